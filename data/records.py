@@ -1,0 +1,308 @@
+"""What flows between the stages: one frozen record per thing that a table row is made of.
+
+Shapes: T frames of a track at 20 fps, J = 22 joints (see :mod:`data.skeleton`).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import ItemError, Reason, Stage
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoProbe:
+    """What a packet scan (no decoding) tells of a video file.
+
+    Attributes:
+        path: the file.
+        size_bytes: its size.
+        container: demuxer name, e.g. ``mov,mp4,m4a,3gp,3g2,mj2``.
+        codec: e.g. ``h264``.
+        width_px, height_px: size as displayed, after rotation.
+        rotation_deg: clockwise rotation to display it upright: 0, 90, 180 or 270.
+        fps: exact average rate of the packets.
+        start_offset_s: the container's time of the first frame. Everywhere else in this project
+            the first frame of a video is time 0.
+        duration_s: from the first frame to the end of the last, by the packets.
+        num_packets: video packets found.
+        constant_rate: all frame intervals are equal within half a frame.
+        issues: what is wrong with the file, empty when healthy (e.g. ``corrupt_packets``).
+    """
+
+    path: Path
+    size_bytes: int
+    container: str
+    codec: str
+    width_px: int
+    height_px: int
+    rotation_deg: int
+    fps: Fraction
+    start_offset_s: float
+    duration_s: float
+    num_packets: int
+    constant_rate: bool
+    issues: tuple[str, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the packet scan found nothing wrong."""
+        return not self.issues
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded frame.
+
+    Attributes:
+        index: 0-based position among all decoded frames of the video, in display order.
+        pts_s: time of display; the video's first frame is 0.
+        image: (H, W, 3) uint8 RGB, upright.
+    """
+
+    index: int
+    pts_s: float
+    image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A run of frames between two cuts.
+
+    Attributes:
+        start_frame, end_frame: half-open range of frame indices.
+        start_s, end_s: PTS of its first frame, and PTS at which its last frame ends.
+        brightness: mean luma, 0 (black) to 1 (white).
+        camera: ``static`` or ``moving``.
+        camera_speed: median global image motion, in image widths per second.
+    """
+
+    start_frame: int
+    end_frame: int
+    start_s: float
+    end_s: float
+    brightness: float
+    camera: str
+    camera_speed: float
+
+
+@dataclass(frozen=True, slots=True)
+class VideoScan:
+    """What one full decoding pass tells of a video.
+
+    Attributes:
+        num_frames: frames really decoded.
+        duration_s: from the first frame to the end of the last.
+        shots: at least one, contiguous, covering all frames.
+        issues: what went wrong while decoding (e.g. ``decode_errors:3``), empty when nothing did.
+    """
+
+    num_frames: int
+    duration_s: float
+    shots: tuple[Shot, ...]
+    issues: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A window of at most ``max_clip_s`` inside one shot: the unit that is annotated.
+
+    Attributes:
+        clip_id: hash of the video's content hash and the span; independent of path and order.
+        video_id: content hash of the video.
+        shot_index: index of the shot in the video.
+        start_frame, end_frame: half-open range of frame indices.
+        start_s, end_s: span in the time of the video (first frame = 0).
+        brightness, camera, camera_speed: of its shot, see :class:`Shot`.
+    """
+
+    clip_id: str
+    video_id: str
+    shot_index: int
+    start_frame: int
+    end_frame: int
+    start_s: float
+    end_s: float
+    brightness: float
+    camera: str
+    camera_speed: float
+
+
+@dataclass(frozen=True, slots=True)
+class PoseTrack:
+    """One person's movement through one clip, at 20 fps.
+
+    Attributes:
+        track_id: 0-based, in order of first appearance (ties: larger first).
+        pts_s: (T,) float64 times in the video, 1/20 s apart, inside the clip's span.
+        joints_3d: (T, 22, 3) metres, y up, relative to the pelvis (which is 0).
+        root_trajectory: (T, 3) metres, pelvis position estimated from the image; y is the height
+            above the floor that the feet define, x to the viewer's right and z towards the camera,
+            frame 0 at x = z = 0. ``joints_3d + root_trajectory[:, None]`` is the motion.
+        joints_2d: (T, 22, 2) pixels of the upright source frame, x right, y down.
+        confidence: (T, 22) in 0..1, how sure the pose model is that the joint is seen.
+        valid: (T,) true where measured, false where a gap was filled in.
+        quality: 0..1, mean confidence over the measured frames.
+    """
+
+    track_id: int
+    pts_s: NDArray[np.float64]
+    joints_3d: FloatArray
+    root_trajectory: FloatArray
+    joints_2d: FloatArray
+    confidence: FloatArray
+    valid: BoolArray
+    quality: float
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return len(self.pts_s)
+
+    @property
+    def motion_TJ3(self) -> FloatArray:
+        """Positions with the root trajectory applied, (T, 22, 3), metres, y up."""
+        return self.joints_3d + self.root_trajectory[:, None, :]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An item that was not carried through: a row of the ``rejections`` table.
+
+    Attributes:
+        item_id: clip_id, video_id, or a hash of the path where the content cannot be read.
+        item: what a person calls it (a path, or a path and a span).
+        stage: where it left.
+        reason: the stable code.
+        detail: expected and found.
+        remedy: what the user can do.
+    """
+
+    item_id: str
+    item: str
+    stage: Stage
+    reason: Reason
+    detail: str
+    remedy: str
+
+    @classmethod
+    def of(cls, item_id: str, item: str, stage: Stage, error: ItemError) -> "Rejection":
+        """The row for an item that failed with ``error``."""
+        return cls(item_id, item, stage, error.reason, error.detail, error.remedy)
+
+
+class Outcome(StrEnum):
+    """How one call of a captioner or an annotator ended; model replies are data, never ``None``."""
+
+    SUCCESS = "success"
+    TRUNCATED = "truncated"
+    REFUSED = "refused"
+    INVALID = "invalid"
+    ERROR = "error"
+    SKIPPED = "skipped"
+
+
+class Verdict(StrEnum):
+    """What the measured motion says of a statement."""
+
+    SUPPORTED = "supported"
+    CONTRADICTED = "contradicted"
+    NOT_MEASURABLE = "not_measurable"
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """One prose sample of one captioner: a row of the ``captions`` table.
+
+    Attributes:
+        video_id: the video.
+        clip_id: the clip, or None when the caption is of the whole video.
+        captioner: ``kinematic``, ``openai``, …
+        model: model name; for ``kinematic`` the pose model.
+        prompt_id: id and hash of the prompt, or of the rule set.
+        text: prose.
+        outcome, reason: how the call ended, and why if it did not succeed.
+        tokens_in, tokens_out, cost_usd, latency_s: what it cost.
+    """
+
+    video_id: str
+    clip_id: str | None
+    captioner: str
+    model: str
+    prompt_id: str
+    text: str
+    outcome: Outcome
+    reason: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_usd: float = 0.0
+    latency_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grounding:
+    """The measurement that a step was checked against.
+
+    Attributes:
+        verdict: what the measurement says.
+        measurement: what was measured, with value and unit, e.g. ``left_wrist rises 0.52 m``.
+        start_s, end_s: the span it was measured over, in the time of the video.
+    """
+
+    verdict: Verdict
+    measurement: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FineStep:
+    """One executable step: no appearance, no environment. Times are in the time of the video."""
+
+    text: str
+    start_s: float
+    end_s: float
+    grounding: Grounding
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """The three levels of one clip: a row of the ``annotations`` table.
+
+    Attributes:
+        clip_id, video_id: what it annotates.
+        track_id: the person whose motion ``medium`` and ``fine`` tell (the main one).
+        coarse: one sentence on the scene of the whole video.
+        medium: up to 3 wordings of the activity, at most 30 words each.
+        fine: steps in order of time.
+        activity: the activity label behind ``medium``, e.g. ``walk``.
+        annotator, model, prompt_id, outcome, reason, tokens_in, tokens_out, cost_usd, latency_s:
+            as in :class:`Caption`.
+        grounding_score: share of the measurable steps that the motion supports, 0..1; None when
+            no step is measurable.
+    """
+
+    clip_id: str
+    video_id: str
+    track_id: int
+    coarse: str
+    medium: tuple[str, ...]
+    fine: tuple[FineStep, ...]
+    activity: str
+    annotator: str
+    model: str
+    prompt_id: str
+    outcome: Outcome
+    reason: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_usd: float = 0.0
+    latency_s: float = 0.0
+    grounding_score: float | None = None

@@ -1,0 +1,49 @@
+# make demo   sets everything up and annotates a real clip
+# make test   sets everything up and passes the tests
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+AVATARGPT_HOME ?= $(HOME)/avatargpt
+DEMO_DATASET := $(AVATARGPT_HOME)/demo
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: setup demo test lint up down lock clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, found {sys.version.split()[0]}. Remedy: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --require-hashes --no-deps -r requirements.lock
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.installed pyproject.toml
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/avatargpt assets
+	@touch $@
+
+demo: setup
+	$(BIN)/avatargpt annotate "$$($(BIN)/avatargpt assets | awk '$$1 == "sample_clip" {print $$2}')" --dataset "$(DEMO_DATASET)"
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+up: setup
+	$(BIN)/avatargpt up
+
+down:
+	$(BIN)/avatargpt down
+
+lock: $(VENV)/.installed
+	$(BIN)/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))' > $(VENV)/dev.in
+	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate --output-file requirements.lock pyproject.toml $(VENV)/dev.in
+
+clean:
+	rm -rf $(VENV)

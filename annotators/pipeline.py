@@ -1,0 +1,722 @@
+"""The annotation pipeline as plain functions: each stage takes a shard of items and stages results.
+
+``flows.annotate`` wraps these in Prefect tasks; tests and benchmarks call them directly. Every
+function is idempotent: what is staged or published is not computed again, so a killed run goes on
+where it stopped. Items of the same stage run in parallel worker processes.
+
+    sources -> ingest_files -> scan_videos -> estimate_clip_poses -> caption_videos
+            -> annotate_videos -> publish
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from data.sources import discover_videos, path_item_id
+from data.video import ReaderConfig, hash_file, open_frames, probe_video
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from annotators.annotations import AnnotationConfig, annotate_clip, summarise_video
+from annotators.captions import CaptionConfig, caption_clip
+from annotators.clips import ClipConfig, cut_clips, scan_video
+from annotators.pose_model import PoseModel
+from annotators.poses import PoseConfig, estimate_poses
+from data.errors import ItemError, Reason, Stage
+from data.records import Annotation, Caption, Clip, PoseTrack, Rejection, VideoProbe, VideoScan
+from data.schemas import (
+    Row,
+    annotation_row,
+    caption_row,
+    clip_row,
+    load_track,
+    pose_row,
+    rejection_row,
+    video_row,
+)
+from data.store import Dataset, DatasetWriter, Publication, rows_table, write_table, write_text
+from data.workers import WorkerConfig, Workers
+
+Record = TypeVar("Record")
+
+RETRYABLE: Final = frozenset({Reason.DECODE_TIMEOUT, Reason.WORKER_CRASHED})
+"""Reasons that may go away on a better machine; ``retry_rejected`` tries these again."""
+
+
+class AnnotateConfig(BaseModel):
+    """All that ``annotate-videos`` can be told; one section per stage."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    videos: tuple[str, ...] = Field(
+        min_length=1,
+        description="Video files, folders, globs, or .txt/.csv/.parquet lists of paths.",
+    )
+    dataset: Path = Field(description="Folder of the dataset; made, or added to.")
+    clips: ClipConfig = Field(default_factory=ClipConfig)
+    poses: PoseConfig = Field(default_factory=PoseConfig)
+    captions: CaptionConfig = Field(default_factory=CaptionConfig)
+    annotations: AnnotationConfig = Field(default_factory=AnnotationConfig)
+    reader: ReaderConfig = Field(default_factory=ReaderConfig)
+    workers: WorkerConfig = Field(default_factory=WorkerConfig)
+    pose_model: Path | None = Field(
+        default=None,
+        description="A MediaPipe pose landmarker .task file; by default the one fetched at set-up.",
+    )
+    shard_clips: int = Field(
+        default=64, ge=1, description="Clips (of 10 s) per Prefect task, about."
+    )
+    publish_clips: int = Field(
+        default=512, ge=1, description="Clips after which finished videos are published."
+    )
+    retry_rejected: bool = Field(
+        default=False, description="Try again what timed out or crashed in an earlier run."
+    )
+
+    def recipe(self, pose_model_sha256: str) -> dict[str, Any]:
+        """What decides the rows; a dataset has one recipe."""
+        stages = {"clips", "poses", "captions", "annotations"}
+        return {
+            **self.model_dump(mode="json", include=stages),
+            "pose_model": pose_model_sha256,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVideo:
+    """A readable video file.
+
+    Attributes:
+        video_id: hash of its content.
+        mtime_ns: modification time; with path and size it tells that the content is unchanged.
+        probe: what the packet scan found.
+    """
+
+    video_id: str
+    mtime_ns: int
+    probe: VideoProbe
+
+
+@dataclass(frozen=True, slots=True)
+class StagedScan:
+    """Result of the clips stage for one video; ``scan`` is None when the video was rejected."""
+
+    video: SourceVideo
+    scan: VideoScan | None
+    clips: tuple[Clip, ...]
+    rejections: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StagedPoses:
+    """Result of the poses stage for one clip; its tracks lie beside it as Parquet."""
+
+    clip: Clip
+    num_people: int
+    num_frames: int
+    decoder: str
+    quality: float
+    issues: tuple[str, ...]
+    rejection: Rejection | None
+
+
+@dataclass(frozen=True, slots=True)
+class StagedCaptions:
+    """Result of the captions stage for one video."""
+
+    captions: tuple[Caption, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StagedAnnotations:
+    """Result of the annotations stage for one video."""
+
+    coarse: str
+    annotations: tuple[Annotation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What the sources came to.
+
+    Attributes:
+        videos: to be worked on, in the order of their paths.
+        rejections: new rejection rows, with the video's id where the content was read.
+        superseded: ``item_id`` of published rejections that no longer hold.
+        replaced: ``video_id`` of published videos that are tried again.
+        num_known: files whose content is already in the dataset, or rejected for good.
+    """
+
+    videos: tuple[SourceVideo, ...]
+    rejections: tuple[tuple[Rejection, str | None], ...]
+    superseded: tuple[str, ...]
+    replaced: tuple[str, ...]
+    num_known: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a stage is; ``report`` is called after every finished item."""
+
+    stage: str
+    total: int
+    report: Callable[["Progress"], None]
+    done: int = 0
+    rejected: int = 0
+    video_s: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter[str])
+
+    def advance(self, *, video_s: float = 0.0, rejected: bool = False) -> None:
+        """One more item is finished."""
+        self.done += 1
+        self.rejected += rejected
+        self.video_s += video_s
+        self.report(self)
+
+
+def silent(_: Progress) -> None:
+    """A reporter that tells nobody."""
+
+
+# ---------------------------------------------------------------------------------- ingest
+
+
+def inspect_file(path: Path) -> SourceVideo:
+    """Probe and hash one file. Raises :class:`ItemError` when it is no readable video."""
+    probe = probe_video(path)
+    return SourceVideo(hash_file(path), path.stat().st_mtime_ns, probe)
+
+
+def ingest_files(
+    config: AnnotateConfig,
+    published: Dataset | None,
+    work: Path,
+    workers: Workers,
+    report: Callable[[Progress], None] = silent,
+) -> Ingested:
+    """Find, probe and hash the sources; set aside what is known, twice there or unreadable.
+
+    Args:
+        config: the run's configuration.
+        published: the dataset as it stands, or None when it is new.
+        work: the folder of staged work.
+        workers: where files are read.
+        report: told of every file.
+
+    Returns:
+        What to work on, and what to record.
+
+    Raises:
+        ValueError: the sources name no file at all, or a list cannot be used.
+    """
+    discovery = discover_videos(config.videos)
+    if not discovery.files and not discovery.rejections:
+        raise ValueError(
+            f"videos: expected at least one video file in {list(config.videos)}, found none. "
+            "Remedy: name files, folders with videos, globs, or lists of paths."
+        )
+    known = _Known.of(published, retry=config.retry_rejected)
+    _discard_work_of(known.finished, work)
+    changed: list[Path] = []
+    num_known = 0
+    for path in discovery.files:
+        if known.has_unchanged(path):
+            num_known += 1
+        else:
+            changed.append(path)
+
+    rejections: dict[str, tuple[Rejection, str | None]] = {
+        rejection.item_id: (rejection, None) for rejection in discovery.rejections
+    }
+    readable: dict[Path, SourceVideo] = {}
+    progress = Progress("ingest", len(changed), report)
+    for path, result in workers.run(inspect_file, changed, video_s=_no_video):
+        if isinstance(result, ItemError):
+            item_id = path_item_id(path)
+            rejection = Rejection.of(item_id, str(path), Stage.INGEST, result)
+            rejections[item_id] = (rejection, None)
+        else:
+            readable[path] = result
+        progress.advance(rejected=isinstance(result, ItemError))
+
+    videos: dict[str, SourceVideo] = {}
+    for path in sorted(readable):
+        video = readable[path]
+        first = known.other_copy(video) or (
+            videos[video.video_id].probe.path if video.video_id in videos else None
+        )
+        if first is not None:
+            item_id = path_item_id(path)
+            error = ItemError(
+                Reason.DUPLICATE,
+                f"expected new content, found the same bytes as {first}.",
+                "Nothing to do: the content is annotated once, under the other path.",
+            )
+            rejection = Rejection.of(item_id, str(path), Stage.INGEST, error)
+            rejections[item_id] = (rejection, video.video_id)
+        elif video.video_id in known.finished:
+            num_known += 1
+        else:
+            videos[video.video_id] = video
+
+    new = {
+        item_id: value
+        for item_id, value in rejections.items()
+        if known.rejected.get(item_id) != value[0].reason.value
+    }
+    fixed = [path_item_id(path) for path in readable if path_item_id(path) not in rejections]
+    return Ingested(
+        videos=tuple(videos.values()),
+        rejections=tuple(new.values()),
+        superseded=tuple(i for i in (*new, *fixed) if i in known.rejected),
+        replaced=tuple(video_id for video_id in videos if video_id in known.retried),
+        num_known=num_known,
+    )
+
+
+def _discard_work_of(video_ids: Iterable[str], work: Path) -> None:
+    """Remove staged work that a run published but was killed before it could clear away."""
+    for video_id in video_ids:
+        path = work / "scans" / f"{video_id}.json"
+        scan = _load(StagedScan, path)
+        if scan is not None:
+            for staged in _staged_files(scan, work):
+                staged.unlink(missing_ok=True)
+
+
+def _staged_files(scan: StagedScan, work: Path) -> list[Path]:
+    """Every file that the stages may have staged for a video; its scan last."""
+    video_id = scan.video.video_id
+    return [
+        *(path for c in scan.clips for path in (_poses_path(work, c), _tracks_path(work, c))),
+        *(work / stage / f"{video_id}.json" for stage in ("captions", "annotations", "scans")),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a published dataset says of files.
+
+    Attributes:
+        files: path to (size, mtime, video_id).
+        finished: video ids that need no work.
+        retried: video ids to be worked on again.
+        rejected: item_id to reason of every rejection.
+    """
+
+    files: Mapping[str, tuple[int, int, str]]
+    finished: frozenset[str]
+    retried: frozenset[str]
+    rejected: Mapping[str, str]
+
+    @classmethod
+    def of(cls, published: Dataset | None, *, retry: bool) -> "_Known":
+        if published is None:
+            return cls({}, frozenset(), frozenset(), {})
+        columns = ("video_id", "path", "size_bytes", "mtime_ns")
+        videos = published.read("videos", columns).to_pylist()
+        columns = ("item_id", "video_id", "reason", "stage")
+        rejections = published.read("rejections", columns).to_pylist()
+        retried = {r["video_id"] for r in rejections if retry and r["reason"] in RETRYABLE}
+        finished = {v["video_id"] for v in videos}
+        finished |= {r["video_id"] for r in rejections if r["stage"] != Stage.INGEST}
+        files = {v["path"]: (v["size_bytes"], v["mtime_ns"], v["video_id"]) for v in videos}
+        return cls(
+            files,
+            frozenset(finished - retried),
+            frozenset(retried),
+            {r["item_id"]: r["reason"] for r in rejections},
+        )
+
+    def has_unchanged(self, path: Path) -> bool:
+        """Whether this very file is in the dataset, by path, size and time."""
+        if str(path) not in self.files:
+            return False
+        size_bytes, mtime_ns, video_id = self.files[str(path)]
+        now = path.stat()
+        return (now.st_size, now.st_mtime_ns) == (size_bytes, mtime_ns) and (
+            video_id in self.finished
+        )
+
+    def other_copy(self, video: SourceVideo) -> Path | None:
+        """Another file with the same content that the dataset holds and that still exists."""
+        for path, (_, _, video_id) in self.files.items():
+            if video_id == video.video_id and Path(path) != video.probe.path:
+                return Path(path) if Path(path).is_file() else None
+        return None
+
+
+def make_shards(
+    videos: Sequence[SourceVideo], config: AnnotateConfig
+) -> tuple[tuple[SourceVideo, ...], ...]:
+    """Group videos into shards of about ``shard_clips`` clips, at least one video each."""
+    shards: list[tuple[SourceVideo, ...]] = []
+    shard: list[SourceVideo] = []
+    num_clips = 0.0
+    for video in videos:
+        shard.append(video)
+        num_clips += max(1.0, video.probe.duration_s / config.clips.max_clip_s)
+        if num_clips >= config.shard_clips:
+            shards.append(tuple(shard))
+            shard, num_clips = [], 0.0
+    if shard:
+        shards.append(tuple(shard))
+    return tuple(shards)
+
+
+# ----------------------------------------------------------------------------------- clips
+
+
+@dataclass(frozen=True, slots=True)
+class _ScanJob:
+    video: SourceVideo
+    config: ClipConfig
+
+
+def _scan(job: _ScanJob) -> StagedScan:
+    scan = scan_video(job.video.probe.path, job.video.probe, job.config)
+    clips, rejections = cut_clips(job.video.video_id, scan, job.config)
+    return StagedScan(job.video, scan, tuple(clips), tuple(rejections))
+
+
+def scan_videos(
+    videos: Sequence[SourceVideo],
+    config: AnnotateConfig,
+    work: Path,
+    workers: Workers,
+    report: Callable[[Progress], None] = silent,
+) -> list[StagedScan]:
+    """Decode every video once, small; find its shots; cut them into clips; stage the result."""
+    staged = {v.video_id: _load(StagedScan, work / "scans" / f"{v.video_id}.json") for v in videos}
+    todo = [_ScanJob(v, config.clips) for v in videos if staged[v.video_id] is None]
+    progress = Progress("clips", len(todo), report)
+    for job, result in workers.run(_scan, todo, video_s=_scan_s):
+        video = job.video
+        if isinstance(result, ItemError):
+            item = str(video.probe.path)
+            rejection = Rejection.of(video.video_id, item, Stage.CLIPS, result)
+            scan = StagedScan(video, None, (), (rejection,))
+        else:
+            scan = result
+        _stage(work / "scans" / f"{video.video_id}.json", scan)
+        staged[video.video_id] = scan
+        progress.advance(video_s=video.probe.duration_s, rejected=scan.scan is None)
+    return [scan for scan in staged.values() if scan is not None]
+
+
+# ----------------------------------------------------------------------------------- poses
+
+
+@dataclass(frozen=True, slots=True)
+class _PoseJob:
+    video: SourceVideo
+    clip: Clip
+    poses: PoseConfig
+    reader: ReaderConfig
+    model_path: Path
+    work: Path
+
+
+_models: dict[Path, PoseModel] = {}
+
+
+def _model(path: Path) -> PoseModel:
+    """The worker's own model, loaded once per process."""
+    if path not in _models:
+        _models[path] = PoseModel.load(path)
+    return _models[path]
+
+
+def _estimate(job: _PoseJob) -> StagedPoses:
+    clip, probe = job.clip, job.video.probe
+    _tracks_path(job.work, clip).unlink(missing_ok=True)
+    tracks: list[PoseTrack] = []
+    rejection = None
+    num_frames = 0
+    with open_frames(
+        probe.path,
+        probe,
+        start_s=clip.start_s,
+        end_s=clip.end_s,
+        sample_fps=job.poses.sample_fps,
+        max_side_px=job.poses.max_side_px,
+        config=job.reader,
+    ) as reader:
+
+        def counted() -> Iterable[Any]:
+            nonlocal num_frames
+            for frame in reader:
+                num_frames += 1
+                yield frame
+
+        try:
+            tracks = estimate_poses(counted(), clip, probe, job.poses, _model(job.model_path))
+        except ItemError as error:
+            rejection = Rejection.of(clip.clip_id, _clip_name(job), Stage.POSES, error)
+    if tracks:
+        table = rows_table("poses", [pose_row(clip, t, job.model_path.stem) for t in tracks])
+        write_table(_tracks_path(job.work, clip), "poses", table)
+    quality = sum(t.quality for t in tracks) / len(tracks) if tracks else 0.0
+    return StagedPoses(
+        clip, len(tracks), num_frames, reader.decoder, quality, reader.issues, rejection
+    )
+
+
+def estimate_clip_poses(
+    scans: Sequence[StagedScan],
+    config: AnnotateConfig,
+    model_path: Path,
+    work: Path,
+    workers: Workers,
+    report: Callable[[Progress], None] = silent,
+) -> list[StagedPoses]:
+    """Track the people of every clip and stage their poses."""
+    (work / "poses").mkdir(parents=True, exist_ok=True)
+    staged: dict[str, StagedPoses | None] = {}
+    todo: list[_PoseJob] = []
+    for scan in scans:
+        for clip in scan.clips:
+            staged[clip.clip_id] = _load(StagedPoses, _poses_path(work, clip))
+            if staged[clip.clip_id] is None:
+                todo.append(
+                    _PoseJob(scan.video, clip, config.poses, config.reader, model_path, work)
+                )
+    progress = Progress("poses", len(todo), report)
+    for job, result in workers.run(_estimate, todo, video_s=_pose_s):
+        if isinstance(result, ItemError):
+            rejection = Rejection.of(job.clip.clip_id, _clip_name(job), Stage.POSES, result)
+            poses = StagedPoses(job.clip, 0, 0, "none", 0.0, (), rejection)
+            # The worker may have been stopped after it wrote its tracks.
+            _tracks_path(work, job.clip).unlink(missing_ok=True)
+        else:
+            poses = result
+        _stage(_poses_path(work, job.clip), poses)
+        staged[job.clip.clip_id] = poses
+        progress.advance(video_s=_pose_s(job), rejected=poses.rejection is not None)
+    return [poses for poses in staged.values() if poses is not None]
+
+
+# ------------------------------------------------------------------- captions, annotations
+
+
+@dataclass(frozen=True, slots=True)
+class _TextJob:
+    scan: StagedScan
+    captions: CaptionConfig
+    annotations: AnnotationConfig
+    work: Path
+
+    def tracks(self) -> dict[str, list[PoseTrack]]:
+        """Tracks by clip, of the clips that have any."""
+        return {
+            clip.clip_id: [load_track(row) for row in pq.read_table(path).to_pylist()]
+            for clip in self.scan.clips
+            if (path := _tracks_path(self.work, clip)).exists()
+        }
+
+    @property
+    def frame_size_px(self) -> tuple[int, int]:
+        probe = self.scan.video.probe
+        return probe.width_px, probe.height_px
+
+
+def _caption(job: _TextJob) -> StagedCaptions:
+    tracks = job.tracks()
+    return StagedCaptions(
+        tuple(
+            caption
+            for clip in job.scan.clips
+            if clip.clip_id in tracks
+            for caption in caption_clip(clip, tracks[clip.clip_id], job.frame_size_px, job.captions)
+        )
+    )
+
+
+def _annotate(job: _TextJob) -> StagedAnnotations:
+    if job.scan.scan is None:
+        raise AssertionError(f"{job.scan.video.video_id}: a rejected video has no texts")
+    tracks = job.tracks()
+    facts = summarise_video(
+        list(job.scan.clips),
+        tracks,
+        job.scan.scan.duration_s,
+        job.frame_size_px,
+        len(job.scan.scan.shots),
+    )
+    annotations = tuple(
+        annotate_clip(clip, tracks[clip.clip_id], facts, job.annotations)
+        for clip in job.scan.clips
+        if clip.clip_id in tracks
+    )
+    return StagedAnnotations(facts.coarse, annotations)
+
+
+def caption_videos(
+    scans: Sequence[StagedScan],
+    config: AnnotateConfig,
+    work: Path,
+    workers: Workers,
+    report: Callable[[Progress], None] = silent,
+) -> None:
+    """Caption every clip that has a person, and stage the captions of each video."""
+    _write_texts(_caption, "captions", scans, config, work, workers, report)
+
+
+def annotate_videos(
+    scans: Sequence[StagedScan],
+    config: AnnotateConfig,
+    work: Path,
+    workers: Workers,
+    report: Callable[[Progress], None] = silent,
+) -> None:
+    """Write the three levels of every clip that has a person, and stage those of each video."""
+    _write_texts(_annotate, "annotations", scans, config, work, workers, report)
+
+
+def _write_texts(
+    function: Callable[[_TextJob], Any],
+    stage: str,
+    scans: Sequence[StagedScan],
+    config: AnnotateConfig,
+    work: Path,
+    workers: Workers,
+    report: Callable[[Progress], None],
+) -> None:
+    todo = [
+        _TextJob(scan, config.captions, config.annotations, work)
+        for scan in scans
+        if scan.scan is not None and not (work / stage / f"{scan.video.video_id}.json").exists()
+    ]
+    progress = Progress(stage, len(todo), report)
+    for job, result in workers.run(function, todo, video_s=_text_s):
+        if isinstance(result, ItemError):
+            # Texts are made from our own measurements: a failure here is ours, not the video's.
+            raise result
+        _stage(work / stage / f"{job.scan.video.video_id}.json", result)
+        progress.advance(video_s=_text_s(job))
+
+
+# --------------------------------------------------------------------------------- publish
+
+
+def publish(
+    writer: DatasetWriter, ingested: Ingested, video_ids: Collection[str]
+) -> Publication | None:
+    """Publish the staged results of complete videos, and the rejections of ingest.
+
+    Args:
+        writer: of the dataset.
+        ingested: the run's sources.
+        video_ids: videos whose every stage is staged.
+
+    Returns:
+        What changed, or None when there was nothing to publish.
+    """
+    work = writer.work
+    rows: dict[str, list[Row]] = {
+        name: [] for name in ("videos", "clips", "captions", "annotations", "rejections")
+    }
+    poses: list[pa.Table] = []
+    rows["rejections"] += [rejection_row(r, video_id) for r, video_id in ingested.rejections]
+    finished: list[Path] = []
+    for video_id in video_ids:
+        scan = _staged(StagedScan, work / "scans" / f"{video_id}.json")
+        finished += _staged_files(scan, work)
+        rows["rejections"] += [rejection_row(r, video_id) for r in scan.rejections]
+        if scan.scan is None:
+            continue
+        for clip in scan.clips:
+            staged = _staged(StagedPoses, _poses_path(work, clip))
+            rows["clips"].append(
+                clip_row(
+                    clip,
+                    num_people=staged.num_people,
+                    decoder=staged.decoder,
+                    quality=staged.quality,
+                    issues=staged.issues,
+                )
+            )
+            if staged.rejection is not None:
+                rows["rejections"].append(rejection_row(staged.rejection, video_id))
+            if staged.num_people:
+                poses.append(pq.read_table(_tracks_path(work, clip)))
+        captions = _staged(StagedCaptions, work / "captions" / f"{video_id}.json")
+        texts = _staged(StagedAnnotations, work / "annotations" / f"{video_id}.json")
+        rows["captions"] += [caption_row(caption) for caption in captions.captions]
+        clips = {clip.clip_id: clip for clip in scan.clips}
+        rows["annotations"] += [annotation_row(a, clips[a.clip_id]) for a in texts.annotations]
+        video = scan.video
+        rows["videos"].append(
+            video_row(
+                video_id, video.mtime_ns, video.probe, scan.scan, len(scan.clips), texts.coarse
+            )
+        )
+    replaced = [video_id for video_id in ingested.replaced if video_id in set(video_ids)]
+    if not any(rows.values()) and not ingested.superseded:
+        return None
+    tables = {name: rows_table(name, listed) for name, listed in rows.items() if listed}
+    if poses:
+        tables["poses"] = pa.concat_tables(poses)
+    publication = writer.publish(
+        tables, replace_rejections=ingested.superseded, replace_videos=replaced
+    )
+    for path in finished:
+        path.unlink(missing_ok=True)
+    return publication
+
+
+# --------------------------------------------------------------------------------- staging
+
+
+def _stage(path: Path, record: Any) -> None:
+    adapter = TypeAdapter[Any](type(record))
+    write_text(path, adapter.dump_json(record).decode())
+
+
+def _load(kind: type[Record], path: Path) -> Record | None:
+    return TypeAdapter(kind).validate_json(path.read_bytes()) if path.exists() else None
+
+
+def _staged(kind: type[Record], path: Path) -> Record:
+    record = _load(kind, path)
+    if record is None:
+        raise AssertionError(f"{path}: expected staged work, found none")
+    return record
+
+
+def _poses_path(work: Path, clip: Clip) -> Path:
+    return work / "poses" / f"{clip.clip_id}.json"
+
+
+def _tracks_path(work: Path, clip: Clip) -> Path:
+    return work / "poses" / f"{clip.clip_id}.parquet"
+
+
+def _clip_name(job: _PoseJob) -> str:
+    return f"{job.video.probe.path} {job.clip.start_s:.2f}-{job.clip.end_s:.2f} s"
+
+
+def _no_video(_: Path) -> float:
+    return 0.0
+
+
+def _scan_s(job: _ScanJob) -> float:
+    return job.video.probe.duration_s
+
+
+def _pose_s(job: _PoseJob) -> float:
+    return job.clip.end_s - job.clip.start_s
+
+
+def _text_s(job: _TextJob) -> float:
+    return job.scan.video.probe.duration_s
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,148 @@
+"""Pictures of what was measured: frames of a clip with the skeletons of its people.
+
+Shapes: H, W frame size in pixels, J joints.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from data.video import open_frames, probe_video
+from numpy.typing import NDArray
+
+from data.records import PoseTrack
+from data.schemas import load_track
+from data.skeleton import BONES, JOINT_NAMES
+from data.store import Dataset
+
+Image = NDArray[np.uint8]
+
+NUM_FRAMES: Final = 5
+FRAME_HEIGHT_PX: Final = 240
+MIN_CONFIDENCE: Final = 0.3
+"""Joints below are not drawn: they are guesses of the model, not sightings."""
+
+_LEFT_RGB, _RIGHT_RGB, _MIDDLE_RGB = (255, 140, 0), (0, 170, 255), (240, 240, 240)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipView:
+    """One annotated clip with all that is known of it.
+
+    Attributes:
+        video: row of ``videos``.
+        annotation: row of ``annotations``.
+        tracks: its people.
+    """
+
+    video: dict[str, Any]
+    annotation: dict[str, Any]
+    tracks: tuple[PoseTrack, ...]
+
+
+def best_clip(dataset: Dataset) -> ClipView | None:
+    """The clip with most steps among the surest ones whose video is still there, or None."""
+    annotations = dataset.read("annotations").to_pylist()
+    quality = {r["clip_id"]: r["quality"] for r in dataset.read("clips").to_pylist()}
+    annotations.sort(
+        key=lambda row: (quality[row["clip_id"]] > 0.7, len(row["fine"]), quality[row["clip_id"]]),
+        reverse=True,
+    )
+    videos = {row["video_id"]: row for row in dataset.read("videos").to_pylist()}
+    for annotation in annotations:
+        video = videos[annotation["video_id"]]
+        if Path(video["path"]).is_file():
+            return view_clip(dataset, video, annotation)
+    return None
+
+
+def view_clip(dataset: Dataset, video: dict[str, Any], annotation: dict[str, Any]) -> ClipView:
+    """Join one annotation with its poses."""
+    poses = dataset.read("poses").to_pylist()
+    tracks = tuple(load_track(r) for r in poses if r["clip_id"] == annotation["clip_id"])
+    return ClipView(video, annotation, tracks)
+
+
+def draw_skeleton(
+    image_HW3: Image, joints_J2: NDArray[np.floating], seen_J: Sequence[bool]
+) -> None:
+    """Draw one person onto an image, in place: left side orange, right side blue.
+
+    Args:
+        image_HW3: RGB.
+        joints_J2: (22, 2) pixels of this image.
+        seen_J: which joints to draw.
+    """
+    thickness = max(1, round(image_HW3.shape[0] / 120))
+    points = [tuple(int(v) for v in np.rint(joint)) for joint in joints_J2]
+    for parent, joint in BONES:
+        if seen_J[parent] and seen_J[joint]:
+            color = _side_rgb(JOINT_NAMES[joint])
+            cv2.line(image_HW3, points[parent], points[joint], color, thickness, cv2.LINE_AA)
+    for joint, point in enumerate(points):
+        if seen_J[joint]:
+            color = _side_rgb(JOINT_NAMES[joint])
+            cv2.circle(image_HW3, point, thickness + 1, color, -1, cv2.LINE_AA)
+
+
+def pose_frames(
+    clip: ClipView, num_frames: int = NUM_FRAMES, height_px: int = FRAME_HEIGHT_PX
+) -> list[tuple[float, Image]]:
+    """Evenly spaced frames of a clip with its skeletons.
+
+    Returns:
+        ``(seconds in the video, (H, W, 3) RGB image)`` for each.
+    """
+    path = Path(clip.video["path"])
+    probe = probe_video(path)
+    start_s, end_s = clip.annotation["start_s"], clip.annotation["end_s"]
+    scale = min(1.0, height_px / probe.height_px)
+    pictures: list[tuple[float, Image]] = []
+    with open_frames(
+        path,
+        probe,
+        start_s=start_s,
+        end_s=end_s,
+        sample_fps=num_frames / (end_s - start_s),
+        max_side_px=round(scale * max(probe.width_px, probe.height_px)),
+    ) as frames:
+        for frame in frames:
+            image = np.ascontiguousarray(frame.image)
+            for track in clip.tracks:
+                nearest = int(np.argmin(np.abs(track.pts_s - frame.pts_s)))
+                if abs(track.pts_s[nearest] - frame.pts_s) <= 0.1:
+                    ratio = image.shape[0] / probe.height_px
+                    seen = (track.confidence[nearest] >= MIN_CONFIDENCE).tolist()
+                    draw_skeleton(image, track.joints_2d[nearest] * ratio, seen)
+            pictures.append((frame.pts_s, image))
+    return pictures[:num_frames]
+
+
+def pose_strip(clip: ClipView) -> Image:
+    """Frames of a clip side by side, each stamped with its time: (H, W, 3) RGB."""
+    pictures: list[Image] = []
+    for pts_s, image in pose_frames(clip):
+        at = (6, image.shape[0] - 8)
+        for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.putText(
+                image, f"{pts_s:.1f} s", at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, thickness
+            )
+        pictures.append(image)
+    return np.hstack(pictures)
+
+
+def pose_strip_jpeg(clip: ClipView) -> bytes:
+    """:func:`pose_strip` as a JPEG file."""
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(pose_strip(clip), cv2.COLOR_RGB2BGR))
+    if not done:
+        raise AssertionError("OpenCV could not encode a picture that it drew")
+    return data.tobytes()
+
+
+def _side_rgb(joint: str) -> tuple[int, int, int]:
+    if joint.startswith("left"):
+        return _LEFT_RGB
+    return _RIGHT_RGB if joint.startswith("right") else _MIDDLE_RGB

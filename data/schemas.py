@@ -1,0 +1,317 @@
+"""Arrow schemas of the dataset's tables, and records to rows and back (DESIGN §4).
+
+Shapes: T frames of a track at 20 fps, J = 22 joints. Arrays are stored flat, because nested lists
+are 10-20 times slower into pandas and arrive as nested objects; :func:`load_pose` and its sisters
+give them their shape back.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from data.records import (
+    Annotation,
+    Caption,
+    Clip,
+    FloatArray,
+    PoseTrack,
+    Rejection,
+    VideoProbe,
+    VideoScan,
+)
+from data.skeleton import FPS, JOINT_NAMES, NUM_JOINTS, PARENTS
+
+SCHEMA_VERSION: Final = 1
+"""Raised whenever a column changes its name, type or meaning."""
+
+CODE_VERSION: Final = version("avatargpt")
+
+Row = dict[str, Any]
+
+_PROVENANCE = [pa.field("schema_version", pa.int16()), pa.field("code_version", pa.string())]
+_COST = [
+    pa.field("outcome", pa.string()),
+    pa.field("reason", pa.string()),
+    pa.field("tokens_in", pa.int64()),
+    pa.field("tokens_out", pa.int64()),
+    pa.field("cost_usd", pa.float64()),
+    pa.field("latency_s", pa.float64()),
+]
+_GROUNDING = pa.struct(
+    [
+        ("verdict", pa.string()),
+        ("measurement", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+    ]
+)
+_FINE_STEP = pa.struct(
+    [
+        ("text", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("grounding", _GROUNDING),
+    ]
+)
+
+_METADATA: Final = {
+    "avatargpt": json.dumps(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "skeleton": "smpl22",
+            "joint_names": JOINT_NAMES,
+            "parents": PARENTS,
+            "units": "metres, pixels, seconds",
+            "up_axis": "y",
+            "fps": FPS,
+            "time_origin": "the first frame of the video is 0 s",
+        }
+    )
+}
+
+
+def _schema(*fields: pa.Field) -> pa.Schema:
+    return pa.schema([*fields, *_PROVENANCE], metadata=_METADATA)
+
+
+SCHEMAS: Final[Mapping[str, pa.Schema]] = {
+    "videos": _schema(
+        pa.field("video_id", pa.string()),
+        pa.field("path", pa.string()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("mtime_ns", pa.int64()),
+        pa.field("container", pa.string()),
+        pa.field("codec", pa.string()),
+        pa.field("width_px", pa.int32()),
+        pa.field("height_px", pa.int32()),
+        pa.field("rotation_deg", pa.int16()),
+        pa.field("fps", pa.float64()),
+        pa.field("fps_numerator", pa.int64()),
+        pa.field("fps_denominator", pa.int64()),
+        pa.field("constant_rate", pa.bool_()),
+        pa.field("start_offset_s", pa.float64()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("num_frames", pa.int64()),
+        pa.field("num_shots", pa.int32()),
+        pa.field("num_clips", pa.int32()),
+        pa.field("issues", pa.list_(pa.string())),
+        pa.field("coarse", pa.string()),
+    ),
+    "clips": _schema(
+        pa.field("clip_id", pa.string()),
+        pa.field("video_id", pa.string()),
+        pa.field("shot_index", pa.int32()),
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
+        pa.field("start_frame", pa.int64()),
+        pa.field("end_frame", pa.int64()),
+        pa.field("num_people", pa.int16()),
+        pa.field("decoder", pa.string()),
+        pa.field("brightness", pa.float32()),
+        pa.field("camera", pa.string()),
+        pa.field("camera_speed", pa.float32()),
+        pa.field("quality", pa.float32()),
+        pa.field("issues", pa.list_(pa.string())),
+    ),
+    "poses": _schema(
+        pa.field("clip_id", pa.string()),
+        pa.field("video_id", pa.string()),
+        pa.field("track_id", pa.int16()),
+        pa.field("num_frames", pa.int32()),
+        pa.field("num_joints", pa.int16()),
+        pa.field("joints_3d", pa.list_(pa.float32())),
+        pa.field("root_trajectory", pa.list_(pa.float32())),
+        pa.field("joints_2d", pa.list_(pa.float32())),
+        pa.field("confidence", pa.list_(pa.float32())),
+        pa.field("valid", pa.list_(pa.bool_())),
+        pa.field("pts_s", pa.list_(pa.float64())),
+        pa.field("pose_model", pa.string()),
+        pa.field("quality", pa.float32()),
+    ),
+    "captions": _schema(
+        pa.field("video_id", pa.string()),
+        pa.field("clip_id", pa.string()),
+        pa.field("captioner", pa.string()),
+        pa.field("model", pa.string()),
+        pa.field("prompt_id", pa.string()),
+        pa.field("text", pa.string()),
+        *_COST,
+    ),
+    "annotations": _schema(
+        pa.field("clip_id", pa.string()),
+        pa.field("video_id", pa.string()),
+        pa.field("track_id", pa.int16()),
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
+        pa.field("coarse", pa.string()),
+        pa.field("medium", pa.list_(pa.string())),
+        pa.field("fine", pa.list_(_FINE_STEP)),
+        pa.field("activity", pa.string()),
+        pa.field("grounding_score", pa.float64()),
+        pa.field("annotator", pa.string()),
+        pa.field("model", pa.string()),
+        pa.field("prompt_id", pa.string()),
+        *_COST,
+    ),
+    "rejections": _schema(
+        pa.field("item_id", pa.string()),
+        pa.field("video_id", pa.string()),
+        pa.field("item", pa.string()),
+        pa.field("stage", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+        pa.field("remedy", pa.string()),
+    ),
+}
+"""Every table, parents before children: the order in which a publication puts them in place."""
+
+FLOAT_LEAVES: Final[Mapping[str, tuple[str, ...]]] = {
+    "poses": ("joints_3d", "root_trajectory", "joints_2d", "confidence", "pts_s"),
+}
+"""List columns whose floats are stored byte-stream-split (smaller under zstd)."""
+
+_VERSIONS: Final[Row] = {"schema_version": SCHEMA_VERSION, "code_version": CODE_VERSION}
+
+
+def video_row(
+    video_id: str, mtime_ns: int, probe: VideoProbe, scan: VideoScan, num_clips: int, coarse: str
+) -> Row:
+    """The ``videos`` row."""
+    return {
+        "video_id": video_id,
+        "path": str(probe.path),
+        "size_bytes": probe.size_bytes,
+        "mtime_ns": mtime_ns,
+        "container": probe.container,
+        "codec": probe.codec,
+        "width_px": probe.width_px,
+        "height_px": probe.height_px,
+        "rotation_deg": probe.rotation_deg,
+        "fps": float(probe.fps),
+        "fps_numerator": probe.fps.numerator,
+        "fps_denominator": probe.fps.denominator,
+        "constant_rate": probe.constant_rate,
+        "start_offset_s": probe.start_offset_s,
+        "duration_s": scan.duration_s,
+        "num_frames": scan.num_frames,
+        "num_shots": len(scan.shots),
+        "num_clips": num_clips,
+        "issues": [*probe.issues, *scan.issues],
+        "coarse": coarse,
+        **_VERSIONS,
+    }
+
+
+def clip_row(
+    clip: Clip, *, num_people: int, decoder: str, quality: float, issues: tuple[str, ...]
+) -> Row:
+    """The ``clips`` row; ``quality`` is the mean quality of its tracks, 0 without any."""
+    return {
+        **asdict(clip),
+        "num_people": num_people,
+        "decoder": decoder,
+        "quality": quality,
+        "issues": list(issues),
+        **_VERSIONS,
+    }
+
+
+def pose_row(clip: Clip, track: PoseTrack, pose_model: str) -> Row:
+    """The ``poses`` row, arrays flattened."""
+    return {
+        "clip_id": clip.clip_id,
+        "video_id": clip.video_id,
+        "track_id": track.track_id,
+        "num_frames": track.num_frames,
+        "num_joints": NUM_JOINTS,
+        "joints_3d": track.joints_3d.ravel(),
+        "root_trajectory": track.root_trajectory.ravel(),
+        "joints_2d": track.joints_2d.ravel(),
+        "confidence": track.confidence.ravel(),
+        "valid": track.valid,
+        "pts_s": track.pts_s,
+        "pose_model": pose_model,
+        "quality": track.quality,
+        **_VERSIONS,
+    }
+
+
+def caption_row(caption: Caption) -> Row:
+    """The ``captions`` row."""
+    return {**asdict(caption), "outcome": caption.outcome.value, **_VERSIONS}
+
+
+def annotation_row(annotation: Annotation, clip: Clip) -> Row:
+    """The ``annotations`` row."""
+    row = asdict(annotation)
+    row["outcome"] = annotation.outcome.value
+    row["medium"] = list(annotation.medium)
+    row["fine"] = [
+        {**step, "grounding": {**step["grounding"], "verdict": step["grounding"]["verdict"].value}}
+        for step in row["fine"]
+    ]
+    return {**row, "start_s": clip.start_s, "end_s": clip.end_s, **_VERSIONS}
+
+
+def rejection_row(rejection: Rejection, video_id: str | None) -> Row:
+    """The ``rejections`` row; ``video_id`` is None when the content could not be read."""
+    return {
+        "item_id": rejection.item_id,
+        "video_id": video_id,
+        "item": rejection.item,
+        "stage": rejection.stage.value,
+        "reason": rejection.reason.value,
+        "detail": rejection.detail,
+        "remedy": rejection.remedy,
+        **_VERSIONS,
+    }
+
+
+def load_pose(row: Mapping[str, Any]) -> FloatArray:
+    """Root-relative joints of one ``poses`` row.
+
+    Args:
+        row: a row of the table, as pandas or pyarrow give it.
+
+    Returns:
+        (T, 22, 3) metres, y up, pelvis at the origin.
+    """
+    return _shaped(row["joints_3d"], row, 3)
+
+
+def load_motion(row: Mapping[str, Any]) -> FloatArray:
+    """Joints of one ``poses`` row with the root trajectory applied: (T, 22, 3) metres, y up."""
+    root_T3 = np.asarray(row["root_trajectory"], np.float32).reshape(int(row["num_frames"]), 3)
+    return load_pose(row) + root_T3[:, None, :]
+
+
+def load_pose_2d(row: Mapping[str, Any]) -> FloatArray:
+    """Image joints of one ``poses`` row: (T, 22, 2) pixels of the upright source frame."""
+    return _shaped(row["joints_2d"], row, 2)
+
+
+def load_track(row: Mapping[str, Any]) -> PoseTrack:
+    """The whole record behind one ``poses`` row."""
+    return PoseTrack(
+        track_id=int(row["track_id"]),
+        pts_s=np.asarray(row["pts_s"], np.float64),
+        joints_3d=load_pose(row),
+        root_trajectory=np.asarray(row["root_trajectory"], np.float32).reshape(-1, 3),
+        joints_2d=load_pose_2d(row),
+        confidence=_shaped(row["confidence"], row, 1)[..., 0],
+        valid=np.asarray(row["valid"], np.bool_),
+        quality=float(row["quality"]),
+    )
+
+
+def _shaped(
+    flat: NDArray[np.floating] | list[float], row: Mapping[str, Any], dim: int
+) -> FloatArray:
+    shape = (int(row["num_frames"]), int(row["num_joints"]), dim)
+    return np.asarray(flat, np.float32).reshape(shape)

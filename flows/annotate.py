@@ -1,0 +1,299 @@
+"""The ``annotate-videos`` flow: videos in, a three-level, pose-grounded Parquet dataset out.
+
+Thin: every task wraps one function of :mod:`annotators.pipeline`, once per shard of work. What is
+done is staged on disk, so a run that died is simply run again.
+"""
+
+import atexit
+import base64
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import BaseModel, ConfigDict
+
+from annotators import pipeline
+from annotators.pipeline import AnnotateConfig, Ingested, Progress, SourceVideo, StagedScan
+from annotators.preview import best_clip, pose_strip_jpeg
+from data.store import Dataset, DatasetWriter, open_writer
+from data.workers import WorkerConfig, Workers
+from flows.settings import pose_model_path
+
+REPORT_EVERY_S = 2.0
+TASK_THREADS = 8
+"""Two shards of four stages: while one shard's last clips are worked on, the next one keeps the
+other workers busy. A thread only waits; the work is done in worker processes."""
+
+
+class AnnotateSummary(BaseModel):
+    """What a run of ``annotate-videos`` came to.
+
+    Attributes:
+        dataset: its folder.
+        rows: table to number of published rows, of the whole dataset.
+        added: table to number of rows that this run added.
+        rejections: reason to number of rejected items, of the whole dataset.
+        num_known: files that needed no work.
+        video_s: seconds of video that this run worked through.
+        elapsed_s: how long it took.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: Path
+    rows: dict[str, int]
+    added: dict[str, int]
+    rejections: dict[str, int]
+    num_known: int
+    video_s: float
+    elapsed_s: float
+
+
+def _workers(config: WorkerConfig) -> Workers:
+    """One pool per process: all tasks that run in it share the machine's CPUs."""
+    return _pool(config.model_dump_json())
+
+
+@cache
+def _pool(config_json: str) -> Workers:
+    workers = Workers(WorkerConfig.model_validate_json(config_json))
+    atexit.register(workers.close)
+    return workers
+
+
+def _reporter(shard: str) -> Callable[[Progress], None]:
+    """Report progress to Prefect: an artifact that moves, and a line in the log."""
+    logger = get_run_logger()
+    artifact_id: UUID | None = None
+    last_s = started_s = time.monotonic()
+
+    def report(progress: Progress) -> None:
+        nonlocal artifact_id, last_s
+        now_s = time.monotonic()
+        if now_s - last_s < REPORT_EVERY_S and progress.done < progress.total:
+            return
+        last_s = now_s
+        percent = 100.0 * progress.done / max(1, progress.total)
+        speed = progress.video_s / max(1e-9, now_s - started_s)
+        text = (
+            f"{progress.stage} {shard}: {progress.done}/{progress.total}"
+            + (f", {progress.rejected} rejected" if progress.rejected else "")
+            + (f", {speed:.1f} x real time" if progress.video_s else "")
+        )
+        logger.info(text)
+        if artifact_id is None:
+            key = f"annotate-videos-{progress.stage}"
+            artifact_id = create_progress_artifact(percent, key=key, description=text)  # pyright: ignore[reportAssignmentType]
+        else:
+            update_progress_artifact(artifact_id, progress=percent, description=text)
+
+    return report
+
+
+@task(task_run_name="ingest", cache_policy=NO_CACHE)
+def ingest(config: AnnotateConfig, work: Path) -> Ingested:
+    """Find, probe and hash the sources."""
+    published = Dataset(config.dataset) if (config.dataset / "dataset.json").exists() else None
+    return pipeline.ingest_files(config, published, work, _workers(config.workers), _reporter(""))
+
+
+@task(task_run_name="clips {shard}", cache_policy=NO_CACHE)
+def clips(
+    shard: str, videos: Sequence[SourceVideo], config: AnnotateConfig, work: Path
+) -> list[StagedScan]:
+    """Find the shots of a shard of videos and cut them into clips."""
+    return pipeline.scan_videos(videos, config, work, _workers(config.workers), _reporter(shard))
+
+
+@task(task_run_name="poses {shard}", cache_policy=NO_CACHE)
+def poses(
+    shard: str, scans: list[StagedScan], config: AnnotateConfig, model_path: Path, work: Path
+) -> list[StagedScan]:
+    """Track the people in a shard of clips."""
+    workers = _workers(config.workers)
+    pipeline.estimate_clip_poses(scans, config, model_path, work, workers, _reporter(shard))
+    return scans
+
+
+@task(task_run_name="captions {shard}", cache_policy=NO_CACHE)
+def captions(
+    shard: str, scans: list[StagedScan], config: AnnotateConfig, work: Path
+) -> list[StagedScan]:
+    """Caption a shard of clips."""
+    pipeline.caption_videos(scans, config, work, _workers(config.workers), _reporter(shard))
+    return scans
+
+
+@task(task_run_name="annotations {shard}", cache_policy=NO_CACHE)
+def annotations(
+    shard: str, scans: list[StagedScan], config: AnnotateConfig, work: Path
+) -> list[StagedScan]:
+    """Write the three levels for a shard of clips."""
+    pipeline.annotate_videos(scans, config, work, _workers(config.workers), _reporter(shard))
+    return scans
+
+
+@task(task_run_name="publish {num_videos} videos", cache_policy=NO_CACHE)
+def publish(
+    writer: DatasetWriter, ingested: Ingested, scans: list[StagedScan], num_videos: int
+) -> dict[str, int]:
+    """Publish complete videos; returns the rows that were added, by table."""
+    publication = pipeline.publish(writer, ingested, [scan.video.video_id for scan in scans])
+    if publication is None:
+        return {}
+    get_run_logger().info(
+        "published %d videos: %s",
+        num_videos,
+        ", ".join(f"{count} {name}" for name, count in publication.added.items() if count),
+    )
+    return dict(publication.added)
+
+
+# Prefect's own types do not accept its own runner here.
+_RUNNER: Any = ThreadPoolTaskRunner(max_workers=TASK_THREADS)
+
+
+@flow(name="annotate-videos", task_runner=_RUNNER)
+def annotate_videos(config: AnnotateConfig) -> AnnotateSummary:
+    """Turn videos into a three-level, pose-grounded text + 3-D motion dataset in Parquet.
+
+    Resumes: what an earlier run finished is not done again. One bad video never stops the others.
+
+    Args:
+        config: sources, dataset folder and a section per stage.
+
+    Returns:
+        Counts of what the dataset holds and of what this run added.
+
+    Raises:
+        ValueError: the configuration cannot be used.
+        RuntimeError: some shards failed on an error that is not the fault of a video (what the
+            others finished is published), or the dataset has no annotation at all.
+    """
+    started_s = time.monotonic()
+    model_path = pose_model_path(config.pose_model)
+    recipe = config.recipe(pipeline.file_sha256(model_path))
+    with open_writer(config.dataset, recipe) as writer:
+        ingested = ingest(config, writer.work)
+        added, failures = _work_through(config, writer, ingested, model_path)
+    if failures:
+        raise RuntimeError(
+            f"{len(failures)} shards failed, the first with: {failures[0]}. What the others "
+            "finished is published. Remedy: see the failed tasks, then run again."
+        ) from failures[0]
+    summary = _summarise(config.dataset, added, ingested, time.monotonic() - started_s)
+    _show(summary)
+    if not summary.rows["annotations"]:
+        raise RuntimeError(
+            f"{config.dataset}: no clip could be annotated; rejections by reason: "
+            f"{summary.rejections}. Remedy: see the rejections table for each item."
+        )
+    return summary
+
+
+def _work_through(
+    config: AnnotateConfig, writer: DatasetWriter, ingested: Ingested, model_path: Path
+) -> tuple[Counter[str], list[Exception]]:
+    """Take all shards through all stages, publishing whenever enough clips are complete."""
+    added: Counter[str] = Counter()
+    failures: list[Exception] = []
+    shards = pipeline.make_shards(ingested.videos, config)
+    running: list[PrefectFuture[list[StagedScan]]] = []
+    for index, shard in enumerate(shards):
+        name = f"{index + 1}/{len(shards)}"
+        scanned = clips.submit(name, shard, config, writer.work)
+        posed = poses.submit(name, scanned, config, model_path, writer.work)  # pyright: ignore[reportArgumentType]
+        captioned = captions.submit(name, posed, config, writer.work)  # pyright: ignore[reportArgumentType]
+        running.append(annotations.submit(name, captioned, config, writer.work))  # pyright: ignore[reportArgumentType]
+    complete: list[StagedScan] = []
+    remaining = ingested
+    for index, future in enumerate(running):
+        try:
+            complete += future.result()
+        except Exception as error:  # noqa: BLE001 - the other shards go on; raised at the end
+            failures.append(error)
+        enough = sum(len(scan.clips) for scan in complete) >= config.publish_clips
+        if enough or index == len(running) - 1:
+            added.update(publish(writer, remaining, complete, len(complete)))
+            # The rejections of ingest go out with the first publication.
+            remaining, complete = replace(remaining, rejections=(), superseded=()), []
+    if not running:
+        added.update(publish(writer, ingested, [], 0))
+    return added, failures
+
+
+def _summarise(
+    root: Path, added: Counter[str], ingested: Ingested, elapsed_s: float
+) -> AnnotateSummary:
+    dataset = Dataset(root)
+    reasons = dataset.read("rejections", ["reason"])["reason"].to_pylist()
+    return AnnotateSummary(
+        dataset=root,
+        rows={name: table["rows"] for name, table in dataset.manifest["tables"].items()},
+        added=dict(added),
+        rejections=dict(Counter(reasons).most_common()),
+        num_known=ingested.num_known,
+        video_s=sum(video.probe.duration_s for video in ingested.videos),
+        elapsed_s=elapsed_s,
+    )
+
+
+def _show(summary: AnnotateSummary) -> None:
+    """Put counts, rejections and a picture of one clip where the Prefect UI shows them."""
+    counts = [
+        {"what": name, "rows": rows, "added by this run": summary.added.get(name, 0)}
+        for name, rows in summary.rows.items()
+    ]
+    counts += [
+        {"what": f"rejected: {reason}", "rows": count, "added by this run": ""}
+        for reason, count in summary.rejections.items()
+    ]
+    create_table_artifact(
+        counts, key="annotate-videos-counts", description=f"Rows of {summary.dataset}"
+    )
+    create_markdown_artifact(
+        _summary_markdown(summary),
+        key="annotate-videos-summary",
+        description="What the run made, with one clip",
+    )
+
+
+def _summary_markdown(summary: AnnotateSummary) -> str:
+    speed = summary.video_s / summary.elapsed_s
+    lines = [
+        "# annotate-videos",
+        f"**{summary.rows['annotations']:,}** annotated clips of "
+        f"**{summary.rows['videos']:,}** videos in `{summary.dataset}`.",
+        f"This run: {summary.video_s:.1f} s of video in {summary.elapsed_s:.1f} s "
+        f"({speed:.1f} x real time), {summary.num_known} files known before.",
+    ]
+    clip = best_clip(Dataset(summary.dataset))
+    if clip is not None:
+        picture = base64.b64encode(pose_strip_jpeg(clip)).decode()
+        lines += [
+            f"## {clip.annotation['activity']}",
+            f"![a clip with its skeleton](data:image/jpeg;base64,{picture})",
+            f"**Coarse**: {clip.annotation['coarse']}",
+            f"**Medium**: {clip.annotation['medium'][0]}",
+            "**Fine**:",
+            "\n".join(
+                f"1. {step['start_s']:.1f}-{step['end_s']:.1f} s: {step['text']}"
+                for step in clip.annotation["fine"]
+            ),
+        ]
+    return "\n\n".join(lines)

@@ -1,0 +1,45 @@
+"""Lets users type `prefect deployment run annotate-videos`, without Prefect's `flow/deployment`.
+
+Prefect calls :func:`setup_environment` whenever it is imported (the ``prefect.plugins`` entry
+point, switched on in pyproject.toml). Every flow here has a deployment of its own name, so a name
+without a slash stands for ``name/name``.
+"""
+
+import socket
+import sys
+from urllib.parse import urlsplit
+
+from prefect.plugins import HookContext, register_hook
+
+PREFECT_PLUGIN_API_REQUIRES = ">=0.1,<1"
+
+
+@register_hook
+def setup_environment(*, ctx: HookContext) -> None:
+    """Complete the name in `prefect deployment run NAME`, and say so when no server answers."""
+    if sys.argv[1:3] != ["deployment", "run"]:
+        return
+    sys.argv[3:4] = [complete_name(name) for name in sys.argv[3:4]]
+    if ctx.api_url and not answers(ctx.api_url):
+        sys.stderr.write(
+            f"No Prefect server answers at {ctx.api_url}. Start one, with a worker and the "
+            "deployments: make up\n"
+        )
+        raise SystemExit(1)
+
+
+def complete_name(name: str) -> str:
+    """``flow`` becomes ``flow/flow``; options and complete names stay as they are."""
+    return name if "/" in name or name.startswith("-") else f"{name}/{name}"
+
+
+def answers(api_url: str) -> bool:
+    """Whether something listens at a loopback address; other addresses are not asked."""
+    url = urlsplit(api_url)
+    if url.hostname not in {"127.0.0.1", "localhost", "::1"}:
+        return True
+    try:
+        socket.create_connection((url.hostname, url.port or 80), timeout=2.0).close()
+    except OSError:
+        return False
+    return True

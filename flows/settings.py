@@ -1,0 +1,63 @@
+"""Facts of this machine, read from the environment: the only place that does so."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from data.assets import fetch_assets
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LOOPBACK_API_URL: Final = "http://127.0.0.1:4200/api"
+"""Where `make up` serves Prefect; pyproject.toml names the same for `prefect` itself."""
+
+
+class Settings(BaseSettings):
+    """Settings of this machine; each is an environment variable ``AVATARGPT_<NAME>``."""
+
+    model_config = SettingsConfigDict(env_prefix="AVATARGPT_", extra="ignore")
+
+    home: Path = Field(
+        default=Path("~/avatargpt"), description="Root of datasets, checkpoints and logs."
+    )
+    cache_dir: Path = Field(
+        default=Path("~/.cache/avatargpt"), description="Fetched assets: weights, sample clip."
+    )
+    pose_model: Path | None = Field(
+        default=None, description="A pose landmarker .task file to use instead of the fetched one."
+    )
+
+    @property
+    def run_dir(self) -> Path:
+        """Logs and process ids of the local server and worker."""
+        return self.home.expanduser() / "run"
+
+
+def pose_model_path(configured: Path | None) -> Path:
+    """The pose model to use: configured, from the environment, or fetched.
+
+    Raises:
+        ValueError: the configured file is not there.
+        data.assets.AssetError: it must be fetched and cannot be.
+    """
+    settings = Settings()
+    explicit = configured or settings.pose_model
+    if explicit is None:
+        return fetch_assets(settings.cache_dir.expanduser(), only=("pose_model",))["pose_model"]
+    path = explicit.expanduser()
+    if not path.is_file():
+        raise ValueError(
+            f"pose model: expected a .task file at {path}, found none. "
+            "Remedy: correct pose_model or AVATARGPT_POSE_MODEL, or unset both to fetch it."
+        )
+    return path
+
+
+def embedded_prefect() -> None:
+    """Make Prefect work from this process alone: no telemetry, time enough for its first start.
+
+    To be called before Prefect is imported. What the user has set stays.
+    """
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_ENABLED", "true")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")

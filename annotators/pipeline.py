@@ -17,9 +17,7 @@ from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from data.sources import discover_videos, path_item_id
-from data.video import ReaderConfig, hash_file, open_frames, probe_video
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 from annotators.annotations import AnnotationConfig, annotate_clip, summarise_video
 from annotators.captions import CaptionConfig, caption_clip
@@ -38,7 +36,17 @@ from data.schemas import (
     rejection_row,
     video_row,
 )
-from data.store import Dataset, DatasetWriter, Publication, rows_table, write_table, write_text
+from data.sources import discover_videos, path_item_id
+from data.store import (
+    Dataset,
+    DatasetWriter,
+    Publication,
+    open_writer,
+    rows_table,
+    write_table,
+    write_text,
+)
+from data.video import ReaderConfig, hash_file, open_frames, probe_video
 from data.workers import WorkerConfig, Workers
 
 Record = TypeVar("Record")
@@ -76,6 +84,16 @@ class AnnotateConfig(BaseModel):
     retry_rejected: bool = Field(
         default=False, description="Try again what timed out or crashed in an earlier run."
     )
+
+    @field_validator("videos", mode="after")
+    @classmethod
+    def _expand_videos(cls, videos: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(Path(video).expanduser()) for video in videos)
+
+    @field_validator("dataset", mode="after")
+    @classmethod
+    def _expand_dataset(cls, dataset: Path) -> Path:
+        return dataset.expanduser()
 
     def recipe(self, pose_model_sha256: str) -> dict[str, Any]:
         """What decides the rows; a dataset has one recipe."""
@@ -667,6 +685,33 @@ def publish(
     for path in finished:
         path.unlink(missing_ok=True)
     return publication
+
+
+def annotate_dataset(
+    config: AnnotateConfig,
+    model_path: Path,
+    workers: Workers,
+    report: Callable[[Progress], None] = silent,
+) -> None:
+    """The whole pipeline without an orchestrator: the same stages in a plain loop.
+
+    Args:
+        config: the run's configuration.
+        model_path: the pose model.
+        workers: where the work is done.
+        report: told of every finished item.
+    """
+    with open_writer(config.dataset, config.recipe(file_sha256(model_path))) as writer:
+        work = writer.work
+        ingested = ingest_files(config, writer.published(), work, workers, report)
+        scans: list[StagedScan] = []
+        for shard in make_shards(ingested.videos, config):
+            scanned = scan_videos(shard, config, work, workers, report)
+            estimate_clip_poses(scanned, config, model_path, work, workers, report)
+            caption_videos(scanned, config, work, workers, report)
+            annotate_videos(scanned, config, work, workers, report)
+            scans += scanned
+        publish(writer, ingested, [scan.video.video_id for scan in scans])
 
 
 # --------------------------------------------------------------------------------- staging

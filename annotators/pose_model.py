@@ -254,7 +254,7 @@ class PoseModel:
             roi.to_crop(size),
             (size, size),
             flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_CONSTANT,
+            borderMode=cv2.BORDER_REPLICATE,
         )
         if mirrored:
             crop = crop[:, ::-1]
@@ -431,8 +431,8 @@ def refine_with_heatmap(points_K2: Float, heatmap_HWK: Float) -> Float:
     reach = np.arange(-_HEAT_REACH, _HEAT_REACH + 1)
     rows_KR1 = (row_K[:, None] + reach)[:, :, None]
     columns_K1R = (column_K[:, None] + reach)[:, None, :]
-    inside_KRR = (
-        ((rows_KR1 >= 0) & (rows_KR1 < height)) & ((columns_K1R >= 0) & (columns_K1R < width))
+    inside_KRR = ((rows_KR1 >= 0) & (rows_KR1 < height)) & (
+        (columns_K1R >= 0) & (columns_K1R < width)
     )
     heat_KRR = _sigmoid(
         heatmap_HWK[
@@ -447,8 +447,6 @@ def refine_with_heatmap(points_K2: Float, heatmap_HWK: Float) -> Float:
     x_K = (heat_KRR * columns_K1R).sum(axis=(1, 2)) / safe_K / width
     y_K = (heat_KRR * rows_KR1).sum(axis=(1, 2)) / safe_K / height
     sure_K1 = ((heat_KRR.max(axis=(1, 2)) >= _MIN_HEAT) & (total_K > 0))[:, None]
-    on_map_K1 = (
-        (column_K >= 0) & (column_K < width) & (row_K >= 0) & (row_K < height)
-    )[:, None]
+    on_map_K1 = ((column_K >= 0) & (column_K < width) & (row_K >= 0) & (row_K < height))[:, None]
     refined_K2 = np.stack([x_K, y_K], axis=1)
     return np.where(sure_K1 & on_map_K1, refined_K2, points_K2).astype(np.float32)

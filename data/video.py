@@ -40,6 +40,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from data.errors import ItemError, Reason
 from data.records import Frame, VideoProbe
 
+try:
+    import decord
+except ImportError:  # There are no wheels for ARM.
+    decord = None
+
 MAX_SIDE_PX: Final = 16384
 MAX_FPS: Final = 1000
 MAX_DURATION_S: Final = 24 * 3600.0
@@ -145,7 +150,7 @@ def hash_file(path: Path) -> str:
     Raises:
         ItemError: the file is missing, not a regular file, empty or unreadable.
     """
-    _require_file(path)
+    require_file(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:_HASH_LENGTH]
@@ -153,8 +158,12 @@ def hash_file(path: Path) -> str:
         raise _unreadable(path, error) from error
 
 
-def _require_file(path: Path) -> os.stat_result:
-    """Refuse what is not a readable regular file, before anything can block on opening it."""
+def require_file(path: Path) -> os.stat_result:
+    """Refuse what is no regular file with content, before anything can block on opening it.
+
+    Raises:
+        ItemError: the file is missing, not a regular file, empty or out of reach.
+    """
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -225,7 +234,7 @@ def probe_video(path: Path) -> VideoProbe:
 
 
 def _scan_file(path: Path) -> _Scan:
-    status = _require_file(path)
+    status = require_file(path)
     # Every clip of a video is opened on its own; the key makes a changed file a different one.
     return _scan_cached(path, status.st_size, status.st_mtime_ns)
 
@@ -519,7 +528,8 @@ def _display_size(path: Path, stream: VideoStream, rotation_deg: int) -> tuple[i
             path, f"a picture of 1 to {MAX_SIDE_PX} px a side", f"{width_px} x {height_px}"
         )
     aspect = stream.sample_aspect_ratio
-    square = aspect is None or not Fraction(1, 4) <= aspect <= 4 or aspect == 1
+    # Outside of this range it is a mistake; within 1 % of square it is a rounding.
+    square = aspect is None or not Fraction(1, 4) <= aspect <= 4 or abs(aspect - 1) < 0.01
     if aspect is not None and not square:
         width_px = max(1, round(width_px * aspect))
     if rotation_deg % 180:
@@ -651,7 +661,8 @@ def open_frames(
     Args:
         path: the file.
         probe: what :func:`probe_video` said of it.
-        start_s, end_s: half-open span of display times; ``end_s`` None is the end of the video.
+        start_s: where the half-open span of display times begins.
+        end_s: where it ends; None is the end of the video.
         sample_fps: take the frames nearest to ``start_s + k / sample_fps``, each at most once;
             None takes every frame.
         max_side_px: shrink so that the longer side has at most this; never enlarges.
@@ -682,7 +693,8 @@ def open_frames(
 def scan_thumbnails(path: Path, probe: VideoProbe, *, width_px: int = 128) -> "FrameReader":
     """Read every frame of a video, tiny, as fast as can be: for finding shots, not for looking at.
 
-    The loop filter is left out, which changes details far below the size of a thumbnail.
+    The loop filter is left out where no other frame refers to the result; leaving it out everywhere
+    adds up to jumps at key frames that look like cuts.
 
     Args:
         path: the file.
@@ -749,7 +761,8 @@ class FrameReader:
         self._indices = indices
         self._draft = draft
         rotated = scan.probe.rotation_deg % 180 != 0
-        self._stored_size_px = size_px[::-1] if rotated else size_px
+        width_px, height_px = size_px
+        self._stored_size_px = (height_px, width_px) if rotated else size_px
         self._counts: dict[str, int] = {}
         self._num_yielded = 0
         self._decord: Any = None
@@ -809,9 +822,7 @@ class FrameReader:
             image = np.rot90(image, -quarter_turns)
         if self._scan.mirrored:
             image = image[:, ::-1]
-        return Frame(
-            index, float(self._scan.timeline.pts_s[index]), np.ascontiguousarray(image)
-        )
+        return Frame(index, float(self._scan.timeline.pts_s[index]), np.ascontiguousarray(image))
 
     # decord
 
@@ -820,7 +831,7 @@ class FrameReader:
         if distrust is None:
             try:
                 reader = _decord_reader(self._path, self._stored_size_px)
-            except (ImportError, *_decord_errors()) as error:
+            except _DECORD_ERRORS as error:
                 distrust = f"decord cannot open it ({type(error).__name__})"
                 self._count("decord_refused")
             else:
@@ -843,7 +854,7 @@ class FrameReader:
         for position, index in enumerate(indices.tolist()):
             try:
                 image = self._decord[index].asnumpy()
-            except _decord_errors():
+            except _DECORD_ERRORS:
                 self._count("decord_failed")
                 self._decord = None
                 self.decoder = "pyav"
@@ -858,7 +869,7 @@ class FrameReader:
         wanted[indices] = True
         reformatter = VideoReformatter()
         width_px, height_px = self._stored_size_px
-        interpolation = Interpolation.AREA if self._draft else Interpolation.BICUBIC
+        interpolation = Interpolation.AREA if self._draft else Interpolation.BILINEAR
         for index, decoded in self._decode_from(int(indices[0])):
             if wanted[index]:
                 rgb = reformatter.reformat(
@@ -894,7 +905,7 @@ class FrameReader:
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = NUM_THREADS
         if self._draft:
-            stream.codec_context.options = {"skip_loop_filter": "all"}
+            stream.codec_context.options = {"skip_loop_filter": "noref"}
         if seek_pts is not None:
             try:
                 container.seek(seek_pts, stream=stream)
@@ -964,6 +975,7 @@ def _distrust_of_decord(scan: _Scan) -> str | None:
     """Why decord would read this file wrongly, or None."""
     probe = scan.probe
     reasons = {
+        "it is not installed": decord is None,
         "the packet scan found " + ", ".join(probe.issues): bool(probe.issues),
         "its rate varies": not probe.constant_rate,
         f"it starts at {probe.start_offset_s:g} s": probe.start_offset_s != 0,
@@ -974,8 +986,7 @@ def _distrust_of_decord(scan: _Scan) -> str | None:
 
 
 def _decord_reader(path: Path, size_px: tuple[int, int]) -> Any:
-    import decord
-
+    assert decord is not None
     decord.logging.set_level(decord.logging.QUIET)
     return decord.VideoReader(
         str(path.absolute()),
@@ -986,9 +997,4 @@ def _decord_reader(path: Path, size_px: tuple[int, int]) -> Any:
     )
 
 
-def _decord_errors() -> tuple[type[Exception], ...]:
-    try:
-        from decord import DECORDError
-    except ImportError:
-        return ()
-    return (DECORDError, RuntimeError)
+_DECORD_ERRORS: Final = () if decord is None else (decord.DECORDError, RuntimeError)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import prefect.runtime
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -64,7 +65,7 @@ class AnnotateSummary(BaseModel):
     elapsed_s: float
 
 
-def _workers(config: WorkerConfig) -> Workers:
+def shared_workers(config: WorkerConfig) -> Workers:
     """One pool per process: all tasks that run in it share the machine's CPUs."""
     return _pool(config.model_dump_json())
 
@@ -109,7 +110,8 @@ def _reporter(shard: str) -> Callable[[Progress], None]:
 def ingest(config: AnnotateConfig, work: Path) -> Ingested:
     """Find, probe and hash the sources."""
     published = Dataset(config.dataset) if (config.dataset / "dataset.json").exists() else None
-    return pipeline.ingest_files(config, published, work, _workers(config.workers), _reporter(""))
+    workers = shared_workers(config.workers)
+    return pipeline.ingest_files(config, published, work, workers, _reporter("files"))
 
 
 @task(task_run_name="clips {shard}", cache_policy=NO_CACHE)
@@ -117,7 +119,8 @@ def clips(
     shard: str, videos: Sequence[SourceVideo], config: AnnotateConfig, work: Path
 ) -> list[StagedScan]:
     """Find the shots of a shard of videos and cut them into clips."""
-    return pipeline.scan_videos(videos, config, work, _workers(config.workers), _reporter(shard))
+    workers = shared_workers(config.workers)
+    return pipeline.scan_videos(videos, config, work, workers, _reporter(shard))
 
 
 @task(task_run_name="poses {shard}", cache_policy=NO_CACHE)
@@ -125,7 +128,7 @@ def poses(
     shard: str, scans: list[StagedScan], config: AnnotateConfig, model_path: Path, work: Path
 ) -> list[StagedScan]:
     """Track the people in a shard of clips."""
-    workers = _workers(config.workers)
+    workers = shared_workers(config.workers)
     pipeline.estimate_clip_poses(scans, config, model_path, work, workers, _reporter(shard))
     return scans
 
@@ -135,7 +138,8 @@ def captions(
     shard: str, scans: list[StagedScan], config: AnnotateConfig, work: Path
 ) -> list[StagedScan]:
     """Caption a shard of clips."""
-    pipeline.caption_videos(scans, config, work, _workers(config.workers), _reporter(shard))
+    workers = shared_workers(config.workers)
+    pipeline.caption_videos(scans, config, work, workers, _reporter(shard))
     return scans
 
 
@@ -144,7 +148,8 @@ def annotations(
     shard: str, scans: list[StagedScan], config: AnnotateConfig, work: Path
 ) -> list[StagedScan]:
     """Write the three levels for a shard of clips."""
-    pipeline.annotate_videos(scans, config, work, _workers(config.workers), _reporter(shard))
+    workers = shared_workers(config.workers)
+    pipeline.annotate_videos(scans, config, work, workers, _reporter(shard))
     return scans
 
 
@@ -186,6 +191,7 @@ def annotate_videos(config: AnnotateConfig) -> AnnotateSummary:
             others finished is published), or the dataset has no annotation at all.
     """
     started_s = time.monotonic()
+    _require_absolute_paths_on_a_worker(config)
     model_path = pose_model_path(config.pose_model)
     recipe = config.recipe(pipeline.file_sha256(model_path))
     with open_writer(config.dataset, recipe) as writer:
@@ -204,6 +210,15 @@ def annotate_videos(config: AnnotateConfig) -> AnnotateSummary:
             f"{summary.rejections}. Remedy: see the rejections table for each item."
         )
     return summary
+
+
+def _require_absolute_paths_on_a_worker(config: AnnotateConfig) -> None:
+    relative = [p for p in (*config.videos, str(config.dataset)) if not Path(p).is_absolute()]
+    if relative and prefect.runtime.deployment.id is not None:
+        raise ValueError(
+            f"expected absolute paths, found {relative}: a worker runs in a folder of its own. "
+            "Remedy: give absolute paths in config.videos and config.dataset."
+        )
 
 
 def _work_through(

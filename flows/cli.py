@@ -15,8 +15,7 @@ import typer
 from data.assets import AssetError, fetch_assets
 from pydantic import ValidationError
 
-from flows.prefect_plugin import answers
-from flows.settings import LOOPBACK_API_URL, Settings, embedded_prefect
+from flows.settings import LOOPBACK_API_URL, Settings, answers, embedded_prefect
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
@@ -53,7 +52,11 @@ def annotate(
         os.environ["PREFECT_API_URL"] = ""
         typer.echo("Starting a Prefect server for this run (the first time takes half a minute) …")
     values: dict[str, Any] = json.loads(config.read_text()) if config else {}
-    values |= {"videos": videos, "dataset": dataset, "retry_rejected": retry_rejected}
+    values |= {
+        "videos": [str(Path(video).expanduser().absolute()) for video in videos],
+        "dataset": dataset.expanduser().absolute(),
+        "retry_rejected": retry_rejected,
+    }
     if workers:
         values["workers"] = {**values.get("workers", {}), "num_workers": workers}
 

@@ -5,11 +5,11 @@ point, switched on in pyproject.toml). Every flow here has a deployment of its o
 without a slash stands for ``name/name``.
 """
 
-import socket
 import sys
-from urllib.parse import urlsplit
 
 from prefect.plugins import HookContext, register_hook
+
+from flows.settings import answers
 
 PREFECT_PLUGIN_API_REQUIRES = ">=0.1,<1"
 
@@ -31,15 +31,3 @@ def setup_environment(*, ctx: HookContext) -> None:
 def complete_name(name: str) -> str:
     """``flow`` becomes ``flow/flow``; options and complete names stay as they are."""
     return name if "/" in name or name.startswith("-") else f"{name}/{name}"
-
-
-def answers(api_url: str) -> bool:
-    """Whether something listens at a loopback address; other addresses are not asked."""
-    url = urlsplit(api_url)
-    if url.hostname not in {"127.0.0.1", "localhost", "::1"}:
-        return True
-    try:
-        socket.create_connection((url.hostname, url.port or 80), timeout=2.0).close()
-    except OSError:
-        return False
-    return True

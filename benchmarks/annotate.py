@@ -1,0 +1,118 @@
+"""Seconds per stage of the annotation pipeline, and what Prefect adds to them.
+
+Runs the pipeline on the demo set (the sample clip; with --full also every clip of
+../shared/data/videos) as plain functions and as the Prefect flow, in turns, each time into a fresh
+dataset, with the same warm worker pool and a Prefect server that is already up.
+
+    .venv/bin/python benchmarks/annotate.py [--full] [--repeats N]
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+from flows.settings import Settings, embedded_prefect
+
+embedded_prefect()
+
+from data.assets import fetch_assets  # noqa: E402
+from prefect.logging import disable_run_logger  # noqa: E402 - the settings come first
+from prefect.testing.utilities import prefect_test_harness  # noqa: E402
+
+from annotators import pipeline  # noqa: E402
+from annotators.pipeline import AnnotateConfig, Progress  # noqa: E402
+from data.store import Dataset  # noqa: E402
+from data.workers import Workers  # noqa: E402
+from flows import annotate  # noqa: E402
+
+SHARED_VIDEOS = Path(__file__).parents[2] / "shared/data/videos"
+MAX_OVERHEAD = 1.15
+
+
+class StageClock:
+    """Wall time per stage, told by the pipeline's progress reports."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._last_s = time.monotonic()
+
+    def report(self, progress: Progress) -> None:
+        """Charge the time since the last report to the stage that reports now."""
+        now_s = time.monotonic()
+        self.seconds[progress.stage] += now_s - self._last_s
+        self._last_s = now_s
+
+
+def timed(function: Callable[[AnnotateConfig], object], videos: tuple[str, ...]) -> float:
+    """Seconds that a run takes into a fresh dataset."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = AnnotateConfig(videos=videos, dataset=Path(folder) / "dataset")
+        started_s = time.perf_counter()
+        function(config)
+        return time.perf_counter() - started_s
+
+
+def main() -> None:
+    """Measure and print; the last line is the result as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="all shared videos, not the demo's")
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+
+    assets = fetch_assets(Settings().cache_dir.expanduser())
+    model_path = assets["pose_model"]
+    videos = (str(assets["sample_clip"]),)
+    if arguments.full:
+        videos += (str(SHARED_VIDEOS),)
+
+    clock = StageClock()
+
+    def plain(config: AnnotateConfig) -> None:
+        workers: Workers = annotate.shared_workers(config.workers)
+        pipeline.annotate_dataset(config, model_path, workers, clock.report)
+
+    def as_flow(config: AnnotateConfig) -> None:
+        annotate.annotate_videos(config)
+
+    with prefect_test_harness(server_startup_timeout=180), disable_run_logger():
+        with tempfile.TemporaryDirectory() as folder:
+            # Starts the workers and fills the file cache for both.
+            config = AnnotateConfig(videos=videos, dataset=Path(folder) / "dataset")
+            as_flow(config)
+            dataset = Dataset(config.dataset)
+            video_s = sum(dataset.read("videos", ["duration_s"])["duration_s"].to_pylist())
+            num_clips = dataset.read("clips").num_rows
+        clock = StageClock()
+        pairs = [(timed(plain, videos), timed(as_flow, videos)) for _ in range(arguments.repeats)]
+    plain_s = statistics.median(plain for plain, _ in pairs)
+    overhead = statistics.median(flow / plain for plain, flow in pairs)
+    stages = {name: seconds / arguments.repeats for name, seconds in clock.seconds.items()}
+
+    print(f"{len(videos)} sources, {num_clips} clips, {video_s:.1f} s of video")
+    for name, seconds in stages.items():
+        print(f"  {name:12} {seconds:7.2f} s   {video_s / seconds:8.1f} x real time")
+    print(f"  plain loop   {plain_s:7.2f} s   {video_s / plain_s:8.1f} x real time")
+    print(f"  flow / plain {overhead:7.2f}     (median of {arguments.repeats} pairs)")
+    result = {
+        "name": "annotate",
+        "figures": {
+            "video_s": round(video_s, 2),
+            "clips": num_clips,
+            "plain_s": round(plain_s, 2),
+            "x_real_time": round(video_s / plain_s, 2),
+            "overhead_ratio": round(overhead, 3),
+            **{f"{name}_s": round(seconds, 2) for name, seconds in stages.items()},
+        },
+        "targets": {"overhead_ratio": MAX_OVERHEAD},
+        "ok": overhead <= MAX_OVERHEAD,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Damaged and odd files, made from real ones. Every function writes ``target`` and returns it."""
+
+import os
+import random
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+Retime = Callable[[Fraction], Fraction]
+
+
+def bytes_changed_midfile(
+    source: Path, target: Path, *, num_places: int = 40, seed: int = 0
+) -> Path:
+    """An MP4 with short runs of random bytes in the middle half of its media data."""
+    data = bytearray(source.read_bytes())
+    start, end = _box(data, b"mdat")
+    generator = random.Random(seed)
+    quarter = (end - start) // 4
+    for _ in range(num_places):
+        position = generator.randrange(start + quarter, end - quarter)
+        data[position : position + 24] = generator.randbytes(24)
+    target.write_bytes(data)
+    return target
+
+
+def truncated_index_first(source: Path, target: Path, *, keep: float = 0.6) -> Path:
+    """An MP4 with its index in front, cut: the index promises samples that are not there."""
+    remuxed(source, target, options={"movflags": "faststart"})
+    return cut(target, target, keep=keep)
+
+
+def without_index(source: Path, target: Path, *, keep: float = 0.6) -> Path:
+    """An MP4 whose index would have come last, cut before it."""
+    remuxed(source, target)
+    return cut(target, target, keep=keep)
+
+
+def cut(source: Path, target: Path, *, keep: float) -> Path:
+    """The first part of a file."""
+    data = source.read_bytes()
+    target.write_bytes(data[: int(len(data) * keep)])
+    return target
+
+
+def over_reported_length(source: Path, target: Path, *, factor: int = 20) -> Path:
+    """An MP4 whose movie, track and media headers claim ``factor`` times the duration."""
+    data = bytearray(source.read_bytes())
+    moov_start, moov_end = _box(data, b"moov")
+    offsets = {b"mvhd": (16, 24), b"tkhd": (20, 28), b"mdhd": (16, 24)}
+    num_patched = 0
+    for kind, (short_offset, long_offset) in offsets.items():
+        position = moov_start
+        while (position := data.find(kind, position, moov_end)) >= 0:
+            version = data[position + 4]
+            layout, offset = (">Q", long_offset) if version else (">I", short_offset)
+            place = position + 4 + offset
+            (duration,) = struct.unpack_from(layout, data, place)
+            struct.pack_into(layout, data, place, duration * factor)
+            num_patched += 1
+            position += 4
+    assert num_patched >= 3, f"{source}: expected 3 or more headers to patch, found {num_patched}"
+    target.write_bytes(data)
+    return target
+
+
+def over_reported_avi(source: Path, target: Path, *, factor: int = 20) -> Path:
+    """An AVI whose main and stream headers claim ``factor`` times the frames."""
+    remuxed(source, target, container_format="avi")
+    data = bytearray(target.read_bytes())
+    for kind, offset in ((b"avih", 16), (b"strh", 32)):
+        place = data.index(kind) + 8 + offset
+        (length,) = struct.unpack_from("<I", data, place)
+        struct.pack_into("<I", data, place, length * factor)
+    target.write_bytes(data)
+    return target
+
+
+def start_offset(source: Path, target: Path, *, offset_s: float = 5.0) -> Path:
+    """The same frames, the first of them at ``offset_s`` in the container's time."""
+    return remuxed(source, target, retime=lambda time_s: time_s + Fraction(offset_s))
+
+
+def variable_rate(source: Path, target: Path) -> Path:
+    """The same frames at an irregular rate: the second half is shown at a third of the speed."""
+    with av.open(str(source)) as container:
+        stream = container.streams.video[0]
+        assert stream.time_base is not None
+        pts = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
+        middle_s = (min(pts) + (max(pts) - min(pts)) // 2) * stream.time_base
+
+    def slow_down(time_s: Fraction) -> Fraction:
+        return time_s if time_s <= middle_s else middle_s + 3 * (time_s - middle_s)
+
+    return remuxed(source, target, retime=slow_down)
+
+
+def hidden_start(source: Path, target: Path, *, hidden_s: float = 0.5) -> Path:
+    """An MP4 whose edit list hides the first ``hidden_s``, which are needed for decoding."""
+    return remuxed(
+        source,
+        target,
+        options={"avoid_negative_ts": "disabled", "use_editlist": "1"},
+        retime=lambda time_s: time_s - Fraction(hidden_s),
+    )
+
+
+def rotated(source: Path, target: Path, *, clockwise_deg: int, mirrored: bool = False) -> Path:
+    """The same frames with a display matrix that says how to show them upright."""
+    return remuxed(source, target, clockwise_deg=clockwise_deg, mirrored=mirrored)
+
+
+def remuxed(
+    source: Path,
+    target: Path,
+    *,
+    container_format: str | None = None,
+    options: dict[str, str] | None = None,
+    retime: Retime | None = None,
+    clockwise_deg: int | None = None,
+    mirrored: bool = False,
+) -> Path:
+    """The video packets of a file in another container, unchanged except for their times."""
+    with (
+        av.open(str(source)) as reader,
+        av.open(str(target), "w", format=container_format, options=options or {}) as writer,
+    ):
+        stream = reader.streams.video[0]
+        copy = writer.add_stream_from_template(stream)
+        if clockwise_deg is not None:
+            copy.set_display_rotation(-clockwise_deg, hflip=mirrored)
+        for packet in reader.demux(stream):
+            if packet.dts is None:
+                continue
+            base = packet.time_base
+            if retime is not None:
+                assert packet.pts is not None
+                packet.pts = round(retime(packet.pts * base) / base)
+                packet.dts = round(retime(packet.dts * base) / base)
+            packet.stream = copy
+            writer.mux(packet)
+    return target
+
+
+def reencoded(
+    source: Path, target: Path, *, codec: str = "mpeg4", num_frames: int = 40, b_frames: int = 0
+) -> Path:
+    """The first frames of a file, encoded anew at 160 x 120."""
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        stream = writer.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        stream.codec_context.max_b_frames = b_frames
+        for number, frame in zip(range(num_frames), reader.decode(video=0), strict=False):
+            small = frame.reformat(160, 120, "yuv420p")
+            small.pts, small.time_base = number, Fraction(1, 25)
+            writer.mux(stream.encode(small))
+        writer.mux(stream.encode(None))
+    return target
+
+
+def audio_only(target: Path, *, duration_s: float = 1.0) -> Path:
+    """A sine tone as AAC in MP4."""
+    rate = 44100
+    wave = np.sin(np.arange(int(rate * duration_s)) * 0.05).astype(np.float32)[None]
+    with av.open(str(target), "w") as writer:
+        stream = writer.add_stream("aac", rate=rate, layout="mono")
+        for start in range(0, wave.shape[1] - 1024, 1024):
+            frame = av.AudioFrame.from_ndarray(wave[:, start : start + 1024], "fltp", "mono")
+            frame.sample_rate, frame.pts = rate, start
+            writer.mux(stream.encode(frame))
+        writer.mux(stream.encode(None))
+    return target
+
+
+def still_image(source: Path, target: Path) -> Path:
+    """The first frame as JPEG, whatever the target's extension."""
+    with av.open(str(source)) as reader:
+        next(iter(reader.decode(video=0))).to_image().save(target, format="JPEG")
+    return target
+
+
+def text_named_video(target: Path) -> Path:
+    """Prose."""
+    target.write_text("This is not a video.\n" * 200, encoding="utf-8")
+    return target
+
+
+def zero_bytes(target: Path) -> Path:
+    """An empty file."""
+    target.touch()
+    return target
+
+
+def directory_named_video(target: Path) -> Path:
+    """A folder."""
+    target.mkdir()
+    return target
+
+
+def dangling_link(target: Path) -> Path:
+    """A link to a file that is not there."""
+    target.symlink_to(target.with_name("not-there.mp4"))
+    return target
+
+
+def pipe(target: Path) -> Path:
+    """A named pipe without a writer: opening it for reading blocks for ever."""
+    os.mkfifo(target)
+    return target
+
+
+def unix_socket(target: Path) -> Path:
+    """A socket."""
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(str(target))
+    return target
+
+
+def _box(data: bytes | bytearray, kind: bytes) -> tuple[int, int]:
+    """Start and end of the content of a top-level MP4 box."""
+    for found, start, end in _boxes(data):
+        if found == kind:
+            return start, end
+    raise ValueError(f"expected an MP4 with a box {kind.decode()}, found none")
+
+
+def _boxes(data: bytes | bytearray) -> Iterator[tuple[bytes, int, int]]:
+    position = 0
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        header = 8
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, position + 8)
+            header = 16
+        end = position + length if length else len(data)
+        yield kind, position + header, end
+        position = end

@@ -1,0 +1,16 @@
+"""One real Prefect server for all flow tests."""
+
+from collections.abc import Generator
+
+import pytest
+
+from flows.settings import embedded_prefect
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prefect_server() -> Generator[None]:
+    embedded_prefect()
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=180):
+        yield

@@ -1,0 +1,346 @@
+"""annotate-videos, end to end on real videos: rows, rejections, resume, growth, isolation."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+from annotators.pipeline import AnnotateConfig
+from data.schemas import SCHEMAS, load_motion
+from data.store import Dataset, DatasetError
+from flows.annotate import AnnotateSummary, annotate_videos
+from tests import corruption
+
+CLIPS = ("worker_walk.mp4", "bikes_multishot.mp4", "sign_book.mkv")
+AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory, videos_dir: Path) -> Path:
+    """Three good videos, one of them twice, and three bad ones."""
+    folder = tmp_path_factory.mktemp("sources")
+    for name in CLIPS:
+        shutil.copy(videos_dir / name, folder / name)
+    shutil.copy(videos_dir / CLIPS[0], folder / "copy_of_worker_walk.mp4")
+    corruption.zero_bytes(folder / "empty.mp4")
+    corruption.text_named_video(folder / "notes.mp4")
+    corruption.directory_named_video(folder / "folder.mp4")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def annotated(
+    tmp_path_factory: pytest.TempPathFactory, sources: Path
+) -> tuple[AnnotateConfig, AnnotateSummary]:
+    root = tmp_path_factory.mktemp("annotated") / "dataset"
+    config = AnnotateConfig(videos=(str(sources),), dataset=root)
+    return config, annotate_videos(config)
+
+
+def _content(root: Path) -> dict[str, list[dict[str, Any]]]:
+    """All rows, as plain values in a fixed order, of plain pandas."""
+    keys = ["video_id", "clip_id", "track_id", "item_id"]
+    content: dict[str, list[dict[str, Any]]] = {}
+    for name in SCHEMAS:
+        rows = _rows(root, name)
+        for row in rows:
+            # Latency is a measurement of the run, not of the video.
+            row.pop("latency_s", None)
+        content[name] = sorted(rows, key=lambda row: [str(row.get(key)) for key in keys])
+    return content
+
+
+def _assert_same(one: Path, other: Path) -> None:
+    for (name, rows), again in zip(_content(one).items(), _content(other).values(), strict=True):
+        assert len(rows) == len(again), name
+        for row, row_again in zip(rows, again, strict=True):
+            for column, value in row.items():
+                np.testing.assert_equal(row_again[column], value, err_msg=f"{name}.{column}")
+
+
+def _rows(root: Path, table: str) -> list[dict[str, Any]]:
+    """The rows of a table, by plain pandas, as a user reads them."""
+    frame: Any = pd.read_parquet(root / table)
+    return frame.to_dict("records")
+
+
+def test_every_file_is_a_row_or_a_rejection(
+    annotated: tuple[AnnotateConfig, AnnotateSummary], sources: Path
+) -> None:
+    config, summary = annotated
+    rejections = _rows(config.dataset, "rejections")
+    at_ingest = [row for row in rejections if row["stage"] == "ingest"]
+    found = [row["path"] for row in _rows(config.dataset, "videos")]
+    found += [row["item"] for row in at_ingest]
+    assert sorted(found) == sorted(str(path) for path in sources.iterdir())
+    reasons = {Path(row["item"]).name: row["reason"] for row in at_ingest}
+    duplicate = ({"copy_of_worker_walk.mp4", "worker_walk.mp4"} & reasons.keys()).pop()
+    assert reasons == {
+        "empty.mp4": "empty_file",
+        "notes.mp4": "not_a_video",
+        "folder.mp4": "not_a_file",
+        duplicate: "duplicate",
+    }
+    assert all(len(row["remedy"]) > 10 for row in rejections)
+    assert summary.rejections == Counter(row["reason"] for row in rejections)
+
+
+def test_every_clip_is_annotated_or_rejected(
+    annotated: tuple[AnnotateConfig, AnnotateSummary],
+) -> None:
+    root = annotated[0].dataset
+    clips = {row["clip_id"]: row for row in _rows(root, "clips")}
+    annotated_ids = [row["clip_id"] for row in _rows(root, "annotations")]
+    rejected = {row["item_id"] for row in _rows(root, "rejections") if row["stage"] == "poses"}
+    assert len(annotated_ids) == len(set(annotated_ids))
+    assert set(annotated_ids) | rejected == set(clips)
+    assert not set(annotated_ids) & rejected
+    assert {i for i, row in clips.items() if row["num_people"] > 0} == set(annotated_ids)
+
+
+def test_tables_join_and_hold_what_they_promise(
+    annotated: tuple[AnnotateConfig, AnnotateSummary],
+) -> None:
+    root = annotated[0].dataset
+    clips = {row["clip_id"]: row for row in _rows(root, "clips")}
+    poses = _rows(root, "poses")
+    annotations = _rows(root, "annotations")
+    captions = _rows(root, "captions")
+    assert {row["clip_id"] for row in captions} == {row["clip_id"] for row in annotations}
+    assert {row["outcome"] for row in captions} == {"success"}
+    tracks = {(row["clip_id"], row["track_id"]) for row in poses}
+    for row in annotations:
+        assert (row["clip_id"], row["track_id"]) in tracks
+        assert row["coarse"]
+        assert 1 <= len(row["medium"]) <= 3
+        assert all(len(text.split()) <= 30 for text in row["medium"])
+        assert len(row["fine"]) >= 1
+        starts = [step["start_s"] for step in row["fine"]]
+        assert starts == sorted(starts)
+        clip = clips[row["clip_id"]]
+        for step in row["fine"]:
+            assert clip["start_s"] <= step["start_s"] < step["end_s"] <= clip["end_s"] + 1e-6
+            assert step["grounding"]["verdict"] == "supported"
+            assert step["grounding"]["measurement"]
+    for row in poses:
+        assert load_motion(row).shape == (row["num_frames"], 22, 3)
+        np.testing.assert_allclose(np.diff(row["pts_s"]), 1 / 20, atol=1e-9)
+        clip = clips[row["clip_id"]]
+        assert clip["start_s"] <= row["pts_s"][0] <= row["pts_s"][-1] <= clip["end_s"]
+
+
+def test_a_second_run_does_no_work_and_changes_nothing(
+    annotated: tuple[AnnotateConfig, AnnotateSummary],
+) -> None:
+    config, first = annotated
+    before = {p: p.stat().st_mtime_ns for p in config.dataset.rglob("*") if p.suffix != ".lock"}
+    again = annotate_videos(config)
+    assert again.added == {}
+    assert again.video_s == 0.0
+    assert again.num_known == len(CLIPS)
+    assert again.rows == first.rows
+    published = (p for p in before if p.is_file() and p.name != ".lock")
+    assert all(p.stat().st_mtime_ns == before[p] for p in published)
+
+
+def test_new_videos_join_without_touching_old_parts(
+    annotated: tuple[AnnotateConfig, AnnotateSummary], videos_dir: Path, tmp_path: Path
+) -> None:
+    config, first = annotated
+    root = tmp_path / "dataset"
+    shutil.copytree(config.dataset, root)
+    old = {p: p.read_bytes() for p in root.glob("*/*.parquet")}
+    new = str(videos_dir / "street_crowd_5frames.mp4")
+    summary = annotate_videos(AnnotateConfig(videos=(*config.videos, new), dataset=root))
+    assert summary.added["videos"] == 1
+    assert summary.rows["videos"] == first.rows["videos"] + 1
+    assert {p: p.read_bytes() for p in old} == old
+
+
+def test_a_repaired_file_leaves_the_rejections(videos_dir: Path, tmp_path: Path) -> None:
+    video = tmp_path / "v.mp4"
+    corruption.zero_bytes(video)
+    good = str(videos_dir / "street_crowd_5frames.mp4")
+    config = AnnotateConfig(videos=(str(video), good), dataset=tmp_path / "dataset")
+    assert annotate_videos(config).rejections == {"empty_file": 1}
+    shutil.copy(videos_dir / "sign_book.mkv", video)
+    repaired = annotate_videos(config)
+    assert repaired.rejections == {}
+    assert repaired.rows["videos"] == 2
+
+
+def test_another_configuration_is_refused(
+    annotated: tuple[AnnotateConfig, AnnotateSummary],
+) -> None:
+    config, _ = annotated
+    changed = config.model_copy(
+        update={"clips": config.clips.model_copy(update={"max_clip_s": 5.0})}
+    )
+    with pytest.raises(DatasetError, match="another configuration of clips"):
+        annotate_videos(changed)
+
+
+def test_nothing_to_annotate_fails_and_says_why(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match="found none"):
+        annotate_videos(AnnotateConfig(videos=(str(empty),), dataset=tmp_path / "a"))
+    notes = tmp_path / "notes.mp4"
+    corruption.text_named_video(notes)
+    with pytest.raises(RuntimeError, match="not_a_video"):
+        annotate_videos(AnnotateConfig(videos=(str(notes),), dataset=tmp_path / "b"))
+    assert Dataset(tmp_path / "b").read("rejections").num_rows == 1
+
+
+def test_prefect_shows_counts_and_a_picture(
+    annotated: tuple[AnnotateConfig, AnnotateSummary],
+) -> None:
+    _, summary = annotated
+    keys = ("annotate-videos-counts", "annotate-videos-summary", "annotate-videos-poses")
+    with get_client(sync_client=True) as client:
+        found = {
+            key: client.read_artifacts(
+                artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+            )
+            for key in keys
+        }
+    assert all(found.values())
+    texts = [str(artifact.data) for artifact in found["annotate-videos-summary"]]
+    assert any("data:image/jpeg;base64," in text and "**Coarse**" in text for text in texts)
+    tables = [str(artifact.data) for artifact in found["annotate-videos-counts"]]
+    assert any(f'"rows": {summary.rows["annotations"]}' in table for table in tables)
+
+
+# ---------------------------------------------------------------------------- kill and resume
+
+_RUN = """
+import sys, pathlib
+from annotators.pipeline import AnnotateConfig, annotate_dataset
+from data.workers import Workers
+if __name__ == "__main__":
+    videos, dataset, model = sys.argv[1:]
+    config = AnnotateConfig(videos=(videos,), dataset=pathlib.Path(dataset))
+    with Workers(config.workers) as workers:
+        annotate_dataset(config, pathlib.Path(model), workers)
+"""
+
+
+def _staged(stage: str, count: int) -> Callable[[Path], bool]:
+    return lambda root: len(list(root.glob(f".staging/work-*/{stage}/*.json"))) >= count
+
+
+def _publishing(root: Path) -> bool:
+    return any(root.glob(".staging/parts/*/*.parquet"))
+
+
+def _published(root: Path) -> bool:
+    return (root / "dataset.json").exists()
+
+
+@pytest.mark.parametrize(
+    "reached",
+    [
+        pytest.param(_staged("scans", 1), id="first-video-scanned"),
+        pytest.param(_staged("poses", 1), id="first-clip-posed"),
+        pytest.param(_staged("poses", 4), id="most-clips-posed"),
+        pytest.param(_staged("annotations", 1), id="first-video-annotated"),
+        pytest.param(_publishing, id="while-publishing"),
+        pytest.param(_published, id="just-published"),
+    ],
+)
+def test_kill_and_resume(
+    annotated: tuple[AnnotateConfig, AnnotateSummary],
+    pose_model_path: Path,
+    tmp_path: Path,
+    reached: Callable[[Path], bool],
+) -> None:
+    uninterrupted, _ = annotated
+    root = tmp_path / "dataset"
+    script = tmp_path / "run.py"
+    script.write_text(_RUN)
+    command = [
+        sys.executable,
+        str(script),
+        uninterrupted.videos[0],
+        str(root),
+        str(pose_model_path),
+    ]
+    process = subprocess.Popen(command)
+    while not reached(root) and process.poll() is None:
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() in {-signal.SIGKILL, 0}
+    staged = {p: p.stat().st_mtime_ns for p in root.glob(".staging/work-*/*/*.json")}
+    if _published(root):
+        Dataset(root).read("annotations")
+
+    resumed = subprocess.Popen(command)
+    seen_again: set[Path] = set()
+    while resumed.poll() is None:
+        seen_again |= {
+            p for p, mtime_ns in staged.items() if p.exists() and _mtime_ns(p) != mtime_ns
+        }
+        time.sleep(0.01)
+    assert resumed.returncode == 0
+    # What was staged was not computed again, and the result is that of a run nobody killed.
+    assert seen_again == set()
+    _assert_same(uninterrupted.dataset, root)
+    assert not list(root.glob(".staging/work-*/*/*"))
+
+
+def _mtime_ns(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+# --------------------------------------------------------------------------------- command
+
+
+def test_the_command_needs_no_server(videos_dir: Path, tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    video = str(videos_dir / "street_crowd_5frames.mp4")
+    done = subprocess.run(
+        [AVATARGPT, "annotate", video, "--dataset", str(root)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**_environment(), "PREFECT_API_URL": "http://127.0.0.1:9/api"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 annotations" in done.stdout
+    assert len(pd.read_parquet(root / "annotations")) == 1
+
+
+def test_the_command_names_what_is_wrong(tmp_path: Path) -> None:
+    bad = tmp_path / "config.json"
+    bad.write_text('{"clips": {"max_clip": 5}}')
+    done = subprocess.run(
+        [AVATARGPT, "annotate", "x.mp4", "--dataset", str(tmp_path), "--config", str(bad)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**_environment(), "PREFECT_API_URL": "http://127.0.0.1:9/api"},
+    )
+    assert done.returncode == 2
+    assert "clips.max_clip" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment without the test server's settings."""
+    import os
+
+    return {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}

@@ -1,0 +1,1 @@
+"""Motion tokenizer and motion language model; filled by the training flows. Imports only `data`."""

@@ -38,8 +38,8 @@ MIN_ACROSS_SHARE: Final = 0.35
 (a person lying on the side)."""
 
 # Sizes used when the legs are unseen, by the segment lengths of the CMU and Bandai skeletons.
-LEG_PER_TORSO: Final = 1.7
-LEG_PER_ARM: Final = 1.65
+LEG_PER_TORSO: Final = 2.0
+LEG_PER_ARM: Final = 1.75
 HEIGHT_PER_LEG: Final = 2.05
 
 PART_JOINTS: Final = {
@@ -61,7 +61,7 @@ class BodySize:
     Attributes:
         leg_m: hip to knee to ankle.
         arm_m: shoulder to elbow to wrist.
-        torso_m: pelvis to neck.
+        torso_m: middle of the hips to middle of the shoulders.
         height_m: estimated from the leg.
     """
 
@@ -126,6 +126,17 @@ class Signals:
         return np.stack(
             (cos_T * x_T - sin_T * z_T, vectors_T3[:, 1], sin_T * x_T + cos_T * z_T), axis=1
         )
+
+    def trunk_T3(self) -> Floats:
+        """Hips to shoulders in the body's axes, (T, 3), metres.
+
+        Skeletons put spine and neck at different places; hips and shoulders agree.
+        """
+        return self.in_body_axes(_trunk(self.joints_TJ3))
+
+    def hips_T3(self) -> Floats:
+        """World position of the middle of the hips, (T, 3)."""
+        return (self.joint_T3("left_hip") + self.joint_T3("right_hip")) / 2
 
     def relative_T3(self, joint: str, origin: str) -> Floats:
         """Position of ``joint`` seen from ``origin`` in the body's axes, (T, 3), metres."""
@@ -235,13 +246,21 @@ def _measure(joints_TJ3: Floats, part_T: dict[str, Bools], parts: frozenset[str]
         return max(lengths, default=0.0)
 
     arm_m, leg_m = longest("arm"), longest("leg")
-    torso_m = _chain_m(joints_TJ3, part_T["torso"], ("pelvis", "neck"))
+    torso_TJ3 = joints_TJ3[part_T["torso"]] if part_T["torso"].any() else joints_TJ3
+    torso_m = float(np.median(np.linalg.norm(_trunk(torso_TJ3), axis=1)))
     if leg_m == 0.0:
         leg_m = LEG_PER_ARM * arm_m if arm_m > 0.0 else LEG_PER_TORSO * torso_m
     # A floor for degenerate input, so that no rule divides by zero.
     leg_m = max(leg_m, 0.05)
     arm_m = arm_m if arm_m > 0.0 else leg_m / LEG_PER_ARM
     return BodySize(leg_m, max(arm_m, 0.03), max(torso_m, 0.03), HEIGHT_PER_LEG * leg_m)
+
+
+def _trunk(joints_TJ3: Floats) -> Floats:
+    """From the middle of the hips to the middle of the shoulders, (T, 3), metres."""
+    hips = [JOINT["left_hip"], JOINT["right_hip"]]
+    shoulders = [JOINT["left_shoulder"], JOINT["right_shoulder"]]
+    return joints_TJ3[:, shoulders].mean(axis=1) - joints_TJ3[:, hips].mean(axis=1)
 
 
 def _heading(joints_TJ3: Floats) -> Floats:

@@ -5,7 +5,7 @@ upright crop of one person. All geometry around the networks (anchors, decoding,
 suppression, crops and back-projection) is here, so that several people can be followed under our
 own rules. Source: Bazarevsky et al., "BlazePose", arXiv 2006.10204, and the model cards.
 
-Shapes: H, W image; A = 2254 anchors; D detections; N = 33 landmarks (+ 6 auxiliary = 39).
+Shapes: H, W image; P = 2254 anchors; D detections; N = 33 landmarks (+ 6 auxiliary = 39).
 Image coordinates are pixels, x right, y down. Images are (H, W, 3) uint8 RGB.
 """
 
@@ -21,6 +21,8 @@ import cv2
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
+
+from annotators.tflite_graph import without_outputs
 
 Image = NDArray[np.uint8]
 Float = NDArray[np.float32]
@@ -91,6 +93,10 @@ class Roi:
             self.rotation_rad + turn_rad,
         )
 
+    def distance_px(self, other: "Roi") -> float:
+        """Between the centres."""
+        return math.hypot(self.x_px - other.x_px, self.y_px - other.y_px)
+
     def to_crop(self, crop_px: int) -> NDArray[np.float64]:
         """(2, 3) affine map from image pixels to pixels of a ``crop_px`` wide crop."""
         scale = crop_px / self.size_px
@@ -135,7 +141,7 @@ class Landmarks:
         image_N2: (33, 2) pixels of the image.
         depth_N: (33,) in pixels, negative towards the camera, relative to the hips.
         world_N3: (33, 3) metres, origin between the hips, x right, y down, z away from the camera.
-        visibility_N: (33,) 0..1, whether the landmark is in the picture and not hidden.
+        visibility_N: (33,) 0..1, whether the landmark is not hidden; 0 outside the image.
         next_roi: where the person is, for the next frame.
     """
 
@@ -158,7 +164,7 @@ class PoseModel:
 
     def __init__(self, detector: bytes, landmarker: bytes, *, num_threads: int = 1) -> None:
         self._detector = _Network(detector, num_threads)
-        self._landmarker = _Network(landmarker, num_threads)
+        self._landmarker = _Network(without_outputs(landmarker, _is_mask), num_threads)
         self._detector_px = self._detector.input_px
         self._crop_px = self._landmarker.input_px
 
@@ -203,41 +209,33 @@ class PoseModel:
             min_score: proposals below are dropped.
 
         Returns:
-            Proposals of all windows, overlapping ones merged.
+            Proposals; one person may be proposed by several windows.
         """
-        found: list[tuple[Float, Float, Float]] = []
+        found: list[Detection] = []
         for left, top, right, bottom in windows_px:
             window = image_HW3[top:bottom, left:right]
-            side = max(window.shape[:2])
-            scale = self._detector_px / side
+            scale = self._detector_px / max(window.shape[:2])
             width, height = round(window.shape[1] * scale), round(window.shape[0] * scale)
-            small = cv2.resize(
-                window,
-                (width, height),
-                interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
-            )
+            way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+            small = cv2.resize(window, (width, height), interpolation=way)
             x0, y0 = (self._detector_px - width) // 2, (self._detector_px - height) // 2
             # Padding is black, which the network knows as -1.
             square = np.full((self._detector_px, self._detector_px, 3), -1, np.float32)
             square[y0 : y0 + height, x0 : x0 + width] = small * np.float32(1 / 127.5) - 1
             outputs = self._detector.run(square)
-            scores_A, points_A6x2 = decode_detections(
+            scores_P, points_P62 = decode_detections(
                 outputs[self._detector.shaped(_is_scores)],
                 outputs[self._detector.shaped(_is_boxes)],
                 self._detector_px,
             )
-            keep_A = scores_A >= min_score
-            points = points_A6x2[keep_A] * self._detector_px - np.array([x0, y0], np.float32)
-            points = points / np.float32(scale) + np.array([left, top], np.float32)
-            found.append((scores_A[keep_A], points, scores_A[keep_A]))
-        if not found:
-            return []
-        scores_D = np.concatenate([f[0] for f in found])
-        points_D6x2 = np.concatenate([f[1] for f in found])
-        return [
-            Detection(score, points[:2].reshape(4), Roi.around(points[2], points[3]))
-            for score, points in merge_detections(scores_D, points_D6x2)
-        ]
+            keep_P = scores_P >= min_score
+            points_D62 = points_P62[keep_P] * self._detector_px - np.array([x0, y0], np.float32)
+            points_D62 = points_D62 / np.float32(scale) + np.array([left, top], np.float32)
+            found += [
+                Detection(score, points[:2].reshape(4), Roi.around(points[2], points[3]))
+                for score, points in merge_detections(scores_P[keep_P], points_D62)
+            ]
+        return sorted(found, key=lambda detection: -detection.score)
 
     def landmarks(self, image_HW3: Image, roi: Roi, *, mirrored: bool = False) -> Landmarks:
         """Place the landmarks of the person in a square of the image.
@@ -259,28 +257,30 @@ class PoseModel:
         if mirrored:
             crop = crop[:, ::-1]
         outputs = self._landmarker.run(crop * np.float32(1 / 255))
-        points_39x5 = outputs[self._landmarker.shaped(_is_landmarks)].reshape(-1, 5).copy()
-        points_39x5[:, :3] /= size
+        points_N5 = outputs[self._landmarker.shaped(_is_landmarks)].reshape(-1, 5).copy()
+        points_N5[:, :3] /= size
         heat = outputs[self._landmarker.shaped(_is_heatmap)][0]
-        points_39x5[:, :2] = refine_with_heatmap(points_39x5[:, :2], heat)
-        world_39x3 = outputs[self._landmarker.shaped(_is_world)].reshape(-1, 3).copy()
+        points_N5[:, :2] = refine_with_heatmap(points_N5[:, :2], heat)
+        world_N3 = outputs[self._landmarker.shaped(_is_world)].reshape(-1, 3).copy()
         if mirrored:
-            points_39x5[:, 0] = 1 - points_39x5[:, 0]
-            world_39x3[:, 0] *= -1
+            points_N5[:, 0] = 1 - points_N5[:, 0]
+            world_N3[:, 0] *= -1
             order = [*MIRRORED_LANDMARKS, *range(NUM_LANDMARKS, _NUM_WITH_AUXILIARY)]
-            points_39x5, world_39x3 = points_39x5[order], world_39x3[order]
-        image_39x2 = roi.to_image(points_39x5[:, :2])
+            points_N5, world_N3 = points_N5[order], world_N3[order]
+        image_N2 = roi.to_image(points_N5[:, :2])
         cos, sin = math.cos(roi.rotation_rad), math.sin(roi.rotation_rad)
         turn_33 = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]], np.float32)
+        height, width = image_HW3.shape[:2]
+        inside_N = ((image_N2 >= 0) & (image_N2 < [width, height])).all(axis=1)
         # The network calls a landmark present when it is in the crop, visible when not hidden.
+        seen_N = _sigmoid(points_N5[:, 3]) * _sigmoid(points_N5[:, 4]) * inside_N
         return Landmarks(
             presence=float(outputs[self._landmarker.shaped(_is_presence)].reshape(())),
-            image_N2=image_39x2[:NUM_LANDMARKS],
-            depth_N=points_39x5[:NUM_LANDMARKS, 2] * roi.size_px,
-            world_N3=world_39x3[:NUM_LANDMARKS] @ turn_33,
-            visibility_N=_sigmoid(points_39x5[:NUM_LANDMARKS, 3])
-            * _sigmoid(points_39x5[:NUM_LANDMARKS, 4]),
-            next_roi=Roi.around(image_39x2[_ROI_CENTER], image_39x2[_ROI_SCALE]),
+            image_N2=image_N2[:NUM_LANDMARKS],
+            depth_N=points_N5[:NUM_LANDMARKS, 2] * roi.size_px,
+            world_N3=world_N3[:NUM_LANDMARKS] @ turn_33,
+            visibility_N=seen_N[:NUM_LANDMARKS].astype(np.float32),
+            next_roi=Roi.around(image_N2[_ROI_CENTER], image_N2[_ROI_SCALE]),
         )
 
 
@@ -338,6 +338,10 @@ def _is_presence(shape: tuple[int, ...]) -> bool:
     return shape == (1, 1)
 
 
+def _is_mask(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[3] == 1
+
+
 def _is_heatmap(shape: tuple[int, ...]) -> bool:
     return len(shape) == 4 and shape[3] == _NUM_WITH_AUXILIARY
 
@@ -348,7 +352,7 @@ def _sigmoid(values: Float) -> Float:
 
 @cache
 def anchors(input_px: int) -> Float:
-    """Centres of the detector's anchors in shares of its input, (A, 2).
+    """Centres of the detector's anchors in shares of its input, (P, 2).
 
     The feature maps have strides 8, 16, 32, 32, 32 with two anchors per cell each; maps of equal
     stride are interleaved, which gives the last one six anchors per cell.
@@ -362,41 +366,39 @@ def anchors(input_px: int) -> Float:
     return np.concatenate(layers)
 
 
-def decode_detections(
-    scores_1xAx1: Float, boxes_1xAx12: Float, input_px: int
-) -> tuple[Float, Float]:
-    """Raw detector outputs to scores (A,) and points (A, 6, 2) in shares of the input.
+def decode_detections(scores_L: Float, boxes_L: Float, input_px: int) -> tuple[Float, Float]:
+    """Raw detector outputs to scores (P,) and points (P, 6, 2) in shares of the input.
 
     The points are the box's top left and bottom right corner, hip centre, a point on the circle
     around the whole body, shoulder centre, and a point on the circle around the upper body.
     """
-    centers_A12 = anchors(input_px)[:, None]
-    values_A6x2 = boxes_1xAx12.reshape(-1, 6, 2) / np.float32(input_px)
-    size_A12 = values_A6x2[:, 1:2]
-    box_center_A12 = values_A6x2[:, 0:1] + centers_A12
-    points_A6x2 = np.concatenate(
+    centers_P12 = anchors(input_px)[:, None]
+    values_P62 = boxes_L.reshape(-1, 6, 2) / np.float32(input_px)
+    size_P12 = values_P62[:, 1:2]
+    box_center_P12 = values_P62[:, 0:1] + centers_P12
+    points_P62 = np.concatenate(
         [
-            box_center_A12 - size_A12 / 2,
-            box_center_A12 + size_A12 / 2,
-            values_A6x2[:, 2:] + centers_A12,
+            box_center_P12 - size_P12 / 2,
+            box_center_P12 + size_P12 / 2,
+            values_P62[:, 2:] + centers_P12,
         ],
         axis=1,
     )
-    return _sigmoid(scores_1xAx1.reshape(-1)), points_A6x2
+    return _sigmoid(scores_L.reshape(-1)), points_P62
 
 
-def merge_detections(scores_D: Float, points_D6x2: Float) -> list[tuple[float, Float]]:
+def merge_detections(scores_D: Float, points_D62: Float) -> list[tuple[float, Float]]:
     """Weighted non-maximum suppression: overlapping boxes become their score-weighted mean.
 
     Args:
         scores_D: (D,) scores.
-        points_D6x2: (D, 6, 2) points, the first two the corners of the box.
+        points_D62: (D, 6, 2) points, the first two the corners of the box.
 
     Returns:
         ``(score, (6, 2) points)``, strongest first.
     """
     remaining = np.argsort(-scores_D)
-    low_D2, high_D2 = points_D6x2[:, 0], points_D6x2[:, 1]
+    low_D2, high_D2 = points_D62[:, 0], points_D62[:, 1]
     area_D = np.prod(np.maximum(high_D2 - low_D2, 0), axis=1)
     merged: list[tuple[float, Float]] = []
     while len(remaining) > 0:
@@ -409,7 +411,7 @@ def merge_detections(scores_D: Float, points_D6x2: Float) -> list[tuple[float, F
         same = shared > _NMS_OVERLAP * np.maximum(union, 1e-9)
         same[0] = True
         weights = scores_D[remaining[same]]
-        points = np.average(points_D6x2[remaining[same]], axis=0, weights=weights)
+        points = np.average(points_D62[remaining[same]], axis=0, weights=weights)
         merged.append((float(scores_D[best]), points.astype(np.float32)))
         remaining = remaining[~same]
     return merged

@@ -45,7 +45,7 @@ class PoseConfig(BaseModel):
         default=0.75, gt=0, description="Time between searches for people not yet followed."
     )
     check_interval_s: float = Field(
-        default=0.5, gt=0, description="Time between checks of a followed person."
+        default=0.3, gt=0, description="Time between checks of a followed person."
     )
     min_detection: float = Field(
         default=0.5, gt=0, lt=1, description="Detector score from which a proposal is examined."

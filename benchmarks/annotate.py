@@ -16,9 +16,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.settings import Settings, embedded_prefect
+from flows.settings import Settings, quiet_prefect
 
-embedded_prefect()
+quiet_prefect()
 
 from data.assets import fetch_assets  # noqa: E402
 from prefect.logging import disable_run_logger  # noqa: E402 - the settings come first

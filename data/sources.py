@@ -122,6 +122,9 @@ class _Search:
         files: dict[str, Path] = {}
         num_duplicates = 0
         for path in sorted(self._paths):
+            if not _is_utf8(path):
+                self._reject_name(path)
+                continue
             try:
                 require_file(path)
             except ItemError as error:
@@ -217,6 +220,11 @@ class _Search:
         remedy = "Give this user the right to read the folder."
         self._reject(item, ItemError(Reason.UNREADABLE, detail, remedy))
 
+    def _reject_name(self, path: Path) -> None:
+        item = os.fsencode(path).decode("utf-8", "backslashreplace")
+        detail = f"{item}: expected a file name in UTF-8, found other bytes."
+        self._reject(item, ItemError(Reason.UNREADABLE, detail, "Rename the file."))
+
     def _reject_address(self, source: str) -> None:
         # User name, password and query of an address are secrets more often than not.
         parts = urlsplit(source)
@@ -236,6 +244,15 @@ def _mode(path: Path) -> int | None:
         return path.stat().st_mode
     except (OSError, ValueError):
         return None
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether the path can be written to a table."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_folder(mode: int | None) -> bool:

@@ -17,13 +17,14 @@ import math
 import os
 import stat
 import struct
+from array import array
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final, Literal, cast
 
 import av
 import av.container
@@ -92,12 +93,14 @@ class _Timeline:
         pts_s: (N,) float64, seconds since the first.
         key_pts: (K,) int64, ascending: where decoding can start.
         counted: the packets carry no usable PTS, so the n-th frame out of the decoder is frame n.
+        last_duration: how long the last frame is displayed, in the same units; 0 when not said.
     """
 
     pts: NDArray[np.int64]
     pts_s: NDArray[np.float64]
     key_pts: NDArray[np.int64]
     counted: bool
+    last_duration: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +242,7 @@ def _scan_file(path: Path) -> _Scan:
     return _scan_cached(path, status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _scan_cached(path: Path, size_bytes: int, _mtime_ns: int) -> _Scan:
     truncation = _find_truncation(path, size_bytes)
     try:
@@ -251,6 +254,8 @@ def _scan_cached(path: Path, size_bytes: int, _mtime_ns: int) -> _Scan:
         packets = _read_packets(container, stream)
         if truncation is not None and (truncation.certain or _reads_past(stream, size_bytes)):
             raise _truncated(truncation)
+        if container.format.name == "gif" and len(packets.pts) == 1:
+            raise _not_a_video(path, "a still image")
         if not len(packets.pts):
             raise ItemError(
                 Reason.ZERO_FRAMES,
@@ -273,9 +278,13 @@ def _open_failure(path: Path, error: Exception, truncation: _Truncation | None) 
         return _truncated(truncation)
     if isinstance(error, PermissionError):
         return _unreadable(path, error)
+    return _not_a_video(path, "a file that no video demuxer recognises")
+
+
+def _not_a_video(path: Path, found: str) -> ItemError:
     return ItemError(
         Reason.NOT_A_VIDEO,
-        f"{path}: expected a video, found a file that no video demuxer recognises.",
+        f"{path}: expected a video, found {found}.",
         "Remove the file from the sources, or convert it to MP4.",
     )
 
@@ -293,13 +302,21 @@ def _video_stream(path: Path, container: av.container.InputContainer) -> VideoSt
     """The first stream of moving pictures: cover art and still images are none."""
     still = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
     for stream in container.streams.video:
-        if not stream.disposition & still:
-            return stream
+        if stream.disposition & still:
+            continue
+        # The stubs do not say so, but there is no context where there is no decoder.
+        if cast("object", stream.codec_context) is None:
+            raise ItemError(
+                Reason.DECODE_FAILED,
+                f"{path}: expected a video codec that FFmpeg can decode, found an unknown one.",
+                "Convert the video with the program that made it.",
+            )
+        return stream
     kinds = sorted({s.type for s in container.streams if s.type != "video"})
     covers = " (cover art is not counted)" if container.streams.video else ""
     raise ItemError(
         Reason.NO_VIDEO_STREAM,
-        f"{path}: expected a video stream, found only: {', '.join(kinds) or 'none'}{covers}.",
+        f"{path}: expected a video stream, found only: {', '.join(kinds) or 'nothing'}{covers}.",
         "Remove the file from the sources.",
     )
 
@@ -323,7 +340,7 @@ def _packets_of(
 
 
 def _read_packets(container: av.container.InputContainer, stream: VideoStream) -> _Packets:
-    rows: list[tuple[int, int, int, bool, bool]] = []
+    rows = array("q")
     num_corrupt = num_errors = 0
     first_frame: VideoFrame | None = None
 
@@ -332,7 +349,7 @@ def _read_packets(container: av.container.InputContainer, stream: VideoStream) -
         num_errors += 1
 
     for packet in _packets_of(container, stream, count_error):
-        rows.append(
+        rows.extend(
             (
                 _NO_TS if packet.pts is None else packet.pts,
                 _NO_TS if packet.dts is None else packet.dts,
@@ -342,7 +359,7 @@ def _read_packets(container: av.container.InputContainer, stream: VideoStream) -
             )
         )
         num_corrupt += packet.is_corrupt
-        if first_frame is None and len(rows) <= _PROBE_DECODE_PACKETS:
+        if first_frame is None and len(rows) <= 5 * _PROBE_DECODE_PACKETS:
             first_frame = next(iter(_decode(stream, packet)), None)
     columns = np.array(rows, dtype=np.int64).reshape(-1, 5).T
     return _Packets(
@@ -382,18 +399,23 @@ def _describe(
     num_frames = len(timeline.pts)
     intervals = np.diff(timeline.pts)
     interval = float(np.median(intervals)) if num_frames > 1 else 0.0
-    constant_rate = bool(np.all(np.abs(intervals - interval) <= interval / 2))
+    constant_rate = num_frames == 1 or bool(np.ptp(intervals) <= interval / 2)
     fps = _rate(stream, timeline, time_base, constant_rate)
     if not 0 < fps <= MAX_FPS:
         raise _absurd(path, f"a frame rate above 0 and up to {MAX_FPS} fps", f"{float(fps):g} fps")
 
-    last_s = float(packets.duration[int(np.argmax(packets.pts))] * time_base) or float(1 / fps)
+    last_s = float(timeline.last_duration * time_base)
+    # Some writers leave nonsense there.
+    if not 0.5 / fps <= last_s <= max(1.0, 10 / fps):
+        last_s = float(1 / fps)
     duration_s = float(timeline.pts_s[-1]) + last_s
     if not 0 < duration_s <= MAX_DURATION_S:
         raise _absurd(
             path, f"timestamps spanning up to {MAX_DURATION_S / 3600:g} hours", f"{duration_s:g} s"
         )
-    if _over_reported(container, stream, len(packets.pts), duration_s, interval * time_base):
+    start_offset_s = float(int(timeline.pts[0]) * time_base)
+    interval_s = float(interval * time_base)
+    if _over_reported(container, stream, len(packets.pts), duration_s, interval_s, start_offset_s):
         issues.append("over_reported_length")
 
     rotation_deg, mirrored = _orientation(packets.first_frame)
@@ -409,7 +431,7 @@ def _describe(
         height_px=height_px,
         rotation_deg=rotation_deg,
         fps=fps,
-        start_offset_s=float(int(timeline.pts[0]) * time_base),
+        start_offset_s=start_offset_s,
         duration_s=duration_s,
         num_packets=len(packets.pts),
         constant_rate=constant_rate,
@@ -456,7 +478,7 @@ def _timeline(
             "Export the video again without an edit list.",
         )
     pts = packets.pts[shown]
-    counted = bool(np.any(pts == _NO_TS))
+    counted = bool(np.any(pts == _NO_TS)) or _times_are_guessed(stream, pts)
     if counted:
         issues.append("no_timestamps")
         pts = packets.dts[shown]
@@ -470,20 +492,34 @@ def _timeline(
         issues.append(f"duplicate_timestamps:{len(pts) - len(unique)}")
     keys = np.sort(packets.pts[packets.key & (packets.pts != _NO_TS)])
     pts_s = (unique - unique[0]) * time_base.numerator / time_base.denominator
-    return _Timeline(unique, pts_s, keys, counted), issues
+    last_duration = int(packets.duration[shown][np.argmax(pts)])
+    return _Timeline(unique, pts_s, keys, counted, last_duration), issues
+
+
+def _times_are_guessed(stream: VideoStream, pts: NDArray[np.int64]) -> bool:
+    """Whether the times follow the order of the file though its frames are shown in another one.
+
+    AVI stores no time of display; for H.264 FFmpeg then makes up one that ignores reordering.
+    """
+    in_file_order = bool(np.all(np.diff(pts) > 0))
+    return (
+        stream.container.format.name == "avi"
+        and stream.codec_context.has_b_frames > 0
+        and in_file_order
+    )
 
 
 def _rate(
     stream: VideoStream, timeline: _Timeline, time_base: Fraction, constant_rate: bool
 ) -> Fraction:
     """Frames per second by the packets; the header's exact value where the packets agree."""
-    header = stream.average_rate or stream.guessed_rate
+    header = stream.average_rate or stream.guessed_rate or Fraction(0)
     num_intervals = len(timeline.pts) - 1
     if num_intervals == 0:
-        return header if header is not None else Fraction(1)
+        return header if 0 < header <= MAX_FPS else Fraction(1)
     span_s = int(timeline.pts[-1] - timeline.pts[0]) * time_base
     # A container that counts milliseconds rounds every timestamp.
-    if header is not None and constant_rate and abs(header * span_s - num_intervals) <= 0.5:
+    if constant_rate and abs(header * span_s - num_intervals) <= 0.5:
         return header
     return num_intervals / span_s
 
@@ -494,9 +530,10 @@ def _over_reported(
     num_packets: int,
     duration_s: float,
     interval_s: float,
+    start_offset_s: float,
 ) -> bool:
     """Whether a header promises clearly more video than the packets are."""
-    slack_s = max(0.5, 3 * interval_s)
+    slack_s = max(0.5, 3 * interval_s) + max(0.0, start_offset_s)
     reported_s = 0.0
     if stream.duration is not None and stream.time_base is not None:
         reported_s = float(stream.duration * stream.time_base)
@@ -804,7 +841,10 @@ class FrameReader:
             indices = yield from self._iterate_decord(indices)
         if len(indices):
             yield from self._iterate_pyav(indices)
-        if self._num_yielded == 0 and len(self._indices):
+        num_missing = len(self._indices) - self._num_yielded
+        if num_missing:
+            self._counts["missing_frames"] = num_missing
+        if num_missing and self._num_yielded == 0:
             raise ItemError(
                 Reason.DECODE_FAILED,
                 f"{self._path}: expected {len(self._indices)} frames, decoded none "
@@ -976,6 +1016,7 @@ def _distrust_of_decord(scan: _Scan) -> str | None:
     probe = scan.probe
     reasons = {
         "it is not installed": decord is None,
+        "its path is not UTF-8": not _is_utf8(scan.probe.path),
         "the packet scan found " + ", ".join(probe.issues): bool(probe.issues),
         "its rate varies": not probe.constant_rate,
         f"it starts at {probe.start_offset_s:g} s": probe.start_offset_s != 0,
@@ -985,8 +1026,17 @@ def _distrust_of_decord(scan: _Scan) -> str | None:
     return next((reason for reason, applies in reasons.items() if applies), None)
 
 
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _decord_reader(path: Path, size_px: tuple[int, int]) -> Any:
-    assert decord is not None
+    if decord is None:
+        raise AssertionError("decord is asked for only where it is installed")
     decord.logging.set_level(decord.logging.QUIET)
     return decord.VideoReader(
         str(path.absolute()),

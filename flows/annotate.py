@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import prefect.runtime
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -25,6 +24,7 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
+from prefect.runtime import deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict
 
@@ -214,7 +214,7 @@ def annotate_videos(config: AnnotateConfig) -> AnnotateSummary:
 
 def _require_absolute_paths_on_a_worker(config: AnnotateConfig) -> None:
     relative = [p for p in (*config.videos, str(config.dataset)) if not Path(p).is_absolute()]
-    if relative and prefect.runtime.deployment.id is not None:
+    if relative and deployment.id is not None:
         raise ValueError(
             f"expected absolute paths, found {relative}: a worker runs in a folder of its own. "
             "Remedy: give absolute paths in config.videos and config.dataset."

@@ -1,21 +1,26 @@
-"""The ``avatargpt`` command. Prefect is imported only by the commands that need it: it is slow."""
+"""Annotate videos into a text + 3-D motion dataset, and run the local Prefect server for it."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
-from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.request import urlopen
 
 import typer
 from data.assets import AssetError, fetch_assets
 from pydantic import ValidationError
 
-from flows.settings import LOOPBACK_API_URL, Settings, answers, embedded_prefect
+from flows.server import (
+    answers,
+    is_alive,
+    is_healthy,
+    start_prefect,
+    start_temporary_server,
+    wait_until_healthy,
+)
+from flows.settings import LOOPBACK_API_URL, Settings, quiet_prefect
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
@@ -23,12 +28,15 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command; what the user can mend ends in one line, not in a traceback."""
+    """Run the command; what the user can mend ends in a message, not in a traceback."""
     try:
         app()
     except (AssetError, ValidationError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(2) from error
+    except RuntimeError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(1) from error
 
 
 @app.command()
@@ -46,11 +54,6 @@ def annotate(
     ] = False,
 ) -> None:
     """Annotate videos into a dataset. Needs no server: one is started for the run if none is up."""
-    embedded_prefect()
-    if not answers(os.environ.get("PREFECT_API_URL", LOOPBACK_API_URL)):
-        # An address where nobody answers would only fail: an empty one starts a server in here.
-        os.environ["PREFECT_API_URL"] = ""
-        typer.echo("Starting a Prefect server for this run (the first time takes half a minute) …")
     values: dict[str, Any] = json.loads(config.read_text()) if config else {}
     values |= {
         "videos": [str(Path(video).expanduser().absolute()) for video in videos],
@@ -60,10 +63,15 @@ def annotate(
     if workers:
         values["workers"] = {**values.get("workers", {}), "num_workers": workers}
 
-    from annotators.pipeline import AnnotateConfig  # noqa: PLC0415 - see the module's docstring
+    from annotators.pipeline import AnnotateConfig  # noqa: PLC0415 - slow, and not always needed
+
+    checked = AnnotateConfig.model_validate(values)
+    quiet_prefect()
+    # Prefect reads its address when it is imported.
+    os.environ["PREFECT_API_URL"] = _some_server()
     from flows.annotate import annotate_videos  # noqa: PLC0415
 
-    summary = annotate_videos(AnnotateConfig.model_validate(values))
+    summary = annotate_videos(checked)
     rows = ", ".join(f"{count} {name}" for name, count in summary.rows.items())
     typer.echo(f"\n{summary.dataset}: {rows}")
     for reason, count in summary.rejections.items():
@@ -74,12 +82,25 @@ def annotate(
     )
 
 
+def _some_server() -> str:
+    """The address of the configured server if it answers, else of one started for this run."""
+    configured = os.environ.get("PREFECT_API_URL", LOOPBACK_API_URL)
+    if answers(configured):
+        return configured
+    typer.echo("Starting a Prefect server for this run (the first time takes half a minute) …")
+    return start_temporary_server(Settings().run_dir / "temporary-server.log")
+
+
 @app.command()
 def assets() -> None:
     """Fetch and verify the pose weights and the sample clip; prints where they are."""
-    paths = fetch_assets(Settings().cache_dir.expanduser(), progress=typer.echo)
+    paths = fetch_assets(Settings().cache_dir.expanduser(), progress=_tell)
     for name, path in paths.items():
         typer.echo(f"{name}\t{path}")
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 @app.command()
@@ -92,26 +113,30 @@ def up(
             f"expected prefect.yaml in {project.resolve()}, found none. "
             "Remedy: run this in the project's folder, or name it with --project."
         )
-    embedded_prefect()
+    quiet_prefect()
     os.environ["PREFECT_API_URL"] = LOOPBACK_API_URL
     run_dir = Settings().run_dir
-    run_dir.mkdir(parents=True, exist_ok=True)
-    if _healthy():
+    if is_healthy(LOOPBACK_API_URL):
         typer.echo(f"A Prefect server answers at {LOOPBACK_API_URL} already.")
     else:
-        _start(run_dir, "server", ["server", "start", "--host", "127.0.0.1", "--port", "4200"])
-        _wait_until_healthy(run_dir)
+        typer.echo("Starting the Prefect server (the first time takes half a minute) …")
+        log = run_dir / "server.log"
+        pid = start_prefect(["server", "start", "--host", "127.0.0.1", "--port", "4200"], log)
+        (run_dir / "server.pid").write_text(str(pid))
+        wait_until_healthy(LOOPBACK_API_URL, pid, log)
     for command in (
         ["work-pool", "create", "cpu", "--type", "process", "--overwrite"],
         ["--no-prompt", "deploy", "--all"],
     ):
-        subprocess.run([_prefect(), *command], cwd=project, check=True)
-    if not _alive(run_dir, "worker"):
-        _start(run_dir, "worker", ["worker", "start", "--pool", "cpu", "--name", "local-cpu"])
+        subprocess.run([sys.executable, "-m", "prefect", *command], cwd=project, check=True)
+    if not _is_up(run_dir / "worker.pid"):
+        arguments = ["worker", "start", "--pool", "cpu", "--name", "local-cpu"]
+        pid = start_prefect(arguments, run_dir / "worker.log")
+        (run_dir / "worker.pid").write_text(str(pid))
     typer.echo(
         f"\nPrefect UI: http://127.0.0.1:4200   logs: {run_dir}\n"
         "Run:  prefect deployment run annotate-videos/local "
-        """-p 'config={"videos": ["DIR"], "dataset": "DIR"}'\n"""
+        """-p 'config={"videos": ["/DIR"], "dataset": "/DIR"}'\n"""
         "Stop: make down"
     )
 
@@ -119,54 +144,13 @@ def up(
 @app.command()
 def down() -> None:
     """Stop the server and the worker that `up` started."""
-    run_dir = Settings().run_dir
     for name in ("worker", "server"):
-        if _alive(run_dir, name):
-            pid = int((run_dir / f"{name}.pid").read_text())
-            os.killpg(pid, signal.SIGTERM)
+        pid_file = Settings().run_dir / f"{name}.pid"
+        if _is_up(pid_file):
+            os.killpg(int(pid_file.read_text()), signal.SIGTERM)
             typer.echo(f"stopped the {name}")
-        (run_dir / f"{name}.pid").unlink(missing_ok=True)
+        pid_file.unlink(missing_ok=True)
 
 
-def _prefect() -> str:
-    return str(Path(sys.executable).with_name("prefect"))
-
-
-def _start(run_dir: Path, name: str, arguments: list[str]) -> None:
-    with (run_dir / f"{name}.log").open("ab") as log:
-        process = subprocess.Popen(
-            [_prefect(), *arguments], stdout=log, stderr=log, start_new_session=True
-        )
-    (run_dir / f"{name}.pid").write_text(str(process.pid))
-
-
-def _alive(run_dir: Path, name: str) -> bool:
-    path = run_dir / f"{name}.pid"
-    if not path.exists():
-        return False
-    try:
-        os.kill(int(path.read_text()), 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _healthy() -> bool:
-    try:
-        with urlopen(f"{LOOPBACK_API_URL}/health", timeout=2.0) as reply:  # noqa: S310 - loopback
-            return reply.status == HTTPStatus.OK
-    except OSError:
-        return False
-
-
-def _wait_until_healthy(run_dir: Path, limit_s: float = 180.0) -> None:
-    typer.echo("Starting the Prefect server (the first time takes half a minute) …")
-    deadline_s = time.monotonic() + limit_s
-    while time.monotonic() < deadline_s and _alive(run_dir, "server"):
-        if _healthy():
-            return
-        time.sleep(0.5)
-    raise ValueError(
-        f"the Prefect server did not start within {limit_s:.0f} s. "
-        f"Remedy: see {run_dir / 'server.log'}; is port 4200 taken?"
-    )
+def _is_up(pid_file: Path) -> bool:
+    return pid_file.exists() and is_alive(int(pid_file.read_text()))

@@ -9,7 +9,7 @@ import sys
 
 from prefect.plugins import HookContext, register_hook
 
-from flows.settings import answers
+from flows.server import answers
 
 PREFECT_PLUGIN_API_REQUIRES = ">=0.1,<1"
 

@@ -1,10 +1,8 @@
 """Facts of this machine, read from the environment: the only place that does so."""
 
 import os
-import socket
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from data.assets import fetch_assets
 from pydantic import Field
@@ -55,23 +53,6 @@ def pose_model_path(configured: Path | None) -> Path:
     return path
 
 
-def embedded_prefect() -> None:
-    """Make Prefect work from this process alone: no telemetry, time enough for its first start.
-
-    To be called before Prefect is imported. What the user has set stays.
-    """
+def quiet_prefect() -> None:
+    """Let Prefect call nobody. To be called before it is imported; what the user set stays."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_ENABLED", "true")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
-
-
-def answers(api_url: str) -> bool:
-    """Whether something listens at a loopback address; other addresses are not asked."""
-    url = urlsplit(api_url)
-    if url.hostname not in {"127.0.0.1", "localhost", "::1"}:
-        return True
-    try:
-        socket.create_connection((url.hostname, url.port or 80), timeout=2.0).close()
-    except OSError:
-        return False
-    return True

@@ -1,7 +1,7 @@
 """Damaged and odd files, made from real ones. Every function writes ``target`` and returns it."""
 
+import io
 import os
-import random
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.bitstream import BitStreamFilterContext
+from av.video.stream import VideoStream
 
 Retime = Callable[[Fraction], Fraction]
 
@@ -20,11 +22,10 @@ def bytes_changed_midfile(
     """An MP4 with short runs of random bytes in the middle half of its media data."""
     data = bytearray(source.read_bytes())
     start, end = _box(data, b"mdat")
-    generator = random.Random(seed)
+    generator = np.random.default_rng(seed)
     quarter = (end - start) // 4
-    for _ in range(num_places):
-        position = generator.randrange(start + quarter, end - quarter)
-        data[position : position + 24] = generator.randbytes(24)
+    for position in generator.integers(start + quarter, end - quarter, num_places).tolist():
+        data[position : position + 24] = generator.bytes(24)
     target.write_bytes(data)
     return target
 
@@ -132,6 +133,10 @@ def remuxed(
     ):
         stream = reader.streams.video[0]
         copy = writer.add_stream_from_template(stream)
+        # AVI takes H.264 only with start codes.
+        to_start_codes = None
+        if writer.format.name == "avi" and stream.codec_context.name == "h264":
+            to_start_codes = BitStreamFilterContext("h264_mp4toannexb", stream, copy)
         if clockwise_deg is not None:
             copy.set_display_rotation(-clockwise_deg, hflip=mirrored)
         for packet in reader.demux(stream):
@@ -142,8 +147,9 @@ def remuxed(
                 assert packet.pts is not None
                 packet.pts = round(retime(packet.pts * base) / base)
                 packet.dts = round(retime(packet.dts * base) / base)
-            packet.stream = copy
-            writer.mux(packet)
+            for ready in [packet] if to_start_codes is None else to_start_codes.filter(packet):
+                ready.stream = copy
+                writer.mux(ready)
     return target
 
 
@@ -153,6 +159,7 @@ def reencoded(
     """The first frames of a file, encoded anew at 160 x 120."""
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         stream = writer.add_stream(codec, rate=25)
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
         stream.codec_context.max_b_frames = b_frames
         for number, frame in zip(range(num_frames), reader.decode(video=0), strict=False):
@@ -174,6 +181,33 @@ def audio_only(target: Path, *, duration_s: float = 1.0) -> Path:
             frame.sample_rate, frame.pts = rate, start
             writer.mux(stream.encode(frame))
         writer.mux(stream.encode(None))
+    return target
+
+
+def audio_with_cover(source: Path, target: Path) -> Path:
+    """AAC in MP4 with the first frame of a video as cover art."""
+    audio = audio_only(target.with_name("audio-for-cover.mp4"))
+    picture = io.BytesIO()
+    with av.open(str(source)) as reader:
+        next(iter(reader.decode(video=0))).to_image().save(picture, format="JPEG")
+    data = bytearray(audio.read_bytes())
+    cover = _mp4_box(b"data", struct.pack(">II", 13, 0) + picture.getvalue())
+    item_list = _mp4_box(b"ilst", _mp4_box(b"covr", cover))
+    handler = _mp4_box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
+    user_data = _mp4_box(b"udta", _mp4_box(b"meta", bytes(4) + handler + item_list))
+    # The index comes last in this file, so that it can grow without moving any sample.
+    start, end = _box(data, b"moov")
+    assert end == len(data), f"{audio}: expected the index at the end"
+    data[start - 8 : start - 4] = struct.pack(">I", end - start + 8 + len(user_data))
+    target.write_bytes(data + user_data)
+    return target
+
+
+def raw_video(target: Path, *, width_px: int, height_px: int) -> Path:
+    """Two uncompressed black frames (YUV4MPEG2); of a huge size only the header is written."""
+    frame = b"FRAME\n" + bytes(min(width_px * height_px * 3 // 2, 10**6))
+    header = f"YUV4MPEG2 W{width_px} H{height_px} F25:1 Ip A1:1 C420jpeg\n"
+    target.write_bytes(header.encode() + frame * 2)
     return target
 
 
@@ -219,6 +253,10 @@ def unix_socket(target: Path) -> Path:
     with socket.socket(socket.AF_UNIX) as opened:
         opened.bind(str(target))
     return target
+
+
+def _mp4_box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", len(content) + 8, kind) + content
 
 
 def _box(data: bytes | bytearray, kind: bytes) -> tuple[int, int]:

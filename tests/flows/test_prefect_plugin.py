@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.prefect_plugin import complete_name
-from flows.settings import answers
+from flows.server import answers
 
 ROOT = Path(__file__).parents[2]
 

@@ -23,6 +23,7 @@ from annotators.motion_body import (
     postures,
     presses,
     still_spans,
+    travel,
     turns,
 )
 from annotators.motion_events import MotionEvent, Posture
@@ -42,6 +43,7 @@ from annotators.motion_limbs import (
     waves,
 )
 from annotators.motion_signals import Bools, BodySize, Signals, Span, prepare
+from data.records import PoseTrack
 from data.skeleton import FPS
 import itertools
 
@@ -128,6 +130,8 @@ class MotionDescription:
         path: way and turning of the whole motion; meaningless when the legs are not measured.
         postures: in order of time.
         events: in order of time.
+        time_T: (T,) times of the frames, seconds.
+        travel_T: (T,) way of the pelvis over the floor up to each frame, metres.
         still: spans (start_s, end_s) in which no measured joint moves noticeably.
         activities: in order of time.
         activity: label of the activity with the highest score.
@@ -140,6 +144,8 @@ class MotionDescription:
     path: Path
     postures: tuple[Posture, ...]
     events: tuple[MotionEvent, ...]
+    time_T: NDArray[np.float64]
+    travel_T: NDArray[np.float64]
     still: tuple[tuple[float, float], ...]
     activities: tuple[Activity, ...]
     activity: str
@@ -148,6 +154,11 @@ class MotionDescription:
     def legs_seen(self) -> bool:
         """Whether both legs and the torso are measured."""
         return {"left_leg", "right_leg", "torso"} <= self.parts
+
+    def travelled_m(self, start_s: float, end_s: float) -> float:
+        """Way over the floor in a span of time, metres."""
+        first, last = np.interp((start_s, end_s), self.time_T, self.travel_T)
+        return float(last - first)
 
 
 def describe_motion(
@@ -204,10 +215,36 @@ def describe_motion(
         path=path,
         postures=tuple(sorted([*held, *balances], key=lambda p: (p.start_s, p.end_s))),
         events=tuple(events),
+        time_T=signals.time_T,
+        travel_T=travel(signals),
         still=tuple((signals.start_s(s), signals.end_s(s)) for s in still_spans(signals)),
         activities=tuple(activities),
         activity=best.label,
     )
+
+
+def describe_track(track: PoseTrack, frame_size_px: tuple[int, int]) -> MotionDescription:
+    """Describe a person's motion through a clip.
+
+    Args:
+        track: the person.
+        frame_size_px: (width, height) of the video; what lies outside is not measured.
+
+    Returns:
+        The description, in the time of the video.
+    """
+    return describe_motion(
+        track.motion_TJ3,
+        pts_s=track.pts_s,
+        valid=track.valid,
+        confidence=np.where(inside_frame(track, frame_size_px), track.confidence, 0.0),
+    )
+
+
+def inside_frame(track: PoseTrack, frame_size_px: tuple[int, int]) -> Bools:
+    """Whether each joint lies in the picture, (T, 22)."""
+    in_TJ2 = (track.joints_2d >= 0) & (track.joints_2d <= np.array(frame_size_px))
+    return in_TJ2.all(axis=2)
 
 
 def _span_of(signals: Signals, start_s: float, end_s: float) -> Span:

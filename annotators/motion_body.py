@@ -258,10 +258,18 @@ def path_of(signals: Signals) -> Path:
     """Length, net distance and turning of the whole motion."""
     ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]]
     ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
-    length_m = float(np.linalg.norm(np.diff(ground_T2, axis=0), axis=1).sum())
+    length_m = float(travel(signals)[-1])
     net_m = float(np.linalg.norm(ground_T2[-1] - ground_T2[0]))
     turn_deg = float(np.degrees(signals.heading_T[-1] - signals.heading_T[0]))
     return Path(length_m, net_m, turn_deg)
+
+
+def travel(signals: Signals) -> Floats:
+    """Way of the pelvis over the floor up to each frame, (T,), metres."""
+    ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]]
+    ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
+    steps_T = np.linalg.norm(np.diff(ground_T2, axis=0, prepend=ground_T2[:1]), axis=1)
+    return np.cumsum(steps_T)
 
 
 def moving_spans(signals: Signals) -> list[Span]:

@@ -394,7 +394,7 @@ def timeline(description: MotionDescription, max_clauses: int = 8) -> list[Claus
     """What is done, in order of time: merged, without trifles, at most ``max_clauses``."""
     clauses = [c for e in description.events if (c := _event_clause(e, description))]
     clauses += [c for p in description.postures if (c := _posture_clause(p, description))]
-    clauses = _split_walks(clauses)
+    clauses = _split_walks(clauses, description)
     clauses = _pair(clauses)
     clauses = _merge(clauses)
     clauses = _drop_shadowed(clauses)
@@ -410,7 +410,7 @@ def _importance(clause: Clause) -> float:
     return clause.weight + min(clause.end_s - clause.start_s, 2.0) * 0.05
 
 
-def _split_walks(clauses: Sequence[Clause]) -> list[Clause]:
+def _split_walks(clauses: Sequence[Clause], description: MotionDescription) -> list[Clause]:
     """A walk with turns becomes walk, turn, walk on."""
     turns = [c for c in clauses if c.key.startswith("turn ")]
     result: list[Clause] = [c for c in clauses if c not in turns]
@@ -428,15 +428,31 @@ def _split_walks(clauses: Sequence[Clause]) -> list[Clause]:
         for turn in within:
             if turn.start_s - clock >= 0.7:
                 text = walk.text if first else f"<{verb}> on"
-                result.append(replace(walk, text=text, start_s=clock, end_s=turn.start_s))
+                result.append(_leg_of(walk, text, clock, turn.start_s, description))
                 first = False
             while_ = f"{turn.text} while {participle(verb)}"
             result.append(replace(turn, text=while_, weight=max(turn.weight, walk.weight - 0.01)))
             clock = turn.end_s
         if walk.end_s - clock >= 0.7:
             text = walk.text if first else f"<{verb}> on"
-            result.append(replace(walk, text=text, start_s=clock, manner=""))
+            result.append(_leg_of(walk, text, clock, walk.end_s, description))
     return result + loose
+
+
+def _leg_of(
+    walk: Clause, text: str, start_s: float, end_s: float, description: MotionDescription
+) -> Clause:
+    """A part of a walk, with its own measurement."""
+    way_m, seconds = description.travelled_m(start_s, end_s), end_s - start_s
+    measurement = f"pelvis travels {way_m:.1f} m in {seconds:.1f} s ({way_m / seconds:.1f} m/s)"
+    return replace(
+        walk,
+        text=text,
+        start_s=start_s,
+        end_s=end_s,
+        measurement=measurement,
+        manner="" if text.endswith(" on") else walk.manner,
+    )
 
 
 _BACK: Final = {

@@ -73,7 +73,7 @@ class ShotConfig(BaseModel):
         description="How many times larger a hard cut is than the changes just before and after.",
     )
     max_similarity: float = Field(
-        default=0.62,
+        default=0.66,
         gt=0,
         le=1,
         description="Scenes that match better than this (0..1) are the same shot. Higher finds "
@@ -349,7 +349,7 @@ class ShotDetector:
             window.similarity(a, b) for a, b in pairs if a >= shot_start and b < window.end
         )
         DEBUG.append((frame, float(ratio), window.similarity(frame-1,frame), best))
-        limit = self._config.max_similarity + float(np.clip(.1*math.log2(ratio/3), -.12, .15))
+        limit = self._config.max_similarity + float(np.clip(.12*math.log2(ratio/3), -.12, .12))
         return best <= limit
 
     # dissolves
@@ -390,9 +390,10 @@ class ShotDetector:
             step = np.diff(progress).max()
             if residual > self._config.max_dissolve_residual or dev > .25 or step > .45: continue
             a, b = window.start + start, window.start + end
-            s = max(window.similarity(x, y) for x, y in ((a, b), (a - 3, b + 3), (a - 8, b + 8)) if x >= window.start and y < window.end)
-            DEBUGD.append((a,b,residual,dev,step,s,change_N[start]))
-            if s + 1.2*residual > .75: continue
+            ss=[window.similarity(max(a-o,window.start),min(b+o,window.end-1)) for o in (0,3,8)]
+            s=max(ss)
+            DEBUGD.append((a,b,residual,dev,step,s,change_N[start],ss))
+            if ss[0] + 1.5*residual > .85: continue
             mid = window.start + start + int(np.argmax(progress >= 0.5))
             out.append((float(change_N[start] * (1 - residual)), a, b, mid))
         return out

@@ -41,18 +41,110 @@ BRIGHT: Final = 0.65
 """Mean luma."""
 
 FORBIDDEN_WORDS: Final = {
-    "appearance": (
-        "man men woman women boy boys girl girls lady gentleman male female guy he she his her him "
-        "hers shirt shirts t-shirt dress trousers pants jeans jacket coat hat helmet shoe shoes "
-        "skirt clothes clothing outfit uniform hair haired beard blonde bald tall slim young old "
-        "elderly wearing wears dressed colour color red blue green yellow black white grey gray"
-    ).split(),
-    "environment": (
-        "room gym park street road field court kitchen office house home garden beach indoors "
-        "indoor outdoors outdoor outside background wall window door table chair sofa bed tree "
-        "grass sky sun scene camera frame picture video clip screen footage image"
-    ).split(),
-    "first person": "i we me us my our mine ours".split(),
+    "appearance": [
+        "man",
+        "men",
+        "woman",
+        "women",
+        "boy",
+        "boys",
+        "girl",
+        "girls",
+        "lady",
+        "gentleman",
+        "male",
+        "female",
+        "guy",
+        "he",
+        "she",
+        "his",
+        "her",
+        "him",
+        "hers",
+        "shirt",
+        "shirts",
+        "t-shirt",
+        "dress",
+        "trousers",
+        "pants",
+        "jeans",
+        "jacket",
+        "coat",
+        "hat",
+        "helmet",
+        "shoe",
+        "shoes",
+        "skirt",
+        "clothes",
+        "clothing",
+        "outfit",
+        "uniform",
+        "hair",
+        "haired",
+        "beard",
+        "blonde",
+        "bald",
+        "tall",
+        "slim",
+        "young",
+        "old",
+        "elderly",
+        "wearing",
+        "wears",
+        "dressed",
+        "colour",
+        "color",
+        "red",
+        "blue",
+        "green",
+        "yellow",
+        "black",
+        "white",
+        "grey",
+        "gray",
+    ],
+    "environment": [
+        "room",
+        "gym",
+        "park",
+        "street",
+        "road",
+        "field",
+        "court",
+        "kitchen",
+        "office",
+        "house",
+        "home",
+        "garden",
+        "beach",
+        "indoors",
+        "indoor",
+        "outdoors",
+        "outdoor",
+        "outside",
+        "background",
+        "wall",
+        "window",
+        "door",
+        "table",
+        "chair",
+        "sofa",
+        "bed",
+        "tree",
+        "grass",
+        "sky",
+        "sun",
+        "scene",
+        "camera",
+        "frame",
+        "picture",
+        "video",
+        "clip",
+        "screen",
+        "footage",
+        "image",
+    ],
+    "first person": ["i", "we", "me", "us", "my", "our", "mine", "ours"],
 }
 _FORBIDDEN_PATTERNS: Final = {
     kind: re.compile(rf"\b({'|'.join(re.escape(word) for word in words)})\b", re.IGNORECASE)
@@ -150,34 +242,32 @@ class VideoFacts:
         else:
             who = f"up to {count_word(self.num_people)} people are seen at a time"
         if self.shot_sizes:
-            who += f" in {_listed([_SIZES[size] for size in self.shot_sizes[:2]])}"
-        takes = (
-            "a single shot" if self.num_shots == 1 else f"{count_word(self.num_shots)} shots"
-        )
+            who += f" in {' and '.join(_SIZES[size] for size in self.shot_sizes[:2])}"
         camera = {
-            "static": "from a static camera",
-            "moving": "from a moving camera",
-            "mixed": "from a camera that is partly static and partly moving",
+            "static": "a static camera",
+            "moving": "a moving camera",
+            "mixed": "a partly static, partly moving camera",
         }[self.camera]
+        length = _length(self.duration_s)
+        takes = (
+            f"a single shot of {length}"
+            if self.num_shots == 1
+            else f"{count_word(self.num_shots)} shots lasting {length} in total"
+        )
         light = ""
         if self.brightness < DARK:
-            light = "dark "
+            light = ", in a dark picture"
         elif self.brightness > BRIGHT:
-            light = "bright "
-        length = _length(self.duration_s)
-        return sentence(f"in {takes} of {light}video {camera}, lasting {length}, {who}")
+            light = ", in a bright picture"
+        return sentence(f"{who}, filmed by {camera} in {takes}{light}")
 
 
 _SIZES: Final = {
     "close-up": "close-up",
-    "medium": "medium view",
-    "full": "full-body view",
-    "wide": "wide view",
+    "medium": "a medium view",
+    "full": "a full-body view",
+    "wide": "a wide view",
 }
-
-
-def _listed(items: Sequence[str]) -> str:
-    return " and ".join(items)
 
 
 def _length(seconds: float) -> str:
@@ -257,7 +347,8 @@ def _joined(parts: Sequence[str]) -> str:
     if len(parts) == 1:
         return parts[0]
     if len(parts) == 2:
-        return f"{parts[0]} and then {parts[1]}"
+        link = ", then" if " and " in parts[0] else " and then"
+        return f"{parts[0]}{link} {parts[1]}"
     return f"{parts[0]}, then {parts[1]}, and finally {parts[2]}"
 
 
@@ -268,13 +359,13 @@ def medium_texts(description: MotionDescription, clauses: Sequence[Clause]) -> t
     wordings: list[str] = []
     while True:
         third = [c.words("third", "their", detail=False) for c in chosen]
-        counted = [c.words("third", "their") for c in chosen]
+        counted = [c.other_words("third", "their") for c in chosen]
         doing = [c.words("ing", "their", detail=False) for c in chosen]
         if dances:
             wordings = [
                 f"A person moves in a dance-like way, {' and '.join(doing[:2])}.",
                 f"Someone performs dance-like movements and {counted[-1]}.",
-                f"The person is dancing, {', '.join(doing)}.",
+                f"The person is making dance-like movements, {' and '.join(doing[-2:])}.",
             ]
         elif len(chosen) == 1:
             wordings = [

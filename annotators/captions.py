@@ -24,7 +24,6 @@ from annotators.motion_phrases import (
     PHRASES_VERSION,
     Clause,
     count_word,
-    participle,
     sentence,
     timeline,
 )
@@ -61,7 +60,9 @@ class Captioner(Protocol):
 
     def __call__(
         self, clip: Clip, tracks: Sequence[PoseTrack], frame_size_px: tuple[int, int]
-    ) -> list[Caption]: ...
+    ) -> list[Caption]:
+        """Captions of a clip, at least one when it has people."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +177,11 @@ def caption_from_motion(
     ordered = by_prominence(tracks, frame_size_px)
     sentences = _opening(ordered, frame_size_px)
     main = describe_track(ordered[0], frame_size_px)
-    name = "the person" if len(ordered) == 1 else "person 1"
+    name = "the person" if people_at_a_time(ordered) == 1 else "person 1"
     sentences += _told(main, clip, name)
     for number, track in enumerate(ordered[1 : 1 + MAX_OTHERS_TOLD], start=2):
         if len(sentences) < 6:
-            sentences.append(_other(number, track, clip, frame_size_px))
+            sentences.append(_other(number, track, ordered[0], clip, frame_size_px))
     version = f"{KINEMATICS_VERSION}.{PHRASES_VERSION}.{CAPTIONS_VERSION}"
     digest = hashlib.sha256(version.encode()).hexdigest()[:8]
     return [
@@ -212,8 +213,10 @@ _ONLY: Final = {
 
 def _where(frame: Framing) -> str:
     if frame.moves_across:
-        return f"moving from the {frame.start_place} to the {frame.end_place} of the frame"
-    return f"in the {frame.place} of the frame" if frame.place == "centre" else f"on the {frame.place}"
+        return f", moving from the {frame.start_place} to the {frame.end_place} of the frame"
+    return (
+        f"in the {frame.place} of the frame" if frame.place == "centre" else f"on the {frame.place}"
+    )
 
 
 def _opening(ordered: Sequence[PoseTrack], frame_size_px: tuple[int, int]) -> list[str]:
@@ -221,14 +224,13 @@ def _opening(ordered: Sequence[PoseTrack], frame_size_px: tuple[int, int]) -> li
     count = people_at_a_time(ordered)
     subject = "One person is"
     sentences: list[str] = []
-    if len(ordered) > 1:
-        noun = "people are" if count > 1 else "person at a time is"
-        more = f"Up to {count_word(count)}" if count < len(ordered) and count > 1 else count_word(count)
-        sentences.append(sentence(f"{more} {noun} in the picture"))
+    if count > 1:
+        more = "up to " if count < len(ordered) else ""
+        sentences.append(sentence(f"{more}{count_word(count)} people are in the picture"))
         subject = "Person 1 is"
     extent = _EXTENTS.get(frame.extent)
     words = [subject, "seen", *([extent] if extent else []), _where(frame)]
-    text = " ".join(words)
+    text = " ".join(words).replace(" ,", ",")
     if frame.extent == "full" and frame.height_share > NEAR_SHARE:
         text += ", close to the camera"
     elif frame.extent == "full" and frame.height_share < FAR_SHARE:
@@ -257,9 +259,9 @@ def _when(clause: Clause, clip: Clip) -> str:
     return f"at {_seconds(start_s)}"
 
 
-def _extra(clause: Clause, description: MotionDescription) -> str:
-    """How far, how fast, how often."""
-    if clause.key.startswith(("walk", "run")) and description.legs_seen:
+def _extra(clause: Clause, description: MotionDescription, clip: Clip) -> str:
+    """How far, how fast, how often; a moving camera hides the way that is gone."""
+    if clause.key.startswith(("walk", "run")) and clip.camera == "static":
         way_m = description.travelled_m(clause.start_s, clause.end_s)
         seconds = max(clause.end_s - clause.start_s, 0.1)
         return f" for about {way_m:.1f} metres at {way_m / seconds:.1f} metres per second"
@@ -288,13 +290,16 @@ def _told(description: MotionDescription, clip: Clip, name: str) -> list[str]:
         subject, form = (name, "third") if index % 2 == 0 else ("they", "base")
         parts: list[str] = []
         for position, clause in enumerate(group):
-            words = clause.words(form, "their") + _extra(clause, description)
+            words = clause.words(form, "their") + _extra(clause, description, clip)
             when = _when(clause, clip)
             if position == 0:
-                parts.append(f"{when} {subject} {words}" if index % 2 else f"{when}, {subject} {words}")
+                parts.append(
+                    f"{when} {subject} {words}" if index % 2 else f"{when}, {subject} {words}"
+                )
             else:
-                parts.append(_second(clause, group[0], when, words))
-        result.append(sentence(" ".join(parts)))
+                comma = "," if " and " in parts[0] or ", about" in parts[0] else ""
+                parts.append(comma + " " + _second(clause, group[0], when, words))
+        result.append(sentence("".join(parts)))
     return result
 
 
@@ -307,20 +312,18 @@ def _second(clause: Clause, first: Clause, when: str, words: str) -> str:
     return f"and {when} {words}"
 
 
-def _other(number: int, track: PoseTrack, clip: Clip, frame_size_px: tuple[int, int]) -> str:
+def _other(
+    number: int, track: PoseTrack, main: PoseTrack, clip: Clip, frame_size_px: tuple[int, int]
+) -> str:
     description = describe_track(track, frame_size_px)
     best = max(timeline(description), key=lambda c: (c.weight, c.end_s - c.start_s))
-    where = _where(framing(track, frame_size_px))
-    return sentence(f"person {number}, {where}, {best.words('third', 'their')}")
-
-
-__all__ = [
-    "CaptionConfig",
-    "Captioner",
-    "Framing",
-    "by_prominence",
-    "caption_clip",
-    "framing",
-    "participle",
-    "people_at_a_time",
-]
+    where = _where(framing(track, frame_size_px)).removeprefix(", ")
+    words = best.words("third", "their")
+    overlap_s = min(track.pts_s[-1], main.pts_s[-1]) - max(track.pts_s[0], main.pts_s[0])
+    if overlap_s <= 0:
+        # It may be the same person, lost and found again: that is not known.
+        first, last = track.pts_s[0] - clip.start_s, track.pts_s[-1] - clip.start_s
+        start = f"{max(first, 0.0):.1f}".removesuffix(".0")
+        order = "earlier" if track.pts_s[0] < main.pts_s[0] else "later"
+        return sentence(f"{order}, from {start} to {_seconds(last)}, someone {where} {words}")
+    return sentence(f"person {number}, {where}, {words}")

@@ -2,10 +2,11 @@
 
 Shapes: T frames at 20 fps, J = 22 joints (see :mod:`data.skeleton`).
 
-Only what is measured is told. A joint that the pose model does not see is not measured, and a body
-part with unseen joints has no events: an upper-body shot has no legs, whatever the model drew there.
+Only what is measured is told. A joint that the pose model does not see is not measured, and a part
+with unseen joints has no events: an upper-body shot has no legs, whatever the model drew there.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -42,10 +43,9 @@ from annotators.motion_limbs import (
     torso_moves,
     waves,
 )
-from annotators.motion_signals import Bools, BodySize, Signals, Span, prepare
+from annotators.motion_signals import BodySize, Bools, Signals, Span, prepare
 from data.records import PoseTrack
 from data.skeleton import FPS
-import itertools
 
 KINEMATICS_VERSION: Final = "1"
 """Raised whenever a rule changes what is told of a motion."""
@@ -87,6 +87,7 @@ WEIGHTS: Final = {
     "sit": 0.36,
     "kneel": 0.38,
     "crouch": 0.38,
+    "wide_stance": 0.45,
     "stand": 0.20,
     "still": 0.10,
 }
@@ -151,7 +152,7 @@ class MotionDescription:
     activity: str
 
     @property
-    def legs_seen(self) -> bool:
+    def body_seen(self) -> bool:
         """Whether both legs and the torso are measured."""
         return {"left_leg", "right_leg", "torso"} <= self.parts
 
@@ -204,15 +205,14 @@ def describe_motion(
         *_leg_events(signals, moving_T | airborne_T),
     ]
     events = pair_sides(_without_noise(events))
-    path = path_of(signals)
-    activities = _activities(signals, events, held, balances, path)
+    activities = _activities(signals, events, held, balances)
     best = max(activities, key=lambda a: (a.score, a.end_s - a.start_s))
     return MotionDescription(
         start_s=float(signals.time_T[0]),
         end_s=float(signals.time_T[-1]),
         parts=signals.parts,
         size=signals.size,
-        path=path,
+        path=path_of(signals),
         postures=tuple(sorted([*held, *balances], key=lambda p: (p.start_s, p.end_s))),
         events=tuple(events),
         time_T=signals.time_T,
@@ -244,7 +244,7 @@ def describe_track(track: PoseTrack, frame_size_px: tuple[int, int]) -> MotionDe
 def inside_frame(track: PoseTrack, frame_size_px: tuple[int, int]) -> Bools:
     """Whether each joint lies in the picture, (T, 22)."""
     in_TJ2 = (track.joints_2d >= 0) & (track.joints_2d <= np.array(frame_size_px))
-    return in_TJ2.all(axis=2)
+    return np.logical_and(in_TJ2[:, :, 0], in_TJ2[:, :, 1])
 
 
 def _span_of(signals: Signals, start_s: float, end_s: float) -> Span:
@@ -328,7 +328,9 @@ def _without_noise(events: list[MotionEvent]) -> list[MotionEvent]:
 class AddActivity(Protocol):
     """Adds an activity of a kind (key of :data:`WEIGHTS`) with what it was seen from."""
 
-    def __call__(self, kind: str, label: str, *sources: MotionEvent | Posture) -> None: ...
+    def __call__(self, kind: str, label: str, *sources: MotionEvent | Posture) -> None:
+        """Add one."""
+        ...
 
 
 def _score(label: str, start_s: float, end_s: float, total_s: float) -> float:
@@ -344,7 +346,6 @@ def _activities(
     events: Sequence[MotionEvent],
     held: Sequence[Posture],
     balances: Sequence[Posture],
-    path: Path,
 ) -> list[Activity]:
     """Activities in order of time; at least one."""
     total_s = float(signals.time_T[-1] - signals.time_T[0])
@@ -374,30 +375,9 @@ def _activities(
             add("turn", f"turn_{event.direction}", event)
 
     for event in events:
-        match event.action, event.part:
-            case ("jump" | "hop" | "kick" | "clap" | "punch" | "throw", _):
-                add(event.action, event.action, event)
-            case ("wave" | "raise" | "lower" | "circle", "arm"):
-                arms = "both_arms" if event.side == "both" else f"{event.side}_arm"
-                add(event.action, f"{event.action}_{arms}", event)
-            case ("swing", "arm"):
-                add("swing", "swing_arms" if event.side == "both" else "swing_arm", event)
-            case ("press", _):
-                add("push_up", "push_up", event)
-            case ("extend", "arm"):
-                add("reach", "reach", event)
-            case ("bend", "arm"):
-                add("bend_arm", "bend_arm", event)
-            case ("raise", "leg" | "knee"):
-                add("raise_leg", f"raise_{event.side}_leg", event)
-            case ("bend", "torso"):
-                add("bend", "bend", event)
-            case ("lean", "torso"):
-                add("lean", f"lean_{event.direction}", event)
-            case ("twist", "torso"):
-                add("twist", "twist", event)
-            case _:
-                pass
+        named = _event_activity(event)
+        if named is not None:
+            add(*named, event)
     for posture in balances:
         add("balance", "balance", posture)
     _posture_activities(events, held, add)
@@ -408,8 +388,44 @@ def _activities(
     if not found or all(a.score <= WEIGHTS["lower"] for a in found):
         still = max(held, key=lambda p: p.duration_s)
         if still.kind in ("standing", "unknown"):
-            add("stand" if still.kind == "standing" else "still", "stand" if still.kind == "standing" else "still", still)
+            add(
+                "stand" if still.kind == "standing" else "still",
+                "stand" if still.kind == "standing" else "still",
+                still,
+            )
     return sorted(found, key=lambda a: (a.start_s, a.end_s))
+
+
+_EVENT_ACTIVITIES: Final = {
+    "jump body": ("jump", "jump"),
+    "hop body": ("hop", "hop"),
+    "kick leg": ("kick", "kick"),
+    "clap arm": ("clap", "clap"),
+    "punch arm": ("punch", "punch"),
+    "throw arm": ("throw", "throw"),
+    "press torso": ("push_up", "push_up"),
+    "extend arm": ("reach", "reach"),
+    "bend arm": ("bend_arm", "bend_arm"),
+    "bend torso": ("bend", "bend"),
+    "lean torso": ("lean", "lean_{direction}"),
+    "twist torso": ("twist", "twist"),
+    "wave arm": ("wave", "wave_{arms}"),
+    "raise arm": ("raise", "raise_{arms}"),
+    "lower arm": ("lower", "lower_{arms}"),
+    "circle arm": ("circle", "circle_{arms}"),
+    "swing arm": ("swing", "swing_{arms}"),
+    "raise leg": ("raise_leg", "raise_{side}_leg"),
+    "raise knee": ("raise_leg", "raise_{side}_leg"),
+}
+"""Kind and label by action and part; other events are no activity of their own."""
+
+
+def _event_activity(event: MotionEvent) -> tuple[str, str] | None:
+    named = _EVENT_ACTIVITIES.get(f"{event.action} {event.part}")
+    if named is None:
+        return None
+    arms = "both_arms" if event.side == "both" else f"{event.side}_arm"
+    return named[0], named[1].format(direction=event.direction, arms=arms, side=event.side)
 
 
 def _walk_label(event: MotionEvent, within: Sequence[MotionEvent]) -> str:
@@ -426,9 +442,7 @@ def _dance_signs(
     events: Sequence[MotionEvent],
 ) -> list[MotionEvent]:
     """One event per kind of movement that walks, sports and chores rarely combine."""
-    high_legs = [
-        e for e in events if e.part == "leg" and e.relative > 0.45 and e.duration_s < 2.0
-    ]
+    high_legs = [e for e in events if e.part == "leg" and e.relative > 0.45 and e.duration_s < 2.0]
     spins = [e for e in events if e.action == "turn" and e.amount >= 170]
     leaps = [e for e in events if e.action in ("jump", "hop")]
     arms = [e for e in events if e.action == "raise" and e.part == "arm" and e.side == "both"]
@@ -446,7 +460,12 @@ def _posture_activities(
     add: AddActivity,
 ) -> None:
     """Changes of posture, and postures that last."""
-    down = {"sitting": "sit_down", "squatting": "squat", "kneeling": "kneel_down", "lying": "lie_down"}
+    down = {
+        "sitting": "sit_down",
+        "squatting": "squat",
+        "kneeling": "kneel_down",
+        "lying": "lie_down",
+    }
     up = {"sitting": "stand_up", "kneeling": "get_up", "lying": "get_up"}
     names = {
         "sitting": "sit",
@@ -454,6 +473,7 @@ def _posture_activities(
         "kneeling": "kneel",
         "lying": "lie",
         "plank": "plank",
+        "wide_stance": "wide_stance",
         "all_fours": "kneel",
     }
     for before, after in itertools.pairwise(held):
@@ -473,6 +493,4 @@ def _posture_activities(
 
 
 def _near(events: Sequence[MotionEvent], action: str, time_s: float) -> list[MotionEvent]:
-    return [
-        e for e in events if e.action == action and e.start_s - 0.6 <= time_s <= e.end_s + 0.6
-    ]
+    return [e for e in events if e.action == action and e.start_s - 0.6 <= time_s <= e.end_s + 0.6]

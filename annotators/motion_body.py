@@ -6,6 +6,7 @@ MotionScript (Yazdian et al., arXiv 2312.12634) and PoseScript: joint relations 
 The bin edges below are ours, set on one half of the CMU and Bandai-Namco takes.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,7 +30,6 @@ from annotators.motion_signals import (
     turning_points,
 )
 from data.skeleton import FPS
-import itertools
 
 GRAVITY_MPS2: Final = 9.81
 
@@ -50,6 +50,9 @@ NEAR_FLOOR: Final = 0.22
 STRAIGHT_KNEE_DEG: Final = 50.0
 FEET_UNDER: Final = 0.35
 """Horizontal distance hips to feet under which a squat is carried by the feet."""
+WIDE_FEET: Final = 0.80
+WIDE_HIPS: Final = 0.85
+"""A lunge, or a straddle: feet further apart than a long step, hips sunk between them."""
 ONE_LEG_LIFT: Final = 0.20
 """Foot this far above the other, held: one leg carries the body."""
 ONE_LEG_MIN_S: Final = 1.2
@@ -119,26 +122,28 @@ def hip_height(signals: Signals) -> Floats:
 def _posture_codes(signals: Signals) -> list[tuple[str, Bools]]:
     """Each posture with the frames (T,) that qualify; the first that holds is taken."""
     leg_m = signals.size.leg_m
+    legs = signals.leg_sides
     tilt_T = trunk_tilt_deg(signals)
     hips_T = hip_height(signals)
     shoulders_T = signals.height_T("left_shoulder", "right_shoulder") / leg_m
-    knees_T = signals.height_T("left_knee", "right_knee") / leg_m
-    hands_T = signals.height_T("left_wrist", "right_wrist") / leg_m
-    top_foot_T = (
-        np.maximum(signals.joint_T3("left_ankle")[:, 1], signals.joint_T3("right_ankle")[:, 1])
-        - signals.hips_T3()[:, 1]
-    ) / leg_m
-    bend_T = np.minimum(
-        flexion_deg(signals, "left_hip", "left_knee", "left_ankle"),
-        flexion_deg(signals, "right_hip", "right_knee", "right_ankle"),
+    knees_T = signals.height_T(*(f"{side}_knee" for side in legs)) / leg_m
+    ankles_TN3 = np.stack([signals.joint_T3(f"{side}_ankle") for side in legs], axis=1)
+    ankles_TN3 = (ankles_TN3 - signals.hips_T3()[:, None]) / leg_m
+    top_foot_T = ankles_TN3[:, :, 1].max(axis=1)
+    bend_T = np.min(
+        [flexion_deg(signals, f"{s}_hip", f"{s}_knee", f"{s}_ankle") for s in legs], axis=0
     )
-    offset_T3 = (signals.joint_T3("left_ankle") + signals.joint_T3("right_ankle")) / 2
-    offset_T3 = (offset_T3 - signals.hips_T3()) / leg_m
+    offset_T3 = ankles_TN3.mean(axis=1)
     under_T = np.hypot(offset_T3[:, 0], offset_T3[:, 2]) < FEET_UNDER
     ahead_T = signals.in_body_axes(offset_T3)[:, 2]
 
-    arms = {"left_arm", "right_arm"} <= signals.parts
-    on_hands_T = (hands_T < NEAR_FLOOR) & (shoulders_T > hands_T + 0.2) & np.bool_(arms)
+    apart_T3 = signals.joint_T3("left_ankle") - signals.joint_T3("right_ankle")
+    wide_T = np.hypot(apart_T3[:, 0], apart_T3[:, 2]) > WIDE_FEET * leg_m
+    wide_T &= (np.abs(apart_T3[:, 1]) < NEAR_FLOOR * leg_m) & signals.legs_seen
+
+    arms = [side for side in SIDES if f"{side}_arm" in signals.parts]
+    hands_T = signals.height_T(*(f"{side}_wrist" for side in arms or SIDES)) / leg_m
+    on_hands_T = (hands_T < NEAR_FLOOR) & (shoulders_T > hands_T + 0.2) & np.bool_(bool(arms))
     low_T = hips_T < LOW_HIPS
     return [
         ("upside_down", (tilt_T > UPSIDE_DOWN_DEG) & (top_foot_T > 0.1)),
@@ -153,7 +158,8 @@ def _posture_codes(signals: Signals) -> list[tuple[str, Bools]]:
         ("plank", on_hands_T & (tilt_T > UPRIGHT_DEG) & (hips_T < LOW_HIPS) & ~under_T),
         ("hands_and_feet", on_hands_T & (tilt_T > UPRIGHT_DEG) & (bend_T < 90.0)),
         ("sitting", low_T & (hips_T < GROUND_HIPS) & (tilt_T <= LYING_DEG) & (ahead_T > 0.0)),
-        ("kneeling", low_T & (knees_T < NEAR_FLOOR) & (tilt_T <= LYING_DEG)),
+        ("wide_stance", (hips_T < WIDE_HIPS) & wide_T & ~on_hands_T & (tilt_T <= UPRIGHT_DEG)),
+        ("kneeling", low_T & (knees_T < NEAR_FLOOR) & (tilt_T <= LYING_DEG) & ~on_hands_T),
         ("sitting", low_T & (ahead_T > FEET_UNDER - 0.05) & (bend_T > 40.0) & (tilt_T < 50.0)),
         ("squatting", low_T & under_T),
         ("bending", tilt_T > UPRIGHT_DEG),
@@ -174,7 +180,7 @@ def _lying_detail(signals: Signals, span: Span) -> str:
 
 def postures(signals: Signals) -> list[Posture]:
     """How the body is held over time; ``unknown`` where torso and legs are not measured."""
-    if not signals.body_seen:
+    if not signals.posture_seen:
         return [
             Posture(
                 "unknown",
@@ -190,7 +196,9 @@ def postures(signals: Signals) -> list[Posture]:
         names.append(name)
         code_T[mask_T] = len(names) - 1
     code_T = median_filter(code_T, size=min(7, signals.num_frames), mode="nearest")
-    body_T = signals.part_T["torso"] & signals.part_T["left_leg"] & signals.part_T["right_leg"]
+    body_T = signals.part_T["torso"] & np.any(
+        [signals.part_T[f"{side}_leg"] for side in signals.leg_sides], axis=0
+    )
 
     # One kind may have two codes: compare by name.
     kind_T = np.array(names)[code_T]
@@ -314,9 +322,7 @@ def _flight_share(signals: Signals, span: Span) -> float:
 def _course(signals: Signals, span: Span) -> str:
     """Direction of travel in the body's terms, by the larger share of the way."""
     velocity_T3 = np.gradient(
-        gaussian_filter1d(
-            signals.joint_T3("pelvis"), PATH_SMOOTH_FRAMES, axis=0, mode="nearest"
-        ),
+        gaussian_filter1d(signals.joint_T3("pelvis"), PATH_SMOOTH_FRAMES, axis=0, mode="nearest"),
         axis=0,
     )
     left, _, ahead = signals.in_body_axes(velocity_T3)[slice(*span)].sum(axis=0)
@@ -353,7 +359,9 @@ def locomotion(signals: Signals) -> list[MotionEvent]:
             or (pace >= 0.55 and flies)
             or (pace >= BRISK_SPEED and cadence_hz >= RUN_CADENCE)
         )
-        length_m = float(np.linalg.norm(np.diff(ground_T3[inside][:, [0, 2]], axis=0), axis=1).sum())
+        length_m = float(
+            np.linalg.norm(np.diff(ground_T3[inside][:, [0, 2]], axis=0), axis=1).sum()
+        )
         course = _course(signals, span)
         result.append(
             MotionEvent(
@@ -387,6 +395,8 @@ def turns(signals: Signals) -> list[MotionEvent]:
     if "torso" not in signals.parts:
         return []
     yaw_T = np.degrees(signals.heading_T)
+    # The heading of a body that lies or bends deep says nothing.
+    upright_T = trunk_tilt_deg(signals) < LYING_DEG
     points = turning_points(yaw_T, TURN_STEP_DEG)
     result: list[MotionEvent] = []
     rate_T = np.gradient(yaw_T) * FPS if len(yaw_T) > 1 else np.zeros_like(yaw_T)
@@ -398,6 +408,8 @@ def turns(signals: Signals) -> list[MotionEvent]:
         for span in join_spans(spans(turning_T, 4), 5):
             amount = float(abs(yaw_T[span[1] - 1] - yaw_T[span[0]]))
             if amount < MIN_TURN_DEG or not signals.seen("torso", span, 0.7):
+                continue
+            if upright_T[slice(*span)].mean() < 0.8:
                 continue
             side = "left" if way > 0 else "right"
             result.append(
@@ -462,7 +474,9 @@ def jumps(signals: Signals) -> list[MotionEvent]:
             - signals.joint_T3("right_ankle")[start:end, 1]
         ) / leg_m
         # A hop keeps the same foot up from take-off to landing.
-        one_foot = abs(gap_N.mean()) > 0.15 and bool((gap_N[[0, -1]] * np.sign(gap_N.mean()) > 0.1).all())
+        one_foot = abs(gap_N.mean()) > 0.15 and bool(
+            (gap_N[[0, -1]] * np.sign(gap_N.mean()) > 0.1).all()
+        )
         side = "none" if not one_foot else ("right" if gap_N.mean() > 0 else "left")
         result.append(
             MotionEvent(
@@ -487,8 +501,8 @@ def jumps(signals: Signals) -> list[MotionEvent]:
 
 
 def level_changes(signals: Signals) -> list[MotionEvent]:
-    """The hips going down or up by at least a quarter of the leg."""
-    if not signals.body_seen:
+    """The hips going down or up by at least a fifth of the leg."""
+    if not signals.posture_seen:
         return []
     leg_m = signals.size.leg_m
     hips_T = gaussian_filter1d(hip_height(signals), 2.0, mode="nearest")
@@ -497,7 +511,7 @@ def level_changes(signals: Signals) -> list[MotionEvent]:
     for start, end in itertools.pairwise(points):
         span = trim_ramp(hips_T, start, end)
         change = float(hips_T[span[1] - 1] - hips_T[span[0]])
-        if not signals.seen("left_leg", span, 0.7) or not signals.seen("right_leg", span, 0.7):
+        if not any(signals.seen(f"{side}_leg", span, 0.7) for side in signals.leg_sides):
             continue
         speed_mps = np.abs(np.gradient(hips_T)[slice(*span)]) * FPS * leg_m
         way = "up" if change > 0 else "down"
@@ -522,14 +536,13 @@ def level_changes(signals: Signals) -> list[MotionEvent]:
 
 def presses(signals: Signals, held: list[Posture]) -> list[MotionEvent]:
     """The shoulders pushed up from the floor, or let down, while the hands stay on it."""
-    if not signals.body_seen or not {"left_arm", "right_arm"} <= signals.parts:
+    arms = [side for side in SIDES if f"{side}_arm" in signals.parts]
+    if not signals.posture_seen or not arms:
         return []
     leg_m = signals.size.leg_m
     middle_T = (signals.joint_T3("left_shoulder") + signals.joint_T3("right_shoulder"))[:, 1] / 2
     shoulders_T = gaussian_filter1d((middle_T - signals.floor_T) / leg_m, 2.0, mode="nearest")
-    hands_T = np.maximum(
-        signals.joint_T3("left_wrist")[:, 1], signals.joint_T3("right_wrist")[:, 1]
-    )
+    hands_T = np.max([signals.joint_T3(f"{side}_wrist")[:, 1] for side in arms], axis=0)
     on_floor_T = (hands_T - signals.floor_T) / leg_m < 2 * NEAR_FLOOR
     down = [p for p in held if p.kind in ("lying", "plank", "all_fours")]
     result: list[MotionEvent] = []

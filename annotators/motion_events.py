@@ -54,8 +54,8 @@ class Posture:
     """How the body is held over a span.
 
     Attributes:
-        kind: ``standing``, ``sitting``, ``squatting``, ``bending``, ``kneeling``, ``lying``,
-            ``plank``, ``all_fours``, ``hands_and_feet``, ``upside_down``, ``one_leg``, or
+        kind: ``standing``, ``sitting``, ``squatting``, ``wide_stance`` (lunge, straddle),
+            ``bending``, ``kneeling``, ``lying``, ``plank``, ``all_fours``, ``hands_and_feet``, ``upside_down``, ``one_leg``, or
             ``unknown`` where the body is not measured.
         detail: ``prone``, ``supine`` or ``side`` (lying), ``left`` or ``right`` (the standing leg
             of ``one_leg``), else empty.

@@ -6,6 +6,7 @@ changes, how much, how fast. The bin edges below are ours, set on one half of th
 Bandai-Namco takes, and kept wide for poses that come from a single camera.
 """
 
+import itertools
 from dataclasses import replace
 from typing import Final
 
@@ -15,6 +16,7 @@ from scipy.ndimage import maximum_filter1d
 from annotators.motion_body import LOW_HIPS, UPRIGHT_DEG, hip_height, trunk_tilt_deg
 from annotators.motion_events import MotionEvent, Side
 from annotators.motion_signals import (
+    MAX_MOVE_S,
     SIDES,
     Bools,
     Floats,
@@ -28,7 +30,6 @@ from annotators.motion_signals import (
     turning_points,
 )
 from data.skeleton import FPS
-import itertools
 
 # ---- arms (hand relative to the shoulder, in arm lengths; hanging is about -0.95)
 MIN_RAISE: Final = 0.40
@@ -54,8 +55,10 @@ SMALL_SWING: Final = 0.010
 SMALL_WAVE_SWINGS: Final = 8
 MAX_HALF_WAVE_FRAMES: Final = 20
 MIN_SWINGS: Final = 4
+MIN_SWINGS_ESTIMATED: Final = 5
 """Two full waves: a hand that overshoots once while it is raised does not wave."""
 SWING_EVENNESS: Final = 0.35
+SWING_EVENNESS_ESTIMATED: Final = 0.50
 """Smallest half-wave of a wave, relative to its largest."""
 
 STROKE_SPEED: Final = 5.0
@@ -88,15 +91,26 @@ LOW_KICK_RATIO: Final = 1.5
 LEG_RAISE: Final = 0.25
 """Foot lifted by this much is no step."""
 
+MAX_LEG_MOVE_S: Final = 1.5
+
 # ---- torso, head
 MIN_BEND_FORWARD_DEG: Final = 25.0
 MIN_LEAN_DEG: Final = 18.0
+ESTIMATED_TILT_FACTOR: Final = 1.3
+"""A tilt towards the camera is estimated from depth, which is the uncertain direction."""
+MAX_TILT_DEG: Final = 110.0
 MIN_TWIST_DEG: Final = 35.0
 MIN_NOD_DEG: Final = 30.0
+MIN_NOD_ESTIMATED_DEG: Final = 50.0
+"""The depth of an estimated head is uncertain by half a head."""
 
 
 def _share(mask_T: Bools, span: Span) -> float:
     return float(mask_T[slice(*span)].mean())
+
+
+def _drags(span: Span, max_s: float = MAX_MOVE_S) -> bool:
+    return span[1] - span[0] > max_s * FPS
 
 
 def mask_of(num_frames: int, items: list[Span]) -> Bools:
@@ -160,7 +174,7 @@ def raises(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> list
         if abs(up_T[end] - up_T[start]) < MIN_RAISE:
             continue
         span = trim_ramp(up_T, start, end)
-        if _share(ok_T, span) < 0.7 or _share(busy_T, span) > 0.6:
+        if _share(ok_T, span) < 0.7 or _share(busy_T, span) > 0.6 or _drags(span):
             continue
         high = max(float(up_T[start]), float(up_T[end]))
         if _share(moving_T, span) > 0.5 and high < 0.15:
@@ -218,6 +232,8 @@ def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
     hand = hand_T3(signals, side)
     arm_m = signals.size.arm_m
     ok_T = _arm_ok_T(signals, side)
+    min_swings = MIN_SWINGS if signals.exact else MIN_SWINGS_ESTIMATED
+    evenness = SWING_EVENNESS if signals.exact else SWING_EVENNESS_ESTIMATED
     result: list[MotionEvent] = []
     for raised, mask_T in (
         (True, (hand[:, 1] > RAISED) & ok_T),
@@ -227,9 +243,9 @@ def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
             found = [
                 (len(swings[0]) * swings[1], axis, swings)
                 for axis in range(3)
-                if (swings := _swings(hand[:, axis], span, WAVE_SWING, MIN_SWINGS, SWING_EVENNESS))
+                if (swings := _swings(hand[:, axis], span, WAVE_SWING, min_swings, evenness))
             ]
-            if not found and raised:
+            if not found and raised and signals.exact:
                 found = _small_waves(hand, span)
             if not found:
                 continue
@@ -237,11 +253,16 @@ def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
             way = ("side to side", "up and down", "forward and back")[axis]
             cycles = max((len(frames) - 1 + 1) // 2, 2)
             wave_span = (frames[0], frames[-1] + 1)
-            hand_high = float(np.median(hand[slice(*wave_span), 1])) > RAISED + 0.1
+            lifted_N = (
+                signals.joint_T3(f"{side}_wrist")[slice(*wave_span), 1]
+                > signals.joint_T3(f"{side}_elbow")[slice(*wave_span), 1]
+            )
+            high = float(np.median(hand[slice(*wave_span), 1]))
+            hand_high = bool(lifted_N.mean() > 0.6) and high > (RAISED + 0.1, -0.1, 9.0)[axis]
             seconds = (frames[-1] - frames[0]) / FPS
             result.append(
                 MotionEvent(
-                    action="wave" if raised and hand_high and axis != 2 else "swing",
+                    action="wave" if raised and hand_high else "swing",
                     part="arm",
                     side=side,
                     direction=way,
@@ -263,9 +284,7 @@ def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
     return result
 
 
-def _small_waves(
-    hand_T3_: Floats, span: Span
-) -> list[tuple[float, int, tuple[list[int], float]]]:
+def _small_waves(hand_T3_: Floats, span: Span) -> list[tuple[float, int, tuple[list[int], float]]]:
     """Waves from the wrist: the forearm barely moves, but evenly and many times."""
     found: list[tuple[float, int, tuple[list[int], float]]] = []
     for axis in (0, 1):
@@ -448,7 +467,7 @@ def elbow_bends(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) ->
         if amount < MIN_BEND_DEG:
             continue
         span = trim_ramp(bend_T, start, end)
-        if _share(ok_T, span) < 0.8 or _share(busy_T | moving_T, span) > 0.3:
+        if _share(ok_T, span) < 0.8 or _share(busy_T | moving_T, span) > 0.3 or _drags(span):
             continue
         bends = bool(bend_T[end] > bend_T[start])
         last = min(span[1], signals.num_frames - 1)
@@ -566,7 +585,7 @@ def kicks(signals: Signals, side: Side) -> list[MotionEvent]:
         top = start + int(np.argmax(height_T[start:end] + foot[start:end, 2]))
         # Rising while it is fast: a leg swung back down is no kick.
         peak = float(speed[lead : top + 1].max())
-        bent = float(knee_T[lead:top + 1].max() - knee_T[start:end].min())
+        bent = float(knee_T[lead : top + 1].max() - knee_T[start:end].min())
         if peak < KICK_SPEED or bent < 20 or not signals.seen(f"{side}_leg", (lead, end)):
             continue
         ahead, outward = foot[top, 2], foot[top, 0]
@@ -601,9 +620,10 @@ def leg_raises(signals: Signals, side: Side, busy_T: Bools) -> list[MotionEvent]
         return []
     leg_m = signals.size.leg_m
     other = "right" if side == "left" else "left"
-    height_T = (
-        signals.joint_T3(f"{side}_ankle")[:, 1] - signals.joint_T3(f"{other}_ankle")[:, 1]
-    ) / leg_m
+    ankle_T = signals.height_T(f"{side}_ankle")
+    rest_m = float(np.percentile(ankle_T, 10))
+    height_T = (ankle_T - rest_m) / leg_m
+    standing_T = signals.height_T(f"{other}_ankle") < ankle_T
     upright_T = (hip_height(signals) > LOW_HIPS) & ~busy_T
     foot = _foot_T3(signals, side)
     knee_T = flexion_deg(signals, f"{side}_hip", f"{side}_knee", f"{side}_ankle")
@@ -613,11 +633,14 @@ def leg_raises(signals: Signals, side: Side, busy_T: Bools) -> list[MotionEvent]
         change = float(height_T[end] - height_T[start])
         rises = change > 0
         top = end if rises else start
-        # Only this foot's own lift: the other one's is its own event.
-        if abs(change) < LEG_RAISE or height_T[top] < LEG_RAISE:
+        if abs(change) < LEG_RAISE or not standing_T[top]:
             continue
         span = trim_ramp(height_T, start, end)
-        if _share(upright_T, span) < 0.7 or not signals.seen(f"{side}_leg", span):
+        if (
+            _share(upright_T, span) < 0.7
+            or _drags(span, MAX_LEG_MOVE_S)
+            or not signals.seen(f"{side}_leg", span)
+        ):
             continue
         if not signals.seen(f"{other}_leg", span):
             continue
@@ -644,8 +667,8 @@ def leg_raises(signals: Signals, side: Side, busy_T: Bools) -> list[MotionEvent]
                 relative=amount / leg_m,
                 peak_speed=float(np.abs(np.gradient(height_T)[slice(*span)]).max() * FPS) * leg_m,
                 measurement=(
-                    f"{side}_ankle {'rises' if rises else 'falls'} {amount:.2f} m against "
-                    f"{other}_ankle"
+                    f"{side}_ankle {'rises' if rises else 'falls'} {amount:.2f} m, "
+                    f"{other}_ankle stays lower"
                 ),
             )
         )
@@ -669,10 +692,11 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
         points = turning_points(angle_T, min_deg)
         for start, end in itertools.pairwise(points):
             change = float(angle_T[end] - angle_T[start])
-            if abs(change) < min_deg:
+            if not min_deg <= abs(change) <= MAX_TILT_DEG:
                 continue
             span = trim_ramp(angle_T, start, end)
-            if not signals.seen("torso", span) or trunk_T3[slice(*span), 1].min() <= 0:
+            upside = trunk_T3[slice(*span), 1].min() < -0.3 * signals.size.torso_m
+            if not signals.seen("torso", span) or upside or _drags(span):
                 continue
             away = abs(angle_T[end]) > abs(angle_T[start])
             name = names[0 if change > 0 else 1] if away else names[2]
@@ -694,8 +718,9 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
                 )
             )
 
-    moves(pitch_T, MIN_BEND_FORWARD_DEG, ("bend forward", "lean backward", "straighten"))
-    moves(roll_T, MIN_LEAN_DEG, ("lean left", "lean right", "straighten"))
+    factor = 1.0 if signals.exact else ESTIMATED_TILT_FACTOR
+    moves(pitch_T, factor * MIN_BEND_FORWARD_DEG, ("bend forward", "lean backward", "straighten"))
+    moves(roll_T, factor * MIN_LEAN_DEG, ("lean left", "lean right", "straighten"))
 
     shoulders_T3 = signals.relative_T3("left_shoulder", "right_shoulder")
     hips_T3 = signals.relative_T3("left_hip", "right_hip")
@@ -703,7 +728,7 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
         np.unwrap(np.arctan2(-shoulders_T3[:, 2], shoulders_T3[:, 0]))
         - np.unwrap(np.arctan2(-hips_T3[:, 2], hips_T3[:, 0]))
     )
-    moves(twist_T, MIN_TWIST_DEG, ("twist left", "twist right", "untwist"))
+    moves(twist_T, factor * MIN_TWIST_DEG, ("twist left", "twist right", "untwist"))
     return [event for event in result if event.action != "untwist"]
 
 
@@ -718,11 +743,12 @@ def head_moves(signals: Signals) -> list[MotionEvent]:
         np.arctan2(head_T3[:, 2], head_T3[:, 1]) - np.arctan2(trunk_T3[:, 2], trunk_T3[:, 1])
     )
     upright_T = trunk_tilt_deg(signals) < UPRIGHT_DEG
-    points = turning_points(nod_T, MIN_NOD_DEG)
+    min_deg = MIN_NOD_DEG if signals.exact else MIN_NOD_ESTIMATED_DEG
+    points = turning_points(nod_T, min_deg)
     result: list[MotionEvent] = []
     for start, end in itertools.pairwise(points):
         change = float(nod_T[end] - nod_T[start])
-        if abs(change) < MIN_NOD_DEG or abs(change) > 120:
+        if abs(change) < min_deg or abs(change) > 120:
             continue
         span = trim_ramp(nod_T, start, end)
         if _share(upright_T & signals.part_T["head"] & signals.part_T["torso"], span) < 0.8:

@@ -6,7 +6,7 @@ a participle ("raising their left arm").
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -24,7 +24,8 @@ MIN_TELL_GAP_S: Final = 1.5
 _IRREGULAR_ING: Final = {"lie": "lying"}
 _DOUBLING: Final = frozenset({"sit", "run", "hop", "clap", "squat", "get", "put", "spin", "swing"})
 _COUNTS: Final = (
-    "zero one two three four five six seven eight nine ten eleven twelve".split()
+    *("zero", "one", "two", "three", "four", "five", "six"),
+    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
 )
 
 
@@ -42,6 +43,7 @@ class Clause:
         frequency_hz: per second, 0 where it is not a rhythm.
         manner: adverb (``slowly``, ``quickly``) or empty.
         counted: the text already says how often.
+        other_text: another wording, or empty.
     """
 
     text: str
@@ -54,6 +56,13 @@ class Clause:
     frequency_hz: float = 0.0
     manner: str = ""
     counted: bool = False
+    other_text: str = ""
+
+    def other_words(self, form: str, their: str) -> str:
+        """The other wording where there is one, else the usual one with all detail."""
+        if self.other_text:
+            return replace(self, text=self.other_text).words(form, their)
+        return self.words(form, their)
 
     def words(self, form: str, their: str, *, detail: bool = True) -> str:
         """The clause in words.
@@ -154,14 +163,14 @@ def _wave(event: MotionEvent) -> str:
 
 def _swing(event: MotionEvent) -> str:
     if event.repetitions > 1:
-        return f"<move> {_hands(event)} {event.direction}"
+        return f"<move> {_hands(event)} {event.direction or 'to and fro'}"
     way = {
         "across": "across {their} body",
         "side": "outward",
         "forward": "forward",
         "backward": "backward",
-    }[event.direction]
-    return f"<swing> {_arms(event)} {way}"
+    }.get(event.direction, "")
+    return f"<swing> {_arms(event)} {way}".rstrip()
 
 
 def _extend(event: MotionEvent) -> str:
@@ -223,66 +232,51 @@ def _hand_manner(event: MotionEvent) -> str:
     return "slowly" if event.peak_speed < SLOW_HAND_MPS and event.duration_s > 1.0 else ""
 
 
+def _lean(event: MotionEvent) -> str:
+    return f"<lean> {'back' if event.direction == 'backward' else _to(event.direction)}"
+
+
+_WORDINGS: Final[dict[str, tuple[str, Callable[[MotionEvent], str]]]] = {
+    "raise arm": ("raise", _raise_arm),
+    "lower arm": ("lower", _lower_arm),
+    "wave arm": ("wave", _wave),
+    "swing arm": ("swing", _swing),
+    "clap arm": ("clap", lambda e: "<clap> {their} hands"),
+    "punch arm": ("punch", lambda e: f"<punch> forward with {_hands(e)}"),
+    "throw arm": ("throw", lambda e: f"<make> a throwing movement with {_arms(e)}"),
+    "circle arm": ("circle", lambda e: f"<circle> {_arms(e)} {e.direction}".rstrip()),
+    "extend arm": ("reach", _extend),
+    "bend arm": ("bend_arm", lambda e: f"<bend> {_elbows(e)}"),
+    "kick leg": ("kick", lambda e: f"<kick> {_kick_way(e)} with {{their}} {e.side} leg"),
+    "raise leg": ("raise_leg", _raise_leg),
+    "raise knee": ("raise_leg", _raise_leg),
+    "lower leg": ("lower", lambda e: f"<put> {{their}} {e.side} foot down"),
+    "lower knee": ("lower", lambda e: f"<put> {{their}} {e.side} foot down"),
+    "raise head": ("lower", lambda e: "<raise> {their} head"),
+    "lower head": ("lower", lambda e: "<lower> {their} head"),
+    "bend torso": ("bend", lambda e: f"<bend> {'far ' if e.amount >= 60 else ''}forward"),
+    "straighten torso": ("lower", lambda e: "<straighten> up"),
+    "lean torso": ("lean", _lean),
+    "twist torso": ("twist", lambda e: f"<twist> {{their}} upper body {_to(e.direction)}"),
+    "press torso": ("push_up", lambda e: "<push> {their} upper body up from the floor"),
+    "unpress torso": ("push_up", lambda e: "<lower> {their} upper body to the floor"),
+    "jump body": ("jump", lambda e: f"<jump> {_to(e.direction)}"),
+    "hop body": ("hop", lambda e: f"<hop> on {{their}} {e.side} leg"),
+    "turn body": ("turn", turn_text),
+}
+"""Weight and template by action and part."""
+
+
 def _event_clause(event: MotionEvent, description: MotionDescription) -> Clause | None:
     """The clause of one event; None for what is told by another."""
-    manner, counted, kind = "", False, event.action
-    match event.action, event.part:
-        case ("raise", "arm"):
-            text, manner = _raise_arm(event), _hand_manner(event)
-        case ("lower", "arm"):
-            text, manner = _lower_arm(event), _hand_manner(event)
-        case ("wave", _):
-            text = _wave(event)
-        case ("swing", _):
-            text = _swing(event)
-        case ("clap", _):
-            text = "<clap> {their} hands"
-        case ("punch", _):
-            text = f"<punch> forward with {_hands(event)}"
-        case ("throw", _):
-            text = f"<make> a throwing movement with {_arms(event)}"
-        case ("circle", _):
-            text = f"<circle> {_arms(event)} {event.direction}"
-        case ("extend", "arm"):
-            text, kind = _extend(event), "reach"
-        case ("bend", "arm"):
-            text, kind = f"<bend> {_elbows(event)}", "bend_arm"
-        case ("kick", _):
-            way = "forward" if event.direction == "forward" else "to the side"
-            text = f"<kick> {way} with {{their}} {event.side} leg"
-        case ("raise", "leg" | "knee"):
-            text, kind = _raise_leg(event), "raise_leg"
-        case ("lower", "leg" | "knee"):
-            text = f"<put> {{their}} {event.side} foot down"
-        case ("raise" | "lower", "head"):
-            text, kind = f"<{event.action}> {{their}} head", "lower"
-        case ("bend", "torso"):
-            text = "<bend> forward" if event.amount < 60 else "<bend> far forward"
-        case ("straighten", "torso"):
-            text, kind = "<straighten> up", "lower"
-        case ("lean", "torso"):
-            text = "<lean> back" if event.direction == "backward" else f"<lean> to the {event.direction}"
-        case ("twist", "torso"):
-            text = f"<twist> {{their}} upper body to the {event.direction}"
-        case ("jump", _):
-            text = "<jump> up" if event.direction == "up" else f"<jump> {_to(event.direction)}"
-        case ("hop", _):
-            text = f"<hop> on {{their}} {event.side} leg"
-        case ("turn", _):
-            text, counted = turn_text(event), True
-        case ("walk" | "run", _):
-            text, manner = _walk_verb(event, description)
-            counted = True
-        case ("press", _):
-            text, kind = "<push> {their} upper body up from the floor", "push_up"
-        case ("unpress", _):
-            text, kind = "<lower> {their} upper body to the floor", "push_up"
-        case ("sink" | "rise", _):
-            return _level_clause(event, description)
-        case _:
-            raise AssertionError(f"no wording for {event.action} of {event.part}")
+    if event.action in ("sink", "rise"):
+        return _level_clause(event, description)
+    if event.action in ("walk", "run"):
+        return _walk_clause(event, description)
+    kind, wording = _WORDINGS[f"{event.action} {event.part}"]
+    raises_arm = event.part == "arm" and event.action in ("raise", "lower")
     return Clause(
-        text=text,
+        text=wording(event),
         key=f"{event.action} {event.part} {event.side} {event.direction}",
         start_s=event.start_s,
         end_s=event.end_s,
@@ -290,9 +284,33 @@ def _event_clause(event: MotionEvent, description: MotionDescription) -> Clause 
         measurement=event.measurement,
         repetitions=event.repetitions,
         frequency_hz=event.frequency_hz,
-        manner=manner,
-        counted=counted,
+        manner=_hand_manner(event) if raises_arm else "",
+        counted=event.action == "turn",
     )
+
+
+def _walk_clause(event: MotionEvent, description: MotionDescription) -> Clause:
+    text, manner = _walk_verb(event, description)
+    other = ""
+    # Longer steps than a leg: some were not seen.
+    plausible = event.amount / event.repetitions <= description.size.leg_m
+    if event.action == "walk" and event.repetitions <= 12 and plausible:
+        other = f"<take> {count_word(event.repetitions)} steps {_to(event.direction)}"
+    return Clause(
+        text=text,
+        key=f"{event.action} body none {event.direction}",
+        start_s=event.start_s,
+        end_s=event.end_s,
+        weight=WEIGHTS[event.action],
+        measurement=event.measurement,
+        manner=manner,
+        counted=True,
+        other_text=other,
+    )
+
+
+def _kick_way(event: MotionEvent) -> str:
+    return "forward" if event.direction == "forward" else "to the side"
 
 
 def _elbows(event: MotionEvent) -> str:
@@ -321,6 +339,7 @@ def _level_clause(event: MotionEvent, description: MotionDescription) -> Clause 
             "squatting": ("<squat> down", "squat"),
             "kneeling": ("<kneel> down", "kneel_down"),
             "lying": ("<lie> down", "lie_down"),
+            "wide_stance": ("<sink> into a low, wide stance", "wide_stance"),
         }.get(after, ("<bend> {their} knees", "lower"))
         if after in ("bending", "plank", "all_fours", "hands_and_feet", "upside_down"):
             return None
@@ -333,6 +352,8 @@ def _level_clause(event: MotionEvent, description: MotionDescription) -> Clause 
             text, kind = "<stand> up", "stand_up"
         elif before == "lying" and after in low:
             text, kind = "<get> up from the floor", "get_up"
+        elif before == "wide_stance" and after == "standing":
+            text, kind = "<rise> out of the stance", "lower"
         elif after == "standing":
             text, kind = "<straighten> {their} legs", "lower"
         else:
@@ -352,11 +373,16 @@ _HELD: Final = {
     "squatting": ("<crouch>", "crouch"),
     "kneeling": ("<kneel>", "kneel"),
     "bending": ("<stay> bent forward", "crouch"),
+    "wide_stance": ("<hold> a low, wide stance", "wide_stance"),
     "plank": ("<hold> the body up on hands and feet", "plank"),
     "all_fours": ("<stay> on hands and knees", "kneel"),
     "hands_and_feet": ("<put> both hands on the floor with {their} hips up", "bend"),
 }
-_LYING: Final = {"prone": "<lie> face down", "supine": "<lie> on {their} back", "side": "<lie> on {their} side"}
+_LYING: Final = {
+    "prone": "<lie> face down",
+    "supine": "<lie> on {their} back",
+    "side": "<lie> on {their} side",
+}
 
 
 def _posture_clause(posture: Posture, description: MotionDescription) -> Clause | None:
@@ -416,8 +442,11 @@ def _split_walks(clauses: Sequence[Clause], description: MotionDescription) -> l
     result: list[Clause] = [c for c in clauses if c not in turns]
     loose = list(turns)
     for walk in [c for c in clauses if c.key.startswith(("walk ", "run "))]:
-        within = [t for t in turns if min(t.end_s, walk.end_s) - max(t.start_s, walk.start_s)
-                  > 0.5 * (t.end_s - t.start_s)]
+        within = [
+            t
+            for t in turns
+            if min(t.end_s, walk.end_s) - max(t.start_s, walk.start_s) > 0.5 * (t.end_s - t.start_s)
+        ]
         if not within:
             continue
         verb = walk.key.split()[0]
@@ -451,6 +480,7 @@ def _leg_of(
         start_s=start_s,
         end_s=end_s,
         measurement=measurement,
+        other_text="",
         manner="" if text.endswith(" on") else walk.manner,
     )
 
@@ -462,6 +492,10 @@ _BACK: Final = {
     "bend torso": ("straighten torso", 0.8),
     "lean torso": ("straighten torso", 0.8),
     "sink squat": ("rise stand_up", 1.0),
+    "sink sit_down": ("posture sitting", 0.5),
+    "sink kneel_down": ("posture kneeling", 0.5),
+    "sink wide_stance": ("posture wide_stance", 0.5),
+    "sink lie_down": ("posture lying", 0.5),
     "press torso": ("unpress torso", 1.0),
     "raise head": ("lower head", 0.8),
     "lower head": ("raise head", 0.8),
@@ -470,7 +504,7 @@ _BACK: Final = {
 
 
 def _pair(clauses: Sequence[Clause]) -> list[Clause]:
-    """"Raise the arm" and "lower the arm" become one where the second follows at once."""
+    """ "Raise the arm" and "lower the arm" become one where the second follows at once."""
     ordered = sorted(clauses, key=lambda c: c.start_s)
     used: set[int] = set()
     result: list[Clause] = []
@@ -483,13 +517,11 @@ def _pair(clauses: Sequence[Clause]) -> list[Clause]:
         if back is not None:
             for other_index in range(index + 1, len(ordered)):
                 other = ordered[other_index]
-                same_side = words[2:3] == other.key.split()[2:3] or "leg" not in words[1] + "arm"
                 if (
                     other_index not in used
                     and " ".join(other.key.split()[:2]) == back[0]
-                    and other.key.split()[2:3] == words[2:3]
-                    and same_side
-                    and -0.3 <= other.start_s - first.end_s <= back[1]
+                    and (other.key.split()[2:3] == words[2:3] or words[0] == "sink")
+                    and -0.6 <= other.start_s - first.end_s <= back[1]
                 ):
                     partner = other_index
                     break
@@ -516,7 +548,9 @@ def _again(first: Clause, second: Clause) -> str:
     if kind == "raise arm":
         pronoun = "them" if "both" in first.text else "it"
         low = second.text.endswith("arm") or second.text.endswith("arms")
-        tail = " again" if low else second.text.split(" arms" if "both" in second.text else " arm")[-1]
+        tail = (
+            " again" if low else second.text.split(" arms" if "both" in second.text else " arm")[-1]
+        )
         return f"<lower> {pronoun}{tail}"
     return {
         "raise leg": "<put> it down again",
@@ -524,10 +558,18 @@ def _again(first: Clause, second: Clause) -> str:
         "bend torso": "<straighten> up again",
         "lean torso": "<straighten> up again",
         "sink squat": "<stand> up again",
+        "sink sit_down": "<stay> seated",
+        "sink kneel_down": "<stay> on {their} knees",
+        "sink wide_stance": "<hold> it",
+        "sink lie_down": "<stay> on the floor",
         "press torso": "<lower> it again",
         "raise head": "<lower> it again",
         "lower head": "<raise> it again",
     }[kind]
+
+
+_ONCE: Final = ("walk", "run", "turn", "posture", "straighten", "lower", "rise", "still")
+"""What is done once: a walk that goes on after a turn, a way back to the usual posture."""
 
 
 def _merge(clauses: Sequence[Clause]) -> list[Clause]:
@@ -536,8 +578,7 @@ def _merge(clauses: Sequence[Clause]) -> list[Clause]:
     result: list[Clause] = []
     for clause in sorted(clauses, key=lambda c: c.start_s):
         position = latest.get(clause.key)
-        # A walk that goes on after a turn is no repetition.
-        if position is not None and not clause.key.startswith(("walk", "run", "turn", "posture")):
+        if position is not None and not clause.key.startswith(_ONCE):
             before = result[position]
             if clause.start_s - before.end_s <= MAX_GAP_S:
                 bolder = max(before, clause, key=lambda c: c.end_s - c.start_s)
@@ -572,7 +613,8 @@ def _drop_shadowed(clauses: Sequence[Clause]) -> list[Clause]:
         shadows = [
             other
             for other in clauses
-            if other is not clause and _shadows(other, clause)
+            if other is not clause
+            and _shadows(other, clause)
             and min(other.end_s, clause.end_s) - max(other.start_s, clause.start_s)
             >= 0.5 * max(clause.end_s - clause.start_s, 0.05)
         ]
@@ -582,17 +624,96 @@ def _drop_shadowed(clauses: Sequence[Clause]) -> list[Clause]:
 
 
 _IMPLIED: Final = {
-    "cartwheel": ("raise", "lower", "bend", "lean", "straighten", "turn", "pair", "sink", "rise", "swing", "posture bending", "posture hands", "walk", "extend", "twist", "wave"),
+    "cartwheel": (
+        "raise",
+        "lower",
+        "bend",
+        "lean",
+        "straighten",
+        "turn",
+        "pair",
+        "sink",
+        "rise",
+        "swing",
+        "posture bending",
+        "posture hands",
+        "walk",
+        "extend",
+        "twist",
+        "wave",
+    ),
     "<sit> down": ("bend", "straighten", "lean", "pair bend", "pair lean"),
     "<stand> up": ("bend", "straighten", "lean", "pair bend", "pair lean"),
-    "<squat>": ("posture", "bend", "straighten", "lean", "pair bend", "pair lean"),
-    "<jump>": ("sink", "rise", "bend torso", "straighten", "pair bend", "pair sink", "raise leg", "raise knee", "lower leg", "lower knee", "pair raise leg", "pair raise knee", "posture", "walk"),
-    "<hop>": ("raise leg", "raise knee", "lower leg", "lower knee", "posture one_leg", "walk", "sink", "rise"),
+    "<squat>": (
+        "posture bending",
+        "posture squatting",
+        "bend",
+        "straighten",
+        "lean",
+        "pair bend",
+        "pair lean",
+    ),
+    "<jump>": (
+        "sink",
+        "rise",
+        "bend torso",
+        "straighten",
+        "pair bend",
+        "pair sink",
+        "raise leg",
+        "raise knee",
+        "lower leg",
+        "lower knee",
+        "pair raise leg",
+        "pair raise knee",
+        "posture",
+        "walk",
+    ),
+    "<hop>": (
+        "raise leg",
+        "raise knee",
+        "lower leg",
+        "lower knee",
+        "posture one_leg",
+        "walk",
+        "sink",
+        "rise",
+    ),
     "<bend>": ("sink", "rise", "posture bending", "lower head", "raise head", "pair lower head"),
-    "<kick>": ("raise leg", "raise knee", "lower leg", "lower knee", "pair raise leg", "pair raise knee", "lean", "pair lean"),
-    "<lie>": ("bend", "straighten", "lean", "turn", "raise", "lower", "pair raise arm", "pair bend", "pair lean", "posture bending"),
+    "<kick>": (
+        "raise leg",
+        "raise knee",
+        "lower leg",
+        "lower knee",
+        "pair raise leg",
+        "pair raise knee",
+        "lean",
+        "pair lean",
+    ),
+    "<lie>": (
+        "bend",
+        "straighten",
+        "lean",
+        "turn",
+        "raise",
+        "lower",
+        "pair raise arm",
+        "pair bend",
+        "pair lean",
+        "posture bending",
+    ),
     "<balance>": ("raise leg posture", "lower leg", "lower knee"),
-    "<push>": ("posture", "bend", "lean", "straighten", "pair bend", "lower head", "raise head", "sink", "rise"),
+    "<push>": (
+        "posture",
+        "bend",
+        "lean",
+        "straighten",
+        "pair bend",
+        "lower head",
+        "raise head",
+        "sink",
+        "rise",
+    ),
 }
 """By the words of the stronger clause: keys that it makes needless."""
 
@@ -635,6 +756,7 @@ def _still_text(description: MotionDescription, time_s: float) -> str:
     return {
         "standing": "<stand> still",
         "sitting": "<sit> still",
+        "wide_stance": "<hold> the low, wide stance",
         "kneeling": "<kneel> still",
         "lying": "<lie> still",
         "squatting": "<stay> crouched",

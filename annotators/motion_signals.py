@@ -42,6 +42,9 @@ LEG_PER_TORSO: Final = 2.0
 LEG_PER_ARM: Final = 1.75
 HEIGHT_PER_LEG: Final = 2.05
 
+MAX_MOVE_S: Final = 3.0
+"""A limb that takes longer has drifted, or was moved so slowly that it is no action."""
+
 PART_JOINTS: Final = {
     "left_arm": ("left_shoulder", "left_elbow", "left_wrist"),
     "right_arm": ("right_shoulder", "right_elbow", "right_wrist"),
@@ -83,6 +86,7 @@ class Signals:
         parts: the parts that are measured for most of the motion.
         heading_T: (T,) unwrapped yaw, radians; positive turns to the person's left.
         size: body lengths.
+        exact: the joints are motion capture, not estimated: millimetres can be told.
         floor_T: (T,) height of the floor near each frame, metres.
     """
 
@@ -93,6 +97,7 @@ class Signals:
     parts: frozenset[str]
     heading_T: Floats
     size: BodySize
+    exact: bool
     floor_T: Floats
 
     @property
@@ -106,8 +111,18 @@ class Signals:
         return {"left_leg", "right_leg"} <= self.parts
 
     @property
+    def leg_sides(self) -> tuple[str, ...]:
+        """Sides of the measured legs; seen from the side, one leg may hide the other."""
+        return tuple(side for side in SIDES if f"{side}_leg" in self.parts)
+
+    @property
+    def posture_seen(self) -> bool:
+        """Whether the torso and a leg are measured, so that the posture can be told."""
+        return bool(self.leg_sides) and "torso" in self.parts
+
+    @property
     def body_seen(self) -> bool:
-        """Whether legs and torso are measured, so that posture and path can be told."""
+        """Whether the torso and both legs are measured, so that steps and jumps can be told."""
         return self.legs_seen and "torso" in self.parts
 
     def joint_T3(self, name: str) -> Floats:
@@ -193,8 +208,8 @@ def prepare(
     filled_TJ3, usable_TJ = _bridge_gaps(raw_TJ3, sure_TJ)
     smooth_TJ3 = gaussian_filter1d(filled_TJ3, SMOOTH_FRAMES, axis=0, mode="nearest")
 
-    part_T = {
-        part: usable_TJ[:, [JOINT[name] for name in names]].all(axis=1)
+    part_T: dict[str, Bools] = {
+        part: np.logical_and.reduce(usable_TJ[:, [JOINT[name] for name in names]], axis=1)
         for part, names in PART_JOINTS.items()
     }
     parts = frozenset(part for part, seen_T in part_T.items() if seen_T.mean() >= MIN_SEEN_SHARE)
@@ -207,6 +222,7 @@ def prepare(
         parts=parts,
         heading_T=_heading(smooth_TJ3),
         size=size,
+        exact=confidence is None,
         floor_T=_floor(smooth_TJ3),
     )
 

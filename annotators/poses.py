@@ -42,7 +42,7 @@ class PoseConfig(BaseModel):
         default=960, ge=224, description="Frames are analysed at most this large."
     )
     search_interval_s: float = Field(
-        default=0.75, gt=0, description="Time between searches for people not yet followed."
+        default=1.0, gt=0, description="Time between searches for people not yet followed."
     )
     check_interval_s: float = Field(
         default=0.3, gt=0, description="Time between checks of a followed person."

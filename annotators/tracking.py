@@ -38,10 +38,16 @@ WINDOW_STEP: Final = 0.65
 of the side lie whole in one of them."""
 
 MAX_DISAGREEMENT: Final = 0.045
-"""Mean :func:`disagreement` of several opinions up to which somebody new is believed."""
+"""Mean :func:`disagreement` of the opinions up to which somebody new is believed."""
 
-MAX_CHECK_DISAGREEMENT: Final = 0.07
-"""The same for one opinion on somebody who is followed already."""
+MAX_SURE_DISAGREEMENT: Final = 0.11
+"""The same where all opinions are sure that there is a person: small, blurred or cut off ones."""
+
+SURE_PRESENCE: Final = (0.95, 0.99)
+"""Lowest presence between which the limit goes from the first to the second."""
+
+CHECK_LENIENCE: Final = 2.0
+"""Times the limits above that somebody who is followed already may reach."""
 
 MIN_VISIBILITY: Final = 0.3
 """Mean visibility of the landmarks below which there is nothing to agree on."""
@@ -49,8 +55,11 @@ MIN_VISIBILITY: Final = 0.3
 SAME_PERSON: Final = 0.15
 """Disagreement below which two bodies are one person's."""
 
-MAX_CANDIDATES: Final = 10
-"""Proposals that are examined in one search."""
+MAX_CANDIDATES: Final = 4
+"""Proposals of large and of small windows each that are examined in one search."""
+
+MAX_FIRST_CANDIDATES: Final = 10
+"""The same in the first search."""
 
 OPINIONS: Final = (
     {"shift": (0.0, 0.1), "scale": 1.2, "turn_rad": -0.3},
@@ -64,14 +73,24 @@ _BODY: Final = (0, 7, 8, *range(11, 33))
 STRANGER: Final = 0.6
 """:func:`appearance_distance` from which two looks cannot be one person's."""
 
+_LIMBS: Final = (
+    *((11, 12), (23, 24), (11, 23), (12, 24), (11, 13), (13, 15), (12, 14), (14, 16)),
+    *((23, 25), (25, 27), (24, 26), (26, 28), (27, 31), (28, 32)),
+)
+_LIMB_ENDS: Final = (0, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
+_MAX_ON_LIMBS: Final = 0.7
+
 _MIN_FOLLOWED: Final = 0.12
 """Mean visibility below which a followed person has left the picture."""
 
 _MAX_ROI_CHANGE: Final = 0.2
 _SHADOWED_FRAMES: Final = 2
 _BACKWARD_CHECK_FRAMES: Final = 5
-_SMALL_WINDOW_TURNS: Final = 3
-"""A search looks through every third small window; three searches see them all."""
+_RESCUE_INTERVAL_S: Final = 0.1
+_MAX_FAILED_CHECKS: Final = 3
+_MAX_ROI_IN_WINDOWS: Final = 2.0
+_SMALL_WINDOW_TURNS: Final = 4
+"""A search looks through every fourth small window; four searches see them all."""
 
 _NEVER: Final = 1e3
 
@@ -187,6 +206,23 @@ def disagreement(first: Landmarks, second: Landmarks) -> float:
     return min(distances) / max(size_px, 1.0)
 
 
+def is_same_body(first: Landmarks, second: Landmarks) -> bool:
+    """Whether two skeletons lie on one person: alike, or the smaller one on the other's limbs."""
+    if disagreement(first, second) < SAME_PERSON:
+        return True
+    inner, outer = sorted((first, second), key=lambda seen: seen.next_roi.size_px)
+    points_K12 = inner.image_N2[list(_LIMB_ENDS)][:, None]
+    start_B2, end_B2 = (outer.image_N2[list(side)] for side in zip(*_LIMBS, strict=True))
+    along_B2 = end_B2 - start_B2
+    length_B = np.maximum((along_B2**2).sum(axis=1), 1e-6)
+    share_KB = np.clip(((points_K12 - start_B2) * along_B2).sum(axis=2) / length_B, 0, 1)
+    nearest_KB2 = start_B2 + share_KB[..., None] * along_B2
+    away_K = np.linalg.norm(points_K12 - nearest_KB2, axis=2).min(axis=1)
+    weight_K = inner.visibility_N[list(_LIMB_ENDS)] + np.float32(1e-3)
+    on_limbs = np.average(away_K < 0.05 * outer.next_roi.size_px, weights=weight_K)
+    return float(on_limbs) > _MAX_ON_LIMBS
+
+
 def appearance_of(image_HW3: Image, landmarks: Landmarks) -> Float | None:
     """Colours of a person's torso and thighs: a normalised histogram, or None when hidden."""
     points = landmarks.image_N2
@@ -266,6 +302,7 @@ class PeopleTracker:
         self._refused: list[Roi] = []
         self._num_searches = 0
         self._next_search_s = -math.inf
+        self._next_rescue_s = -math.inf
         self._next_check_s = -math.inf
 
     def add(self, frame: Frame) -> None:
@@ -273,21 +310,21 @@ class PeopleTracker:
         self._step += 1
         image, now_s = frame.image, frame.pts_s
         self._past.append((self._step, now_s, image))
-        while now_s - self._past[0][1] > self._search_interval_s + 1e-6:
+        while now_s - self._past[0][1] > 2 * self._search_interval_s + 1e-6:
             self._past.popleft()
 
         check = now_s >= self._next_check_s
         if check:
             self._next_check_s = now_s + self._check_interval_s
-        num_before = len(self._active)
         self._follow(image, now_s, check=check)
         self._drop_shadows(image)
         self._retire(now_s)
-        lost_someone = len(self._active) < num_before
-        if now_s >= self._next_search_s or lost_someone:
-            self._next_search_s = now_s + self._search_interval_s
-            if len(self._active) < self._max_people:
-                self._search(image, now_s)
+        if len(self._active) >= self._max_people:
+            return
+        if now_s >= self._next_search_s:
+            self._search(image, now_s)
+        elif self._lost and now_s >= self._next_rescue_s:
+            self._rescue(image, now_s)
 
     def finish(self) -> list[Tracklet]:
         """Everyone who was followed, in order of first appearance; the parts of one person joined.
@@ -315,18 +352,31 @@ class PeopleTracker:
                 return None
         return landmarks if float(landmarks.visibility_N.mean()) > _MIN_FOLLOWED else None
 
-    def _agrees(self, image: Image, landmarks: Landmarks, *, limit: float, opinions: int) -> bool:
-        """Whether other opinions put the joints at the same pixels."""
+    def _agrees(self, image: Image, landmarks: Landmarks, *, is_known: bool) -> bool:
+        """Whether other opinions put the joints at the same pixels.
+
+        Args:
+            image: the frame.
+            landmarks: the first opinion.
+            is_known: the person is followed already: one more opinion is asked, with lenience.
+        """
         if float(landmarks.visibility_N.mean()) < MIN_VISIBILITY:
-            return False
+            return is_known
+        lenience = CHECK_LENIENCE if is_known else 1.0
         distances: list[float] = []
-        for variation in OPINIONS[:opinions]:
+        presence = landmarks.presence
+        for variation in OPINIONS[: 1 if is_known else None]:
             roi = landmarks.next_roi.varied(**variation)
             other = self._model.landmarks(image, roi, mirrored=True)
+            presence = min(presence, other.presence)
             distances.append(disagreement(landmarks, other))
-            if other.presence < self._min_presence or distances[-1] > 2 * limit:
+            if (
+                presence < self._min_presence
+                or distances[-1] > 2 * lenience * MAX_SURE_DISAGREEMENT
+            ):
                 return False
-        return sum(distances) / len(distances) <= limit
+        limit = np.interp(presence, SURE_PRESENCE, (MAX_DISAGREEMENT, MAX_SURE_DISAGREEMENT))
+        return sum(distances) / len(distances) <= lenience * float(limit)
 
     def _follow(self, image: Image, now_s: float, *, check: bool) -> None:
         for track in [*self._active, *self._lost]:
@@ -346,14 +396,12 @@ class PeopleTracker:
         if self._is_followed(landmarks, except_for=track):
             return False
         looks = appearance_distance(track.appearance, appearance_of(image, landmarks))
-        return looks < STRANGER and self._agrees(
-            image, landmarks, limit=MAX_CHECK_DISAGREEMENT, opinions=1
-        )
+        return looks < STRANGER and self._agrees(image, landmarks, is_known=True)
 
     def _check(self, image: Image, track: Tracklet) -> None:
         track.num_checked += 1
         landmarks = track.last.landmarks
-        if self._agrees(image, landmarks, limit=MAX_CHECK_DISAGREEMENT, opinions=1):
+        if self._agrees(image, landmarks, is_known=True):
             track.num_agreed += 1
             track.failed_checks = 0
             track.last_agreed_step = self._step
@@ -410,7 +458,7 @@ class PeopleTracker:
     def _retire(self, now_s: float) -> None:
         for track in [*self._active, *self._lost]:
             gone = track.lost and now_s - track.last.pts_s > self._max_gap_s
-            if gone or track.failed_checks >= 2:
+            if gone or track.failed_checks >= _MAX_FAILED_CHECKS:
                 (self._lost if track.lost else self._active).remove(track)
                 self._end(track)
 
@@ -425,15 +473,71 @@ class PeopleTracker:
     # ------------------------------------------------------------------------------- searching
 
     def _search(self, image: Image, now_s: float) -> None:
+        """Look for people everywhere."""
         height, width = image.shape[:2]
         large, small = search_windows(width, height)
-        turn = self._num_searches % _SMALL_WINDOW_TURNS
-        windows = large + (small if self._num_searches == 0 else small[turn::_SMALL_WINDOW_TURNS])
+        is_first = self._num_searches == 0
+        if not is_first:
+            small = small[self._num_searches % _SMALL_WINDOW_TURNS :: _SMALL_WINDOW_TURNS]
         self._num_searches += 1
+        near = self._model.detect(image, large, min_score=self._min_detection)
+        far: list[Detection] = []
+        for window in small:
+            # Whoever is larger than this is seen whole in the large windows.
+            limit_px = _MAX_ROI_IN_WINDOWS * (window[2] - window[0])
+            far += [
+                proposal
+                for proposal in self._model.detect(image, [window], min_score=self._min_detection)
+                if proposal.roi.size_px <= limit_px
+            ]
+        budget = MAX_FIRST_CANDIDATES if is_first or not self._active else MAX_CANDIDATES
+        refused: list[Roi] = []
+        num_found = sum(
+            self._adopt(image, now_s, proposals, budget, refused) for proposals in (near, far)
+        )
+        # Every second search takes a fresh look at what was refused.
+        self._refused = [] if self._refused else refused
+        wait = 1.0
+        if not self._active:
+            wait = 0.5
+        elif num_found == 0 and not self._lost:
+            wait = 2.0
+        self._next_search_s = now_s + wait * self._search_interval_s
+
+    def _rescue(self, image: Image, now_s: float) -> None:
+        """Look for lost people around where they should be."""
+        height, width = image.shape[:2]
+        windows: list[Window] = []
+        for track in self._lost:
+            roi = track.predict_roi(now_s)
+            reach = 0.9 * roi.size_px
+            left, right = np.clip([roi.x_px - reach, roi.x_px + reach], 0, width).astype(int)
+            top, bottom = np.clip([roi.y_px - reach, roi.y_px + reach], 0, height).astype(int)
+            if min(right - left, bottom - top) >= 16:
+                windows.append((left, top, right, bottom))
         proposals = self._model.detect(image, windows, min_score=self._min_detection)
-        for landmarks in self._examine(image, proposals):
-            if len(self._active) >= self._max_people:
-                break
+        self._adopt(image, now_s, proposals, MAX_CANDIDATES, [])
+        self._next_rescue_s = now_s + _RESCUE_INTERVAL_S
+
+    def _adopt(
+        self,
+        image: Image,
+        now_s: float,
+        proposals: Sequence[Detection],
+        budget: int,
+        refused: list[Roi],
+    ) -> int:
+        """Begin a track for every real person who is proposed and not followed yet.
+
+        The part of a person's track that was lost and this new one are joined in the end.
+
+        Returns:
+            How many were found.
+        """
+        found = self._examine(image, proposals, budget, refused)
+        found.sort(key=lambda seen: -seen.next_roi.size_px)
+        found = found[: max(0, self._max_people - len(self._active))]
+        for landmarks in found:
             track = Tracklet(
                 [Observation(self._step, now_s, landmarks)],
                 appearance_of(image, landmarks),
@@ -441,31 +545,32 @@ class PeopleTracker:
             )
             self._follow_back(track)
             self._active.append(track)
+        return len(found)
 
-    def _examine(self, image: Image, proposals: Sequence[Detection]) -> list[Landmarks]:
-        """Bodies behind proposals that nobody follows yet, largest first."""
+    def _examine(
+        self,
+        image: Image,
+        proposals: Sequence[Detection],
+        budget: int,
+        refused: list[Roi],
+    ) -> list[Landmarks]:
+        """Bodies behind the strongest proposals that nobody follows yet."""
         found: list[Landmarks] = []
-        refused: list[Roi] = []
-        num_examined = 0
-        for proposal in proposals:
-            if num_examined >= MAX_CANDIDATES:
-                break
+        for proposal in sorted(proposals, key=lambda proposal: -proposal.score):
             known = [*(track.last.landmarks for track in self._active), *found]
             if any(_is_head_of(proposal, seen) for seen in known) or any(
                 _is_like(proposal.roi, roi) for roi in [*refused, *self._refused]
             ):
                 continue
-            num_examined += 1
+            if budget == 0:
+                break
+            budget -= 1
             landmarks = self._confirm(image, proposal.roi)
             if landmarks is None:
                 refused.append(proposal.roi)
-            elif not self._is_followed(landmarks) and all(
-                disagreement(landmarks, other) > SAME_PERSON for other in found
-            ):
+            elif not any(is_same_body(landmarks, seen) for seen in known):
                 found.append(landmarks)
-        # Every second search takes a fresh look at what was refused.
-        self._refused = [] if self._refused else refused
-        return sorted(found, key=lambda seen: -seen.next_roi.size_px)
+        return found
 
     def _confirm(self, image: Image, roi: Roi) -> Landmarks | None:
         """The body at a place, if several opinions agree that there is one."""
@@ -474,8 +579,7 @@ class PeopleTracker:
             landmarks = self._look(image, landmarks.next_roi)
         if landmarks is None:
             return None
-        agreed = self._agrees(image, landmarks, limit=MAX_DISAGREEMENT, opinions=len(OPINIONS))
-        return landmarks if agreed else None
+        return landmarks if self._agrees(image, landmarks, is_known=False) else None
 
     def _follow_back(self, track: Tracklet) -> None:
         """Follow a person who was just found back through the frames that are still kept."""
@@ -486,7 +590,7 @@ class PeopleTracker:
             if landmarks is None or self._was_followed(step, landmarks):
                 break
             if step % _BACKWARD_CHECK_FRAMES == 0 and not self._agrees(
-                image, landmarks, limit=MAX_CHECK_DISAGREEMENT, opinions=1
+                image, landmarks, is_known=True
             ):
                 break
             earlier.append(Observation(step, pts_s, landmarks))
@@ -536,12 +640,12 @@ def without_doubles(tracks: Iterable[Tracklet]) -> list[Tracklet]:
 
 def _doubles(track: Tracklet, other: Tracklet) -> bool:
     there = {seen.step: seen.landmarks for seen in other.observations}
-    common = [
-        disagreement(seen.landmarks, there[seen.step])
+    num_same = sum(
+        is_same_body(seen.landmarks, there[seen.step])
         for seen in track.observations
         if seen.step in there
-    ]
-    return len(common) > 0.5 * len(track.observations) and float(np.median(common)) < SAME_PERSON
+    )
+    return num_same > 0.4 * len(track.observations)
 
 
 def join_parts(tracks: Sequence[Tracklet], max_gap_s: float) -> list[Tracklet]:

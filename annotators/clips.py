@@ -1,36 +1,26 @@
-"""Turns a video into clips: one decoding pass finds the shots, which are cut into even windows.
-
-Shapes: H, W size of a thumbnail in pixels.
-"""
+"""Turns a video into clips: one decoding pass finds the shots, which are cut into even windows."""
 
 import hashlib
 import math
 from array import array
+from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from annotators.camera import CameraMotion
 from annotators.shots import THUMBNAIL_SIDE_PX, ShotConfig, ShotDetector
 from data.errors import ItemError, Reason, Stage
-from data.records import Clip, Frame, Rejection, Shot, VideoProbe, VideoScan
+from data.records import Clip, Rejection, Shot, VideoProbe, VideoScan
 from data.video import scan_thumbnails
-from pathlib import Path
 
 _MIN_DECODED_SHARE: Final = 0.5
 """A video of which fewer frames decode is rejected: most of what it shows would be missing."""
 
-_CAMERA_INTERVAL_S: Final = 0.1
-"""Camera motion is measured over this time: long enough for a slow pan to be seen on a thumbnail,
-short enough for a fast one to keep half of the image in view."""
-
-_MIN_RESPONSE: Final = 0.05
-"""Peak of a phase correlation below which the two images have no common motion."""
-
-_STATIC_SPEED: Final = 0.02
-"""Image widths per second below which a camera counts as static: a tripod in the wind."""
+_MIN_MOVING_SPEED: Final = 0.02
+"""Image widths per second from which a camera counts as moving. Tripods measure below 0.013 and
+hands above 0.027 on the development clips."""
 
 _CLIP_ID_LENGTH: Final = 16
 _EPSILON_S: Final = 1e-6
@@ -42,57 +32,166 @@ class ClipConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_clip_s: float = Field(
-        default=10.0, gt=0, le=600, description="Longer shots are cut into clips of even length."
+        default=10.0, gt=0, le=3600, description="Longer shots are cut into clips of even length."
     )
     min_clip_s: float = Field(
-        default=1.0, gt=0, description="Shorter shots are left out; at most half of max_clip_s."
+        default=1.0, gt=0, description="Shorter shots are left out. At most half of max_clip_s."
     )
     shots: ShotConfig = Field(
         default_factory=ShotConfig, description="How the cuts between shots are found."
     )
 
     @model_validator(mode="after")
-    def _halves_are_long_enough(self) -> "ClipConfig":
-        # A shot a little longer than a clip may be becomes two halves, which must be clips too.
+    def _check_lengths(self) -> "ClipConfig":
+        # A shot a little longer than max_clip_s becomes two halves, and both have to be clips.
         if 2 * self.min_clip_s > self.max_clip_s:
             raise ValueError(
-                f"min_clip_s: expected at most half of max_clip_s = {self.max_clip_s:g}, "
+                f"min_clip_s: expected at most half of max_clip_s ({self.max_clip_s:g}), "
                 f"found {self.min_clip_s:g}"
             )
         return self
 
 
-class _CameraMotion:
-    """Measures the motion of the whole image between frames about 0.1 s apart.
+def scan_video(path: Path, probe: VideoProbe, config: ClipConfig) -> VideoScan:
+    """Decode every frame of a video once, tiny, and find its shots.
 
-    Phase correlation (Kuglin and Hines, 1975): the background has one displacement and so one high
-    peak, whatever the people before it do.
+    Args:
+        path: the file.
+        probe: what :func:`data.video.probe_video` said of it.
+        config: how shots are found.
+
+    Returns:
+        The shots, over all frames from the first to the last that decodes. Frame numbers are those
+        of :mod:`data.video`, which do not close up where damage loses frames.
+
+    Raises:
+        ItemError: ``zero_frames`` when there is no frame, ``decode_failed`` when none or fewer than
+            half of those that the packets promise can be decoded, or what the reader raises.
     """
+    detector = ShotDetector(float(probe.fps), config.shots)
+    motion = CameraMotion()
+    indices, times_s, luma = array("q"), array("d"), array("f")
+    speed_at, speeds = array("q"), array("f")
+    width_px = round(THUMBNAIL_SIDE_PX * min(1.0, probe.width_px / probe.height_px))
+    with scan_thumbnails(path, probe, width_px=max(1, width_px)) as frames:
+        for frame in frames:
+            detector.push(frame.image)
+            speed = motion.push(frame.pts_s, frame.image)
+            if speed is not None:
+                speed_at.append(len(indices))
+                speeds.append(speed)
+            indices.append(frame.index)
+            times_s.append(frame.pts_s)
+            luma.append(float(frame.image.mean(axis=(0, 1)) @ _LUMA_WEIGHTS))
+        issues = frames.issues
+    _check_decoded(path, probe, len(indices), issues)
 
-    def __init__(self) -> None:
-        self._before: tuple[float, NDArray[np.float32]] | None = None
-        self._taper_HW: NDArray[np.float32] | None = None
-        self.numbers = array("q")
-        self.speeds = array("f")
+    # Frames lost at the end of a file do not stretch the last one.
+    last_s = probe.duration_s - times_s[-1]
+    if indices[-1] < probe.num_packets - 1:
+        last_s = min(last_s, float(1 / probe.fps))
+    end_s = times_s[-1] + last_s
+    starts = (0, *detector.finish())
+    shots: list[Shot] = []
+    speed_numbers, speed_values = np.asarray(speed_at), np.asarray(speeds)
+    for start, stop in zip(starts, (*starts[1:], len(indices)), strict=True):
+        # A speed is of the motion up to its frame, so the one at the cut says nothing.
+        inside = (speed_numbers > start) & (speed_numbers < stop)
+        camera_speed = float(np.median(speed_values[inside])) if inside.any() else 0.0
+        last = stop == len(indices)
+        shots.append(
+            Shot(
+                start_frame=indices[start],
+                end_frame=indices[-1] + 1 if last else indices[stop],
+                start_s=times_s[start],
+                end_s=end_s if last else times_s[stop],
+                brightness=float(np.mean(luma[start:stop])) / 255,
+                camera="moving" if camera_speed >= _MIN_MOVING_SPEED else "static",
+                camera_speed=camera_speed,
+            )
+        )
+    return VideoScan(len(indices), end_s, tuple(shots), issues)
 
-    def push(self, number: int, frame: Frame) -> None:
-        """Take a frame; every 0.1 s a speed, in image widths per second, comes of it."""
-        if self._before is not None:
-            elapsed_s = frame.pts_s - self._before[0]
-            if elapsed_s < _CAMERA_INTERVAL_S - _EPSILON_S:
-                return
-        luma_HW = cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        if self._taper_HW is None:
-            height, width = luma_HW.shape
-            self._taper_HW = np.outer(np.hanning(height + 2), np.hanning(width + 2))[
-                1:-1, 1:-1
-            ].astype(np.float32)
-        if self._before is not None:
-            before_s, before_HW = self._before
-            shift_px, response = cv2.phaseCorrelate(before_HW, luma_HW, self._taper_HW)
-            if response >= _MIN_RESPONSE:
-                self.numbers.append(number)
-                self.speeds.append(
-                    math.hypot(*shift_px) / luma_HW.shape[1] / (frame.pts_s - before_s)
+
+_LUMA_WEIGHTS: Final = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+
+def _check_decoded(path: Path, probe: VideoProbe, num_frames: int, issues: tuple[str, ...]) -> None:
+    found = f"found {num_frames} ({', '.join(issues) or 'no error reported'})"
+    if num_frames == 0:
+        raise ItemError(
+            Reason.ZERO_FRAMES,
+            f"{path}: expected frames from {probe.num_packets} packets, {found}.",
+            "Check that the video plays; record or export it again.",
+        )
+    # Packets that an edit list hides are none that should decode.
+    expected = min(probe.num_packets, round(probe.duration_s * probe.fps))
+    if num_frames < _MIN_DECODED_SHARE * expected:
+        raise ItemError(
+            Reason.DECODE_FAILED,
+            f"{path}: expected about {expected} frames and at least half of them, {found}.",
+            "Copy or download the file again, or re-encode it (ffmpeg -i in -c:v libx264 out.mp4).",
+        )
+
+
+def cut_clips(
+    video_id: str, scan: VideoScan, config: ClipConfig
+) -> tuple[list[Clip], list[Rejection]]:
+    """Cut shots into windows of even length, none longer than ``max_clip_s``, none across a cut.
+
+    A shot of 10.4 s becomes two clips of 5.2 s rather than one of 10 s and a tail, so that no
+    movement is left in a clip too short to tell it.
+
+    Args:
+        video_id: content hash of the video.
+        scan: its shots.
+        config: the limits.
+
+    Returns:
+        The clips in order, and a rejection for each shot shorter than ``min_clip_s``.
+    """
+    clips: list[Clip] = []
+    rejections: list[Rejection] = []
+    for shot_index, shot in enumerate(scan.shots):
+        length_s = shot.end_s - shot.start_s
+        if length_s < config.min_clip_s - _EPSILON_S:
+            rejections.append(_too_short(video_id, shot, config.min_clip_s))
+            continue
+        num_frames = shot.end_frame - shot.start_frame
+        frame_s = length_s / num_frames
+        max_frames = max(1, math.floor((config.max_clip_s + _EPSILON_S) / frame_s))
+        num_clips = math.ceil(num_frames / max_frames)
+        offsets = [n * num_frames // num_clips for n in range(num_clips + 1)]
+        for start, end in zip(offsets, offsets[1:], strict=False):
+            start_frame, end_frame = shot.start_frame + start, shot.start_frame + end
+            clips.append(
+                Clip(
+                    clip_id=_clip_id(video_id, start_frame, end_frame),
+                    video_id=video_id,
+                    shot_index=shot_index,
+                    start_frame=start_frame,
+                    end_frame=end_frame,
+                    start_s=shot.start_s + start * frame_s,
+                    end_s=shot.end_s if end == num_frames else shot.start_s + end * frame_s,
+                    brightness=shot.brightness,
+                    camera=shot.camera,
+                    camera_speed=shot.camera_speed,
                 )
-        self._before = (frame.pts_s, luma_HW)
+            )
+    return clips, rejections
+
+
+def _clip_id(video_id: str, start_frame: int, end_frame: int) -> str:
+    span = f"{video_id}:{start_frame}:{end_frame}"
+    return hashlib.sha256(span.encode()).hexdigest()[:_CLIP_ID_LENGTH]
+
+
+def _too_short(video_id: str, shot: Shot, min_clip_s: float) -> Rejection:
+    error = ItemError(
+        Reason.TOO_SHORT,
+        f"expected a shot of at least {min_clip_s:g} s, found {shot.end_s - shot.start_s:.3f} s.",
+        "Lower min_clip_s to keep it.",
+    )
+    item_id = _clip_id(video_id, shot.start_frame, shot.end_frame)
+    item = f"{video_id} {shot.start_s:.3f}–{shot.end_s:.3f} s"
+    return Rejection.of(item_id, item, Stage.CLIPS, error)

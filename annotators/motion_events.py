@@ -55,8 +55,8 @@ class Posture:
 
     Attributes:
         kind: ``standing``, ``sitting``, ``squatting``, ``wide_stance`` (lunge, straddle),
-            ``bending``, ``kneeling``, ``lying``, ``plank``, ``all_fours``, ``hands_and_feet``, ``upside_down``, ``one_leg``, or
-            ``unknown`` where the body is not measured.
+            ``bending``, ``kneeling``, ``lying``, ``plank``, ``all_fours``, ``hands_and_feet``,
+            ``upside_down``, ``one_leg``, or ``unknown`` where the body is not measured.
         detail: ``prone``, ``supine`` or ``side`` (lying), ``left`` or ``right`` (the standing leg
             of ``one_leg``), else empty.
         start_s, end_s: the span, seconds.

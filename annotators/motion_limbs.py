@@ -70,7 +70,7 @@ THRUST_GAIN: Final = 0.35
 THRUST_SPEED: Final = 2.0
 """Slower than STROKE_SPEED: it must come at least twice."""
 THROW_SPEED: Final = 7.5
-CLAP_NEAR: Final = 0.36
+CLAP_NEAR: Final = 0.30
 """Distance of the wrists when palms meet."""
 CLAP_OPEN: Final = 0.25
 CLAP_SPEED: Final = 1.5
@@ -227,6 +227,14 @@ def _swings(
     return best, float(np.median(sizes))
 
 
+def _count_waves(turns_K: Floats) -> int:
+    """Waves in a row of turning points; the hand coming and going is not counted."""
+    sizes = np.abs(np.diff(turns_K))
+    full = sizes >= 0.6 * np.median(sizes)
+    swings = len(sizes) - int(not full[0]) - int(not full[-1])
+    return max((swings + 1) // 2, 2)
+
+
 def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
     """A hand that swings to and fro at least twice while it is held up, or moves so when low."""
     hand = hand_T3(signals, side)
@@ -251,7 +259,7 @@ def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
                 continue
             _, axis, (frames, size) = max(found)
             way = ("side to side", "up and down", "forward and back")[axis]
-            cycles = max((len(frames) - 1 + 1) // 2, 2)
+            cycles = _count_waves(hand[frames, axis])
             wave_span = (frames[0], frames[-1] + 1)
             lifted_N = (
                 signals.joint_T3(f"{side}_wrist")[slice(*wave_span), 1]

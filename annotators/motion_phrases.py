@@ -236,12 +236,12 @@ def _lean(event: MotionEvent) -> str:
     return f"<lean> {'back' if event.direction == 'backward' else _to(event.direction)}"
 
 
-_WORDINGS: Final[dict[str, tuple[str, Callable[[MotionEvent], str]]]] = {
+_WORDINGS: Final[dict[str, tuple[str, str | Callable[[MotionEvent], str]]]] = {
     "raise arm": ("raise", _raise_arm),
     "lower arm": ("lower", _lower_arm),
     "wave arm": ("wave", _wave),
     "swing arm": ("swing", _swing),
-    "clap arm": ("clap", lambda e: "<clap> {their} hands"),
+    "clap arm": ("clap", "<clap> {their} hands"),
     "punch arm": ("punch", lambda e: f"<punch> forward with {_hands(e)}"),
     "throw arm": ("throw", lambda e: f"<make> a throwing movement with {_arms(e)}"),
     "circle arm": ("circle", lambda e: f"<circle> {_arms(e)} {e.direction}".rstrip()),
@@ -252,14 +252,14 @@ _WORDINGS: Final[dict[str, tuple[str, Callable[[MotionEvent], str]]]] = {
     "raise knee": ("raise_leg", _raise_leg),
     "lower leg": ("lower", lambda e: f"<put> {{their}} {e.side} foot down"),
     "lower knee": ("lower", lambda e: f"<put> {{their}} {e.side} foot down"),
-    "raise head": ("lower", lambda e: "<raise> {their} head"),
-    "lower head": ("lower", lambda e: "<lower> {their} head"),
+    "raise head": ("lower", "<raise> {their} head"),
+    "lower head": ("lower", "<lower> {their} head"),
     "bend torso": ("bend", lambda e: f"<bend> {'far ' if e.amount >= 60 else ''}forward"),
-    "straighten torso": ("lower", lambda e: "<straighten> up"),
+    "straighten torso": ("lower", "<straighten> up"),
     "lean torso": ("lean", _lean),
     "twist torso": ("twist", lambda e: f"<twist> {{their}} upper body {_to(e.direction)}"),
-    "press torso": ("push_up", lambda e: "<push> {their} upper body up from the floor"),
-    "unpress torso": ("push_up", lambda e: "<lower> {their} upper body to the floor"),
+    "press torso": ("push_up", "<push> {their} upper body up from the floor"),
+    "unpress torso": ("push_up", "<lower> {their} upper body to the floor"),
     "jump body": ("jump", lambda e: f"<jump> {_to(e.direction)}"),
     "hop body": ("hop", lambda e: f"<hop> on {{their}} {e.side} leg"),
     "turn body": ("turn", turn_text),
@@ -276,7 +276,7 @@ def _event_clause(event: MotionEvent, description: MotionDescription) -> Clause 
     kind, wording = _WORDINGS[f"{event.action} {event.part}"]
     raises_arm = event.part == "arm" and event.action in ("raise", "lower")
     return Clause(
-        text=wording(event),
+        text=wording if isinstance(wording, str) else wording(event),
         key=f"{event.action} {event.part} {event.side} {event.direction}",
         start_s=event.start_s,
         end_s=event.end_s,
@@ -504,7 +504,7 @@ _BACK: Final = {
 
 
 def _pair(clauses: Sequence[Clause]) -> list[Clause]:
-    """ "Raise the arm" and "lower the arm" become one where the second follows at once."""
+    """Raising an arm and lowering it become one where the second follows at once."""
     ordered = sorted(clauses, key=lambda c: c.start_s)
     used: set[int] = set()
     result: list[Clause] = []

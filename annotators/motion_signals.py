@@ -370,9 +370,9 @@ def trim_ramp(signal_T: Floats, start: int, end: int, share: float = 0.08) -> Sp
 
 
 def speed_T(positions_T3: Floats) -> Floats:
-    """Speed (T,), units of the positions per second."""
+    """Speed, units of the positions per second: (T, ..., 3) gives (T, ...)."""
     if len(positions_T3) < 2:
-        return np.zeros(len(positions_T3))
+        return np.zeros(positions_T3.shape[:-1])
     return np.linalg.norm(np.gradient(positions_T3, axis=0), axis=-1) * FPS
 
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 from annotators.annotations import AnnotationConfig, annotate_clip, summarise_video
-from annotators.captions import CaptionConfig, caption_clip
+from annotators.captions import CaptionConfig, caption_clip, people_at_a_time
 from annotators.clips import ClipConfig, cut_clips, scan_video
 from annotators.pose_model import PoseModel
 from annotators.poses import PoseConfig, estimate_poses
@@ -135,7 +135,7 @@ class StagedPoses:
 
     clip: Clip
     num_people: int
-    num_frames: int
+    num_tracks: int
     decoder: str
     quality: float
     issues: tuple[str, ...]
@@ -454,7 +454,6 @@ def _estimate(job: _PoseJob) -> StagedPoses:
     _tracks_path(job.work, clip).unlink(missing_ok=True)
     tracks: list[PoseTrack] = []
     rejection = None
-    num_frames = 0
     with open_frames(
         probe.path,
         probe,
@@ -464,15 +463,8 @@ def _estimate(job: _PoseJob) -> StagedPoses:
         max_side_px=job.poses.max_side_px,
         config=job.reader,
     ) as reader:
-
-        def counted() -> Iterable[Any]:
-            nonlocal num_frames
-            for frame in reader:
-                num_frames += 1
-                yield frame
-
         try:
-            tracks = estimate_poses(counted(), clip, probe, job.poses, _model(job.model_path))
+            tracks = estimate_poses(reader, clip, probe, job.poses, _model(job.model_path))
         except ItemError as error:
             rejection = Rejection.of(clip.clip_id, _clip_name(job), Stage.POSES, error)
     if tracks:
@@ -480,7 +472,13 @@ def _estimate(job: _PoseJob) -> StagedPoses:
         write_table(_tracks_path(job.work, clip), "poses", table)
     quality = sum(t.quality for t in tracks) / len(tracks) if tracks else 0.0
     return StagedPoses(
-        clip, len(tracks), num_frames, reader.decoder, quality, reader.issues, rejection
+        clip,
+        people_at_a_time(tracks) if tracks else 0,
+        len(tracks),
+        reader.decoder,
+        quality,
+        reader.issues,
+        rejection,
     )
 
 
@@ -653,6 +651,7 @@ def publish(
                 clip_row(
                     clip,
                     num_people=staged.num_people,
+                    num_tracks=staged.num_tracks,
                     decoder=staged.decoder,
                     quality=staged.quality,
                     issues=staged.issues,
@@ -660,7 +659,7 @@ def publish(
             )
             if staged.rejection is not None:
                 rows["rejections"].append(rejection_row(staged.rejection, video_id))
-            if staged.num_people:
+            if staged.num_tracks:
                 poses.append(pq.read_table(_tracks_path(work, clip)))
         captions = _staged(StagedCaptions, work / "captions" / f"{video_id}.json")
         texts = _staged(StagedAnnotations, work / "annotations" / f"{video_id}.json")

@@ -63,6 +63,9 @@ class PoseConfig(BaseModel):
         le=1,
         description="Share of a track's checks that must confirm it is a real person.",
     )
+    min_quality: float = Field(
+        default=0.2, ge=0, le=1, description="Tracks with a lower mean confidence are dropped."
+    )
     smoothing: Literal["one_euro", "savgol", "none"] = Field(
         default="one_euro", description="Filter against jitter; neither of them delays the motion."
     )
@@ -223,6 +226,8 @@ def estimate_poses(
             if part[-1].pts_s - part[0].pts_s < config.min_track_s - 1e-6 or len(part) < 2:
                 continue
             track = _build_track(part, pixel_scale, camera, config)
+            if track.quality < config.min_quality:
+                continue
             size_px = float(np.median([seen.landmarks.next_roi.size_px for seen in part]))
             tracks.append((track.pts_s[0], -size_px, track))
     if not tracks:

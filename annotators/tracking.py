@@ -361,7 +361,7 @@ class PeopleTracker:
             is_known: the person is followed already: one more opinion is asked, with lenience.
         """
         if float(landmarks.visibility_N.mean()) < MIN_VISIBILITY:
-            return is_known
+            return False
         lenience = CHECK_LENIENCE if is_known else 1.0
         distances: list[float] = []
         presence = landmarks.presence
@@ -396,7 +396,7 @@ class PeopleTracker:
         if self._is_followed(landmarks, except_for=track):
             return False
         looks = appearance_distance(track.appearance, appearance_of(image, landmarks))
-        return looks < STRANGER and self._agrees(image, landmarks, is_known=True)
+        return looks < STRANGER and self._agrees(image, landmarks, is_known=False)
 
     def _check(self, image: Image, track: Tracklet) -> None:
         track.num_checked += 1

@@ -112,6 +112,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         pa.field("start_frame", pa.int64()),
         pa.field("end_frame", pa.int64()),
         pa.field("num_people", pa.int16()),
+        pa.field("num_tracks", pa.int16()),
         pa.field("decoder", pa.string()),
         pa.field("brightness", pa.float32()),
         pa.field("camera", pa.string()),
@@ -209,12 +210,28 @@ def video_row(
 
 
 def clip_row(
-    clip: Clip, *, num_people: int, decoder: str, quality: float, issues: tuple[str, ...]
+    clip: Clip,
+    *,
+    num_people: int,
+    num_tracks: int,
+    decoder: str,
+    quality: float,
+    issues: tuple[str, ...],
 ) -> Row:
-    """The ``clips`` row; ``quality`` is the mean quality of its tracks, 0 without any."""
+    """The ``clips`` row.
+
+    Args:
+        clip: the clip.
+        num_people: most people seen at a time.
+        num_tracks: tracks; one person who leaves and comes back has two.
+        decoder: that read its frames.
+        quality: mean quality of its tracks, 0 without any.
+        issues: of reading its frames.
+    """
     return {
         **asdict(clip),
         "num_people": num_people,
+        "num_tracks": num_tracks,
         "decoder": decoder,
         "quality": quality,
         "issues": list(issues),

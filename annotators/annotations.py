@@ -235,9 +235,7 @@ class VideoFacts:
     @property
     def coarse(self) -> str:
         """One sentence on the video."""
-        if self.num_people == 0:
-            who = "nobody is seen"
-        elif self.num_people == 1:
+        if self.num_people == 1:
             who = "one person is seen"
         else:
             who = f"up to {count_word(self.num_people)} people are seen at a time"
@@ -259,11 +257,13 @@ class VideoFacts:
             light = ", in a dark picture"
         elif self.brightness > BRIGHT:
             light = ", in a bright picture"
+        if self.num_people == 0:
+            return sentence(f"{camera} films {takes}{light}, and no person is seen")
         return sentence(f"{who}, filmed by {camera} in {takes}{light}")
 
 
 _SIZES: Final = {
-    "close-up": "close-up",
+    "close-up": "a close-up",
     "medium": "a medium view",
     "full": "a full-body view",
     "wide": "a wide view",
@@ -420,7 +420,7 @@ def annotate_clip(
     if not tracks:
         raise ValueError(f"clip {clip.clip_id}: expected at least one person, found none.")
     track = by_prominence(tracks, facts.frame_size_px)[0]
-    description = describe_track(track, facts.frame_size_px)
+    description = describe_track(track, facts.frame_size_px, camera_moves=clip.camera == "moving")
     clauses = timeline(description, MAX_STEPS)
     version = f"{KINEMATICS_VERSION}.{PHRASES_VERSION}.{ANNOTATIONS_VERSION}"
     digest = hashlib.sha256(version.encode()).hexdigest()[:8]

@@ -4,6 +4,7 @@ Shapes: H, W size of a frame in pixels, B = 16 blocks of it.
 """
 
 import math
+from functools import lru_cache
 from typing import Final
 
 import cv2
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 
-INTERVAL_S: Final = 0.1
+INTERVAL_S: Final = 0.2
 """Motion is measured over this time: long enough for a slow pan to show on a thumbnail, short
 enough for a fast one to keep half of the image in view."""
 
@@ -41,7 +42,7 @@ class CameraMotion:
 
         Returns:
             Speed since the last frame that was looked at, in image widths per second; None when
-            that is less than 0.1 s ago, or when the images do not tell.
+            that is less than 0.2 s ago, or when the images do not tell.
         """
         elapsed_s = pts_s - self._before_s
         if elapsed_s < INTERVAL_S - _EPSILON_S:
@@ -69,9 +70,8 @@ def global_shift(a_HW: FloatArray, b_HW: FloatArray) -> tuple[float, float] | No
         (x, y) in pixels, or None when too few blocks show enough detail to tell.
     """
     height, width = a_HW.shape
-    taper_HW = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
     # phaseCorrelate (OpenCV 5.0) multiplies the taper into its arguments: it gets copies.
-    (x, y), response = cv2.phaseCorrelate(a_HW.copy(), b_HW.copy(), taper_HW.astype(np.float32))
+    (x, y), response = cv2.phaseCorrelate(a_HW.copy(), b_HW.copy(), _taper(height, width))
     whole_x, whole_y = (round(x), round(y)) if response >= _MIN_RESPONSE else (0, 0)
     rest = _median_flow(
         a_HW[
@@ -82,36 +82,39 @@ def global_shift(a_HW: FloatArray, b_HW: FloatArray) -> tuple[float, float] | No
     return None if rest is None else (whole_x + rest[0], whole_y + rest[1])
 
 
+@lru_cache(maxsize=4)
+def _taper(height: int, width: int) -> FloatArray:
+    """Hann window, (H, W): without it the image's borders are its strongest edges."""
+    window_HW = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
+    return window_HW.astype(np.float32)
+
+
 def _median_flow(a_HW: FloatArray, b_HW: FloatArray) -> tuple[float, float] | None:
     """Median over blocks of a displacement below about a pixel."""
     if min(a_HW.shape) < _MIN_SIDE_PX:
         return None
-    a_HW, b_HW = cv2.GaussianBlur(a_HW, (3, 3), 0), cv2.GaussianBlur(b_HW, (3, 3), 0)
-    down_HW, right_HW = np.gradient((a_HW + b_HW) / 2)
+    a_HW = cv2.GaussianBlur(a_HW, (3, 3), 0).astype(np.float32)
+    b_HW = cv2.GaussianBlur(b_HW, (3, 3), 0).astype(np.float32)
+    mean_HW = (a_HW + b_HW) / 2
+    right_HW = cv2.Sobel(mean_HW, cv2.CV_32F, 1, 0, ksize=1, scale=0.5).astype(np.float32)
+    down_HW = cv2.Sobel(mean_HW, cv2.CV_32F, 0, 1, ksize=1, scale=0.5).astype(np.float32)
     later_HW = b_HW - a_HW
-    products_HW5 = np.stack(
-        [
-            right_HW * right_HW,
-            right_HW * down_HW,
-            down_HW * down_HW,
-            right_HW * later_HW,
-            down_HW * later_HW,
-        ],
-        axis=-1,
-    )
-    height, width = (side // _BLOCKS_PER_SIDE for side in a_HW.shape)
-    xx_B, xy_B, yy_B, xt_B, yt_B = (
-        products_HW5[: height * _BLOCKS_PER_SIDE, : width * _BLOCKS_PER_SIDE]
-        .reshape(_BLOCKS_PER_SIDE, height, _BLOCKS_PER_SIDE, width, 5)
-        .sum(axis=(1, 3))
-        .reshape(-1, 5)
-        .T
-    )
+    xx_B, xy_B, yy_B = _block_means(right_HW * right_HW, right_HW * down_HW, down_HW * down_HW)
+    xt_B, yt_B = _block_means(right_HW * later_HW, down_HW * later_HW)
     trace_B = xx_B + yy_B
     det_B = xx_B * yy_B - xy_B * xy_B
-    tells_B = (det_B > _MIN_CORNERNESS * trace_B**2) & (trace_B > _MIN_GRADIENT * height * width)
+    tells_B = (det_B > _MIN_CORNERNESS * trace_B**2) & (trace_B > _MIN_GRADIENT)
     if np.count_nonzero(tells_B) < _MIN_BLOCKS:
         return None
     x_B = (xy_B * yt_B - yy_B * xt_B)[tells_B] / det_B[tells_B]
     y_B = (xy_B * xt_B - xx_B * yt_B)[tells_B] / det_B[tells_B]
     return float(np.median(x_B)), float(np.median(y_B))
+
+
+def _block_means(*images_HW: FloatArray) -> list[FloatArray]:
+    """Mean of each image over each block of a grid."""
+    grid = (_BLOCKS_PER_SIDE, _BLOCKS_PER_SIDE)
+    return [
+        cv2.resize(image_HW, grid, interpolation=cv2.INTER_AREA).ravel().astype(np.float32)
+        for image_HW in images_HW
+    ]

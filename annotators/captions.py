@@ -176,7 +176,8 @@ def caption_from_motion(
         return []
     ordered = by_prominence(tracks, frame_size_px)
     sentences = _opening(ordered, frame_size_px)
-    main = describe_track(ordered[0], frame_size_px)
+    moves = clip.camera == "moving"
+    main = describe_track(ordered[0], frame_size_px, camera_moves=moves)
     name = "the person" if people_at_a_time(ordered) == 1 else "person 1"
     sentences += _told(main, clip, name)
     for number, track in enumerate(ordered[1 : 1 + MAX_OTHERS_TOLD], start=2):
@@ -315,7 +316,8 @@ def _second(clause: Clause, first: Clause, when: str, words: str) -> str:
 def _other(
     number: int, track: PoseTrack, main: PoseTrack, clip: Clip, frame_size_px: tuple[int, int]
 ) -> str:
-    description = describe_track(track, frame_size_px)
+    moves = clip.camera == "moving"
+    description = describe_track(track, frame_size_px, camera_moves=moves)
     best = max(timeline(description), key=lambda c: (c.weight, c.end_s - c.start_s))
     where = _where(framing(track, frame_size_px)).removeprefix(", ")
     words = best.words("third", "their")

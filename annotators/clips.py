@@ -3,9 +3,11 @@
 import hashlib
 import math
 from array import array
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,6 +24,7 @@ _MIN_MOVING_SPEED: Final = 0.02
 """Image widths per second from which a camera counts as moving. Tripods measure below 0.013 and
 hands above 0.027 on the development clips."""
 
+_LUMA_WEIGHTS: Final = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 _CLIP_ID_LENGTH: Final = 16
 _EPSILON_S: Final = 1e-6
 
@@ -82,7 +85,7 @@ def scan_video(path: Path, probe: VideoProbe, config: ClipConfig) -> VideoScan:
                 speeds.append(speed)
             indices.append(frame.index)
             times_s.append(frame.pts_s)
-            luma.append(float(frame.image.mean(axis=(0, 1)) @ _LUMA_WEIGHTS))
+            luma.append(float(np.dot(cv2.mean(frame.image)[:3], _LUMA_WEIGHTS)))
         issues = frames.issues
     _check_decoded(path, probe, len(indices), issues)
 
@@ -111,9 +114,6 @@ def scan_video(path: Path, probe: VideoProbe, config: ClipConfig) -> VideoScan:
             )
         )
     return VideoScan(len(indices), end_s, tuple(shots), issues)
-
-
-_LUMA_WEIGHTS: Final = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 def _check_decoded(path: Path, probe: VideoProbe, num_frames: int, issues: tuple[str, ...]) -> None:
@@ -162,7 +162,7 @@ def cut_clips(
         max_frames = max(1, math.floor((config.max_clip_s + _EPSILON_S) / frame_s))
         num_clips = math.ceil(num_frames / max_frames)
         offsets = [n * num_frames // num_clips for n in range(num_clips + 1)]
-        for start, end in zip(offsets, offsets[1:], strict=False):
+        for start, end in pairwise(offsets):
             start_frame, end_frame = shot.start_frame + start, shot.start_frame + end
             clips.append(
                 Clip(
@@ -193,5 +193,5 @@ def _too_short(video_id: str, shot: Shot, min_clip_s: float) -> Rejection:
         "Lower min_clip_s to keep it.",
     )
     item_id = _clip_id(video_id, shot.start_frame, shot.end_frame)
-    item = f"{video_id} {shot.start_s:.3f}–{shot.end_s:.3f} s"
+    item = f"{video_id} {shot.start_s:.3f}-{shot.end_s:.3f} s"
     return Rejection.of(item_id, item, Stage.CLIPS, error)

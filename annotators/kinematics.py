@@ -43,7 +43,7 @@ from annotators.motion_limbs import (
     torso_moves,
     waves,
 )
-from annotators.motion_signals import BodySize, Bools, Signals, Span, prepare
+from annotators.motion_signals import BodySize, Bools, Signals, Span, foot_odometry, prepare
 from data.records import PoseTrack
 from data.skeleton import FPS
 
@@ -96,6 +96,9 @@ is told by the kick and not by the steps before it."""
 LASTING: Final = frozenset({"walk", "run", "balance", "stand", "still", "sit", "lie", "kneel"})
 """Activities that count by their share of the time."""
 
+MIN_SHARP_HEIGHT_PX: Final = 140
+"""Height of a body in the picture under which a hand's wave is as small as the pose model's noise
+(about 3 % of the body)."""
 DANCE_SIGNS: Final = 3
 """Kinds of dance-like movement (see :func:`_dance_signs`) that together make a dance."""
 
@@ -168,6 +171,7 @@ def describe_motion(
     pts_s: NDArray[np.floating] | None = None,
     valid: NDArray[np.bool_] | None = None,
     confidence: NDArray[np.floating] | None = None,
+    sharp: bool = True,
 ) -> MotionDescription:
     """Describe a motion.
 
@@ -176,7 +180,9 @@ def describe_motion(
             20 fps.
         pts_s: (T,) times of the frames, seconds; from 0 when not given.
         valid: (T,) false where a frame was filled in.
-        confidence: (T, 22) how sure each joint is, 0..1.
+        confidence: (T, 22) how sure each joint is, 0..1. Without it the joints are taken for
+            motion capture, of which smaller movements are told.
+        sharp: false for a body so small in its picture that small movements are noise.
 
     Returns:
         The description.
@@ -184,7 +190,7 @@ def describe_motion(
     Raises:
         ValueError: the motion is empty, of another shape, or not finite.
     """
-    signals = prepare(joints_TJ3, pts_s=pts_s, valid=valid, confidence=confidence)
+    signals = prepare(joints_TJ3, pts_s=pts_s, valid=valid, confidence=confidence, sharp=sharp)
     walks = locomotion(signals)
     held = postures(signals)
     leaps = jumps(signals)
@@ -223,21 +229,27 @@ def describe_motion(
     )
 
 
-def describe_track(track: PoseTrack, frame_size_px: tuple[int, int]) -> MotionDescription:
+def describe_track(
+    track: PoseTrack, frame_size_px: tuple[int, int], *, camera_moves: bool
+) -> MotionDescription:
     """Describe a person's motion through a clip.
 
     Args:
         track: the person.
         frame_size_px: (width, height) of the video; what lies outside is not measured.
+        camera_moves: the path in the picture is then not the person's: it is taken from the feet.
 
     Returns:
         The description, in the time of the video.
     """
+    root_T3 = foot_odometry(track.joints_3d) if camera_moves else track.root_trajectory
+    heights_T = np.ptp(track.joints_2d[:, :, 1], axis=1)
     return describe_motion(
-        track.motion_TJ3,
+        track.joints_3d + root_T3[:, None],
         pts_s=track.pts_s,
         valid=track.valid,
         confidence=np.where(inside_frame(track, frame_size_px), track.confidence, 0.0),
+        sharp=bool(np.median(heights_T) >= MIN_SHARP_HEIGHT_PX),
     )
 
 
@@ -267,7 +279,11 @@ def _arm_events(signals: Signals, moving_T: Bools) -> list[MotionEvent]:
         round_ = circles(signals, side)
         thrown = thrusts(signals, side)
         busy_T = clapping_T | _covered(signals, [*round_, *thrown])
-        waving = [w for w in waves(signals, side, moving_T) if not _inside(signals, w, busy_T)]
+        waving = (
+            []
+            if not signals.sharp
+            else [w for w in waves(signals, side, moving_T) if not _inside(signals, w, busy_T)]
+        )
         busy_T = busy_T | _covered(signals, waving)
         struck = strokes(signals, side, busy_T, moving_T)
         busy_T = busy_T | _covered(signals, [s for s in struck if s.action != "swing"])

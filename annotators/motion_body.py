@@ -3,7 +3,8 @@
 Shapes: T frames at 20 fps, N spans. Lengths are compared with the person's own leg, so that the
 rules hold for a child, and for an estimate whose scale is off. The codes follow the idea of
 MotionScript (Yazdian et al., arXiv 2312.12634) and PoseScript: joint relations cut into named bins.
-The bin edges below are ours, set on one half of the CMU and Bandai-Namco takes.
+The bin edges below are ours, set by
+looking at the CMU sequences and at half of the Bandai-Namco takes.
 """
 
 import itertools
@@ -59,6 +60,10 @@ ONE_LEG_MIN_S: Final = 1.2
 MIN_POSTURE_FRAMES: Final = 6
 """0.3 s; a shorter posture is a passage between two."""
 
+MIN_SINK: Final = 0.22
+MIN_SINK_ESTIMATED: Final = 0.28
+"""Hips going down or up, leg lengths."""
+
 # ---- path
 MOVING_ON: Final = 0.40
 MOVING_OFF: Final = 0.22
@@ -69,6 +74,8 @@ MIN_STEP: Final = 0.12
 """Change of the distance between the ankles, along the path, that makes a step."""
 RUN_SPEED: Final = 0.71
 """Speed over sqrt(g * leg): Froude number 0.5, where people change from walk to run."""
+MIN_RUN_PACE: Final = 0.38
+"""A run that is on average slower than a walk has its steps from noise."""
 BRISK_SPEED: Final = 0.40
 RUN_CADENCE: Final = 2.55
 """Steps per second. A brisk walk makes 2.2, a jog of short steps 2.5 and more."""
@@ -354,13 +361,14 @@ def locomotion(signals: Signals) -> list[MotionEvent]:
         usual_mps = float(np.percentile(speed[inside], 70))
         pace = usual_mps / np.sqrt(GRAVITY_MPS2 * leg_m)
         flies = _flight_share(signals, span) >= RUN_FLIGHT_SHARE
-        runs = (
+        length_m = float(
+            np.linalg.norm(np.diff(ground_T3[inside][:, [0, 2]], axis=0), axis=1).sum()
+        )
+        mean_pace = length_m / duration_s / np.sqrt(GRAVITY_MPS2 * leg_m)
+        runs = mean_pace >= MIN_RUN_PACE and (
             pace >= RUN_SPEED
             or (pace >= 0.55 and flies)
             or (pace >= BRISK_SPEED and cadence_hz >= RUN_CADENCE)
-        )
-        length_m = float(
-            np.linalg.norm(np.diff(ground_T3[inside][:, [0, 2]], axis=0), axis=1).sum()
         )
         course = _course(signals, span)
         result.append(
@@ -501,13 +509,13 @@ def jumps(signals: Signals) -> list[MotionEvent]:
 
 
 def level_changes(signals: Signals) -> list[MotionEvent]:
-    """The hips going down or up by at least a fifth of the leg."""
+    """The hips going down or up far enough to be told."""
     if not signals.posture_seen:
         return []
     leg_m = signals.size.leg_m
     hips_T = gaussian_filter1d(hip_height(signals), 2.0, mode="nearest")
     result: list[MotionEvent] = []
-    points = turning_points(hips_T, 0.22)
+    points = turning_points(hips_T, MIN_SINK if signals.exact else MIN_SINK_ESTIMATED)
     for start, end in itertools.pairwise(points):
         span = trim_ramp(hips_T, start, end)
         change = float(hips_T[span[1] - 1] - hips_T[span[0]])

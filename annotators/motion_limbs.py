@@ -2,8 +2,9 @@
 
 Shapes: T frames at 20 fps, N events. Hands are compared with the person's arm, feet with the leg.
 The codes follow the idea of MotionScript (Yazdian et al., arXiv 2312.12634): how a joint relation
-changes, how much, how fast. The bin edges below are ours, set on one half of the CMU and
-Bandai-Namco takes, and kept wide for poses that come from a single camera.
+changes, how much, how fast. The bin edges below are ours, set by looking at
+the CMU sequences and at half of the Bandai-Namco takes, and kept wide for poses that come from a
+single camera.
 """
 
 import itertools
@@ -99,6 +100,8 @@ MIN_LEAN_DEG: Final = 18.0
 ESTIMATED_TILT_FACTOR: Final = 1.3
 """A tilt towards the camera is estimated from depth, which is the uncertain direction."""
 MAX_TILT_DEG: Final = 110.0
+MAX_TILT_STEP_DEG: Final = 12.0
+"""Per frame: 240 degrees per second."""
 MIN_TWIST_DEG: Final = 35.0
 MIN_NOD_DEG: Final = 30.0
 MIN_NOD_ESTIMATED_DEG: Final = 50.0
@@ -227,12 +230,11 @@ def _swings(
     return best, float(np.median(sizes))
 
 
-def _count_waves(turns_K: Floats) -> int:
-    """Waves in a row of turning points; the hand coming and going is not counted."""
-    sizes = np.abs(np.diff(turns_K))
+def _full_swings(signal_T: Floats, frames: list[int]) -> list[int]:
+    """The turning frames without the hand coming and going."""
+    sizes = np.abs(np.diff(signal_T[frames]))
     full = sizes >= 0.6 * np.median(sizes)
-    swings = len(sizes) - int(not full[0]) - int(not full[-1])
-    return max((swings + 1) // 2, 2)
+    return frames[0 if full[0] else 1 : len(frames) if full[-1] else -1]
 
 
 def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
@@ -259,7 +261,8 @@ def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
                 continue
             _, axis, (frames, size) = max(found)
             way = ("side to side", "up and down", "forward and back")[axis]
-            cycles = _count_waves(hand[frames, axis])
+            frames = _full_swings(hand[:, axis], frames)
+            cycles = max(len(frames) // 2, 2)
             wave_span = (frames[0], frames[-1] + 1)
             lifted_N = (
                 signals.joint_T3(f"{side}_wrist")[slice(*wave_span), 1]
@@ -633,6 +636,7 @@ def leg_raises(signals: Signals, side: Side, busy_T: Bools) -> list[MotionEvent]
     height_T = (ankle_T - rest_m) / leg_m
     standing_T = signals.height_T(f"{other}_ankle") < ankle_T
     upright_T = (hip_height(signals) > LOW_HIPS) & ~busy_T
+    upright_T &= trunk_tilt_deg(signals) < UPRIGHT_DEG + 15
     foot = _foot_T3(signals, side)
     knee_T = flexion_deg(signals, f"{side}_hip", f"{side}_knee", f"{side}_ankle")
     points = turning_points(height_T, LEG_RAISE)
@@ -704,7 +708,11 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
                 continue
             span = trim_ramp(angle_T, start, end)
             upside = trunk_T3[slice(*span), 1].min() < -0.3 * signals.size.torso_m
-            if not signals.seen("torso", span) or upside or _drags(span):
+            # No trunk tilts so fast: the depth of the estimate has flipped.
+            flips = not signals.exact and abs(change) / (span[1] - span[0]) > MAX_TILT_STEP_DEG
+            # Without legs in sight the estimate guesses how a person leans to the camera.
+            rooted = signals.exact or any(signals.seen(f"{s}_leg", span, 0.6) for s in SIDES)
+            if not (rooted and signals.seen("torso", span)) or upside or flips or _drags(span):
                 continue
             away = abs(angle_T[end]) > abs(angle_T[start])
             name = names[0 if change > 0 else 1] if away else names[2]
@@ -730,19 +738,22 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
     moves(pitch_T, factor * MIN_BEND_FORWARD_DEG, ("bend forward", "lean backward", "straighten"))
     moves(roll_T, factor * MIN_LEAN_DEG, ("lean left", "lean right", "straighten"))
 
+    if not signals.exact:
+        # The twist lies in the depth of two hips and two shoulders: an estimate cannot tell it.
+        return result
     shoulders_T3 = signals.relative_T3("left_shoulder", "right_shoulder")
     hips_T3 = signals.relative_T3("left_hip", "right_hip")
     twist_T = np.degrees(
         np.unwrap(np.arctan2(-shoulders_T3[:, 2], shoulders_T3[:, 0]))
         - np.unwrap(np.arctan2(-hips_T3[:, 2], hips_T3[:, 0]))
     )
-    moves(twist_T, factor * MIN_TWIST_DEG, ("twist left", "twist right", "untwist"))
+    moves(twist_T, MIN_TWIST_DEG, ("twist left", "twist right", "untwist"))
     return [event for event in result if event.action != "untwist"]
 
 
 def head_moves(signals: Signals) -> list[MotionEvent]:
     """The head going down or up against the trunk."""
-    if not {"head", "torso"} <= signals.parts:
+    if not signals.sharp or not {"head", "torso"} <= signals.parts:
         return []
     middle_T3 = (signals.joint_T3("left_shoulder") + signals.joint_T3("right_shoulder")) / 2
     head_T3 = signals.in_body_axes(signals.joint_T3("head") - middle_T3)
@@ -784,10 +795,10 @@ def head_moves(signals: Signals) -> list[MotionEvent]:
 
 
 def pair_sides(events: list[MotionEvent]) -> list[MotionEvent]:
-    """Left and right events of one action at one time become one event of both sides."""
-    left = [e for e in events if e.side == "left"]
-    right = [e for e in events if e.side == "right"]
-    result = [e for e in events if e.side not in SIDES]
+    """What both arms do at one time becomes one event of both sides."""
+    left = [e for e in events if e.part == "arm" and e.side == "left"]
+    right = [e for e in events if e.part == "arm" and e.side == "right"]
+    result = [e for e in events if e.part != "arm" or e.side not in SIDES]
     for event in left:
         twin = next((other for other in right if _together(event, other)), None)
         if twin is None:

@@ -386,7 +386,7 @@ _LYING: Final = {
 
 
 def _posture_clause(posture: Posture, description: MotionDescription) -> Clause | None:
-    manner_s = posture.duration_s
+    held_s = posture.duration_s
     match posture.kind:
         case "standing" | "unknown":
             return None
@@ -396,12 +396,12 @@ def _posture_clause(posture: Posture, description: MotionDescription) -> Clause 
             text, kind = f"<balance> on {{their}} {posture.detail} leg", "balance"
         case "upside_down":
             upright = any(p.kind == "standing" for p in description.postures)
-            cartwheel = upright and manner_s < 2.0
+            cartwheel = upright and held_s < 2.0
             text = "<do> a cartwheel" if cartwheel else "<hold> an upside-down position"
             kind = "cartwheel" if cartwheel else "upside_down"
         case _:
             text, kind = _HELD[posture.kind]
-    if kind not in ("cartwheel", "upside_down") and manner_s < 1.0:
+    if kind not in ("cartwheel", "upside_down") and held_s < 1.0:
         return None
     return Clause(
         text=text,
@@ -459,8 +459,8 @@ def _split_walks(clauses: Sequence[Clause], description: MotionDescription) -> l
                 text = walk.text if first else f"<{verb}> on"
                 result.append(_leg_of(walk, text, clock, turn.start_s, description))
                 first = False
-            while_ = f"{turn.text} while {participle(verb)}"
-            result.append(replace(turn, text=while_, weight=max(turn.weight, walk.weight - 0.01)))
+            turning = f"{turn.text} while {participle(verb)}"
+            result.append(replace(turn, text=turning, weight=max(turn.weight, walk.weight - 0.01)))
             clock = turn.end_s
         if walk.end_s - clock >= 0.7:
             text = walk.text if first else f"<{verb}> on"
@@ -702,7 +702,7 @@ _IMPLIED: Final = {
         "pair lean",
         "posture bending",
     ),
-    "<balance>": ("raise leg posture", "lower leg", "lower knee"),
+    "<balance>": ("lower leg", "lower knee"),
     "<push>": (
         "posture",
         "bend",

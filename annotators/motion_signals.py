@@ -31,6 +31,8 @@ MIN_CONFIDENCE: Final = 0.5
 """Below it a joint is not measured (a landmark model's visibility is a probability)."""
 MAX_FILL_FRAMES: Final = 6
 """Unseen for at most 0.3 s: bridged by interpolation. Longer: not measured."""
+SETTLE_FRAMES: Final = 3
+"""A joint that has just come into sight is still searched for: 0.15 s, on both sides."""
 MIN_SEEN_SHARE: Final = 0.6
 """A body part is told of when it is seen in this share of the frames."""
 MIN_ACROSS_SHARE: Final = 0.35
@@ -87,6 +89,7 @@ class Signals:
         heading_T: (T,) unwrapped yaw, radians; positive turns to the person's left.
         size: body lengths.
         exact: the joints are motion capture, not estimated: millimetres can be told.
+        sharp: the body is large enough in the picture for small movements to be told.
         floor_T: (T,) height of the floor near each frame, metres.
     """
 
@@ -98,6 +101,7 @@ class Signals:
     heading_T: Floats
     size: BodySize
     exact: bool
+    sharp: bool
     floor_T: Floats
 
     @property
@@ -177,6 +181,7 @@ def prepare(
     pts_s: NDArray[np.floating] | None = None,
     valid: NDArray[np.bool_] | None = None,
     confidence: NDArray[np.floating] | None = None,
+    sharp: bool = True,
 ) -> Signals:
     """Smooth a motion and measure the body.
 
@@ -185,6 +190,7 @@ def prepare(
         pts_s: (T,) times, seconds; from 0 at 20 fps when not given.
         valid: (T,) frames that were measured and not filled in.
         confidence: (T, 22) how sure each joint is, 0..1.
+        sharp: whether small movements can be told.
 
     Returns:
         The signals.
@@ -223,6 +229,7 @@ def prepare(
         heading_T=_heading(smooth_TJ3),
         size=size,
         exact=confidence is None,
+        sharp=sharp,
         floor_T=_floor(smooth_TJ3),
     )
 
@@ -238,6 +245,9 @@ def _bridge_gaps(raw_TJ3: Floats, sure_TJ: Bools) -> tuple[Floats, Bools]:
         for start, end in spans(~sure_TJ[:, joint]):
             if start > 0 and end < len(raw_TJ3) and end - start <= MAX_FILL_FRAMES:
                 usable_TJ[start:end, joint] = True
+            elif end - start > MAX_FILL_FRAMES:
+                around = slice(max(start - SETTLE_FRAMES, 0), end + SETTLE_FRAMES)
+                usable_TJ[around, joint] = False
         for axis in range(3):
             filled_TJ3[:, joint, axis] = np.interp(frames_T, known, raw_TJ3[known, joint, axis])
     return filled_TJ3, usable_TJ
@@ -301,6 +311,36 @@ def _floor(joints_TJ3: Floats) -> Floats:
     lowest_T = joints_TJ3[:, [JOINT[f"{side}_{j}"] for side in SIDES for j in ("foot", "ankle")], 1]
     floor_T = minimum_filter1d(lowest_T.min(axis=1), size=2 * FPS + 1, mode="nearest")
     return gaussian_filter1d(floor_T, FPS / 4, mode="nearest")
+
+
+def foot_odometry(joints_TJ3: NDArray[np.floating]) -> Floats:
+    """Path of the pelvis by the foot that stands, (T, 3), metres.
+
+    For a moving camera, whose own motion is in the path that the picture shows: the lower foot is
+    taken to stand still on the floor. Jumps are lost, steps are kept.
+
+    Args:
+        joints_TJ3: positions relative to the pelvis, (T, 22, 3), metres, y up.
+    """
+    smooth_TJ3 = gaussian_filter1d(
+        joints_TJ3.astype(np.float64), SMOOTH_FRAMES, axis=0, mode="nearest"
+    )
+    feet_T23 = np.stack(
+        [
+            (smooth_TJ3[:, JOINT[f"{side}_ankle"]] + smooth_TJ3[:, JOINT[f"{side}_foot"]]) / 2
+            for side in SIDES
+        ],
+        axis=1,
+    )
+    lower_T = feet_T23[:, :, 1].argmin(axis=1)
+    frames_T = np.arange(len(feet_T23))
+    root_T3 = np.zeros((len(feet_T23), 3))
+    if len(feet_T23) > 1:
+        standing_T = lower_T[1:]
+        steps_T3 = feet_T23[frames_T[1:], standing_T] - feet_T23[frames_T[:-1], standing_T]
+        root_T3[1:] = -np.cumsum(steps_T3, axis=0)
+    root_T3[:, 1] = -feet_T23[frames_T, lower_T, 1]
+    return root_T3
 
 
 # ----------------------------------------------------------------------------- spans and turns

@@ -11,7 +11,7 @@ Image coordinates are pixels, x right, y down. Images are (H, W, 3) uint8 RGB.
 
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -163,8 +163,17 @@ class PoseModel:
     """
 
     def __init__(self, detector: bytes, landmarker: bytes, *, num_threads: int = 1) -> None:
-        self._detector = _Network(detector, num_threads)
-        self._landmarker = _Network(without_outputs(landmarker, _is_mask), num_threads)
+        self._detector = _Network(detector, num_threads, {"scores": _is_scores, "boxes": _is_boxes})
+        self._landmarker = _Network(
+            without_outputs(landmarker, _is_mask),
+            num_threads,
+            {
+                "landmarks": _is_landmarks,
+                "world": _is_world,
+                "presence": _is_presence,
+                "heat": _is_heatmap,
+            },
+        )
         self._detector_px = self._detector.input_px
         self._crop_px = self._landmarker.input_px
 
@@ -180,11 +189,11 @@ class PoseModel:
                 return cls(
                     task.read(DETECTOR_MEMBER), task.read(LANDMARKS_MEMBER), num_threads=num_threads
                 )
-        except (OSError, zipfile.BadZipFile, KeyError) as error:
+        except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
             raise ValueError(
-                f"pose model: expected a .task archive with {DETECTOR_MEMBER} and "
-                f"{LANDMARKS_MEMBER} at {task_path}, found: {error}. Remedy: name a MediaPipe pose "
-                "landmarker .task file, or remove the setting to use the fetched one."
+                f"pose model: expected a .task archive with BlazePose networks {DETECTOR_MEMBER} "
+                f"and {LANDMARKS_MEMBER} at {task_path}, found: {error}. Remedy: name a MediaPipe "
+                "pose landmarker .task file, or remove the setting to use the fetched one."
             ) from error
 
     def close(self) -> None:
@@ -224,9 +233,7 @@ class PoseModel:
             square[y0 : y0 + height, x0 : x0 + width] = small * np.float32(1 / 127.5) - 1
             outputs = self._detector.run(square)
             scores_P, points_P62 = decode_detections(
-                outputs[self._detector.shaped(_is_scores)],
-                outputs[self._detector.shaped(_is_boxes)],
-                self._detector_px,
+                outputs["scores"], outputs["boxes"], self._detector_px
             )
             keep_P = scores_P >= min_score
             points_D62 = points_P62[keep_P] * self._detector_px - np.array([x0, y0], np.float32)
@@ -257,11 +264,11 @@ class PoseModel:
         if mirrored:
             crop = crop[:, ::-1]
         outputs = self._landmarker.run(crop * np.float32(1 / 255))
-        points_N5 = outputs[self._landmarker.shaped(_is_landmarks)].reshape(-1, 5).copy()
+        points_N5 = outputs["landmarks"].reshape(-1, 5).copy()
         points_N5[:, :3] /= size
-        heat = outputs[self._landmarker.shaped(_is_heatmap)][0]
+        heat = outputs["heat"][0]
         points_N5[:, :2] = refine_with_heatmap(points_N5[:, :2], heat)
-        world_N3 = outputs[self._landmarker.shaped(_is_world)].reshape(-1, 3).copy()
+        world_N3 = outputs["world"].reshape(-1, 3).copy()
         if mirrored:
             points_N5[:, 0] = 1 - points_N5[:, 0]
             world_N3[:, 0] *= -1
@@ -275,7 +282,7 @@ class PoseModel:
         # The network calls a landmark present when it is in the crop, visible when not hidden.
         seen_N = _sigmoid(points_N5[:, 3]) * _sigmoid(points_N5[:, 4]) * inside_N
         return Landmarks(
-            presence=float(outputs[self._landmarker.shaped(_is_presence)].reshape(())),
+            presence=float(outputs["presence"].reshape(())),
             image_N2=image_N2[:NUM_LANDMARKS],
             depth_N=points_N5[:NUM_LANDMARKS, 2] * roi.size_px,
             world_N3=world_N3[:NUM_LANDMARKS] @ turn_33,
@@ -285,36 +292,44 @@ class PoseModel:
 
 
 class _Network:
-    """One TFLite network with a single image input."""
+    """One TFLite network with a single image input.
 
-    def __init__(self, content: bytes, num_threads: int) -> None:
+    Args:
+        content: of the ``.tflite`` file.
+        num_threads: threads to run it with.
+        outputs: name to test of the shape; outputs have other names in other model versions.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        num_threads: int,
+        outputs: Mapping[str, Callable[[tuple[int, ...]], bool]],
+    ) -> None:
         self._interpreter: Any = Interpreter(model_content=content, num_threads=num_threads)
         self._interpreter.allocate_tensors()
-        self._input: dict[str, Any] = self._interpreter.get_input_details()[0]
-        self._outputs: list[dict[str, Any]] = self._interpreter.get_output_details()
+        image: dict[str, Any] = self._interpreter.get_input_details()[0]
+        self._input: int = image["index"]
+        self.input_px = int(image["shape"][1])
+        shapes = {
+            int(detail["index"]): tuple(int(v) for v in detail["shape"])
+            for detail in self._interpreter.get_output_details()
+        }
+        self._outputs: dict[str, int] = {}
+        for name, is_wanted in outputs.items():
+            fitting = [index for index, shape in shapes.items() if is_wanted(shape)]
+            if len(fitting) != 1:
+                raise ValueError(f"no output for {name} among shapes {list(shapes.values())}")
+            self._outputs[name] = fitting[0]
 
-    @property
-    def input_px(self) -> int:
-        """Side of its square input."""
-        return int(self._input["shape"][1])
-
-    def shaped(self, is_wanted: Any) -> int:
-        """Position of the output whose shape fits: names differ between model versions."""
-        for position, output in enumerate(self._outputs):
-            if is_wanted(tuple(int(v) for v in output["shape"])):
-                return position
-        raise ValueError(
-            "pose model: expected the outputs of a BlazePose network, found "
-            f"{[list(o['shape']) for o in self._outputs]}. "
-            "Remedy: use a MediaPipe pose landmarker .task file."
-        )
-
-    def run(self, image_HW3: Float) -> list[Float]:
-        self._interpreter.set_tensor(self._input["index"], image_HW3[None])
+    def run(self, image_HW3: Float) -> dict[str, Float]:
+        """Outputs by name for one image, (H, W, 3) float32."""
+        self._interpreter.set_tensor(self._input, image_HW3[None])
         self._interpreter.invoke()
-        return [self._interpreter.get_tensor(output["index"]) for output in self._outputs]
+        return {name: self._interpreter.get_tensor(at) for name, at in self._outputs.items()}
 
     def close(self) -> None:
+        """Free it."""
         self._interpreter = None
 
 
@@ -362,7 +377,8 @@ def anchors(input_px: int) -> Float:
         cells = math.ceil(input_px / stride)
         center = (np.arange(cells, dtype=np.float32) + 0.5) / cells
         y, x = np.meshgrid(center, center, indexing="ij")
-        layers.append(np.repeat(np.stack([x.ravel(), y.ravel()], axis=1), per_cell, axis=0))
+        cells_K2 = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
+        layers.append(np.repeat(cells_K2, per_cell, axis=0))
     return np.concatenate(layers)
 
 

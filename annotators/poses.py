@@ -9,16 +9,15 @@ x to the viewer's right, y up, z towards the camera; 2-D is pixels of the source
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.linalg import solveh_banded
 from scipy.ndimage import gaussian_filter1d, median_filter
 from scipy.signal import savgol_filter
-from scipy.sparse import diags_array
-from scipy.sparse.linalg import spsolve
 
 from annotators.pose_model import NUM_LANDMARKS, PoseModel
 from annotators.tracking import Observation, PeopleTracker, Tracklet
@@ -77,9 +76,9 @@ class PoseConfig(BaseModel):
     )
 
 
-_NOSE_TO_EAR = {"left_ear": 7, "right_ear": 8}
 _LANDMARK: Final = {
-    **_NOSE_TO_EAR,
+    "left_ear": 7,
+    "right_ear": 8,
     "left_shoulder": 11,
     "right_shoulder": 12,
     "left_elbow": 13,
@@ -103,7 +102,7 @@ _LANDMARK: Final = {
 _TRUNK_SHARE: Final = {"pelvis": 0.17, "spine1": 0.41, "spine2": 0.66, "spine3": 0.80}
 _COLLAR_SHARE = 0.38
 _NECK_TRUNK_SHARE, _NECK_HEAD_SHARE = 0.11, 0.25
-_HEAD_SHARE = 0.8
+_HEAD_SHARE = 0.9
 _BALL_SHARE = 0.7
 """The SMPL foot joint is the ball of the foot: 0.7 of the way from the heel to the toe tip."""
 
@@ -233,26 +232,14 @@ def estimate_poses(
     if not tracks:
         raise ItemError(
             Reason.NO_PERSON,
-            f"clip {clip.clip_id} ({clip.start_s:.2f}-{clip.end_s:.2f} s of {probe.path}): expected "
-            f"a person for at least {config.min_track_s:g} s, found none in {len(times)} frames.",
+            f"clip {clip.clip_id} ({clip.start_s:.2f}-{clip.end_s:.2f} s of {probe.path}): "
+            f"expected a person for at least {config.min_track_s:g} s, "
+            f"found none in {len(times)} frames.",
             "Nothing to do if nobody is to be seen; otherwise lower poses.min_detection or "
             "poses.min_track_s, or raise poses.max_side_px.",
         )
     tracks.sort(key=lambda item: item[:2])
-    return [_numbered(track, number) for number, (_, _, track) in enumerate(tracks)]
-
-
-def _numbered(track: PoseTrack, number: int) -> PoseTrack:
-    return PoseTrack(
-        number,
-        track.pts_s,
-        track.joints_3d,
-        track.root_trajectory,
-        track.joints_2d,
-        track.confidence,
-        track.valid,
-        track.quality,
-    )
+    return [replace(track, track_id=number) for number, (_, _, track) in enumerate(tracks)]
 
 
 def _split_at_gaps(
@@ -325,10 +312,9 @@ def _grid(times_M: Array) -> tuple[Array, NDArray[np.intp], Array]:
     pts_T = times_M[0] + np.arange(count) / FPS
     left_T = np.clip(np.searchsorted(times_M, pts_T, side="right") - 1, 0, len(times_M) - 2)
     share_T = (pts_T - times_M[left_T]) / (times_M[left_T + 1] - times_M[left_T])
-    share_T = np.clip(share_T, 0, 1)
-    share_T[np.abs(share_T - np.round(share_T)) < 1e-6] = np.round(share_T)[
-        np.abs(share_T - np.round(share_T)) < 1e-6
-    ]
+    # A grid time that is a measured one, but for rounding, lies in no gap.
+    near_T = np.round(share_T)
+    share_T = np.where(np.abs(share_T - near_T) < 1e-6, near_T, np.clip(share_T, 0, 1))
     return pts_T, left_T, share_T
 
 
@@ -356,7 +342,7 @@ def smooth(
     if method == "none" or len(points_TJD) < 5:
         return points_TJD
     if method == "savgol":
-        return savgol_filter(points_TJD, 5, 2, axis=0)
+        return np.asarray(savgol_filter(points_TJD, 5, 2, axis=0), dtype=np.float64)
     forward = _one_euro(points_TJD, rate_hz)
     backward = _one_euro(points_TJD[::-1], rate_hz)[::-1]
     return (forward + backward) / 2
@@ -366,18 +352,17 @@ _MIN_CUTOFF_HZ, _CUTOFF_PER_SPEED, _SPEED_CUTOFF_HZ = 1.6, 4.0, 3.0
 
 
 def _one_euro(points_TJD: Array, rate_hz: float) -> Array:
-    def gain(cutoff_hz: Array | float) -> Array | float:
-        return 1 / (1 + rate_hz / (2 * np.pi * cutoff_hz))
-
     smoothed = np.empty_like(points_TJD)
     smoothed[0] = points_TJD[0]
     velocity_JD = np.zeros_like(points_TJD[0])
+    speed_step = 1 / (1 + rate_hz / (2 * np.pi * _SPEED_CUTOFF_HZ))
     for t in range(1, len(points_TJD)):
         raw_JD = (points_TJD[t] - points_TJD[t - 1]) * rate_hz
-        velocity_JD = velocity_JD + gain(_SPEED_CUTOFF_HZ) * (raw_JD - velocity_JD)
+        velocity_JD = velocity_JD + speed_step * (raw_JD - velocity_JD)
         speed_J1 = np.linalg.norm(velocity_JD, axis=-1, keepdims=True)
-        step = gain(_MIN_CUTOFF_HZ + _CUTOFF_PER_SPEED * speed_J1)
-        smoothed[t] = smoothed[t - 1] + step * (points_TJD[t] - smoothed[t - 1])
+        cutoff_hz_J1 = _MIN_CUTOFF_HZ + _CUTOFF_PER_SPEED * speed_J1
+        step_J1 = 1 / (1 + rate_hz / (2 * np.pi * cutoff_hz_J1))
+        smoothed[t] = smoothed[t - 1] + step_J1 * (points_TJD[t] - smoothed[t - 1])
     return smoothed
 
 
@@ -431,6 +416,7 @@ def _weighted_median(values_T: Array, weights_T: Array) -> float:
 _DEPTH_MEDIAN_FRAMES, _DEPTH_SIGMA_FRAMES = 9, 6
 _FLOOR_STIFFNESS, _FLOOR_QUANTILE = 4000.0, 0.12
 _RISE_FROM_M, _RISE_FULL_M = 0.05, 0.13
+_MIN_FEET_CONFIDENCE = 0.4
 
 
 def _root_trajectory(
@@ -476,38 +462,54 @@ def _root_trajectory(
 
     lowest_T = body_TJ3[:, :, 1].min(axis=1)
     feet = [JOINT["left_foot"], JOINT["right_foot"]]
-    feet_seen = float(np.median(confidence_TJ[:, feet].max(axis=1))) > 0.4
-    rise_T = _rise(y_T + lowest_T) if feet_seen else np.zeros_like(y_T)
+    sight_T = median_filter(confidence_TJ[:, feet].max(axis=1), 5, mode="nearest")
+    rise_T = _rise(y_T + lowest_T, (sight_T > _MIN_FEET_CONFIDENCE).astype(np.float64))
     return np.stack([x_T - x_T[0], rise_T - lowest_T, distance_T[0] - distance_T], axis=1)
 
 
-def _rise(lowest_T: Array) -> Array:
-    """How far the lowest point is above the floor, 0 while it is within the noise of standing."""
-    above_T = lowest_T - lower_envelope(lowest_T)
+def _rise(lowest_T: Array, seen_T: Array) -> Array:
+    """How far the lowest point is above the floor, 0 while it is within the noise of standing.
+
+    Args:
+        lowest_T: (T,) height of the lowest joint in the image's frame, metres.
+        seen_T: (T,) 1 where the feet are seen, else 0: hidden feet tell of no floor and no jump.
+    """
+    if not seen_T.any():
+        return np.zeros_like(lowest_T)
+    above_T = lowest_T - lower_envelope(lowest_T, seen_T)
     sure_T = np.clip((above_T - _RISE_FROM_M) / (_RISE_FULL_M - _RISE_FROM_M), 0, 1)
-    return np.maximum(above_T, 0) * sure_T * sure_T * (3 - 2 * sure_T)
+    return seen_T * np.maximum(above_T, 0) * sure_T * sure_T * (3 - 2 * sure_T)
 
 
-def lower_envelope(values_T: Array) -> Array:
+def lower_envelope(values_T: Array, weights_T: Array) -> Array:
     """A stiff curve along the lower edge of a series: asymmetric least squares (Eilers 2005).
 
     It follows a straight drift exactly, and bends only slowly.
+
+    Args:
+        values_T: (T,) the series.
+        weights_T: (T,) how much each value counts.
     """
     count = len(values_T)
     if count < 4:
         return np.full(count, values_T.min())
-    bend = diags_array(
-        [np.ones(count - 2), -2 * np.ones(count - 2), np.ones(count - 2)],
-        offsets=[0, 1, 2],
-        shape=(count - 2, count),
-    )
-    stiff = _FLOOR_STIFFNESS * (bend.T @ bend)
-    weight_T = np.ones(count)
+    # Upper bands of D'D for second differences D, and of the weights: a symmetric band matrix.
+    bend = np.diff(np.eye(count), 2, axis=0)
+    stiff = _FLOOR_STIFFNESS * bend.T @ bend
+    bands_BT = np.zeros((3, count))
+    for band in range(3):
+        bands_BT[2 - band, band:] = np.diagonal(stiff, band)
+    # Where nothing is seen the curve is straight; it must not become singular there.
+    weights_T = np.maximum(weights_T, 1e-6)
+    side_T = np.ones(count)
     envelope_T = values_T
     for _ in range(20):
-        envelope_T = spsolve((diags_array(weight_T) + stiff).tocsc(), weight_T * values_T)
+        weighted_BT = bands_BT.copy()
+        weighted_BT[2] += weights_T * side_T
+        right_T = weights_T * side_T * values_T
+        envelope_T = np.asarray(solveh_banded(weighted_BT, right_T), dtype=np.float64)
         updated_T = np.where(values_T > envelope_T, _FLOOR_QUANTILE, 1 - _FLOOR_QUANTILE)
-        if np.array_equal(updated_T, weight_T):
+        if np.array_equal(updated_T, side_T):
             break
-        weight_T = updated_T
+        side_T = updated_T
     return envelope_T

@@ -167,7 +167,9 @@ def similarity(a: Patches, b: Patches) -> float:
     Normalised cross-correlation of blocks (J. P. Lewis, "Fast Normalized Cross-Correlation", 1995),
     each allowed one pixel beside the common displacement, weighted by the blocks' contrast.
     """
-    match_BP = a.unit_PC[_BLOCK_PLACES_B] @ b.unit_PC.T
+    # Row by row of blocks: a larger product would wake OpenBLAS's threads, which then spin.
+    rows_BC = a.unit_PC[_BLOCK_PLACES_B].reshape(_BLOCKS_DOWN, _BLOCKS_ACROSS, -1)
+    match_BP = rows_BC @ b.unit_PC.T
     match_PPB = np.ascontiguousarray(match_BP.reshape(-1, _PLACES_H, _PLACES_W).transpose(1, 2, 0))
     near_BP = cv2.dilate(match_PPB, _ONE_PIXEL).transpose(2, 0, 1).ravel()
     weight_BD = (a.contrast_P[_BLOCK_PLACES_B] + _NOISE_CONTRAST)[:, None] * _IN_VIEW_BD
@@ -433,15 +435,14 @@ class ShotDetector:
         found = [
             dissolve
             for length in _DISSOLVE_FRAMES
-            for dissolve in self._blends(window, length)
-            if self._decided <= (dissolve.start + dissolve.end) // 2 < until
+            for dissolve in self._blends(window, until, length)
         ]
         for dissolve in sorted(found, reverse=True):
             if self._is_clear(dissolve.start, dissolve.end, _DISSOLVE_GAP_FRAMES):
                 self._cuts.append(dissolve.middle)
 
-    def _blends(self, window: _Window, length: int) -> Iterable[_Dissolve]:
-        """Stretches of ``length`` frames in memory that blend one scene into another."""
+    def _blends(self, window: _Window, until: int, length: int) -> Iterable[_Dissolve]:
+        """Undecided stretches of ``length`` frames that blend one scene into another."""
         if len(window.images) <= length:
             return
         coarse_NF = window.coarse_NF
@@ -453,7 +454,9 @@ class ShotDetector:
         peaks = np.flatnonzero((change_N == peak_N) & (change_N >= _DISSOLVE_MIN_CHANGE))
         for n in peaks.tolist():
             start, end = window.start + n, window.start + n + length
-            if window.is_flat(start - _FADE_REACH_FRAMES, end + _FADE_REACH_FRAMES + 1):
+            if not self._decided <= start + length // 2 < until or window.is_flat(
+                start - _FADE_REACH_FRAMES, end + _FADE_REACH_FRAMES + 1
+            ):
                 continue
             residual, progress_L = _fit_blend(coarse_NF[n : n + length + 1])
             lag = float(np.abs(progress_L - np.linspace(0, 1, length + 1)).max())
@@ -479,10 +482,9 @@ def _fit_blend(coarse_LF: FloatArray) -> tuple[float, FloatArray]:
         The root mean square distance from the blends as a share of the distance between the ends,
         and (L,) the weight of the last frame in each blend.
     """
-    way_F = coarse_LF[-1] - coarse_LF[0]
-    size = float(way_F @ way_F)
     path_LF = coarse_LF - coarse_LF[0]
-    progress_L = path_LF @ way_F / size
-    aside_LF = path_LF - progress_L[:, None] * way_F
+    size = float(path_LF[-1] @ path_LF[-1])
+    progress_L = path_LF @ path_LF[-1] / size
+    aside_LF = path_LF - progress_L[:, None] * path_LF[-1]
     inside = max(1, len(coarse_LF) - 2)  # the ends lie on the line by definition
     return math.sqrt(float(np.sum(aside_LF**2)) / inside / size), progress_L

@@ -42,7 +42,7 @@ def mocap(name: str, label_key: str) -> list[tuple[str, str, Motion]]:
 
 
 def held_out(key: str) -> bool:
-    """The half of the takes that no threshold was set on."""
+    """The second half of the takes: thresholds were set on the first."""
     return zlib.crc32(key.encode()) % 2 == 1
 
 
@@ -112,7 +112,7 @@ def ramp(num_frames: int, start: int, end: int, low: float, high: float) -> Moti
 def raising_left_arm() -> Motion:
     """Stands, then raises the left arm straight up."""
     motion = standing(4.0)
-    return set_arm(motion, "left", ramp(len(motion), 20, 34, 0.0, 3.0))
+    return set_arm(motion, "left", ramp(len(motion), 20, 42, 0.0, 3.0))
 
 
 def waving_right_hand(waves: int = 4) -> Motion:
@@ -156,15 +156,15 @@ def moved(motion: Motion, yaw_rad: float, offset: tuple[float, float, float]) ->
 
 def as_track(motion: Motion, *, start_s: float = 0.0, track_id: int = 0) -> PoseTrack:
     """A track as the pose stage makes it, seen in full by a camera in front."""
-    motion = motion.astype(np.float32)
-    pelvis_T3 = motion[:, 0]
-    x_px = 640 + 100 * np.clip(motion[..., 0] - pelvis_T3[:1, None, 0], -5, 5)
+    joints_TJ3 = motion.astype(np.float32)
+    pelvis_T3 = joints_TJ3[:, 0]
+    x_px = 640 + 100 * np.clip(motion[..., 0] - motion[:1, :1, 0], -5, 5)
     y_px = 650 - 250 * np.clip(motion[..., 1], 0, 2.5)
     num_frames = len(motion)
     return PoseTrack(
         track_id=track_id,
         pts_s=start_s + np.arange(num_frames) / FPS,
-        joints_3d=motion - pelvis_T3[:, None],
+        joints_3d=joints_TJ3 - pelvis_T3[:, None],
         root_trajectory=pelvis_T3,
         joints_2d=np.stack((x_px, y_px), axis=-1).astype(np.float32),
         confidence=np.full((num_frames, NUM_JOINTS), 0.95, dtype=np.float32),

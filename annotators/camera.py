@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 
-INTERVAL_S: Final = 0.2
-"""Motion is measured over this time: long enough for a slow pan to show on a thumbnail, short
-enough for a fast one to keep half of the image in view."""
+INTERVAL_S: Final = 0.1
+"""Motion is measured over this time, every other time: long enough for a slow pan to show on a
+thumbnail, short enough for a fast one to keep half of the image in view."""
 
 _EPSILON_S: Final = 1e-6
 _BLOCKS_PER_SIDE: Final = 4
@@ -41,16 +41,18 @@ class CameraMotion:
             image_HW3: (H, W, 3) RGB.
 
         Returns:
-            Speed since the last frame that was looked at, in image widths per second; None when
-            that is less than 0.2 s ago, or when the images do not tell.
+            Speed over the last 0.1 s, in image widths per second; None when it is not measured
+            at this frame, or when the images do not tell.
         """
         elapsed_s = pts_s - self._before_s
         if elapsed_s < INTERVAL_S - _EPSILON_S:
             return None
         luma_HW = cv2.cvtColor(image_HW3, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        before_HW, self._before_HW, self._before_s = self._before_HW, luma_HW, pts_s
+        before_HW, self._before_s = self._before_HW, pts_s
         if before_HW is None:
+            self._before_HW = luma_HW
             return None
+        self._before_HW = None
         shift_px = global_shift(before_HW, luma_HW)
         return None if shift_px is None else math.hypot(*shift_px) / luma_HW.shape[1] / elapsed_s
 

@@ -310,6 +310,11 @@ class ShotDetector:
         self._flat_start: int | None = None
         self._before_flat: list[Patches] = []
 
+    @property
+    def num_frames_in_memory(self) -> int:
+        """How many frames are kept at the moment."""
+        return len(self._images)
+
     def push(self, image: NDArray[np.uint8]) -> None:
         """Take the next frame, (height, width, 3) RGB, of any size."""
         if image.shape[0] > image.shape[1]:

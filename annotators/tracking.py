@@ -86,6 +86,7 @@ _MIN_FOLLOWED: Final = 0.12
 _MAX_ROI_CHANGE: Final = 0.2
 _SHADOWED_FRAMES: Final = 2
 _BACKWARD_CHECK_FRAMES: Final = 5
+_MOVEMENT_S: Final = 0.25
 _JUMP: Final = 0.13
 _RESCUE_INTERVAL_S: Final = 0.1
 _MAX_FAILED_CHECKS: Final = 3
@@ -726,12 +727,12 @@ def _join_cost(
     looks = appearance_distance(first.appearance, second.appearance)
     growth = abs(math.log(begin_roi.size_px / end_roi.size_px))
     # Both ends tell where the other should be; somebody who jumps or falls fits only one of them.
-    backwards = Tracklet(second.observations[::-1], None)
-    away = min(
-        first.predict_roi(begin.pts_s).distance_px(begin_roi),
-        backwards.predict_roi(first.last.pts_s).distance_px(end_roi),
+    aways = (
+        _expected_distance_px(first.observations[::-1], begin),
+        _expected_distance_px(second.observations, first.last),
     )
-    reach = away / begin_roi.size_px / (0.4 + 1.2 * gap_s)
+    size_px = begin_roi.size_px
+    reach = min(aways) / size_px / (0.4 + 1.2 * gap_s)
     alone = not any(
         first.last.step <= seen.step <= begin.step
         and seen.landmarks.next_roi.distance_px(end_roi) < end_roi.size_px
@@ -741,4 +742,26 @@ def _join_cost(
     # Light and blur change looks; where nobody else is near, place alone is nearly enough.
     if reach > 1 or growth > 0.6 or looks > (STRANGER_ALONE if alone else STRANGER):
         return _NEVER
-    return reach + growth + looks
+    return sum(aways) / size_px + growth + looks
+
+
+def _expected_distance_px(outwards: Sequence[Observation], there: Observation) -> float:
+    """How far somebody is from where the movement at the end of a track would have led.
+
+    Args:
+        outwards: of the track, beginning at the end in question.
+        there: the observation to reach.
+    """
+    end = outwards[0]
+    near = [seen for seen in outwards if abs(seen.pts_s - end.pts_s) <= _MOVEMENT_S]
+    roi, before = end.landmarks.next_roi, near[-1].landmarks.next_roi
+    past_s = end.pts_s - near[-1].pts_s
+    # Nobody keeps a speed for long.
+    ahead_s = float(np.clip(there.pts_s - end.pts_s, -2 * _MOVEMENT_S, 2 * _MOVEMENT_S))
+    share = ahead_s / past_s if past_s else 0.0
+    expected = replace(
+        roi,
+        x_px=roi.x_px + share * (roi.x_px - before.x_px),
+        y_px=roi.y_px + share * (roi.y_px - before.y_px),
+    )
+    return expected.distance_px(there.landmarks.next_roi)

@@ -150,7 +150,7 @@ def compare_synthetic(count: int) -> dict[str, float]:
 
 def main() -> None:
     """Run the comparison; the last line printed is its result as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Shot detection against PySceneDetect.")
     parser.add_argument("--full", action="store_true", help="more repeats and synthetic videos")
     full: bool = parser.parse_args().full
     figures = compare_real(repeats=5 if full else 3)

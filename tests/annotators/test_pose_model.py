@@ -3,10 +3,12 @@
 import math
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
 
 from annotators.pose_model import (
     LANDMARKS_MEMBER,
@@ -26,10 +28,9 @@ def test_a_roi_maps_its_corners_to_the_crop_and_back() -> None:
     corners_42 = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
     image_42 = roi.to_image(corners_42)
     to_crop = roi.to_crop(256)
-    crop_42 = image_42 @ to_crop[:, :2].T + to_crop[:, 2]
-    # Pixel centres are half a pixel off the corners of both grids.
-    shift = 0.5 * (to_crop[:, :2].sum(axis=1) - 1)
-    np.testing.assert_allclose(crop_42, corners_42 * 256 - 0.5 - shift - 0.5, atol=0.6)
+    # Pixel centres lie half a pixel from the corners of both grids.
+    crop_42 = (image_42 - 0.5) @ to_crop[:, :2].T + to_crop[:, 2] + 0.5
+    np.testing.assert_allclose(crop_42, corners_42 * 256, atol=1e-3)
     assert np.linalg.norm(image_42[0] - image_42[1]) == pytest.approx(120, abs=1e-3)
 
 
@@ -56,7 +57,9 @@ def test_detections_are_decoded_around_their_anchors() -> None:
     assert scores_P[7] == pytest.approx(1)
     assert scores_P[0] == pytest.approx(0)
     np.testing.assert_allclose(points_P62[7, 1] - points_P62[7, 0], [0.2, 0.1], atol=1e-6)
-    np.testing.assert_allclose(points_P62[7, :2].mean(axis=0), anchors(224)[7] + [0.1, 0])
+    np.testing.assert_allclose(
+        points_P62[7, :2].mean(axis=0), anchors(224)[7] + [0.1, 0], atol=1e-6
+    )
 
 
 def test_overlapping_detections_become_their_weighted_mean() -> None:
@@ -81,18 +84,14 @@ def test_the_network_without_its_mask_says_the_same(pose_model_path: Path) -> No
         whole = task.read(LANDMARKS_MEMBER)
     pruned = without_outputs(whole, lambda shape: len(shape) == 4 and shape[3] == 1)
     image = np.random.default_rng(0).random((1, 256, 256, 3), dtype=np.float32)
-    results: list[dict[tuple[int, ...], np.ndarray]] = []
+    results: list[dict[tuple[int, ...], NDArray[np.float32]]] = []
     for content in (whole, pruned):
-        interpreter = Interpreter(model_content=content, num_threads=1)
+        interpreter: Any = Interpreter(model_content=content, num_threads=1)
         interpreter.allocate_tensors()
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
         interpreter.invoke()
-        results.append(
-            {
-                tuple(detail["shape"]): interpreter.get_tensor(detail["index"])
-                for detail in interpreter.get_output_details()
-            }
-        )
+        outputs = interpreter.get_output_details()
+        results.append({tuple(o["shape"]): interpreter.get_tensor(o["index"]) for o in outputs})
     assert len(results[0]) == 5
     assert len(results[1]) == 4
     for shape, values in results[1].items():

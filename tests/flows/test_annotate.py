@@ -192,10 +192,10 @@ def test_another_configuration_is_refused(
 
 
 def test_nothing_to_annotate_fails_and_says_why(tmp_path: Path) -> None:
-    empty = tmp_path / "empty"
-    empty.mkdir()
+    nothing = tmp_path / "list.txt"
+    nothing.write_text("# no video yet\n")
     with pytest.raises(ValueError, match="found none"):
-        annotate_videos(AnnotateConfig(videos=(str(empty),), dataset=tmp_path / "a"))
+        annotate_videos(AnnotateConfig(videos=(str(nothing),), dataset=tmp_path / "a"))
     notes = tmp_path / "notes.mp4"
     corruption.text_named_video(notes)
     with pytest.raises(RuntimeError, match="not_a_video"):

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +20,7 @@ from scipy.linalg import solveh_banded
 from scipy.ndimage import gaussian_filter1d, median_filter
 from scipy.signal import savgol_filter
 
+from annotators.camera import global_shift
 from annotators.pose_model import NUM_LANDMARKS, PoseModel
 from annotators.tracking import Observation, PeopleTracker, Tracklet
 from data.errors import ItemError, Reason
@@ -128,6 +130,8 @@ joint centres of SMPL."""
 _BONE_FREEDOM = 0.2
 """How far a body's proportions may differ from the average: the network's depth is less sure."""
 
+_PANNING_WIDTH_PX: Final = 192
+
 _ANCHORS: Final = tuple(
     JOINT[f"{side}_{part}"]
     for part in ("hip", "shoulder", "knee", "ankle", "elbow")
@@ -170,11 +174,58 @@ JOINT_WEIGHTS_JN: Final = _joint_weights()
 
 @dataclass(frozen=True, slots=True)
 class _Camera:
-    """The pinhole camera assumed: focal length and image centre in pixels."""
+    """The pinhole camera assumed: focal length and image centre in pixels, and how it turned.
+
+    Attributes:
+        times_M: times of the analysed frames.
+        shift_M2: how far the background has moved in the picture since the first, pixels.
+    """
 
     focal_px: float
     x_px: float
     y_px: float
+    times_M: Array
+    shift_M2: Array
+
+    def steadied(self, pixels_TJ2: Array, pts_T: Array) -> Array:
+        """Pixels as they would be, had the camera not turned since the clip began."""
+        shift_T2 = np.stack(
+            [np.interp(pts_T, self.times_M, self.shift_M2[:, axis]) for axis in (0, 1)], axis=1
+        )
+        return pixels_TJ2 - shift_T2[:, None]
+
+
+class _Panning:
+    """Adds up how far the background moves in the picture.
+
+    Without it a person whom the camera follows walks on the spot, and a shaking camera makes
+    everybody jump.
+
+    Args:
+        measured: the camera moves; otherwise there is nothing to add up but noise.
+    """
+
+    def __init__(self, *, measured: bool) -> None:
+        self._measured = measured
+        self._last_HW: NDArray[np.float32] | None = None
+        self._shifts: list[tuple[float, float]] = []
+
+    def add(self, image_HW3: NDArray[np.uint8]) -> None:
+        """Take the next frame, RGB."""
+        shift = None
+        if self._measured:
+            height, width = image_HW3.shape[:2]
+            size = (_PANNING_WIDTH_PX, max(32, round(_PANNING_WIDTH_PX * height / width)))
+            small = cv2.resize(image_HW3, size, interpolation=cv2.INTER_AREA)
+            luma_HW = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+            if self._last_HW is not None:
+                shift = global_shift(self._last_HW, luma_HW)
+            self._last_HW = luma_HW
+        self._shifts.append(shift or (0.0, 0.0))
+
+    def shift_M2(self) -> Array:
+        """(M, 2) since the first frame, in picture widths."""
+        return np.cumsum(np.array(self._shifts).reshape(-1, 2), axis=0) / _PANNING_WIDTH_PX
 
 
 def estimate_poses(
@@ -207,15 +258,19 @@ def estimate_poses(
     )
     pixel_scale = 1.0
     times: list[float] = []
+    panning = _Panning(measured=clip.camera == "moving")
     for frame in frames:
         pixel_scale = probe.width_px / frame.image.shape[1]
         times.append(frame.pts_s)
+        panning.add(frame.image)
         tracker.add(frame)
 
     camera = _Camera(
-        config.focal_length_widths * max(probe.width_px, probe.height_px),
-        probe.width_px / 2,
-        probe.height_px / 2,
+        focal_px=config.focal_length_widths * max(probe.width_px, probe.height_px),
+        x_px=probe.width_px / 2,
+        y_px=probe.height_px / 2,
+        times_M=np.array(times),
+        shift_M2=panning.shift_M2() * probe.width_px,
     )
     tracks: list[tuple[float, float, PoseTrack]] = []
     for person in tracker.finish():
@@ -282,7 +337,8 @@ def _build_track(
     pixels_TJ2 = smooth(pixels_TJ2 / metre_px, config.smoothing) * metre_px
     body_TJ3 = smooth(body_TJ3 - body_TJ3[:, :1], config.smoothing)
     body_TJ3 = with_constant_bones(body_TJ3, confidence_TJ, config.body_height_m)
-    root_T3 = _root_trajectory(body_TJ3, pixels_TJ2, confidence_TJ, camera)
+    steady_TJ2 = camera.steadied(pixels_TJ2, pts_T)
+    root_T3 = _root_trajectory(body_TJ3, steady_TJ2, confidence_TJ, camera)
 
     return PoseTrack(
         track_id=0,
@@ -463,8 +519,13 @@ def _root_trajectory(
     lowest_T = body_TJ3[:, :, 1].min(axis=1)
     feet = [JOINT["left_foot"], JOINT["right_foot"]]
     sight_T = median_filter(confidence_TJ[:, feet].max(axis=1), 5, mode="nearest")
-    rise_T = _rise(y_T + lowest_T, (sight_T > _MIN_FEET_CONFIDENCE).astype(np.float64))
-    return np.stack([x_T - x_T[0], rise_T - lowest_T, distance_T[0] - distance_T], axis=1)
+    seen_T = sight_T > _MIN_FEET_CONFIDENCE
+    height_T = _rise(y_T + lowest_T, seen_T.astype(np.float64)) - lowest_T
+    if seen_T.any():
+        # The network folds up legs that it does not see: the height stays as last seen.
+        frames_T = np.arange(len(height_T))
+        height_T = np.interp(frames_T, frames_T[seen_T], height_T[seen_T])
+    return np.stack([x_T - x_T[0], height_T, distance_T[0] - distance_T], axis=1)
 
 
 def _rise(lowest_T: Array, seen_T: Array) -> Array:

@@ -20,12 +20,12 @@ from flows.settings import Settings, quiet_prefect
 
 quiet_prefect()
 
-from data.assets import fetch_assets  # noqa: E402
 from prefect.logging import disable_run_logger  # noqa: E402 - the settings come first
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 
 from annotators import pipeline  # noqa: E402
 from annotators.pipeline import AnnotateConfig, Progress  # noqa: E402
+from data.assets import fetch_assets  # noqa: E402
 from data.store import Dataset  # noqa: E402
 from data.workers import Workers  # noqa: E402
 from flows import annotate  # noqa: E402
@@ -39,6 +39,10 @@ class StageClock:
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._last_s = time.monotonic()
+
+    def start(self) -> None:
+        """A run starts now."""
         self._last_s = time.monotonic()
 
     def report(self, progress: Progress) -> None:
@@ -74,6 +78,7 @@ def main() -> None:
 
     def plain(config: AnnotateConfig) -> None:
         workers: Workers = annotate.shared_workers(config.workers)
+        clock.start()
         pipeline.annotate_dataset(config, model_path, workers, clock.report)
 
     def as_flow(config: AnnotateConfig) -> None:

@@ -1,0 +1,96 @@
+"""People found and speed of the pose stage, for every clip of ../shared/data/videos.
+
+One worker, one thread: what one CPU does. Frames/s counts analysed frames (20 a second). By default
+at most the first four stored clips of a video are timed; --full times all of them.
+
+    .venv/bin/python benchmarks/poses.py [--full]
+"""
+
+import argparse
+import csv
+import json
+import statistics
+import time
+from pathlib import Path
+
+from annotators.captions import people_at_a_time
+from annotators.clips import ClipConfig, cut_clips, scan_video
+from annotators.pose_model import PoseModel
+from annotators.poses import PoseConfig, estimate_poses
+from data.errors import ItemError
+from data.video import hash_file, open_frames, probe_video
+from flows.settings import pose_model_path
+
+SHARED_VIDEOS = Path(__file__).parents[2] / "shared/data/videos"
+
+
+def main() -> None:
+    """Measure and print; the last line is the result as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="all clips of every video")
+    most_clips = None if parser.parse_args().full else 4
+
+    config = PoseConfig()
+    with (SHARED_VIDEOS / "SOURCES.tsv").open(newline="") as file:
+        sources = list(csv.DictReader(file, delimiter="\t"))
+    wrong: list[str] = []
+    frame_rates: list[float] = []
+    total_video_s = total_s = 0.0
+    print(
+        "| clip | people by its source | most people at a time | tracks | frames/s | x real time |"
+    )
+    print("|---|---|---:|---:|---:|---:|")
+    with PoseModel.load(pose_model_path(None)) as model:
+        for source in sources:
+            path = SHARED_VIDEOS / source["file"]
+            probe = probe_video(path)
+            scan = scan_video(path, probe, ClipConfig())
+            clips, _ = cut_clips(hash_file(path), scan, ClipConfig())
+            people = tracks = frames = 0
+            video_s = 0.0
+            started_s = time.perf_counter()
+            for clip in clips[:most_clips]:
+                with open_frames(
+                    path,
+                    probe,
+                    start_s=clip.start_s,
+                    end_s=clip.end_s,
+                    sample_fps=config.sample_fps,
+                    max_side_px=config.max_side_px,
+                ) as reader:
+                    images = list(reader)
+                frames += len(images)
+                video_s += clip.end_s - clip.start_s
+                try:
+                    found = estimate_poses(images, clip, probe, config, model)
+                except ItemError:
+                    continue
+                people = max(people, people_at_a_time(found))
+                tracks += len(found)
+            seconds = time.perf_counter() - started_s
+            frame_rates.append(frames / seconds)
+            total_video_s += video_s
+            total_s += seconds
+            # "0-1" and the like promise somebody at some time; only "0" promises nobody.
+            if (people > 0) != (source["persons"] != "0"):
+                wrong.append(source["file"])
+            print(
+                f"| {source['file']} | {source['persons']} | {people} | {tracks} "
+                f"| {frames / seconds:.1f} | {video_s / seconds:.2f} |",
+                flush=True,
+            )
+    result = {
+        "name": "poses",
+        "figures": {
+            "median_frames_per_s": round(statistics.median(frame_rates), 1),
+            "x_real_time": round(total_video_s / total_s, 2),
+            "clips_unlike_their_source": wrong,
+        },
+        "targets": {"clips_unlike_their_source": ["pour_coffee_hands.mp4"]},
+        "ok": set(wrong) <= {"pour_coffee_hands.mp4"},
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -19,7 +19,7 @@ $(VENV)/.installed: requirements.lock
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.installed pyproject.toml
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/avatargpt assets
 	@touch $@
 

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-from data.video import open_frames, probe_video
 from numpy.typing import NDArray
 
 from data.records import PoseTrack
 from data.schemas import load_track
 from data.skeleton import BONES, JOINT_NAMES
 from data.store import Dataset
+from data.video import open_frames, probe_video
 
 Image = NDArray[np.uint8]
 

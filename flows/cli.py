@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from data.assets import AssetError, fetch_assets
 from pydantic import ValidationError
 
+from data.assets import AssetError, fetch_assets
 from flows.server import (
     answers,
     is_alive,

@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 from typing import Final
 
-from data.assets import fetch_assets
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from data.assets import fetch_assets
 
 LOOPBACK_API_URL: Final = "http://127.0.0.1:4200/api"
 """Where `make up` serves Prefect; pyproject.toml names the same for `prefect` itself."""

@@ -22,7 +22,7 @@ _MIN_DECODED_SHARE: Final = 0.5
 
 _MIN_MOVING_SPEED: Final = 0.02
 """Image widths per second from which a camera counts as moving. Tripods measure below 0.013 and
-hands above 0.027 on the development clips."""
+hands above 0.03 on the development clips."""
 
 _LUMA_WEIGHTS: Final = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 _CLIP_ID_LENGTH: Final = 16

@@ -6,11 +6,14 @@ Shapes: H, W frame size in pixels, J joints.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, Final
 
 import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
+from PIL import ImageDraw, ImageFont
 
 from data.records import PoseTrack
 from data.schemas import load_track
@@ -22,6 +25,7 @@ Image = NDArray[np.uint8]
 
 NUM_FRAMES: Final = 5
 FRAME_HEIGHT_PX: Final = 240
+FIGURE_TEXT_PX: Final = 18
 MIN_CONFIDENCE: Final = 0.3
 """Joints below are not drawn: they are guesses of the model, not sightings."""
 
@@ -43,9 +47,18 @@ class ClipView:
     tracks: tuple[PoseTrack, ...]
 
 
-def best_clip(dataset: Dataset) -> ClipView | None:
-    """The clip with most steps among the surest ones whose video is still there, or None."""
-    annotations = dataset.read("annotations").to_pylist()
+def best_clip(dataset: Dataset, clip_id: str | None = None) -> ClipView | None:
+    """The clip with most steps among the surest ones whose video is still there, or None.
+
+    Args:
+        dataset: to choose from.
+        clip_id: consider only this one.
+    """
+    annotations = [
+        row
+        for row in dataset.read("annotations").to_pylist()
+        if clip_id is None or row["clip_id"] == clip_id
+    ]
     quality = {r["clip_id"]: r["quality"] for r in dataset.read("clips").to_pylist()}
     annotations.sort(
         key=lambda row: (quality[row["clip_id"]] > 0.7, len(row["fine"]), quality[row["clip_id"]]),
@@ -140,6 +153,32 @@ def pose_strip_jpeg(clip: ClipView) -> bytes:
     if not done:
         raise AssertionError("OpenCV could not encode a picture that it drew")
     return data.tobytes()
+
+
+def clip_figure(clip: ClipView) -> Image:
+    """:func:`pose_strip` with the three levels written below it: (H, W, 3) RGB."""
+    strip = pose_strip(clip)
+    width_px = strip.shape[1]
+    font = ImageFont.load_default(size=FIGURE_TEXT_PX)
+    lines = [f"coarse   {clip.annotation['coarse']}"]
+    lines += [f"medium   {text}" for text in clip.annotation["medium"][:1]]
+    lines += [
+        f"fine     {step['start_s']:.1f}-{step['end_s']:.1f} s  {step['text']}"
+        f"   [{step['grounding']['verdict']}: {step['grounding']['measurement']}]"
+        for step in clip.annotation["fine"]
+    ]
+    letters = int(width_px / font.getlength("n"))
+    wrapped = [part for line in lines for part in wrap(line, letters, subsequent_indent=" " * 9)]
+    line_px = round(FIGURE_TEXT_PX * 1.5)
+    figure = PIL.Image.new(
+        "RGB", (width_px, strip.shape[0] + line_px * (len(wrapped) + 1)), (255, 255, 255)
+    )
+    figure.paste(PIL.Image.fromarray(strip))
+    draw = ImageDraw.Draw(figure)
+    for row, text in enumerate(wrapped):
+        at = (line_px // 2, strip.shape[0] + line_px // 2 + row * line_px)
+        draw.text(at, text, fill=(20, 20, 20), font=font)
+    return np.asarray(figure)
 
 
 def _side_rgb(joint: str) -> tuple[int, int, int]:

@@ -39,7 +39,6 @@ THUMBNAIL_SIDE_PX: Final = 64
 
 _W_PX: Final = 32
 _H_PX: Final = 18
-_COARSE_SIZE_PX: Final = (16, 9)  # changes are measured on this: smaller shifts shall not count
 
 # Blocks of 8 × 6 px, 4 across and 3 down: large enough to be told apart, small enough that most
 # show only background when people move.
@@ -89,7 +88,7 @@ _SIMILARITY_PER_RESIDUAL: Final = 2.0
 _DISSOLVE_GAP_FRAMES: Final = 3  # to other boundaries
 
 _MIN_SHOT_FRAMES: Final = 3
-_CHUNK_FRAMES: Final = 128
+_CHUNK_FRAMES: Final = 256
 _RECENT_CUTS: Final = 32
 
 
@@ -214,30 +213,31 @@ class _Window:
 
     Attributes:
         start: number of the first frame in memory.
-        images: working images, (H, W, 3), luma and the two colour differences, 0..255.
-        coarse_NF: (N, F) the same, smaller.
+        images_NHW3: (N, H, W, 3) working images: luma and two colour differences, 0..255.
+        coarse_NF: (N, F) the same at half the size: smaller shifts shall not count as change.
         step_N: (N,) change since the frame before, grey levels.
         flat_N: (N,) whether the image is blank.
         patches: of frames that were compared.
     """
 
     start: int
-    images: list[FloatArray]
+    images_NHW3: FloatArray
     coarse_NF: FloatArray
     step_N: FloatArray
     flat_N: NDArray[np.bool_]
     patches: dict[int, Patches] = field(default_factory=dict[int, Patches])
 
     @classmethod
-    def of(cls, start: int, images: list[FloatArray]) -> "_Window":
+    def of(cls, start: int, images: list[NDArray[np.uint8]]) -> "_Window":
         """Measure the frames in memory."""
-        coarse_NF = np.stack(
-            [cv2.resize(i, _COARSE_SIZE_PX, interpolation=cv2.INTER_AREA).ravel() for i in images]
-        ).astype(np.float32)
-        std_N = np.stack([image[:, :, 0].ravel() for image in images]).std(axis=1)
+        images_NHW3 = np.stack(images).astype(np.float32)
+        rows_NHW3 = images_NHW3[:, ::2] + images_NHW3[:, 1::2]
+        sums_NHW3 = rows_NHW3[:, :, ::2] + rows_NHW3[:, :, 1::2]
+        coarse_NF = (sums_NHW3.reshape(len(images), -1) / 4).astype(np.float32)
+        std_N = images_NHW3[..., 0].std(axis=(1, 2))
         return cls(
             start=start,
-            images=images,
+            images_NHW3=images_NHW3,
             coarse_NF=coarse_NF,
             step_N=_change(coarse_NF, np.concatenate([coarse_NF[:1], coarse_NF[:-1]])),
             flat_N=std_N < np.clip(_FLAT_SHARE * np.median(std_N), _FLAT_MIN_STD, _FLAT_MAX_STD),
@@ -246,7 +246,7 @@ class _Window:
     @property
     def end(self) -> int:
         """Number behind the last frame in memory."""
-        return self.start + len(self.images)
+        return self.start + len(self.images_NHW3)
 
     def is_flat(self, start: int, end: int) -> bool:
         """Whether any of the frames is blank; what is out of memory is not."""
@@ -256,7 +256,7 @@ class _Window:
     def describe(self, frame: int) -> Patches:
         """The patches of a frame."""
         if frame not in self.patches:
-            self.patches[frame] = describe(self.images[frame - self.start])
+            self.patches[frame] = describe(self.images_NHW3[frame - self.start])
         return self.patches[frame]
 
     def describe_shown(self, frames: Iterable[int]) -> list[Patches]:
@@ -303,7 +303,7 @@ class ShotDetector:
         self._memory_step = max(1, round(_MEMORY_INTERVAL_S * fps))
         self._ahead = max(self._flash_frames, 2 * max(_DISSOLVE_FRAMES))
         self._back = max(self._ahead, round(_MEMORY_S * fps))
-        self._images: list[FloatArray] = []
+        self._images: list[NDArray[np.uint8]] = []
         self._start = 0
         self._decided = 0
         self._cuts: list[int] = []
@@ -320,7 +320,7 @@ class ShotDetector:
         if image.shape[0] > image.shape[1]:
             image = image.transpose(1, 0, 2)
         small = cv2.resize(image, (_W_PX, _H_PX), interpolation=cv2.INTER_AREA)
-        self._images.append(cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb).astype(np.float32))
+        self._images.append(cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb).astype(np.uint8, copy=False))
         if self._start + len(self._images) >= self._decided + _CHUNK_FRAMES + self._ahead:
             self._decide(self._decided + _CHUNK_FRAMES)
 
@@ -448,7 +448,7 @@ class ShotDetector:
 
     def _blends(self, window: _Window, until: int, length: int) -> Iterable[_Dissolve]:
         """Undecided stretches of ``length`` frames that blend one scene into another."""
-        if len(window.images) <= length:
+        if len(window.coarse_NF) <= length:
             return
         coarse_NF = window.coarse_NF
         change_N = _change(coarse_NF[length:], coarse_NF[:-length])

@@ -92,6 +92,28 @@ def _some_server() -> str:
 
 
 @app.command()
+def picture(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.")],
+    file: Annotated[Path, typer.Argument(help="PNG or JPEG file to write.")],
+    clip_id: Annotated[str, typer.Option(help="The clip; by default one that shows much.")] = "",
+) -> None:
+    """Draw a clip with its skeletons and its three levels."""
+    import PIL.Image  # noqa: PLC0415 - slow, and not always needed
+
+    from annotators.preview import best_clip, clip_figure  # noqa: PLC0415
+    from data.store import Dataset  # noqa: PLC0415
+
+    clip = best_clip(Dataset(dataset.expanduser()), clip_id or None)
+    if clip is None:
+        raise ValueError(
+            f"{dataset}: expected an annotated clip {clip_id} whose video is still at its path, "
+            "found none. Remedy: look for clip_id in the annotations table."
+        )
+    PIL.Image.fromarray(clip_figure(clip)).save(file)
+    typer.echo(f"{clip.annotation['clip_id']} of {clip.video['path']} drawn to {file}")
+
+
+@app.command()
 def assets() -> None:
     """Fetch and verify the pose weights and the sample clip; prints where they are."""
     paths = fetch_assets(Settings().cache_dir.expanduser(), progress=_tell)

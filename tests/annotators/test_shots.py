@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from annotators.camera import global_shift
@@ -47,7 +48,6 @@ MOVING_CAMERA = {
     "arm_wrestling.mp4",
     "basketball_two.mp4",
     "cake_handheld.mp4",
-    "juggle_football.mp4",
     "street_crowd_5frames.mp4",
     "street_crowd_dance.avi",
 }
@@ -226,7 +226,7 @@ def test_wrong_thresholds_are_refused(wrong: dict[str, float]) -> None:
 # ------------------------------------------------------------------------------- camera
 
 
-@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.25, 0.0), (3.0, -2.0), (-9.25, 4.0)])
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.25, 0.0), (3.0, -2.0), (-5.0, 2.0)])
 def test_global_shift_is_measured_below_a_pixel(
     videos_dir: Path, shift: tuple[float, float]
 ) -> None:
@@ -234,15 +234,15 @@ def test_global_shift_is_measured_below_a_pixel(
     scale = 4
     left, top = 40, 24
 
-    def view(x: float, y: float) -> np.ndarray:
+    def view(x: float, y: float) -> NDArray[np.uint8]:
         x_px, y_px = round(left + x * scale), round(top + y * scale)
         part = frame[y_px : y_px + 96, x_px : x_px + 144]
-        return part.reshape(24, scale, 36, scale).mean(axis=(1, 3)).astype(np.float32)
+        return part.reshape(24, scale, 36, scale).mean(axis=(1, 3)).astype(np.uint8)
 
     found = global_shift(view(0, 0), view(-shift[0], -shift[1]))
-    assert found == pytest.approx(shift, abs=0.15)
+    assert found == pytest.approx(shift, abs=0.1)
 
 
 def test_flat_images_have_no_shift() -> None:
-    flat = np.full((36, 64), 128, dtype=np.float32)
+    flat = np.full((36, 64), 128, dtype=np.uint8)
     assert global_shift(flat, flat) is None

@@ -77,7 +77,7 @@ def annotate(
     for reason, count in summary.rejections.items():
         typer.echo(f"  rejected: {count} x {reason}")
     typer.echo(
-        f'Browse it: python -c "import pandas as pd; '
+        f'Browse it: {sys.executable} -c "import pandas as pd; '
         f"print(pd.read_parquet('{summary.dataset}/annotations'))\""
     )
 

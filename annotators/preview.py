@@ -3,6 +3,7 @@
 Shapes: H, W frame size in pixels, J joints.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ Image = NDArray[np.uint8]
 NUM_FRAMES: Final = 5
 FRAME_HEIGHT_PX: Final = 240
 FIGURE_TEXT_PX: Final = 18
+QUICK_LOOK_S: Final = 2.0
 MIN_CONFIDENCE: Final = 0.3
 """Joints below are not drawn: they are guesses of the model, not sightings."""
 
@@ -102,9 +104,18 @@ def draw_skeleton(
 
 
 def pose_frames(
-    clip: ClipView, num_frames: int = NUM_FRAMES, height_px: int = FRAME_HEIGHT_PX
+    clip: ClipView,
+    num_frames: int = NUM_FRAMES,
+    height_px: int = FRAME_HEIGHT_PX,
+    longest_s: float = math.inf,
 ) -> list[tuple[float, Image]]:
     """Evenly spaced frames of a clip with its skeletons.
+
+    Args:
+        clip: the clip.
+        num_frames: how many.
+        height_px: at most this high.
+        longest_s: of a longer clip only so much is shown, from its first step on.
 
     Returns:
         ``(seconds in the video, (H, W, 3) RGB image)`` for each.
@@ -112,6 +123,9 @@ def pose_frames(
     path = Path(clip.video["path"])
     probe = probe_video(path)
     start_s, end_s = clip.annotation["start_s"], clip.annotation["end_s"]
+    if end_s - start_s > longest_s:
+        start_s = min(clip.annotation["fine"][0]["start_s"], end_s - longest_s)
+        end_s = start_s + longest_s
     scale = min(1.0, height_px / probe.height_px)
     pictures: list[tuple[float, Image]] = []
     with open_frames(
@@ -134,10 +148,10 @@ def pose_frames(
     return pictures[:num_frames]
 
 
-def pose_strip(clip: ClipView) -> Image:
+def pose_strip(clip: ClipView, longest_s: float = math.inf) -> Image:
     """Frames of a clip side by side, each stamped with its time: (H, W, 3) RGB."""
     pictures: list[Image] = []
-    for pts_s, image in pose_frames(clip):
+    for pts_s, image in pose_frames(clip, longest_s=longest_s):
         at = (6, image.shape[0] - 8)
         for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
             cv2.putText(
@@ -148,8 +162,9 @@ def pose_strip(clip: ClipView) -> Image:
 
 
 def pose_strip_jpeg(clip: ClipView) -> bytes:
-    """:func:`pose_strip` as a JPEG file."""
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(pose_strip(clip), cv2.COLOR_RGB2BGR))
+    """:func:`pose_strip` of a few seconds as a JPEG file: what a run shows costs little."""
+    strip = pose_strip(clip, longest_s=QUICK_LOOK_S)
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(strip, cv2.COLOR_RGB2BGR))
     if not done:
         raise AssertionError("OpenCV could not encode a picture that it drew")
     return data.tobytes()

@@ -207,7 +207,7 @@ class _Panning:
 
     def __init__(self, *, measured: bool) -> None:
         self._measured = measured
-        self._last_HW: NDArray[np.float32] | None = None
+        self._last_HW: NDArray[np.uint8] | None = None
         self._shifts: list[tuple[float, float]] = []
 
     def add(self, image_HW3: NDArray[np.uint8]) -> None:
@@ -217,7 +217,7 @@ class _Panning:
             height, width = image_HW3.shape[:2]
             size = (_PANNING_WIDTH_PX, max(32, round(_PANNING_WIDTH_PX * height / width)))
             small = cv2.resize(image_HW3, size, interpolation=cv2.INTER_AREA)
-            luma_HW = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+            luma_HW = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
             if self._last_HW is not None:
                 shift = global_shift(self._last_HW, luma_HW)
             self._last_HW = luma_HW

@@ -411,6 +411,8 @@ def scan_videos(
     """Decode every video once, small; find its shots; cut them into clips; stage the result."""
     staged = {v.video_id: _load(StagedScan, work / "scans" / f"{v.video_id}.json") for v in videos}
     todo = [_ScanJob(v, config.clips) for v in videos if staged[v.video_id] is None]
+    # The longest first, so that no worker is left with it when the others have finished.
+    todo.sort(key=_scan_s, reverse=True)
     progress = Progress("clips", len(todo), report)
     for job, result in workers.run(_scan, todo, video_s=_scan_s):
         video = job.video

@@ -203,10 +203,23 @@ class Outcome(StrEnum):
 
     SUCCESS = "success"
     TRUNCATED = "truncated"
+    """The reply was cut off at the token limit, also with more tokens."""
     REFUSED = "refused"
+    """The model declined."""
+    FILTERED = "filtered"
+    """A content filter of the service withheld the request or the reply."""
     INVALID = "invalid"
+    """The reply does not have the form that was asked for, also after a repair."""
+    RATE_LIMITED = "rate_limited"
+    """The service still said "too many requests" after the last attempt."""
+    UNAVAILABLE = "unavailable"
+    """The service could not be reached, timed out or failed on every attempt."""
+    BUDGET = "budget"
+    """Not asked: the run's budget does not cover it."""
     ERROR = "error"
+    """The service rejected the request itself."""
     SKIPPED = "skipped"
+    """Not asked, because what it builds on is missing."""
 
 
 class Verdict(StrEnum):
@@ -230,6 +243,10 @@ class Caption:
         text: prose.
         outcome, reason: how the call ended, and why if it did not succeed.
         tokens_in, tokens_out, cost_usd, latency_s: what it cost.
+        sample: 0-based number among the samples of one prompt.
+        frame_times_s: times in the video of the frames that the model saw; empty for none.
+        uses_motion: whether the prompt told the measured motion.
+        request_id: the service's own id of the call that gave the text.
     """
 
     video_id: str
@@ -244,6 +261,10 @@ class Caption:
     tokens_out: int = 0
     cost_usd: float = 0.0
     latency_s: float = 0.0
+    sample: int = 0
+    frame_times_s: tuple[float, ...] = ()
+    uses_motion: bool = False
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,8 +304,9 @@ class Annotation:
         medium: up to 3 wordings of the activity, at most 30 words each.
         fine: steps in order of time.
         activity: the activity label behind ``medium``, e.g. ``walk``.
-        annotator, model, prompt_id, outcome, reason, tokens_in, tokens_out, cost_usd, latency_s:
-            as in :class:`Caption`.
+        annotator, model, prompt_id, outcome, reason, tokens_in, tokens_out, cost_usd, latency_s,
+            request_id: as in :class:`Caption`.
+        reply: the model's last reply, kept where it could not be used; else empty.
         grounding_score: share of the measurable steps that the motion supports, 0..1; None when
             no step is measurable.
     """
@@ -305,4 +327,6 @@ class Annotation:
     tokens_out: int = 0
     cost_usd: float = 0.0
     latency_s: float = 0.0
+    request_id: str = ""
+    reply: str = ""
     grounding_score: float | None = None

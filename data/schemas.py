@@ -27,7 +27,7 @@ from data.records import (
 )
 from data.skeleton import FPS, JOINT_NAMES, NUM_JOINTS, PARENTS
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Raised whenever a column changes its name, type or meaning."""
 
 CODE_VERSION: Final = version("avatargpt")
@@ -42,6 +42,7 @@ _COST = [
     pa.field("tokens_out", pa.int64()),
     pa.field("cost_usd", pa.float64()),
     pa.field("latency_s", pa.float64()),
+    pa.field("request_id", pa.string()),
 ]
 _GROUNDING = pa.struct(
     [
@@ -142,6 +143,9 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         pa.field("model", pa.string()),
         pa.field("prompt_id", pa.string()),
         pa.field("text", pa.string()),
+        pa.field("sample", pa.int16()),
+        pa.field("frame_times_s", pa.list_(pa.float64())),
+        pa.field("uses_motion", pa.bool_()),
         *_COST,
     ),
     "annotations": _schema(
@@ -158,6 +162,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         pa.field("annotator", pa.string()),
         pa.field("model", pa.string()),
         pa.field("prompt_id", pa.string()),
+        pa.field("reply", pa.string()),
         *_COST,
     ),
     "rejections": _schema(

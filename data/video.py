@@ -49,8 +49,9 @@ except ImportError:  # There are no wheels for ARM.
 MAX_SIDE_PX: Final = 16384
 MAX_FPS: Final = 1000
 MAX_DURATION_S: Final = 24 * 3600.0
-NUM_THREADS: Final = 2
-"""Decoding threads: decord 0.6 errors above two, and workers share the cores."""
+NUM_THREADS: Final = 1
+"""Decoding threads. There is a worker process per core, and frame threads cost CPU time: the whole
+folder takes 5 s with one thread each, 8 s with two (benchmarks/shots.py)."""
 
 _EPSILON_S: Final = 1e-6
 _PROBE_DECODE_PACKETS: Final = 100

@@ -50,8 +50,8 @@ MAX_SIDE_PX: Final = 16384
 MAX_FPS: Final = 1000
 MAX_DURATION_S: Final = 24 * 3600.0
 NUM_THREADS: Final = 1
-"""Decoding threads. There is a worker process per core, and frame threads cost CPU time: the whole
-folder takes 5 s with one thread each, 8 s with two (benchmarks/shots.py)."""
+"""Decoding threads. There is a worker process per core: two videos at a time with one thread each
+decode faster than one at a time with two."""
 
 _EPSILON_S: Final = 1e-6
 _PROBE_DECODE_PACKETS: Final = 100

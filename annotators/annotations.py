@@ -41,115 +41,36 @@ BRIGHT: Final = 0.65
 """Mean luma."""
 
 FORBIDDEN_WORDS: Final = {
-    "appearance": [
-        "man",
-        "men",
-        "woman",
-        "women",
-        "boy",
-        "boys",
-        "girl",
-        "girls",
-        "lady",
-        "gentleman",
-        "male",
-        "female",
-        "guy",
-        "he",
-        "she",
-        "his",
-        "her",
-        "him",
-        "hers",
-        "shirt",
-        "shirts",
-        "t-shirt",
-        "dress",
-        "trousers",
-        "pants",
-        "jeans",
-        "jacket",
-        "coat",
-        "hat",
-        "helmet",
-        "shoe",
-        "shoes",
-        "skirt",
-        "clothes",
-        "clothing",
-        "outfit",
-        "uniform",
-        "hair",
-        "haired",
-        "beard",
-        "blonde",
-        "bald",
-        "tall",
-        "slim",
-        "young",
-        "old",
-        "elderly",
-        "wearing",
-        "wears",
-        "dressed",
-        "colour",
-        "color",
-        "red",
-        "blue",
-        "green",
-        "yellow",
-        "black",
-        "white",
-        "grey",
-        "gray",
-    ],
-    "environment": [
-        "room",
-        "gym",
-        "park",
-        "street",
-        "road",
-        "field",
-        "court",
-        "kitchen",
-        "office",
-        "house",
-        "home",
-        "garden",
-        "beach",
-        "indoors",
-        "indoor",
-        "outdoors",
-        "outdoor",
-        "outside",
-        "background",
-        "wall",
-        "window",
-        "door",
-        "table",
-        "chair",
-        "sofa",
-        "bed",
-        "tree",
-        "grass",
-        "sky",
-        "sun",
-        "scene",
-        "camera",
-        "frame",
-        "picture",
-        "video",
-        "clip",
-        "screen",
-        "footage",
-        "image",
-    ],
-    "first person": ["i", "we", "me", "us", "my", "our", "mine", "ours"],
+    "appearance": (
+        "man men woman women boy boys girl girls lady gentleman male female guy he she his her him "
+        "hers shirt shirts t-shirt dress trousers pants jeans jacket coat hat helmet shoe shoes "
+        "skirt clothes clothing outfit uniform hair haired beard blonde bald tall slim young old "
+        "elderly wearing wears dressed colour color red blue green yellow black white grey gray"
+    ),
+    "environment": (
+        "room gym park street road field court kitchen office house home garden beach indoors "
+        "indoor outdoors outdoor outside background tree grass sky sun"
+    ),
+    "film": (
+        "scene camera frame frames picture pictures video videos clip clips screen footage image "
+        "images photo description caption"
+    ),
+    "first person": "i we me us my our mine ours",
 }
+"""What has no place in a motion's text. Things that people handle (a chair, a door, a ball) may be
+named: without them "sit down on the chair" could not be said."""
+
 _FORBIDDEN_PATTERNS: Final = {
-    kind: re.compile(rf"\b({'|'.join(re.escape(word) for word in words)})\b", re.IGNORECASE)
+    kind: re.compile(rf"\b({'|'.join(map(re.escape, words.split()))})\b", re.IGNORECASE)
     for kind, words in FORBIDDEN_WORDS.items()
 }
+
+
+_SHOWS: Final = re.compile(
+    r"\b(video|clip|footage|image|frame|picture|scene|description|caption)s? "
+    r"(shows?|showcases?|depicts?|features?|captures?|displays?|presents?|describes?)\b",
+    re.IGNORECASE,
+)
 
 
 class AnnotationConfig(BaseModel):
@@ -166,11 +87,11 @@ class AnnotationConfig(BaseModel):
 # ---------------------------------------------------------------------------------- validation
 
 
-def _problems(text: str) -> list[str]:
+def _problems(text: str, allowed: Sequence[str] = ()) -> list[str]:
     found = [
         f"{kind} word {match.group(0)!r}"
         for kind, pattern in _FORBIDDEN_PATTERNS.items()
-        if (match := pattern.search(text))
+        if kind not in allowed and (match := pattern.search(text))
     ]
     words = len(text.split())
     if words == 0:
@@ -182,16 +103,36 @@ def _problems(text: str) -> list[str]:
     return found
 
 
-def check_medium(text: str) -> list[str]:
+def check_coarse(text: str) -> list[str]:
+    """What is wrong with a coarse text; empty when nothing is.
+
+    At most 30 words, one sentence, no first person, no "the video shows". Looks and places are what
+    a scene is told by.
+    """
+    return [*_problems(text, allowed=("appearance", "environment", "film")), *_no_sentence(text)]
+
+
+def check_medium(text: str, *, environment_allowed: bool = False) -> list[str]:
     """What is wrong with a medium text; empty when nothing is.
 
-    At most 30 words, one sentence, no appearance, no environment, no first person.
+    At most 30 words, one sentence, no appearance, no first person, no word on the film itself.
+
+    Args:
+        text: the text.
+        environment_allowed: whether it may say where the activity takes place.
     """
-    found = _problems(text)
+    allowed = ("environment",) if environment_allowed else ()
+    return [*_problems(text, allowed), *_no_sentence(text)]
+
+
+def _no_sentence(text: str) -> list[str]:
+    found: list[str] = []
     if text and not (text[0].isupper() and text.endswith(".")):
         found.append("expected one sentence with a capital letter and a full stop")
     if re.search(r"[.!?]\s", text.strip()):
         found.append("expected one sentence, found several")
+    if _SHOWS.search(text):
+        found.append('found "the video shows" or the like')
     return found
 
 

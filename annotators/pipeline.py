@@ -9,29 +9,42 @@ where it stopped. Items of the same stage run in parallel worker processes.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
-from annotators.annotations import AnnotationConfig, annotate_clip, summarise_video
-from annotators.captions import CaptionConfig, caption_clip, people_at_a_time
+from annotators.captions import people_at_a_time
 from annotators.clips import ClipConfig, cut_clips, scan_video
+from annotators.config import AnnotateConfig
 from annotators.pose_model import PoseModel
 from annotators.poses import PoseConfig, estimate_poses
+from annotators.staging import (
+    Progress,
+    SourceVideo,
+    StagedAnnotations,
+    StagedCaptions,
+    StagedPoses,
+    StagedScan,
+    load_staged,
+    poses_path,
+    read_staged,
+    silent,
+    tracks_path,
+    video_path,
+    write_staged,
+)
+from annotators.text_stages import annotate_videos, caption_videos
 from data.errors import ItemError, Reason, Stage
-from data.records import Annotation, Caption, Clip, PoseTrack, Rejection, VideoProbe, VideoScan
+from data.records import Clip, PoseTrack, Rejection
 from data.schemas import (
     Row,
     annotation_row,
     caption_row,
     clip_row,
-    load_track,
     pose_row,
     rejection_row,
     video_row,
@@ -44,117 +57,12 @@ from data.store import (
     open_writer,
     rows_table,
     write_table,
-    write_text,
 )
 from data.video import ReaderConfig, hash_file, open_frames, probe_video
-from data.workers import WorkerConfig, Workers
-
-Record = TypeVar("Record")
+from data.workers import Workers
 
 RETRYABLE: Final = frozenset({Reason.DECODE_TIMEOUT, Reason.WORKER_CRASHED})
 """Reasons that may go away on a better machine; ``retry_rejected`` tries these again."""
-
-
-class AnnotateConfig(BaseModel):
-    """All that ``annotate-videos`` can be told; one section per stage."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    videos: tuple[str, ...] = Field(
-        min_length=1,
-        description="Video files, folders, globs, or .txt/.csv/.parquet lists of paths.",
-    )
-    dataset: Path = Field(description="Folder of the dataset; made, or added to.")
-    clips: ClipConfig = Field(default_factory=ClipConfig)
-    poses: PoseConfig = Field(default_factory=PoseConfig)
-    captions: CaptionConfig = Field(default_factory=CaptionConfig)
-    annotations: AnnotationConfig = Field(default_factory=AnnotationConfig)
-    reader: ReaderConfig = Field(default_factory=ReaderConfig)
-    workers: WorkerConfig = Field(default_factory=WorkerConfig)
-    pose_model: Path | None = Field(
-        default=None,
-        description="A MediaPipe pose landmarker .task file; by default the one fetched at set-up.",
-    )
-    shard_clips: int = Field(
-        default=64, ge=1, description="Clips (of 10 s) per Prefect task, about."
-    )
-    publish_clips: int = Field(
-        default=512, ge=1, description="Clips after which finished videos are published."
-    )
-    retry_rejected: bool = Field(
-        default=False, description="Try again what timed out or crashed in an earlier run."
-    )
-
-    @field_validator("videos", mode="after")
-    @classmethod
-    def _expand_videos(cls, videos: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(Path(video).expanduser()) for video in videos)
-
-    @field_validator("dataset", mode="after")
-    @classmethod
-    def _expand_dataset(cls, dataset: Path) -> Path:
-        return dataset.expanduser()
-
-    def recipe(self, pose_model_sha256: str) -> dict[str, Any]:
-        """What decides the rows; a dataset has one recipe."""
-        stages = {"clips", "poses", "captions", "annotations"}
-        return {
-            **self.model_dump(mode="json", include=stages),
-            "pose_model": pose_model_sha256,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class SourceVideo:
-    """A readable video file.
-
-    Attributes:
-        video_id: hash of its content.
-        mtime_ns: modification time; with path and size it tells that the content is unchanged.
-        probe: what the packet scan found.
-    """
-
-    video_id: str
-    mtime_ns: int
-    probe: VideoProbe
-
-
-@dataclass(frozen=True, slots=True)
-class StagedScan:
-    """Result of the clips stage for one video; ``scan`` is None when the video was rejected."""
-
-    video: SourceVideo
-    scan: VideoScan | None
-    clips: tuple[Clip, ...]
-    rejections: tuple[Rejection, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StagedPoses:
-    """Result of the poses stage for one clip; its tracks lie beside it as Parquet."""
-
-    clip: Clip
-    num_people: int
-    num_tracks: int
-    decoder: str
-    quality: float
-    issues: tuple[str, ...]
-    rejection: Rejection | None
-
-
-@dataclass(frozen=True, slots=True)
-class StagedCaptions:
-    """Result of the captions stage for one video."""
-
-    captions: tuple[Caption, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StagedAnnotations:
-    """Result of the annotations stage for one video."""
-
-    coarse: str
-    annotations: tuple[Annotation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,30 +82,6 @@ class Ingested:
     superseded: tuple[str, ...]
     replaced: tuple[str, ...]
     num_known: int
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a stage is; ``report`` is called after every finished item."""
-
-    stage: str
-    total: int
-    report: Callable[["Progress"], None]
-    done: int = 0
-    rejected: int = 0
-    video_s: float = 0.0
-    counts: Counter[str] = field(default_factory=Counter[str])
-
-    def advance(self, *, video_s: float = 0.0, rejected: bool = False) -> None:
-        """One more item is finished."""
-        self.done += 1
-        self.rejected += rejected
-        self.video_s += video_s
-        self.report(self)
-
-
-def silent(_: Progress) -> None:
-    """A reporter that tells nobody."""
 
 
 # ---------------------------------------------------------------------------------- ingest
@@ -299,8 +183,8 @@ def ingest_files(
 def _discard_work_of(video_ids: Iterable[str], work: Path) -> None:
     """Remove staged work that a run published but was killed before it could clear away."""
     for video_id in video_ids:
-        path = work / "scans" / f"{video_id}.json"
-        scan = _load(StagedScan, path)
+        path = video_path(work, "scans", video_id)
+        scan = load_staged(StagedScan, path)
         if scan is not None:
             for staged in _staged_files(scan, work):
                 staged.unlink(missing_ok=True)
@@ -310,8 +194,8 @@ def _staged_files(scan: StagedScan, work: Path) -> list[Path]:
     """Every file that the stages may have staged for a video; its scan last."""
     video_id = scan.video.video_id
     return [
-        *(path for c in scan.clips for path in (_poses_path(work, c), _tracks_path(work, c))),
-        *(work / stage / f"{video_id}.json" for stage in ("captions", "annotations", "scans")),
+        *(path for c in scan.clips for path in (poses_path(work, c), tracks_path(work, c))),
+        *(video_path(work, stage, video_id) for stage in ("captions", "annotations", "scans")),
     ]
 
 
@@ -409,7 +293,9 @@ def scan_videos(
     report: Callable[[Progress], None] = silent,
 ) -> list[StagedScan]:
     """Decode every video once, small; find its shots; cut them into clips; stage the result."""
-    staged = {v.video_id: _load(StagedScan, work / "scans" / f"{v.video_id}.json") for v in videos}
+    staged = {
+        v.video_id: load_staged(StagedScan, video_path(work, "scans", v.video_id)) for v in videos
+    }
     todo = [_ScanJob(v, config.clips) for v in videos if staged[v.video_id] is None]
     # The longest first, so that no worker is left with it when the others have finished.
     todo.sort(key=_scan_s, reverse=True)
@@ -422,7 +308,7 @@ def scan_videos(
             scan = StagedScan(video, None, (), (rejection,))
         else:
             scan = result
-        _stage(work / "scans" / f"{video.video_id}.json", scan)
+        write_staged(video_path(work, "scans", video.video_id), scan)
         staged[video.video_id] = scan
         progress.advance(video_s=video.probe.duration_s, rejected=scan.scan is None)
     return [scan for scan in staged.values() if scan is not None]
@@ -453,7 +339,7 @@ def _model(path: Path) -> PoseModel:
 
 def _estimate(job: _PoseJob) -> StagedPoses:
     clip, probe = job.clip, job.video.probe
-    _tracks_path(job.work, clip).unlink(missing_ok=True)
+    tracks_path(job.work, clip).unlink(missing_ok=True)
     tracks: list[PoseTrack] = []
     rejection = None
     with open_frames(
@@ -471,7 +357,7 @@ def _estimate(job: _PoseJob) -> StagedPoses:
             rejection = Rejection.of(clip.clip_id, _clip_name(job), Stage.POSES, error)
     if tracks:
         table = rows_table("poses", [pose_row(clip, t, job.model_path.stem) for t in tracks])
-        write_table(_tracks_path(job.work, clip), "poses", table)
+        write_table(tracks_path(job.work, clip), "poses", table)
     quality = sum(t.quality for t in tracks) / len(tracks) if tracks else 0.0
     return StagedPoses(
         clip,
@@ -498,7 +384,7 @@ def estimate_clip_poses(
     todo: list[_PoseJob] = []
     for scan in scans:
         for clip in scan.clips:
-            staged[clip.clip_id] = _load(StagedPoses, _poses_path(work, clip))
+            staged[clip.clip_id] = load_staged(StagedPoses, poses_path(work, clip))
             if staged[clip.clip_id] is None:
                 todo.append(
                     _PoseJob(scan.video, clip, config.poses, config.reader, model_path, work)
@@ -509,113 +395,13 @@ def estimate_clip_poses(
             rejection = Rejection.of(job.clip.clip_id, _clip_name(job), Stage.POSES, result)
             poses = StagedPoses(job.clip, 0, 0, "none", 0.0, (), rejection)
             # The worker may have been stopped after it wrote its tracks.
-            _tracks_path(work, job.clip).unlink(missing_ok=True)
+            tracks_path(work, job.clip).unlink(missing_ok=True)
         else:
             poses = result
-        _stage(_poses_path(work, job.clip), poses)
+        write_staged(poses_path(work, job.clip), poses)
         staged[job.clip.clip_id] = poses
         progress.advance(video_s=_pose_s(job), rejected=poses.rejection is not None)
     return [poses for poses in staged.values() if poses is not None]
-
-
-# ------------------------------------------------------------------- captions, annotations
-
-
-@dataclass(frozen=True, slots=True)
-class _TextJob:
-    scan: StagedScan
-    captions: CaptionConfig
-    annotations: AnnotationConfig
-    work: Path
-
-    def tracks(self) -> dict[str, list[PoseTrack]]:
-        """Tracks by clip, of the clips that have any."""
-        return {
-            clip.clip_id: [load_track(row) for row in pq.read_table(path).to_pylist()]
-            for clip in self.scan.clips
-            if (path := _tracks_path(self.work, clip)).exists()
-        }
-
-    @property
-    def frame_size_px(self) -> tuple[int, int]:
-        probe = self.scan.video.probe
-        return probe.width_px, probe.height_px
-
-
-def _caption(job: _TextJob) -> StagedCaptions:
-    tracks = job.tracks()
-    return StagedCaptions(
-        tuple(
-            caption
-            for clip in job.scan.clips
-            if clip.clip_id in tracks
-            for caption in caption_clip(clip, tracks[clip.clip_id], job.frame_size_px, job.captions)
-        )
-    )
-
-
-def _annotate(job: _TextJob) -> StagedAnnotations:
-    if job.scan.scan is None:
-        raise AssertionError(f"{job.scan.video.video_id}: a rejected video has no texts")
-    tracks = job.tracks()
-    facts = summarise_video(
-        list(job.scan.clips),
-        tracks,
-        job.scan.scan.duration_s,
-        job.frame_size_px,
-        len(job.scan.scan.shots),
-    )
-    annotations = tuple(
-        annotate_clip(clip, tracks[clip.clip_id], facts, job.annotations)
-        for clip in job.scan.clips
-        if clip.clip_id in tracks
-    )
-    return StagedAnnotations(facts.coarse, annotations)
-
-
-def caption_videos(
-    scans: Sequence[StagedScan],
-    config: AnnotateConfig,
-    work: Path,
-    workers: Workers,
-    report: Callable[[Progress], None] = silent,
-) -> None:
-    """Caption every clip that has a person, and stage the captions of each video."""
-    _write_texts(_caption, "captions", scans, config, work, workers, report)
-
-
-def annotate_videos(
-    scans: Sequence[StagedScan],
-    config: AnnotateConfig,
-    work: Path,
-    workers: Workers,
-    report: Callable[[Progress], None] = silent,
-) -> None:
-    """Write the three levels of every clip that has a person, and stage those of each video."""
-    _write_texts(_annotate, "annotations", scans, config, work, workers, report)
-
-
-def _write_texts(
-    function: Callable[[_TextJob], Any],
-    stage: str,
-    scans: Sequence[StagedScan],
-    config: AnnotateConfig,
-    work: Path,
-    workers: Workers,
-    report: Callable[[Progress], None],
-) -> None:
-    todo = [
-        _TextJob(scan, config.captions, config.annotations, work)
-        for scan in scans
-        if scan.scan is not None and not (work / stage / f"{scan.video.video_id}.json").exists()
-    ]
-    progress = Progress(stage, len(todo), report)
-    for job, result in workers.run(function, todo, video_s=_text_s):
-        if isinstance(result, ItemError):
-            # Texts are made from our own measurements: a failure here is ours, not the video's.
-            raise result
-        _stage(work / stage / f"{job.scan.video.video_id}.json", result)
-        progress.advance(video_s=_text_s(job))
 
 
 # --------------------------------------------------------------------------------- publish
@@ -642,13 +428,13 @@ def publish(
     rows["rejections"] += [rejection_row(r, video_id) for r, video_id in ingested.rejections]
     finished: list[Path] = []
     for video_id in video_ids:
-        scan = _staged(StagedScan, work / "scans" / f"{video_id}.json")
+        scan = read_staged(StagedScan, video_path(work, "scans", video_id))
         finished += _staged_files(scan, work)
         rows["rejections"] += [rejection_row(r, video_id) for r in scan.rejections]
         if scan.scan is None:
             continue
         for clip in scan.clips:
-            staged = _staged(StagedPoses, _poses_path(work, clip))
+            staged = read_staged(StagedPoses, poses_path(work, clip))
             rows["clips"].append(
                 clip_row(
                     clip,
@@ -662,9 +448,9 @@ def publish(
             if staged.rejection is not None:
                 rows["rejections"].append(rejection_row(staged.rejection, video_id))
             if staged.num_tracks:
-                poses.append(pq.read_table(_tracks_path(work, clip)))
-        captions = _staged(StagedCaptions, work / "captions" / f"{video_id}.json")
-        texts = _staged(StagedAnnotations, work / "annotations" / f"{video_id}.json")
+                poses.append(pq.read_table(tracks_path(work, clip)))
+        captions = read_staged(StagedCaptions, video_path(work, "captions", video_id))
+        texts = read_staged(StagedAnnotations, video_path(work, "annotations", video_id))
         rows["captions"] += [caption_row(caption) for caption in captions.captions]
         clips = {clip.clip_id: clip for clip in scan.clips}
         rows["annotations"] += [annotation_row(a, clips[a.clip_id]) for a in texts.annotations]
@@ -715,33 +501,6 @@ def annotate_dataset(
         publish(writer, ingested, [scan.video.video_id for scan in scans])
 
 
-# --------------------------------------------------------------------------------- staging
-
-
-def _stage(path: Path, record: Any) -> None:
-    adapter = TypeAdapter[Any](type(record))
-    write_text(path, adapter.dump_json(record).decode())
-
-
-def _load(kind: type[Record], path: Path) -> Record | None:
-    return TypeAdapter(kind).validate_json(path.read_bytes()) if path.exists() else None
-
-
-def _staged(kind: type[Record], path: Path) -> Record:
-    record = _load(kind, path)
-    if record is None:
-        raise AssertionError(f"{path}: expected staged work, found none")
-    return record
-
-
-def _poses_path(work: Path, clip: Clip) -> Path:
-    return work / "poses" / f"{clip.clip_id}.json"
-
-
-def _tracks_path(work: Path, clip: Clip) -> Path:
-    return work / "poses" / f"{clip.clip_id}.parquet"
-
-
 def _clip_name(job: _PoseJob) -> str:
     return f"{job.video.probe.path} {job.clip.start_s:.2f}-{job.clip.end_s:.2f} s"
 
@@ -756,10 +515,6 @@ def _scan_s(job: _ScanJob) -> float:
 
 def _pose_s(job: _PoseJob) -> float:
     return job.clip.end_s - job.clip.start_s
-
-
-def _text_s(job: _TextJob) -> float:
-    return job.scan.video.probe.duration_s
 
 
 def file_sha256(path: Path) -> str:

@@ -24,7 +24,8 @@ from prefect.logging import disable_run_logger  # noqa: E402 - the settings come
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 
 from annotators import pipeline  # noqa: E402
-from annotators.pipeline import AnnotateConfig, Progress  # noqa: E402
+from annotators.config import AnnotateConfig  # noqa: E402
+from annotators.staging import Progress  # noqa: E402
 from data.assets import fetch_assets  # noqa: E402
 from data.store import Dataset  # noqa: E402
 from data.workers import Workers  # noqa: E402

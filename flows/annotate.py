@@ -29,8 +29,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict
 
 from annotators import pipeline
-from annotators.pipeline import AnnotateConfig, Ingested, Progress, SourceVideo, StagedScan
+from annotators.config import AnnotateConfig
+from annotators.pipeline import Ingested
 from annotators.preview import best_clip, pose_strip_jpeg
+from annotators.staging import Progress, SourceVideo, StagedScan
 from data.store import Dataset, DatasetWriter, open_writer
 from data.workers import WorkerConfig, Workers
 from flows.settings import pose_model_path

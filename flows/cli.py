@@ -63,7 +63,7 @@ def annotate(
     if workers:
         values["workers"] = {**values.get("workers", {}), "num_workers": workers}
 
-    from annotators.pipeline import AnnotateConfig  # noqa: PLC0415 - slow, and not always needed
+    from annotators.config import AnnotateConfig  # noqa: PLC0415 - slow, and not always needed
 
     checked = AnnotateConfig.model_validate(values)
     quiet_prefect()

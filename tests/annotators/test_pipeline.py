@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from annotators.pipeline import AnnotateConfig, Progress, annotate_dataset, make_shards
-from annotators.pipeline import SourceVideo as Source
+from annotators.config import AnnotateConfig
+from annotators.pipeline import annotate_dataset, make_shards
+from annotators.staging import Progress
+from annotators.staging import SourceVideo as Source
 from data.store import Dataset
 from data.video import probe_video
 from data.workers import WorkerConfig, Workers

@@ -6,7 +6,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from annotators.pipeline import AnnotateConfig, annotate_dataset
+from annotators.config import AnnotateConfig
+from annotators.pipeline import annotate_dataset
 from annotators.preview import best_clip, clip_figure, draw_skeleton, pose_strip
 from data.skeleton import NUM_JOINTS
 from data.store import Dataset

@@ -16,7 +16,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
-from annotators.pipeline import AnnotateConfig
+from annotators.config import AnnotateConfig
 from data.schemas import SCHEMAS, load_motion
 from data.store import Dataset, DatasetError
 from flows.annotate import AnnotateSummary, annotate_videos
@@ -226,7 +226,8 @@ def test_prefect_shows_counts_and_a_picture(
 
 _RUN = """
 import sys, pathlib
-from annotators.pipeline import AnnotateConfig, annotate_dataset
+from annotators.config import AnnotateConfig
+from annotators.pipeline import annotate_dataset
 from data.workers import Workers
 if __name__ == "__main__":
     videos, dataset, model = sys.argv[1:]

@@ -1,0 +1,62 @@
+"""All that ``annotate-videos`` can be told; one section per stage."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from annotators.annotations import AnnotationConfig
+from annotators.captions import CaptionConfig
+from annotators.clips import ClipConfig
+from annotators.poses import PoseConfig
+from data.video import ReaderConfig
+from data.workers import WorkerConfig
+
+
+class AnnotateConfig(BaseModel):
+    """Sources, dataset folder and a section per stage."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    videos: tuple[str, ...] = Field(
+        min_length=1,
+        description="Video files, folders, globs, or .txt/.csv/.parquet lists of paths.",
+    )
+    dataset: Path = Field(description="Folder of the dataset; made, or added to.")
+    clips: ClipConfig = Field(default_factory=ClipConfig)
+    poses: PoseConfig = Field(default_factory=PoseConfig)
+    captions: CaptionConfig = Field(default_factory=CaptionConfig)
+    annotations: AnnotationConfig = Field(default_factory=AnnotationConfig)
+    reader: ReaderConfig = Field(default_factory=ReaderConfig)
+    workers: WorkerConfig = Field(default_factory=WorkerConfig)
+    pose_model: Path | None = Field(
+        default=None,
+        description="A MediaPipe pose landmarker .task file; by default the one fetched at set-up.",
+    )
+    shard_clips: int = Field(
+        default=64, ge=1, description="Clips (of 10 s) per Prefect task, about."
+    )
+    publish_clips: int = Field(
+        default=512, ge=1, description="Clips after which finished videos are published."
+    )
+    retry_rejected: bool = Field(
+        default=False, description="Try again what timed out or crashed in an earlier run."
+    )
+
+    @field_validator("videos", mode="after")
+    @classmethod
+    def _expand_videos(cls, videos: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(Path(video).expanduser()) for video in videos)
+
+    @field_validator("dataset", mode="after")
+    @classmethod
+    def _expand_dataset(cls, dataset: Path) -> Path:
+        return dataset.expanduser()
+
+    def recipe(self, pose_model_sha256: str) -> dict[str, Any]:
+        """What decides the rows; a dataset has one recipe."""
+        stages = {"clips", "poses", "captions", "annotations"}
+        return {
+            **self.model_dump(mode="json", include=stages),
+            "pose_model": pose_model_sha256,
+        }

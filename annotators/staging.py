@@ -1,0 +1,125 @@
+"""What the stages leave on disk for each other, so that a killed run goes on where it stopped."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from data.records import Annotation, Caption, Clip, Rejection, VideoProbe, VideoScan
+from data.store import write_text
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVideo:
+    """A readable video file.
+
+    Attributes:
+        video_id: hash of its content.
+        mtime_ns: modification time; with path and size it tells that the content is unchanged.
+        probe: what the packet scan found.
+    """
+
+    video_id: str
+    mtime_ns: int
+    probe: VideoProbe
+
+
+@dataclass(frozen=True, slots=True)
+class StagedScan:
+    """Result of the clips stage for one video; ``scan`` is None when the video was rejected."""
+
+    video: SourceVideo
+    scan: VideoScan | None
+    clips: tuple[Clip, ...]
+    rejections: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StagedPoses:
+    """Result of the poses stage for one clip; its tracks lie beside it as Parquet."""
+
+    clip: Clip
+    num_people: int
+    num_tracks: int
+    decoder: str
+    quality: float
+    issues: tuple[str, ...]
+    rejection: Rejection | None
+
+
+@dataclass(frozen=True, slots=True)
+class StagedCaptions:
+    """Result of the captions stage for one video."""
+
+    captions: tuple[Caption, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StagedAnnotations:
+    """Result of the annotations stage for one video."""
+
+    coarse: str
+    annotations: tuple[Annotation, ...]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a stage is; ``report`` is called after every finished item."""
+
+    stage: str
+    total: int
+    report: Callable[["Progress"], None]
+    done: int = 0
+    rejected: int = 0
+    video_s: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter[str])
+
+    def advance(self, *, video_s: float = 0.0, rejected: bool = False) -> None:
+        """One more item is finished."""
+        self.done += 1
+        self.rejected += rejected
+        self.video_s += video_s
+        self.report(self)
+
+
+def silent(_: Progress) -> None:
+    """A reporter that tells nobody."""
+
+
+def write_staged(path: Path, record: Any) -> None:
+    """Write a record, atomically."""
+    adapter = TypeAdapter[Any](type(record))
+    write_text(path, adapter.dump_json(record).decode())
+
+
+def load_staged(kind: type[Record], path: Path) -> Record | None:
+    """Read a record; None when it is not there."""
+    return TypeAdapter(kind).validate_json(path.read_bytes()) if path.exists() else None
+
+
+def read_staged(kind: type[Record], path: Path) -> Record:
+    """Read a record that an earlier stage must have left."""
+    record = load_staged(kind, path)
+    if record is None:
+        raise AssertionError(f"{path}: expected staged work, found none")
+    return record
+
+
+def video_path(work: Path, stage: str, video_id: str) -> Path:
+    """Result of a stage that works on whole videos: ``scans``, ``captions`` or ``annotations``."""
+    return work / stage / f"{video_id}.json"
+
+
+def poses_path(work: Path, clip: Clip) -> Path:
+    """Result of the poses stage for a clip."""
+    return work / "poses" / f"{clip.clip_id}.json"
+
+
+def tracks_path(work: Path, clip: Clip) -> Path:
+    """Tracks of a clip, as rows of the ``poses`` table; not there when it has nobody."""
+    return work / "poses" / f"{clip.clip_id}.parquet"

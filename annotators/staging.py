@@ -1,8 +1,7 @@
 """What the stages leave on disk for each other, so that a killed run goes on where it stopped."""
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,7 +68,16 @@ class StagedAnnotations:
 
 @dataclass(slots=True)
 class Progress:
-    """How far a stage is; ``report`` is called after every finished item."""
+    """How far a stage is; ``report`` is called after every finished item.
+
+    Attributes:
+        stage: its name.
+        total: items to do.
+        report: is told.
+        done, rejected: items so far; ``rejected`` counts those of ``done`` that failed.
+        video_s: seconds of video in the finished items.
+        cost_usd: what the calls so far cost, those that earlier runs paid for included.
+    """
 
     stage: str
     total: int
@@ -77,13 +85,21 @@ class Progress:
     done: int = 0
     rejected: int = 0
     video_s: float = 0.0
-    counts: Counter[str] = field(default_factory=Counter[str])
+    cost_usd: float = 0.0
 
-    def advance(self, *, video_s: float = 0.0, rejected: bool = False) -> None:
-        """One more item is finished."""
-        self.done += 1
+    def advance(
+        self,
+        *,
+        items: int = 1,
+        video_s: float = 0.0,
+        rejected: bool = False,
+        cost_usd: float = 0.0,
+    ) -> None:
+        """So many more items are finished."""
+        self.done += items
         self.rejected += rejected
         self.video_s += video_s
+        self.cost_usd += cost_usd
         self.report(self)
 
 

@@ -97,6 +97,7 @@ def _reporter(shard: str) -> Callable[[Progress], None]:
             f"{progress.stage} {shard}: {progress.done}/{progress.total}"
             + (f", {progress.rejected} rejected" if progress.rejected else "")
             + (f", {speed:.1f} x real time" if progress.video_s else "")
+            + (f", {progress.cost_usd:.4f} USD" if progress.cost_usd else "")
         )
         logger.info(text)
         if artifact_id is None:

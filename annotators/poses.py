@@ -30,6 +30,9 @@ from data.skeleton import FPS, JOINT, JOINT_NAMES, MIRROR, NUM_JOINTS, PARENTS
 Array = NDArray[np.float64]
 
 
+_MOST_OF_CLIP: Final = 0.6
+
+
 class PoseConfig(BaseModel):
     """How people are found, followed and turned into motion."""
 
@@ -57,7 +60,11 @@ class PoseConfig(BaseModel):
     max_gap_s: float = Field(
         default=0.5, ge=0, description="Gaps up to this are filled and marked; longer ones split."
     )
-    min_track_s: float = Field(default=0.5, ge=0, description="Shorter tracks are dropped.")
+    min_track_s: float = Field(
+        default=1.0,
+        ge=0,
+        description="Shorter tracks are dropped, but for those that last for most of a short clip.",
+    )
     min_reliability: float = Field(
         default=0.6,
         ge=0,
@@ -272,12 +279,14 @@ def estimate_poses(
         times_M=np.array(times),
         shift_M2=panning.shift_M2() * probe.width_px,
     )
+    # What is taken for a person by mistake is so for a moment; a clip of a moment is all there is.
+    min_track_s = min(config.min_track_s, _MOST_OF_CLIP * (clip.end_s - clip.start_s))
     tracks: list[tuple[float, float, PoseTrack]] = []
     for person in tracker.finish():
         if person.reliability < config.min_reliability:
             continue
         for part in _split_at_gaps(person, times, config.max_gap_s):
-            if part[-1].pts_s - part[0].pts_s < config.min_track_s - 1e-6 or len(part) < 2:
+            if part[-1].pts_s - part[0].pts_s < min_track_s - 1e-6 or len(part) < 2:
                 continue
             track = _build_track(part, pixel_scale, camera, config)
             if track.quality < config.min_quality:
@@ -288,7 +297,7 @@ def estimate_poses(
         raise ItemError(
             Reason.NO_PERSON,
             f"clip {clip.clip_id} ({clip.start_s:.2f}-{clip.end_s:.2f} s of {probe.path}): "
-            f"expected a person for at least {config.min_track_s:g} s, "
+            f"expected a person for at least {min_track_s:.2f} s, "
             f"found none in {len(times)} frames.",
             "Nothing to do if nobody is to be seen; otherwise lower poses.min_detection or "
             "poses.min_track_s, or raise poses.max_side_px.",

@@ -16,6 +16,8 @@ $(VENV)/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, found {sys.version.split()[0]}. Remedy: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --require-hashes --no-deps -r requirements.lock
+	@# torch has a build for each kind of machine (CPU, CUDA), so no hash of one fits all of them.
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on "$$(grep -o 'torch==[0-9.]*' pyproject.toml)"
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.installed pyproject.toml
@@ -43,7 +45,7 @@ down:
 
 lock: $(VENV)/.installed
 	$(BIN)/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))' > $(VENV)/dev.in
-	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate --output-file requirements.lock pyproject.toml $(VENV)/dev.in
+	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate --unsafe-package torch --output-file requirements.lock pyproject.toml $(VENV)/dev.in
 
 clean:
 	rm -rf $(VENV)

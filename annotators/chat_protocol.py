@@ -1,0 +1,277 @@
+"""The two protocols of OpenAI-compatible endpoints: requests to bodies, bodies to what they say.
+
+Bodies are read as plain JSON and field by field: servers that speak the protocol loosely leave
+fields out, and what has been paid for must not be lost to a type error.
+"""
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel
+
+from data.records import Outcome
+
+Api = Literal["responses", "chat_completions"]
+Structure = Literal["json_schema", "json_object", "text"]
+
+STRUCTURES: Final[tuple[Structure, ...]] = ("json_schema", "json_object", "text")
+"""Ways to ask for JSON, the strictest first."""
+
+_SCHEMA_TOLD: Final = (
+    "\n\nReply with one JSON object and nothing else. It must conform to this JSON schema:\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Jpeg:
+    """A picture to be shown."""
+
+    data: bytes
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What a model is asked.
+
+    Attributes:
+        system: instructions.
+        parts: the user's message: texts and pictures in order.
+        prompt_id: which prompt it was made from.
+        sample: number among equal requests; each gets a reply of its own.
+        schema: the JSON object that the reply must be, None for prose.
+        history: earlier rounds: the model's reply, and what it was told then.
+    """
+
+    system: str
+    parts: tuple[str | Jpeg, ...]
+    prompt_id: str
+    sample: int = 0
+    schema: type[BaseModel] | None = None
+    history: tuple[tuple[str, str], ...] = ()
+
+    def content_key(self, service: dict[str, Any]) -> str:
+        """SHA-256 over all that decides the reply.
+
+        Args:
+            service: what the service adds: endpoint, model, sampling.
+        """
+        content = {
+            **service,
+            "system": self.system,
+            "parts": [
+                part if isinstance(part, str) else {"jpeg": hashlib.sha256(part.data).hexdigest()}
+                for part in self.parts
+            ],
+            "sample": self.sample,
+            "schema": self.schema.model_json_schema() if self.schema else None,
+            "history": self.history,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a model is to answer.
+
+    Attributes:
+        model: its name.
+        max_tokens: most tokens out.
+        max_tokens_name: what the server calls them in chat completions.
+        temperature: None leaves the model's own.
+        structure: how JSON is asked for.
+    """
+
+    model: str
+    max_tokens: int
+    max_tokens_name: Literal["max_tokens", "max_completion_tokens"]
+    temperature: float | None
+    structure: Structure
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a body says.
+
+    Attributes:
+        outcome: ``success``, ``truncated``, ``refused``, ``filtered``, or ``unavailable`` for a
+            body that is no reply at all.
+        reason: why, if not success.
+        text: what the model wrote.
+        tokens_in, tokens_out: as billed; 0 where the server does not tell.
+        model: as the server names it.
+    """
+
+    outcome: Outcome
+    reason: str
+    text: str
+    tokens_in: int
+    tokens_out: int
+    model: str
+
+
+def make_body(api: Api, request: ChatRequest, sampling: Sampling) -> dict[str, Any]:
+    """The body that is posted."""
+    body: dict[str, Any] = {"model": sampling.model}
+    if sampling.temperature is not None:
+        body["temperature"] = sampling.temperature
+    if api == "chat_completions":
+        return body | _completions_body(request, sampling)
+    return body | _responses_body(request, sampling)
+
+
+def read_body(api: Api, body: Any) -> Said:
+    """What a body says, whatever it is."""
+    if not isinstance(body, dict):
+        return _no_reply(f"expected a JSON object, found {type(body).__name__}")
+    return _read_completion(body) if api == "chat_completions" else _read_response(body)
+
+
+def endpoint(api: Api) -> str:
+    """Path of a protocol below the base URL."""
+    return "/chat/completions" if api == "chat_completions" else "/responses"
+
+
+# ----------------------------------------------------------------------------- chat completions
+
+
+def _completions_body(request: ChatRequest, sampling: Sampling) -> dict[str, Any]:
+    content: list[dict[str, Any]] = [
+        {"type": "text", "text": part}
+        if isinstance(part, str)
+        else {"type": "image_url", "image_url": {"url": _data_url(part)}}
+        for part in request.parts
+    ]
+    texts_only = all(isinstance(part, str) for part in request.parts)
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": _system(request, sampling)},
+        # Servers of text models may take plain strings only.
+        {"role": "user", "content": "\n".join(map(str, request.parts)) if texts_only else content},
+    ]
+    for reply, answer in request.history:
+        messages += [{"role": "assistant", "content": reply}, {"role": "user", "content": answer}]
+    body: dict[str, Any] = {"messages": messages, sampling.max_tokens_name: sampling.max_tokens}
+    if request.schema and sampling.structure == "json_schema":
+        body["response_format"] = {"type": "json_schema", "json_schema": _schema(request.schema)}
+    elif request.schema and sampling.structure == "json_object":
+        body["response_format"] = {"type": "json_object"}
+    return body
+
+
+def _read_completion(body: dict[str, Any]) -> Said:
+    usage = _dict(body.get("usage"))
+    spent = (_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+    model = _text(body.get("model"))
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return _no_reply("expected a choice, found none", *spent, model)
+    choice = _dict(choices[0])
+    message = _dict(choice.get("message"))
+    text, refusal = message.get("content"), message.get("refusal")
+    finish = choice.get("finish_reason")
+    if finish == "content_filter":
+        return Said(Outcome.FILTERED, "finish_reason content_filter", _text(text), *spent, model)
+    if isinstance(refusal, str) and refusal:
+        return Said(Outcome.REFUSED, refusal, _text(text), *spent, model)
+    if finish == "length":
+        return Said(Outcome.TRUNCATED, "finish_reason length", _text(text), *spent, model)
+    if not isinstance(text, str):
+        found = type(text).__name__
+        return _no_reply(f"expected a text as the message's content, found {found}", *spent, model)
+    return Said(Outcome.SUCCESS, "", text, *spent, model)
+
+
+# ------------------------------------------------------------------------------------ responses
+
+
+def _responses_body(request: ChatRequest, sampling: Sampling) -> dict[str, Any]:
+    content = [
+        {"type": "input_text", "text": part}
+        if isinstance(part, str)
+        else {"type": "input_image", "image_url": _data_url(part)}
+        for part in request.parts
+    ]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+    for reply, answer in request.history:
+        messages += [
+            {"role": "assistant", "content": [{"type": "output_text", "text": reply}]},
+            {"role": "user", "content": [{"type": "input_text", "text": answer}]},
+        ]
+    body: dict[str, Any] = {
+        "instructions": _system(request, sampling),
+        "input": messages,
+        "max_output_tokens": sampling.max_tokens,
+        "store": False,
+    }
+    if request.schema and sampling.structure == "json_schema":
+        body["text"] = {"format": {"type": "json_schema", **_schema(request.schema)}}
+    elif request.schema and sampling.structure == "json_object":
+        body["text"] = {"format": {"type": "json_object"}}
+    return body
+
+
+def _read_response(body: dict[str, Any]) -> Said:
+    usage = _dict(body.get("usage"))
+    spent = (_count(usage, "input_tokens"), _count(usage, "output_tokens"))
+    model = _text(body.get("model"))
+    output = body.get("output")
+    parts = [
+        _dict(part)
+        for item in (output if isinstance(output, list) else [])
+        if _dict(item).get("type") == "message"
+        for part in (_dict(item).get("content") or [])
+    ]
+    text = "".join(_text(p.get("text")) for p in parts if p.get("type") == "output_text")
+    refusal = "".join(_text(p.get("refusal")) for p in parts if p.get("type") == "refusal")
+    why = _text(_dict(body.get("incomplete_details")).get("reason"))
+    status = body.get("status")
+    if status == "incomplete" and why == "content_filter":
+        return Said(Outcome.FILTERED, "incomplete: content_filter", text, *spent, model)
+    if refusal:
+        return Said(Outcome.REFUSED, refusal, text, *spent, model)
+    if status == "incomplete":
+        return Said(Outcome.TRUNCATED, f"incomplete: {why}", text, *spent, model)
+    if status == "failed":
+        message = _text(_dict(body.get("error")).get("message"))
+        return _no_reply(f"status failed: {message}", *spent, model)
+    if not parts:
+        return _no_reply("expected a message in the output, found none", *spent, model)
+    return Said(Outcome.SUCCESS, "", text, *spent, model)
+
+
+# --------------------------------------------------------------------------------------- shared
+
+
+def _system(request: ChatRequest, sampling: Sampling) -> str:
+    if request.schema is None or sampling.structure == "json_schema":
+        return request.system
+    return request.system + _SCHEMA_TOLD + json.dumps(request.schema.model_json_schema())
+
+
+def _schema(schema: type[BaseModel]) -> dict[str, Any]:
+    return {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True}
+
+
+def _data_url(picture: Jpeg) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(picture.data).decode()
+
+
+def _no_reply(reason: str, tokens_in: int = 0, tokens_out: int = 0, model: str = "") -> Said:
+    return Said(Outcome.UNAVAILABLE, reason, "", tokens_in, tokens_out, model)
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(usage: dict[str, Any], name: str) -> int:
+    value = usage.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

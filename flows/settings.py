@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.assets import fetch_assets
@@ -52,6 +52,39 @@ def pose_model_path(configured: Path | None) -> Path:
             "Remedy: correct pose_model or AVATARGPT_POSE_MODEL, or unset both to fetch it."
         )
     return path
+
+
+def api_key(name: str) -> SecretStr | None:
+    """The key of a name, from the first place that has it.
+
+    1. the environment variable of that name, e.g. ``OPENAI_API_KEY``;
+    2. the file that the environment variable ``<NAME>_FILE`` points at;
+    3. the Prefect Secret block of that name in lower case with hyphens, e.g. ``openai-api-key``.
+
+    Returns:
+        The key, or None when no place has it (endpoints on one's own machine need none).
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    if value := os.environ.get(name, "").strip():
+        return SecretStr(value)
+    if path := os.environ.get(f"{name}_FILE", ""):
+        try:
+            return SecretStr(Path(path).expanduser().read_text(encoding="utf-8").strip())
+        except OSError as error:
+            raise ValueError(
+                f"{name}_FILE: expected a readable file at {path}, found {error.strerror}. "
+                "Remedy: correct the path, or unset the variable."
+            ) from error
+    from prefect.blocks.system import Secret  # noqa: PLC0415 - after Prefect's address is set
+
+    block = name.lower().replace("_", "-")
+    try:
+        value = Secret.load(block).get()  # pyright: ignore[reportAttributeAccessIssue]
+    except ValueError:
+        return None
+    return SecretStr(str(value))
 
 
 def quiet_prefect() -> None:

@@ -46,6 +46,7 @@ down:
 lock: $(VENV)/.installed
 	$(BIN)/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))' > $(VENV)/dev.in
 	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate --unsafe-package torch --output-file requirements.lock pyproject.toml $(VENV)/dev.in
+	sed -i "/^# WARNING/,\$$d" requirements.lock
 
 clean:
 	rm -rf $(VENV)

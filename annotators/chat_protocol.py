@@ -10,6 +10,9 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from data.records import Outcome
@@ -32,6 +35,16 @@ class Jpeg:
     data: bytes
     width_px: int
     height_px: int
+
+    @classmethod
+    def encode(cls, image_HW3: NDArray[np.uint8], quality: int) -> "Jpeg":
+        """Encode an RGB image, (H, W, 3)."""
+        bgr = cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR)
+        done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        if not done:
+            raise AssertionError(f"an image of shape {image_HW3.shape} cannot be encoded")
+        height_px, width_px = image_HW3.shape[:2]
+        return cls(data.tobytes(), width_px, height_px)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,14 +20,13 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from annotators.chat_budget import Budget, TokenPrice
 from annotators.chat_cache import ChatReply, ReplyCache
 from annotators.chat_client import ChatConfig, ChatService, ChatStoppedError
-from annotators.chat_protocol import ChatRequest
-from annotators.visual_captions import to_jpeg
+from annotators.chat_protocol import ChatRequest, Jpeg
 from data.records import Outcome
 from tests.chat_server import Asked, ChatServer
 
 KEY = SecretStr("sk-very-secret-key")
 PRICES = {"test": TokenPrice(input_usd=1.0, output_usd=10.0)}
-PICTURE = to_jpeg(np.full((60, 80, 3), 90, np.uint8), 80)
+PICTURE = Jpeg.encode(np.full((60, 80, 3), 90, np.uint8), 80)
 
 
 class Answer(BaseModel):

@@ -5,7 +5,7 @@ import logging
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 from data.records import Outcome
@@ -55,8 +55,9 @@ class ReplyCache:
         """The reply that was kept, marked as cached; None when there is none that can be read."""
         path = self._path(key)
         try:
-            data = json.loads(path.read_bytes())
-            reply = ChatReply(**{**data, "outcome": Outcome(data["outcome"])})
+            data: dict[str, Any] = json.loads(path.read_bytes())
+            data["outcome"] = Outcome(data["outcome"])
+            reply = ChatReply(**data)
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError) as error:

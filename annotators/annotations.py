@@ -9,12 +9,15 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from annotators.captions import by_prominence, framing, people_at_a_time
+from annotators.grounding import GroundingConfig, ground_medium, grounding_score
 from annotators.kinematics import KINEMATICS_VERSION, MotionDescription, describe_track
+from annotators.model_config import ChatConfig
 from annotators.motion_phrases import PHRASES_VERSION, Clause, count_word, sentence, timeline
 from data.records import (
     Annotation,
@@ -78,10 +81,35 @@ class AnnotationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    annotator: Literal["rules"] = Field(
+    annotator: Literal["rules", "openai"] = Field(
         default="rules",
-        description="rules: worded from the measured motion; needs no key and no network.",
+        description="rules: worded from the measured motion, no key, no network. openai: a "
+        "language model behind any OpenAI-compatible endpoint, from the captions.",
     )
+    service: ChatConfig | None = Field(
+        default=None, description="The endpoint and its model, for annotator openai."
+    )
+    num_medium: int = Field(default=3, ge=1, le=10, description="Wordings of the medium text.")
+    max_steps: int = Field(default=MAX_STEPS, ge=1, le=20, description="Most fine steps of a clip.")
+    use_motion: bool = Field(
+        default=False, description="Tell the model the measured motion beside the captions."
+    )
+    grounding: GroundingConfig = Field(
+        default_factory=GroundingConfig,
+        description="What is done about texts that the measured motion contradicts.",
+    )
+    prompts: Path | None = Field(
+        default=None, description="Folder of own prompt files, instead of annotators/prompts."
+    )
+
+    @model_validator(mode="after")
+    def _check_service(self) -> "AnnotationConfig":
+        if self.annotator == "openai" and self.service is None:
+            raise ValueError(
+                "annotations.service: expected the endpoint's model for annotator openai, found "
+                'nothing. Remedy: set annotations.service, e.g. {"model": "gpt-4.1-mini"}.'
+            )
+        return self
 
 
 # ---------------------------------------------------------------------------------- validation
@@ -362,7 +390,10 @@ def annotate_clip(
         raise ValueError(f"clip {clip.clip_id}: expected at least one person, found none.")
     track = by_prominence(tracks, facts.frame_size_px)[0]
     description = describe_track(track, facts.frame_size_px, camera_moves=clip.camera == "moving")
-    clauses = timeline(description, MAX_STEPS)
+    clauses = timeline(description, config.max_steps)
+    medium = medium_texts(description, clauses)[: config.num_medium]
+    fine = fine_steps(clauses, clip)
+    medium_grounding = ground_medium(medium, description)
     version = f"{KINEMATICS_VERSION}.{PHRASES_VERSION}.{ANNOTATIONS_VERSION}"
     digest = hashlib.sha256(version.encode()).hexdigest()[:8]
     return Annotation(
@@ -370,13 +401,14 @@ def annotate_clip(
         video_id=clip.video_id,
         track_id=track.track_id,
         coarse=facts.coarse,
-        medium=medium_texts(description, clauses),
-        fine=fine_steps(clauses, clip),
+        medium=medium,
+        fine=fine,
         activity=description.activity,
         annotator=config.annotator,
         model=f"kinematics-{KINEMATICS_VERSION}",
         prompt_id=f"rules-{digest}",
         outcome=Outcome.SUCCESS,
-        # Every step is made from a measurement that supports it.
-        grounding_score=1.0,
+        medium_grounding=medium_grounding,
+        # Every step is made from a measurement that supports it; the medium texts are checked.
+        grounding_score=grounding_score([*(s.grounding for s in fine), *medium_grounding]),
     )

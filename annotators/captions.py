@@ -9,10 +9,11 @@ the body is seen, what moved how, when, how fast and how often.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from pathlib import Path
+from typing import Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from annotators.kinematics import (
     KINEMATICS_VERSION,
@@ -20,6 +21,7 @@ from annotators.kinematics import (
     describe_track,
     inside_frame,
 )
+from annotators.model_config import ChatConfig, LocalVlmConfig
 from annotators.motion_phrases import (
     PHRASES_VERSION,
     Clause,
@@ -45,24 +47,60 @@ FAR_SHARE: Final = 0.35
 
 
 class CaptionConfig(BaseModel):
-    """Who writes the captions."""
+    """Who writes the captions, and what they see."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    captioner: Literal["kinematic"] = Field(
+    captioner: Literal["kinematic", "openai", "transformers"] = Field(
         default="kinematic",
-        description="kinematic: prose from the measured motion; needs no key and no network.",
+        description="kinematic: prose from the measured motion, no key, no network. openai: a "
+        "visual LLM behind any OpenAI-compatible endpoint. transformers: one in this process.",
+    )
+    service: ChatConfig | None = Field(
+        default=None, description="The endpoint and its model, for captioner openai."
+    )
+    local_model: LocalVlmConfig | None = Field(
+        default=None, description="The model, for captioner transformers."
+    )
+    mode: Literal["frames", "differential"] = Field(
+        default="frames",
+        description="frames: all frames in one request. differential: neighbouring frames are "
+        "compared, then the changes summarised; as many calls as frames, better order of time.",
+    )
+    frames_per_clip: int = Field(default=8, ge=2, le=64, description="Frames shown of a clip.")
+    frames_per_video: int = Field(
+        default=16,
+        ge=0,
+        le=128,
+        description="Frames shown of a whole video; 0: whole videos are not captioned.",
+    )
+    max_side_px: int = Field(default=512, ge=32, description="Longer side of a frame as shown.")
+    jpeg_quality: int = Field(default=85, ge=30, le=100, description="Of the frames as sent.")
+    samples: int = Field(default=1, ge=1, le=16, description="Captions per clip.")
+    share_context: bool = Field(
+        default=True, description="Tell the caption of the whole video with each of its clips."
+    )
+    use_motion: bool = Field(
+        default=False,
+        description="Tell the model the measured motion: people, path, events with times.",
+    )
+    prompts: Path | None = Field(
+        default=None, description="Folder of own prompt files, instead of annotators/prompts."
     )
 
-
-class Captioner(Protocol):
-    """Writes captions of one clip."""
-
-    def __call__(
-        self, clip: Clip, tracks: Sequence[PoseTrack], frame_size_px: tuple[int, int]
-    ) -> list[Caption]:
-        """Captions of a clip, at least one when it has people."""
-        ...
+    @model_validator(mode="after")
+    def _check_model(self) -> "CaptionConfig":
+        if self.captioner == "openai" and self.service is None:
+            raise ValueError(
+                "captions.service: expected the endpoint's model for captioner openai, found "
+                'nothing. Remedy: set captions.service, e.g. {"model": "gpt-4.1-mini"}.'
+            )
+        if self.captioner == "transformers" and self.local_model is None:
+            raise ValueError(
+                "captions.local_model: expected a model for captioner transformers, found nothing. "
+                'Remedy: set captions.local_model, e.g. {"model": "/models/SmolVLM2-500M"}.'
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,25 +191,16 @@ def people_at_a_time(tracks: Sequence[PoseTrack]) -> int:
     return max((int(((starts <= s) & (ends >= s)).sum()) for s in starts), default=0)
 
 
-def caption_clip(
-    clip: Clip, tracks: Sequence[PoseTrack], frame_size_px: tuple[int, int], config: CaptionConfig
-) -> list[Caption]:
-    """Write the captions of one clip.
-
-    Args:
-        clip: the clip.
-        tracks: its people, at least one.
-        frame_size_px: (width, height) of the video.
-        config: who writes.
-    """
-    captioners: dict[str, Captioner] = {"kinematic": caption_from_motion}
-    return captioners[config.captioner](clip, tracks, frame_size_px)
-
-
 def caption_from_motion(
     clip: Clip, tracks: Sequence[PoseTrack], frame_size_px: tuple[int, int]
 ) -> list[Caption]:
-    """One caption from the measured motion: see :class:`Captioner`."""
+    """The ``kinematic`` caption of one clip.
+
+    Args:
+        clip: the clip.
+        tracks: its people; without any there is no caption.
+        frame_size_px: (width, height) of the video.
+    """
     if not tracks:
         return []
     ordered = by_prominence(tracks, frame_size_px)

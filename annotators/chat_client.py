@@ -18,13 +18,12 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
-from urllib.parse import urlsplit
 
 import openai
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import SecretStr
 
 from annotators.chat_batch import ask_in_batches
 from annotators.chat_budget import (
@@ -46,6 +45,7 @@ from annotators.chat_protocol import (
     make_body,
     read_body,
 )
+from annotators.model_config import OPENAI_HOST, ChatConfig
 from data.records import Outcome
 
 Tag = TypeVar("Tag")
@@ -53,7 +53,6 @@ Limiter = Callable[[], AbstractAsyncContextManager[None]]
 
 logger: Final = logging.getLogger(__name__)
 
-OPENAI_HOST: Final = "api.openai.com"
 NO_KEY: Final = "none"
 """Sent to endpoints without keys: the protocol wants one."""
 DEFINITIVE: Final = frozenset(
@@ -65,67 +64,6 @@ MAX_WAIT_S: Final = 600.0
 PULLED_PER_SLOT: Final = 2
 """Requests taken ahead per call under way: no slot waits, and memory stays bounded."""
 _REASON_CHARS: Final = 500
-
-
-class ChatConfig(BaseModel):
-    """An endpoint, its model, and how it is asked. Holds no secret."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = Field(min_length=1, description="Name of the model, as the endpoint knows it.")
-    base_url: str | None = Field(
-        default=None,
-        description="Of an OpenAI-compatible endpoint, e.g. http://127.0.0.1:8000/v1; by default "
-        "OpenAI's own.",
-    )
-    api_key_name: str = Field(
-        default="OPENAI_API_KEY",
-        pattern=r"^[A-Z][A-Z0-9_]*$",
-        description="Name of the key: an environment variable, <NAME>_FILE, or a Prefect Secret "
-        "block (lower case, hyphens).",
-    )
-    api: Literal["auto", "responses", "chat_completions"] = Field(
-        default="auto", description="Protocol; auto: responses at OpenAI, else chat completions."
-    )
-    structured: Literal["auto", "json_schema", "json_object", "text"] = Field(
-        default="auto",
-        description="How JSON is asked for; auto: the strictest way that the endpoint accepts.",
-    )
-    temperature: float | None = Field(
-        default=None, ge=0, le=2, description="None leaves the model's own."
-    )
-    max_output_tokens: int = Field(default=1024, ge=16, description="Most tokens of a reply.")
-    max_output_tokens_retry: int = Field(
-        default=4096, ge=16, description="The same, for one more try of a reply that was cut off."
-    )
-    timeout_s: float = Field(default=120.0, gt=0, description="Wall-clock limit of one call.")
-    max_attempts: int = Field(default=6, ge=1, description="Calls per request, failures included.")
-    min_backoff_s: float = Field(default=0.5, gt=0, description="Wait after a first failure.")
-    max_backoff_s: float = Field(default=60.0, gt=0, description="Longest wait of one's own.")
-    max_concurrency: int = Field(
-        default=16, ge=1, le=1024, description="Calls under way at a time; fewer after a 429."
-    )
-    breaker_failures: int = Field(
-        default=20,
-        ge=1,
-        description="Requests in a row that failed for good before the run stops.",
-    )
-    batch: bool = Field(
-        default=False, description="Use the Batch API: half the price, up to a day's wait."
-    )
-    batch_poll_s: float = Field(default=30.0, gt=0, description="Between looks at a batch.")
-    batch_max_requests: int = Field(default=50_000, ge=1, le=50_000)
-    batch_max_bytes: int = Field(default=190_000_000, ge=1_000, le=200_000_000)
-
-    def reply_fields(self) -> dict[str, Any]:
-        """What of this decides a reply; the rest may change between runs of one dataset."""
-        names = {"model", "base_url", "temperature", "max_output_tokens", "max_output_tokens_retry"}
-        return self.model_dump(mode="json", include=names)
-
-    @property
-    def is_openai(self) -> bool:
-        """Whether this is OpenAI's own endpoint."""
-        return self.base_url is None or urlsplit(self.base_url).hostname == OPENAI_HOST
 
 
 class ChatStoppedError(RuntimeError):
@@ -168,6 +106,17 @@ class Spend:
     tokens_in: int = 0
     tokens_out: int = 0
     usd: float = 0.0
+
+    def __add__(self, other: "Spend") -> "Spend":
+        return Spend(
+            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.calls} calls ({self.retries} repeated), {self.cache_hits} answers from kept "
+            f"replies, {self.tokens_in} + {self.tokens_out} tokens, {self.usd:.4f} USD"
+        )
 
 
 class ChatService:
@@ -246,6 +195,11 @@ class ChatService:
             timeout=config.timeout_s,
             max_retries=0,
         )
+
+    @property
+    def name(self) -> str:
+        """Of its model."""
+        return self.config.model
 
     def __enter__(self) -> "ChatService":
         return self

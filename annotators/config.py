@@ -7,8 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from annotators.annotations import AnnotationConfig
 from annotators.captions import CaptionConfig
+from annotators.chat_budget import TokenPrice
 from annotators.clips import ClipConfig
 from annotators.poses import PoseConfig
+from annotators.prompts import prompts_digest
 from data.video import ReaderConfig
 from data.workers import WorkerConfig
 
@@ -33,6 +35,25 @@ class AnnotateConfig(BaseModel):
         default=None,
         description="A MediaPipe pose landmarker .task file; by default the one fetched at set-up.",
     )
+    budget_usd: float | None = Field(
+        default=None, gt=0, description="Most that the calls of one run may cost; None: no limit."
+    )
+    budget_tokens: int | None = Field(
+        default=None, gt=0, description="Most tokens, in and out, of one run's calls; None: any."
+    )
+    prices: dict[str, TokenPrice] = Field(
+        default_factory=dict,
+        description="USD per million tokens by model, before the built-in list of 2025.",
+    )
+    concurrency_limit: str | None = Field(
+        default=None,
+        description="Name of a Prefect global concurrency limit that every call takes a slot of.",
+    )
+    dry_run: bool = Field(
+        default=False,
+        description="Ask no model and publish nothing: only find the clips and estimate calls, "
+        "tokens and cost.",
+    )
     shard_clips: int = Field(
         default=64, ge=1, description="Clips (of 10 s) per Prefect task, about."
     )
@@ -40,7 +61,9 @@ class AnnotateConfig(BaseModel):
         default=512, ge=1, description="Clips after which finished videos are published."
     )
     retry_rejected: bool = Field(
-        default=False, description="Try again what timed out or crashed in an earlier run."
+        default=False,
+        description="Try again what timed out, crashed or found a service unavailable in an "
+        "earlier run.",
     )
 
     @field_validator("videos", mode="after")
@@ -56,7 +79,16 @@ class AnnotateConfig(BaseModel):
     def recipe(self, pose_model_sha256: str) -> dict[str, Any]:
         """What decides the rows; a dataset has one recipe."""
         stages = {"clips", "poses", "captions", "annotations"}
-        return {
-            **self.model_dump(mode="json", include=stages),
-            "pose_model": pose_model_sha256,
-        }
+        recipe = self.model_dump(mode="json", include=stages)
+        captions, annotations = self.captions, self.annotations
+        # What does not decide the rows may change between runs of one dataset.
+        for stage, config, asks in (
+            ("captions", captions, captions.captioner != "kinematic"),
+            ("annotations", annotations, annotations.annotator != "rules"),
+        ):
+            service = config.service.reply_fields() if asks and config.service else None
+            recipe[stage]["service"] = service
+            recipe[stage]["prompts"] = prompts_digest(config.prompts) if asks else None
+        local = captions.local_model if captions.captioner == "transformers" else None
+        recipe["captions"]["local_model"] = local.reply_fields() if local else None
+        return {**recipe, "pose_model": pose_model_sha256}

@@ -8,33 +8,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
 
+from annotators.model_config import LocalVlmConfig
 from data.records import Outcome
-
-
-class LocalVlmConfig(BaseModel):
-    """A model and how it answers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = Field(
-        min_length=1, description="Folder, or name on the Hugging Face hub, of the model."
-    )
-    revision: str | None = Field(default=None, description="Of a model on the hub: pin it.")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="auto: the GPU where there is one."
-    )
-    batch_size: int = Field(default=4, ge=1, description="Requests answered together.")
-    max_new_tokens: int = Field(default=256, ge=1, description="Most tokens of a reply.")
-    temperature: float | None = Field(default=None, gt=0, description="None answers greedily.")
-    seed: int = Field(default=0, description="Of sampling, together with a request's number.")
 
 
 @dataclass(frozen=True, slots=True)

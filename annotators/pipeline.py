@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from annotators.captions import people_at_a_time
+from annotators.chat_model import Models
 from annotators.clips import ClipConfig, cut_clips, scan_video
 from annotators.config import AnnotateConfig
 from annotators.pose_model import PoseModel
@@ -39,7 +40,7 @@ from annotators.staging import (
 )
 from annotators.text_stages import annotate_videos, caption_videos
 from data.errors import ItemError, Reason, Stage
-from data.records import Clip, PoseTrack, Rejection
+from data.records import Clip, Outcome, PoseTrack, Rejection
 from data.schemas import (
     Row,
     annotation_row,
@@ -63,6 +64,8 @@ from data.workers import Workers
 
 RETRYABLE: Final = frozenset({Reason.DECODE_TIMEOUT, Reason.WORKER_CRASHED})
 """Reasons that may go away on a better machine; ``retry_rejected`` tries these again."""
+RETRYABLE_OUTCOMES: Final = frozenset({Outcome.UNAVAILABLE.value, Outcome.RATE_LIMITED.value})
+"""Outcomes of calls that may go away on another day; ``retry_rejected`` tries these again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +227,9 @@ class _Known:
         columns = ("item_id", "video_id", "reason", "stage")
         rejections = published.read("rejections", columns).to_pylist()
         retried = {r["video_id"] for r in rejections if retry and r["reason"] in RETRYABLE}
+        for table in ("captions", "annotations") if retry else ():
+            rows = published.read(table, ("video_id", "outcome")).to_pylist()
+            retried |= {r["video_id"] for r in rows if r["outcome"] in RETRYABLE_OUTCOMES}
         finished = {v["video_id"] for v in videos}
         finished |= {r["video_id"] for r in rejections if r["stage"] != Stage.INGEST}
         files = {v["path"]: (v["size_bytes"], v["mtime_ns"], v["video_id"]) for v in videos}
@@ -478,6 +484,7 @@ def annotate_dataset(
     config: AnnotateConfig,
     model_path: Path,
     workers: Workers,
+    models: Models,
     report: Callable[[Progress], None] = silent,
 ) -> None:
     """The whole pipeline without an orchestrator: the same stages in a plain loop.
@@ -486,6 +493,7 @@ def annotate_dataset(
         config: the run's configuration.
         model_path: the pose model.
         workers: where the work is done.
+        models: that write the texts.
         report: told of every finished item.
     """
     with open_writer(config.dataset, config.recipe(file_sha256(model_path))) as writer:
@@ -495,9 +503,8 @@ def annotate_dataset(
         for shard in make_shards(ingested.videos, config):
             scanned = scan_videos(shard, config, work, workers, report)
             estimate_clip_poses(scanned, config, model_path, work, workers, report)
-            caption_videos(scanned, config, work, workers, report)
-            annotate_videos(scanned, config, work, workers, report)
-            scans += scanned
+            captioned = caption_videos(scanned, config, work, workers, models, report)
+            scans += annotate_videos(captioned, config, work, workers, models, report)
         publish(writer, ingested, [scan.video.video_id for scan in scans])
 
 

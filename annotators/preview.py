@@ -59,7 +59,7 @@ def best_clip(dataset: Dataset, clip_id: str | None = None) -> ClipView | None:
     annotations = [
         row
         for row in dataset.read("annotations").to_pylist()
-        if clip_id is None or row["clip_id"] == clip_id
+        if (clip_id is None or row["clip_id"] == clip_id) and row["medium"]
     ]
     quality = {r["clip_id"]: r["quality"] for r in dataset.read("clips").to_pylist()}
     annotations.sort(

@@ -1,29 +1,105 @@
-"""The text stages: captions and annotations of the videos of a shard, staged per video."""
+"""The text stages: captions and annotations of the videos of a shard, staged per video.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+Texts from measured motion are made in worker processes. Texts of a model are asked for here, many
+at a time, while workers read the frames that it is shown; its replies are kept by the service as
+they come, so that a run that died asks for none of them again.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
 from annotators.annotations import AnnotationConfig, annotate_clip, summarise_video
-from annotators.captions import CaptionConfig, caption_clip
+from annotators.captions import CaptionConfig, by_prominence, caption_from_motion
+from annotators.chat_cache import ChatReply
+from annotators.chat_model import Models, NamedModel
+from annotators.chat_protocol import ChatRequest
 from annotators.config import AnnotateConfig
+from annotators.kinematics import describe_track
+from annotators.language_annotations import ClipTexts, VideoTexts, annotate_videos_with
 from annotators.staging import (
     Progress,
+    SourceVideo,
     StagedAnnotations,
     StagedCaptions,
     StagedScan,
+    read_staged,
     silent,
     tracks_path,
     video_path,
     write_staged,
 )
+from annotators.visual_captions import (
+    ClipView,
+    VideoView,
+    caption_clips,
+    caption_whole_videos,
+    read_clip_frames,
+    read_video_frames,
+)
 from data.errors import ItemError
-from data.records import PoseTrack
+from data.records import Caption, Clip, Outcome, PoseTrack
 from data.schemas import load_track
+from data.video import ReaderConfig
 from data.workers import Workers
+
+Tag = TypeVar("Tag")
+
+
+def caption_videos(
+    scans: Sequence[StagedScan],
+    config: AnnotateConfig,
+    work: Path,
+    workers: Workers,
+    models: Models,
+    report: Callable[[Progress], None] = silent,
+) -> list[StagedScan]:
+    """Caption every clip that has a person, and stage the captions of each video.
+
+    Returns:
+        The videos whose captions are complete: all, unless the budget is used up.
+    """
+    if models.captioner is None:
+        _write_texts(_caption, "captions", scans, config, work, workers, report)
+    else:
+        _caption_with_model(models.captioner, scans, config, work, workers, report)
+    return _with_stage("captions", scans, work)
+
+
+def annotate_videos(
+    scans: Sequence[StagedScan],
+    config: AnnotateConfig,
+    work: Path,
+    workers: Workers,
+    models: Models,
+    report: Callable[[Progress], None] = silent,
+) -> list[StagedScan]:
+    """Write the three levels of every clip that has a person, and stage those of each video.
+
+    Returns:
+        The videos whose annotations are complete: all, unless the budget is used up.
+    """
+    if models.annotator is None:
+        _write_texts(_annotate, "annotations", scans, config, work, workers, report)
+    else:
+        _annotate_with_model(models.annotator, scans, config, work, workers, report)
+    return _with_stage("annotations", scans, work)
+
+
+def _with_stage(stage: str, scans: Sequence[StagedScan], work: Path) -> list[StagedScan]:
+    """Videos that were rejected, which have no texts, or whose texts are staged."""
+    return [
+        scan
+        for scan in scans
+        if scan.scan is None or video_path(work, stage, scan.video.video_id).exists()
+    ]
+
+
+# ------------------------------------------------------------------------- from measured motion
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +111,21 @@ class _TextJob:
 
     def tracks(self) -> dict[str, list[PoseTrack]]:
         """Tracks by clip, of the clips that have any."""
-        return {
-            clip.clip_id: [load_track(row) for row in pq.read_table(path).to_pylist()]
-            for clip in self.scan.clips
-            if (path := tracks_path(self.work, clip)).exists()
-        }
+        found = {clip.clip_id: _tracks(self.work, clip) for clip in self.scan.clips}
+        return {clip_id: tracks for clip_id, tracks in found.items() if tracks}
 
     @property
     def frame_size_px(self) -> tuple[int, int]:
-        probe = self.scan.video.probe
-        return probe.width_px, probe.height_px
+        return _frame_size_px(self.scan.video)
+
+
+def _tracks(work: Path, clip: Clip) -> list[PoseTrack]:
+    path = tracks_path(work, clip)
+    return [load_track(row) for row in pq.read_table(path).to_pylist()] if path.exists() else []
+
+
+def _frame_size_px(video: SourceVideo) -> tuple[int, int]:
+    return video.probe.width_px, video.probe.height_px
 
 
 def _caption(job: _TextJob) -> StagedCaptions:
@@ -53,8 +134,9 @@ def _caption(job: _TextJob) -> StagedCaptions:
         tuple(
             caption
             for clip in job.scan.clips
-            if clip.clip_id in tracks
-            for caption in caption_clip(clip, tracks[clip.clip_id], job.frame_size_px, job.captions)
+            for caption in caption_from_motion(
+                clip, tracks.get(clip.clip_id, ()), job.frame_size_px
+            )
         )
     )
 
@@ -78,28 +160,6 @@ def _annotate(job: _TextJob) -> StagedAnnotations:
     return StagedAnnotations(facts.coarse, annotations)
 
 
-def caption_videos(
-    scans: Sequence[StagedScan],
-    config: AnnotateConfig,
-    work: Path,
-    workers: Workers,
-    report: Callable[[Progress], None] = silent,
-) -> None:
-    """Caption every clip that has a person, and stage the captions of each video."""
-    _write_texts(_caption, "captions", scans, config, work, workers, report)
-
-
-def annotate_videos(
-    scans: Sequence[StagedScan],
-    config: AnnotateConfig,
-    work: Path,
-    workers: Workers,
-    report: Callable[[Progress], None] = silent,
-) -> None:
-    """Write the three levels of every clip that has a person, and stage those of each video."""
-    _write_texts(_annotate, "annotations", scans, config, work, workers, report)
-
-
 def _write_texts(
     function: Callable[[_TextJob], Any],
     stage: str,
@@ -109,11 +169,7 @@ def _write_texts(
     workers: Workers,
     report: Callable[[Progress], None],
 ) -> None:
-    todo = [
-        _TextJob(scan, config.captions, config.annotations, work)
-        for scan in scans
-        if scan.scan is not None and not video_path(work, stage, scan.video.video_id).exists()
-    ]
+    todo = _jobs(stage, scans, config, work)
     progress = Progress(stage, len(todo), report)
     for job, result in workers.run(function, todo, video_s=_text_s):
         if isinstance(result, ItemError):
@@ -123,5 +179,221 @@ def _write_texts(
         progress.advance(video_s=_text_s(job))
 
 
+def _jobs(
+    stage: str, scans: Sequence[StagedScan], config: AnnotateConfig, work: Path
+) -> list[_TextJob]:
+    """The videos that a text stage has to work on."""
+    return [
+        _TextJob(scan, config.captions, config.annotations, work)
+        for scan in scans
+        if scan.scan is not None and not video_path(work, stage, scan.video.video_id).exists()
+    ]
+
+
+# ---------------------------------------------------------------------- captions from a model
+
+
+@dataclass(frozen=True, slots=True)
+class _ShowJob:
+    """Frames to read: of a clip, or of the whole video where ``clip`` is None."""
+
+    video: SourceVideo
+    duration_s: float
+    clip: Clip | None
+    config: CaptionConfig
+    reader: ReaderConfig
+    work: Path
+
+
+def _show_video(job: _ShowJob) -> VideoView:
+    probe = job.video.probe
+    frames = read_video_frames(probe.path, probe, job.duration_s, job.config, job.reader)
+    return VideoView(job.video.video_id, job.duration_s, frames)
+
+
+def _show_clip(job: _ShowJob) -> ClipView:
+    if job.clip is None:
+        raise AssertionError(f"{job.video.video_id}: expected a clip")
+    probe, motion = job.video.probe, ""
+    if job.config.use_motion:
+        tracks = _tracks(job.work, job.clip)
+        told = caption_from_motion(job.clip, tracks, _frame_size_px(job.video))
+        motion = " ".join(caption.text for caption in told)
+    frames = read_clip_frames(probe.path, probe, job.clip, job.config, job.reader)
+    return ClipView(job.clip, frames, motion=motion)
+
+
+def video_views(jobs: Sequence[_ShowJob], workers: Workers) -> Iterator[VideoView]:
+    """Frames of whole videos; one that cannot be shown is left out, as its clips tell why."""
+    for _, result in workers.run(_show_video, jobs, video_s=_show_s):
+        if not isinstance(result, ItemError) and result.frames:
+            yield result
+
+
+def clip_views(jobs: Sequence[_ShowJob], workers: Workers) -> Iterator[ClipView]:
+    """Frames of clips; one that cannot be shown says why."""
+    for job, result in workers.run(_show_clip, jobs, video_s=_show_s):
+        if isinstance(result, ItemError) and job.clip is not None:
+            yield ClipView(job.clip, (), problem=str(result))
+        elif isinstance(result, ClipView):
+            yield result if result.frames else replace(result, problem="no frame could be read")
+
+
+def show_jobs(
+    scans: Sequence[StagedScan], config: AnnotateConfig, work: Path, *, people_only: bool = True
+) -> tuple[list[_ShowJob], list[_ShowJob]]:
+    """What a captioner is shown: whole videos, and clips.
+
+    Args:
+        scans: the videos.
+        config: the run's configuration.
+        work: the folder of staged work.
+        people_only: only clips in which somebody was found, as a run does it.
+    """
+    videos: list[_ShowJob] = []
+    clips: list[_ShowJob] = []
+    for scan in scans:
+        if scan.scan is None:
+            continue
+        whole = _ShowJob(
+            scan.video, scan.scan.duration_s, None, config.captions, config.reader, work
+        )
+        shown = [
+            replace(whole, clip=clip)
+            for clip in scan.clips
+            if not people_only or tracks_path(work, clip).exists()
+        ]
+        clips += shown
+        if shown and config.captions.frames_per_video:
+            videos.append(whole)
+    return videos, clips
+
+
+def _caption_with_model(
+    model: NamedModel,
+    scans: Sequence[StagedScan],
+    config: AnnotateConfig,
+    work: Path,
+    workers: Workers,
+    report: Callable[[Progress], None],
+) -> None:
+    todo = [job.scan for job in _jobs("captions", scans, config, work)]
+    whole, parts = show_jobs(todo, config, work)
+    progress = Progress("captions", len(whole) + len(parts) * config.captions.samples, report)
+    captions: dict[str, list[Caption]] = {scan.video.video_id: [] for scan in todo}
+
+    def take(found: Iterable[Caption]) -> None:
+        for caption in found:
+            captions[caption.video_id].append(caption)
+            progress.advance(
+                rejected=caption.outcome is not Outcome.SUCCESS, cost_usd=caption.cost_usd
+            )
+
+    views = video_views(whole, workers)
+    take(caption_whole_videos(views, model, model.name, config.captions))
+    scenes = (
+        {video_id: found[0].text for video_id, found in captions.items() if found}
+        if config.captions.share_context
+        else {}
+    )
+    shown = (
+        replace(view, scene=scenes.get(view.clip.video_id, ""))
+        for view in clip_views(parts, workers)
+    )
+    take(caption_clips(shown, model, model.name, config.captions))
+    for scan in todo:
+        found = captions[scan.video.video_id]
+        if any(caption.outcome is Outcome.BUDGET for caption in found):
+            continue
+        order = {clip.clip_id: index for index, clip in enumerate(scan.clips)}
+        found.sort(key=lambda c: (order.get(c.clip_id or "", -1), c.sample))
+        write_staged(
+            video_path(work, "captions", scan.video.video_id), StagedCaptions(tuple(found))
+        )
+
+
+# ------------------------------------------------------------------- annotations from a model
+
+
+def _measure(job: _TextJob) -> VideoTexts:
+    """Gather what the annotator is told of a video, and what its reply is checked against."""
+    video_id = job.scan.video.video_id
+    staged = read_staged(StagedCaptions, video_path(job.work, "captions", video_id))
+    by_clip: dict[str | None, list[Caption]] = defaultdict(list)
+    for caption in staged.captions:
+        by_clip[caption.clip_id].append(caption)
+    tracks = job.tracks()
+    clips: list[ClipTexts] = []
+    for clip in job.scan.clips:
+        if clip.clip_id not in tracks:
+            continue
+        main = by_prominence(tracks[clip.clip_id], job.frame_size_px)[0]
+        moves = clip.camera == "moving"
+        captions = by_clip[clip.clip_id]
+        motion = ""
+        if job.annotations.use_motion:
+            told = caption_from_motion(clip, tracks[clip.clip_id], job.frame_size_px)
+            motion = " ".join(caption.text for caption in told)
+        clips.append(
+            ClipTexts(
+                clip=clip,
+                captions=tuple(c.text for c in captions if c.outcome is Outcome.SUCCESS),
+                problem="; ".join(f"{c.outcome.value}: {c.reason}" for c in captions if c.reason),
+                description=describe_track(main, job.frame_size_px, camera_moves=moves),
+                track_id=main.track_id,
+                motion=motion,
+            )
+        )
+    return VideoTexts(video_id, " ".join(c.text for c in by_clip[None]), tuple(clips))
+
+
+def _annotate_with_model(
+    model: NamedModel,
+    scans: Sequence[StagedScan],
+    config: AnnotateConfig,
+    work: Path,
+    workers: Workers,
+    report: Callable[[Progress], None],
+) -> None:
+    videos: list[VideoTexts] = []
+    for _, result in workers.run(
+        _measure, _jobs("annotations", scans, config, work), video_s=_text_s
+    ):
+        if isinstance(result, ItemError):
+            raise result
+        videos.append(result)
+    progress = Progress("annotations", sum(len(video.clips) for video in videos), report)
+    reported = _Reported(model, progress)
+    finished = annotate_videos_with(videos, reported, model.name, config.annotations)
+    for video_id, (coarse, annotations) in finished.items():
+        if not any(a.outcome is Outcome.BUDGET for a in annotations):
+            staged = StagedAnnotations(coarse, annotations)
+            write_staged(video_path(work, "annotations", video_id), staged)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reported:
+    """A model that tells of its progress; a repair is no further item, but it costs."""
+
+    model: NamedModel
+    progress: Progress
+
+    def ask_many(
+        self, requests: Iterable[tuple[Tag, ChatRequest]]
+    ) -> Iterator[tuple[Tag, ChatReply]]:
+        tagged = (((tag, bool(request.history)), request) for tag, request in requests)
+        for (tag, again), reply in self.model.ask_many(tagged):
+            self.progress.advance(
+                items=0 if again else 1,
+                rejected=not again and reply.outcome is not Outcome.SUCCESS,
+                cost_usd=reply.cost_usd,
+            )
+            yield tag, reply
+
+
 def _text_s(job: _TextJob) -> float:
     return job.scan.video.probe.duration_s
+
+
+def _show_s(job: _ShowJob) -> float:
+    return job.duration_s if job.clip is None else job.clip.end_s - job.clip.start_s

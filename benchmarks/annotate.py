@@ -24,6 +24,7 @@ from prefect.logging import disable_run_logger  # noqa: E402 - the settings come
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 
 from annotators import pipeline  # noqa: E402
+from annotators.chat_model import NO_MODELS  # noqa: E402
 from annotators.config import AnnotateConfig  # noqa: E402
 from annotators.staging import Progress  # noqa: E402
 from data.assets import fetch_assets  # noqa: E402
@@ -80,7 +81,7 @@ def main() -> None:
     def plain(config: AnnotateConfig) -> None:
         workers: Workers = annotate.shared_workers(config.workers)
         clock.start()
-        pipeline.annotate_dataset(config, model_path, workers, clock.report)
+        pipeline.annotate_dataset(config, model_path, workers, NO_MODELS, clock.report)
 
     def as_flow(config: AnnotateConfig) -> None:
         annotate.annotate_videos(config)

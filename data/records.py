@@ -307,8 +307,9 @@ class Annotation:
         annotator, model, prompt_id, outcome, reason, tokens_in, tokens_out, cost_usd, latency_s,
             request_id: as in :class:`Caption`.
         reply: the model's last reply, kept where it could not be used; else empty.
-        grounding_score: share of the measurable steps that the motion supports, 0..1; None when
-            no step is measurable.
+        medium_grounding: what the motion says of each of ``medium``.
+        grounding_score: share of the measurable steps and medium texts that the motion supports,
+            0..1; None when none is measurable.
     """
 
     clip_id: str
@@ -329,4 +330,5 @@ class Annotation:
     latency_s: float = 0.0
     request_id: str = ""
     reply: str = ""
+    medium_grounding: tuple[Grounding, ...] = ()
     grounding_score: float | None = None

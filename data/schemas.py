@@ -157,6 +157,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         pa.field("coarse", pa.string()),
         pa.field("medium", pa.list_(pa.string())),
         pa.field("fine", pa.list_(_FINE_STEP)),
+        pa.field("medium_grounding", pa.list_(_GROUNDING)),
         pa.field("activity", pa.string()),
         pa.field("grounding_score", pa.float64()),
         pa.field("annotator", pa.string()),
@@ -274,10 +275,8 @@ def annotation_row(annotation: Annotation, clip: Clip) -> Row:
     row = asdict(annotation)
     row["outcome"] = annotation.outcome.value
     row["medium"] = list(annotation.medium)
-    row["fine"] = [
-        {**step, "grounding": {**step["grounding"], "verdict": step["grounding"]["verdict"].value}}
-        for step in row["fine"]
-    ]
+    for grounding in (*(step["grounding"] for step in row["fine"]), *row["medium_grounding"]):
+        grounding["verdict"] = grounding["verdict"].value
     return {**row, "start_s": clip.start_s, "end_s": clip.end_s, **_VERSIONS}
 
 

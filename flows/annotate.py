@@ -6,10 +6,12 @@ done is staged on disk, so a run that died is simply run again.
 
 import atexit
 import base64
+import functools
+import operator
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,13 +31,20 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict
 
 from annotators import pipeline
+from annotators.chat_client import Spend
+from annotators.chat_model import Models
 from annotators.config import AnnotateConfig
+from annotators.estimates import TextEstimate, estimate_texts
+from annotators.models import open_models
 from annotators.pipeline import Ingested
 from annotators.preview import best_clip, pose_strip_jpeg
 from annotators.staging import Progress, SourceVideo, StagedScan
-from data.store import Dataset, DatasetWriter, open_writer
+from data.records import Outcome
+from data.schemas import SCHEMAS
+from data.store import MANIFEST, Dataset, DatasetWriter, open_writer
 from data.workers import WorkerConfig, Workers
-from flows.settings import pose_model_path
+from flows.limits import concurrency_limiter
+from flows.settings import api_key, pose_model_path, replies_dir
 
 REPORT_EVERY_S = 2.0
 TASK_THREADS = 8
@@ -54,6 +63,11 @@ class AnnotateSummary(BaseModel):
         num_known: files that needed no work.
         video_s: seconds of video that this run worked through.
         elapsed_s: how long it took.
+        outcomes: table to outcome to number of its rows, of the whole dataset, for the tables whose
+            rows a model may have failed to write.
+        spend: what the calls of this run came to.
+        remaining: what is left to ask for, and its cost: of a dry run, or of a run whose budget is
+            used up; else None.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,6 +79,9 @@ class AnnotateSummary(BaseModel):
     num_known: int
     video_s: float
     elapsed_s: float
+    outcomes: dict[str, dict[str, int]] = {}
+    spend: Spend = Spend()
+    remaining: TextEstimate | None = None
 
 
 def shared_workers(config: WorkerConfig) -> Workers:
@@ -136,24 +153,30 @@ def poses(
     return scans
 
 
+TextStage = Callable[..., list[StagedScan]]
+
+
+def _write_texts(
+    stage: TextStage, shard: str, scans: list[StagedScan], config: AnnotateConfig, run: "_Run"
+) -> list[StagedScan]:
+    workers = shared_workers(config.workers)
+    return stage(scans, config, run.work, workers, run.models, _reporter(shard))
+
+
 @task(task_run_name="captions {shard}", cache_policy=NO_CACHE)
 def captions(
-    shard: str, scans: list[StagedScan], config: AnnotateConfig, work: Path
+    shard: str, scans: list[StagedScan], config: AnnotateConfig, run: "_Run"
 ) -> list[StagedScan]:
-    """Caption a shard of clips."""
-    workers = shared_workers(config.workers)
-    pipeline.caption_videos(scans, config, work, workers, _reporter(shard))
-    return scans
+    """Caption a shard of clips; returns the videos whose captions are complete."""
+    return _write_texts(pipeline.caption_videos, shard, scans, config, run)
 
 
 @task(task_run_name="annotations {shard}", cache_policy=NO_CACHE)
 def annotations(
-    shard: str, scans: list[StagedScan], config: AnnotateConfig, work: Path
+    shard: str, scans: list[StagedScan], config: AnnotateConfig, run: "_Run"
 ) -> list[StagedScan]:
-    """Write the three levels for a shard of clips."""
-    workers = shared_workers(config.workers)
-    pipeline.annotate_videos(scans, config, work, workers, _reporter(shard))
-    return scans
+    """Write the three levels for a shard of clips; returns the videos that are complete."""
+    return _write_texts(pipeline.annotate_videos, shard, scans, config, run)
 
 
 @task(task_run_name="publish {num_videos} videos", cache_policy=NO_CACHE)
@@ -174,6 +197,19 @@ def publish(
 
 # Prefect's own types do not accept its own runner here.
 _RUNNER: Any = ThreadPoolTaskRunner(max_workers=TASK_THREADS)
+
+
+class _Run:
+    """What the tasks of one run share. No dataclass, which Prefect would take apart.
+
+    Attributes:
+        models: that write the texts.
+        work: folder of staged work.
+    """
+
+    def __init__(self, models: Models, work: Path) -> None:
+        self.models = models
+        self.work = work
 
 
 @flow(name="annotate-videos", task_runner=_RUNNER)
@@ -197,17 +233,26 @@ def annotate_videos(config: AnnotateConfig) -> AnnotateSummary:
     _require_absolute_paths_on_a_worker(config)
     model_path = pose_model_path(config.pose_model)
     recipe = config.recipe(pipeline.file_sha256(model_path))
-    with open_writer(config.dataset, recipe) as writer:
+    limiter = concurrency_limiter(config.concurrency_limit)
+    with (
+        open_models(config, api_key, replies_dir(), limiter) as models,
+        open_writer(config.dataset, recipe) as writer,
+    ):
+        run = _Run(models, writer.work)
         ingested = ingest(config, writer.work)
-        added, failures = _work_through(config, writer, ingested, model_path)
-    if failures:
+        if config.dry_run:
+            done = _estimate_all(config, run, ingested)
+        else:
+            done = _work_through(config, run, writer, ingested, model_path)
+        spend = functools.reduce(operator.add, (s.spend for s in models.services), Spend())
+    if done.failures:
         raise RuntimeError(
-            f"{len(failures)} shards failed, the first with: {failures[0]}. What the others "
-            "finished is published. Remedy: see the failed tasks, then run again."
-        ) from failures[0]
-    summary = _summarise(config.dataset, added, ingested, time.monotonic() - started_s)
+            f"{len(done.failures)} shards failed, the first with: {done.failures[0]} What the "
+            "others finished is published. Remedy: see the failed tasks, then run again."
+        ) from done.failures[0]
+    summary = _summarise(config.dataset, done, ingested, spend, time.monotonic() - started_s)
     _show(summary)
-    if not summary.rows["annotations"]:
+    if not summary.rows["annotations"] and summary.remaining is None:
         raise RuntimeError(
             f"{config.dataset}: no clip could be annotated; rejections by reason: "
             f"{summary.rejections}. Remedy: see the rejections table for each item."
@@ -224,50 +269,106 @@ def _require_absolute_paths_on_a_worker(config: AnnotateConfig) -> None:
         )
 
 
+@dataclass
+class _Done:
+    """What the shards of a run came to.
+
+    Attributes:
+        added: published rows by table.
+        failures: errors that stopped a shard.
+        remaining: what is left to ask models for; None when nothing is.
+    """
+
+    added: Counter[str] = field(default_factory=Counter[str])
+    failures: list[Exception] = field(default_factory=list[Exception])
+    remaining: TextEstimate | None = None
+
+
 def _work_through(
-    config: AnnotateConfig, writer: DatasetWriter, ingested: Ingested, model_path: Path
-) -> tuple[Counter[str], list[Exception]]:
+    config: AnnotateConfig,
+    run: _Run,
+    writer: DatasetWriter,
+    ingested: Ingested,
+    model_path: Path,
+) -> _Done:
     """Take all shards through all stages, publishing whenever enough clips are complete."""
-    added: Counter[str] = Counter()
-    failures: list[Exception] = []
+    done = _Done()
     shards = pipeline.make_shards(ingested.videos, config)
+    posed: list[PrefectFuture[list[StagedScan]]] = []
     running: list[PrefectFuture[list[StagedScan]]] = []
     for index, shard in enumerate(shards):
         name = f"{index + 1}/{len(shards)}"
         scanned = clips.submit(name, shard, config, writer.work)
-        posed = poses.submit(name, scanned, config, model_path, writer.work)  # pyright: ignore[reportArgumentType]
-        captioned = captions.submit(name, posed, config, writer.work)  # pyright: ignore[reportArgumentType]
-        running.append(annotations.submit(name, captioned, config, writer.work))  # pyright: ignore[reportArgumentType]
+        posed.append(poses.submit(name, scanned, config, model_path, writer.work))  # pyright: ignore[reportArgumentType]
+        captioned = captions.submit(name, posed[-1], config, run)  # pyright: ignore[reportArgumentType]
+        running.append(annotations.submit(name, captioned, config, run))  # pyright: ignore[reportArgumentType]
     complete: list[StagedScan] = []
+    unfinished: list[StagedScan] = []
     remaining = ingested
     for index, future in enumerate(running):
         try:
-            complete += future.result()
+            finished = future.result()
         except Exception as error:  # noqa: BLE001 - the other shards go on; raised at the end
-            failures.append(error)
+            done.failures.append(error)
+        else:
+            ids = {scan.video.video_id for scan in finished}
+            complete += finished
+            unfinished += [s for s in posed[index].result() if s.video.video_id not in ids]
         enough = sum(len(scan.clips) for scan in complete) >= config.publish_clips
         if enough or index == len(running) - 1:
-            added.update(publish(writer, remaining, complete, len(complete)))
+            done.added.update(publish(writer, remaining, complete, len(complete)))
             # The rejections of ingest go out with the first publication.
             remaining, complete = replace(remaining, rejections=(), superseded=()), []
     if not running:
-        added.update(publish(writer, ingested, [], 0))
-    return added, failures
+        done.added.update(publish(writer, ingested, [], 0))
+    if unfinished:
+        done.remaining = _estimate(unfinished, config, run, people_only=True)
+    return done
+
+
+def _estimate_all(config: AnnotateConfig, run: _Run, ingested: Ingested) -> _Done:
+    """Find the clips of all videos, and what their texts will cost at most."""
+    shards = pipeline.make_shards(ingested.videos, config)
+    names = [f"{index + 1}/{len(shards)}" for index in range(len(shards))]
+    scanned = [
+        clips.submit(name, shard, config, run.work)
+        for name, shard in zip(names, shards, strict=True)
+    ]
+    scans = [scan for future in scanned for scan in future.result()]
+    return _Done(remaining=_estimate(scans, config, run, people_only=False))
+
+
+def _estimate(
+    scans: list[StagedScan], config: AnnotateConfig, run: _Run, *, people_only: bool
+) -> TextEstimate:
+    workers = shared_workers(config.workers)
+    return estimate_texts(scans, config, run.work, workers, run.models, people_only=people_only)
 
 
 def _summarise(
-    root: Path, added: Counter[str], ingested: Ingested, elapsed_s: float
+    root: Path, done: _Done, ingested: Ingested, spend: Spend, elapsed_s: float
 ) -> AnnotateSummary:
-    dataset = Dataset(root)
-    reasons = dataset.read("rejections", ["reason"])["reason"].to_pylist()
+    rows: dict[str, int] = {}
+    reasons: list[str] = []
+    outcomes: dict[str, dict[str, int]] = {}
+    if (root / MANIFEST).is_file():
+        dataset = Dataset(root)
+        rows = {name: table["rows"] for name, table in dataset.manifest["tables"].items()}
+        reasons = dataset.read("rejections", ["reason"])["reason"].to_pylist()
+        for name in ("captions", "annotations"):
+            listed = dataset.read(name, ["outcome"])["outcome"].to_pylist()
+            outcomes[name] = dict(Counter(listed).most_common())
     return AnnotateSummary(
         dataset=root,
-        rows={name: table["rows"] for name, table in dataset.manifest["tables"].items()},
-        added=dict(added),
+        rows={name: rows.get(name, 0) for name in SCHEMAS},
+        added=dict(done.added),
         rejections=dict(Counter(reasons).most_common()),
         num_known=ingested.num_known,
         video_s=sum(video.probe.duration_s for video in ingested.videos),
         elapsed_s=elapsed_s,
+        outcomes=outcomes,
+        spend=spend,
+        remaining=done.remaining,
     )
 
 
@@ -281,6 +382,12 @@ def _show(summary: AnnotateSummary) -> None:
         {"what": f"rejected: {reason}", "rows": count, "added by this run": ""}
         for reason, count in summary.rejections.items()
     ]
+    counts += [
+        {"what": f"{table}: {outcome}", "rows": count, "added by this run": ""}
+        for table, outcomes in summary.outcomes.items()
+        for outcome, count in outcomes.items()
+        if outcome != Outcome.SUCCESS
+    ]
     create_table_artifact(
         counts, key="annotate-videos-counts", description=f"Rows of {summary.dataset}"
     )
@@ -292,7 +399,7 @@ def _show(summary: AnnotateSummary) -> None:
 
 
 def _summary_markdown(summary: AnnotateSummary) -> str:
-    speed = summary.video_s / summary.elapsed_s
+    speed = summary.video_s / max(summary.elapsed_s, 1e-9)
     lines = [
         "# annotate-videos",
         f"**{summary.rows['annotations']:,}** annotated clips of "
@@ -300,7 +407,12 @@ def _summary_markdown(summary: AnnotateSummary) -> str:
         f"This run: {summary.video_s:.1f} s of video in {summary.elapsed_s:.1f} s "
         f"({speed:.1f} x real time), {summary.num_known} files known before.",
     ]
-    clip = best_clip(Dataset(summary.dataset))
+    if summary.spend.calls or summary.spend.cache_hits:
+        lines.append(f"Models: {summary.spend}.")
+    if summary.remaining is not None:
+        lines.append(f"**Remaining**: {summary.remaining}.")
+    published = (summary.dataset / MANIFEST).is_file()
+    clip = best_clip(Dataset(summary.dataset)) if published else None
     if clip is not None:
         picture = base64.b64encode(pose_strip_jpeg(clip)).decode()
         lines += [

@@ -50,7 +50,27 @@ def annotate(
     ] = None,
     workers: Annotated[int, typer.Option(help="Worker processes; 0: one per CPU.")] = 0,
     retry_rejected: Annotated[
-        bool, typer.Option("--retry-rejected", help="Try again what timed out or crashed.")
+        bool,
+        typer.Option(
+            "--retry-rejected", help="Try again what timed out, crashed or found no service."
+        ),
+    ] = False,
+    captioner: Annotated[
+        str, typer.Option(help="Who writes captions: kinematic, openai, transformers.")
+    ] = "",
+    annotator: Annotated[str, typer.Option(help="Who writes annotations: rules, openai.")] = "",
+    model: Annotated[str, typer.Option(help="Model of the openai captioner and annotator.")] = "",
+    base_url: Annotated[
+        str, typer.Option(help="Their OpenAI-compatible endpoint; by default OpenAI's own.")
+    ] = "",
+    local_model: Annotated[
+        str, typer.Option(help="Folder or hub name of the transformers captioner's model.")
+    ] = "",
+    budget_usd: Annotated[
+        float, typer.Option(help="Most that this run's calls may cost; 0: no limit.")
+    ] = 0.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only estimate calls, tokens and cost.")
     ] = False,
 ) -> None:
     """Annotate videos into a dataset. Needs no server: one is started for the run if none is up."""
@@ -59,7 +79,16 @@ def annotate(
         "videos": [str(Path(video).expanduser().absolute()) for video in videos],
         "dataset": dataset.expanduser().absolute(),
         "retry_rejected": retry_rejected,
+        "dry_run": dry_run,
     }
+    if budget_usd:
+        values["budget_usd"] = budget_usd
+    service = {"model": model} if model else {}
+    service |= {"base_url": base_url} if base_url else {}
+    _set_model(values, "captions", "captioner", captioner, service)
+    _set_model(values, "annotations", "annotator", annotator, service)
+    if local_model:
+        values["captions"] = {**values.get("captions", {}), "local_model": {"model": local_model}}
     if workers:
         values["workers"] = {**values.get("workers", {}), "num_workers": workers}
 
@@ -76,10 +105,32 @@ def annotate(
     typer.echo(f"\n{summary.dataset}: {rows}")
     for reason, count in summary.rejections.items():
         typer.echo(f"  rejected: {count} x {reason}")
+    for table, outcomes in summary.outcomes.items():
+        for outcome, count in outcomes.items():
+            if outcome != "success":
+                typer.echo(f"  {table}: {count} x {outcome}")
+    if summary.spend.calls or summary.spend.cache_hits:
+        typer.echo(f"  models: {summary.spend}")
+    if summary.remaining is not None:
+        typer.echo(f"  remaining: {summary.remaining}")
+        return
     typer.echo(
         f'Browse it: {sys.executable} -c "import pandas as pd; '
         f"print(pd.read_parquet('{summary.dataset}/annotations'))\""
     )
+
+
+def _set_model(
+    values: dict[str, Any], stage: str, role: str, who: str, service: dict[str, str]
+) -> None:
+    """Put the command's options for one text stage into the configuration."""
+    section = dict(values.get(stage, {}))
+    if who:
+        section[role] = who
+    if service and section.get(role) == "openai":
+        section["service"] = {**(section.get("service") or {}), **service}
+    if section:
+        values[stage] = section
 
 
 def _some_server() -> str:

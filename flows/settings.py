@@ -54,6 +54,11 @@ def pose_model_path(configured: Path | None) -> Path:
     return path
 
 
+def replies_dir() -> Path:
+    """Where replies that were paid for are kept, for all datasets of this machine."""
+    return Settings().cache_dir.expanduser() / "replies"
+
+
 def api_key(name: str) -> SecretStr | None:
     """The key of a name, from the first place that has it.
 

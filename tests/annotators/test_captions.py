@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from annotators.captions import (
     CaptionConfig,
     by_prominence,
-    caption_clip,
+    caption_from_motion,
     framing,
     people_at_a_time,
 )
@@ -32,7 +32,7 @@ APPEARANCE = re.compile(
 
 def _caption(*tracks: PoseTrack, camera: str = "static") -> str:
     clip = as_clip(tracks[0], camera=camera)
-    (caption,) = caption_clip(clip, tracks, FRAME_SIZE_PX, CaptionConfig())
+    (caption,) = caption_from_motion(clip, tracks, FRAME_SIZE_PX)
     assert caption.outcome is Outcome.SUCCESS
     assert (caption.clip_id, caption.captioner) == ("clip", "kinematic")
     assert caption.prompt_id.startswith("kinematic-")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from annotators.chat_model import NO_MODELS
 from annotators.config import AnnotateConfig
 from annotators.pipeline import annotate_dataset, make_shards
 from annotators.staging import Progress
@@ -42,7 +43,7 @@ def test_ten_damaged_files_each_have_an_answer(
     shutil.copy(walk, folder / "good.mp4")
     told: list[Progress] = []
     config = AnnotateConfig(videos=(str(folder),), dataset=tmp_path / "dataset")
-    annotate_dataset(config, pose_model_path, workers, told.append)
+    annotate_dataset(config, pose_model_path, workers, NO_MODELS, told.append)
 
     dataset = Dataset(config.dataset)
     rejected = {

@@ -6,6 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from annotators.chat_model import NO_MODELS
 from annotators.config import AnnotateConfig
 from annotators.pipeline import annotate_dataset
 from annotators.preview import best_clip, clip_figure, draw_skeleton, pose_strip
@@ -29,7 +30,7 @@ def test_pictures_of_a_dataset(videos_dir: Path, pose_model_path: Path, tmp_path
     video = videos_dir / "worker_walk.mp4"
     config = AnnotateConfig(videos=(str(video),), dataset=tmp_path / "dataset")
     with Workers(WorkerConfig()) as workers:
-        annotate_dataset(config, pose_model_path, workers)
+        annotate_dataset(config, pose_model_path, workers, NO_MODELS)
     dataset = Dataset(config.dataset)
     clip = best_clip(dataset)
     assert clip is not None

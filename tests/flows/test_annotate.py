@@ -227,13 +227,14 @@ def test_prefect_shows_counts_and_a_picture(
 _RUN = """
 import sys, pathlib
 from annotators.config import AnnotateConfig
+from annotators.chat_model import NO_MODELS
 from annotators.pipeline import annotate_dataset
 from data.workers import Workers
 if __name__ == "__main__":
     videos, dataset, model = sys.argv[1:]
     config = AnnotateConfig(videos=(videos,), dataset=pathlib.Path(dataset))
     with Workers(config.workers) as workers:
-        annotate_dataset(config, pathlib.Path(model), workers)
+        annotate_dataset(config, pathlib.Path(model), workers, NO_MODELS)
 """
 
 

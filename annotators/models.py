@@ -1,0 +1,138 @@
+"""Opening the models that write texts in a run: remote services, or one in this process."""
+
+import itertools
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import cv2
+import numpy as np
+from pydantic import SecretStr
+
+from annotators.chat_budget import Budget
+from annotators.chat_cache import ChatReply
+from annotators.chat_client import ChatService, Limiter
+from annotators.chat_model import Models, NamedModel
+from annotators.chat_protocol import ChatRequest, Jpeg
+from annotators.config import AnnotateConfig
+from annotators.model_config import ChatConfig, LocalVlmConfig
+
+if TYPE_CHECKING:
+    pass
+
+Tag = TypeVar("Tag")
+
+
+@contextmanager
+def open_models(
+    config: AnnotateConfig,
+    api_key: Callable[[str], SecretStr | None],
+    cache_dir: Path,
+    limiter: Limiter | None = None,
+) -> Generator[Models]:
+    """The models of a run, ready to be asked; services end with the context.
+
+    Stages that are configured alike share one service, and with it its concurrency; all services
+    share the run's budget.
+
+    Args:
+        config: the run's configuration.
+        api_key: gives the key of a name (``ChatConfig.api_key_name``), or None.
+        cache_dir: where paid replies are kept, for ever.
+        limiter: held around every call, e.g. a Prefect concurrency limit.
+
+    Raises:
+        ValueError: a service or a local model cannot be used as configured.
+    """
+    budget = Budget(config.budget_usd, config.budget_tokens)
+    captions, annotations = config.captions, config.annotations
+    with ExitStack() as stack:
+        opened: dict[str, ChatService] = {}
+
+        def service(chat: ChatConfig) -> ChatService:
+            known = chat.model_dump_json()
+            if known not in opened:
+                opened[known] = stack.enter_context(
+                    ChatService(
+                        chat,
+                        api_key(chat.api_key_name),
+                        cache_dir,
+                        budget=budget,
+                        prices=config.prices,
+                        limiter=limiter,
+                    )
+                )
+            return opened[known]
+
+        captioner: NamedModel | None = None
+        caption_service = annotation_service = None
+        if captions.captioner == "openai" and captions.service is not None:
+            captioner = caption_service = service(captions.service)
+        elif captions.captioner == "transformers" and captions.local_model is not None:
+            captioner = LocalChat(captions.local_model)
+        if annotations.annotator == "openai" and annotations.service is not None:
+            annotation_service = service(annotations.service)
+        yield Models(captioner, annotation_service, caption_service, annotation_service)
+
+
+class LocalChat:
+    """A model in this process, asked as a remote one is; safe to use from several threads.
+
+    Args:
+        config: the model; it is loaded here.
+
+    Raises:
+        ValueError: it cannot be loaded.
+    """
+
+    def __init__(self, config: LocalVlmConfig) -> None:
+        # torch takes seconds to import, and most runs have no such model.
+        from annotators.local_vlm import LocalVlm  # noqa: PLC0415
+
+        self._model: LocalVlm = LocalVlm(config)
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """Of the model's folder, or its name on the hub."""
+        folder = Path(self._model.config.model).expanduser()
+        return folder.name if folder.is_dir() else self._model.config.model
+
+    def ask_many(
+        self, requests: Iterable[tuple[Tag, ChatRequest]]
+    ) -> Iterator[tuple[Tag, ChatReply]]:
+        """Answer requests, a batch at a time."""
+        from annotators.local_vlm import VlmRequest  # noqa: PLC0415
+
+        source = iter(requests)
+        while batch := list(itertools.islice(source, self._model.config.batch_size)):
+            asked = [
+                VlmRequest(request.system, tuple(map(_decoded, request.parts)), request.sample)
+                for _, request in batch
+            ]
+            with self._lock:
+                replies = self._model.ask_many(asked)
+            for (tag, _), reply in zip(batch, replies, strict=True):
+                yield (
+                    tag,
+                    ChatReply(
+                        outcome=reply.outcome,
+                        reason=reply.reason,
+                        text=reply.text,
+                        tokens_in=reply.tokens_in,
+                        tokens_out=reply.tokens_out,
+                        latency_s=reply.latency_s,
+                        model=self.name,
+                    ),
+                )
+
+
+def _decoded(part: str | Jpeg) -> str | np.ndarray:
+    if isinstance(part, str):
+        return part
+    image_HW3 = cv2.imdecode(np.frombuffer(part.data, np.uint8), cv2.IMREAD_COLOR)
+    if image_HW3 is None:
+        raise AssertionError("a picture of our own cannot be decoded")
+    return cv2.cvtColor(image_HW3, cv2.COLOR_BGR2RGB)

@@ -430,7 +430,9 @@ def _held(claim: Claim, window: _Window) -> Finding:
             return _supported(claim, lifted, 0.7)
         return _contradicted(claim, window, measured, 0.2)
     low = [p for p in held if p.kind in _LOW]
-    sunk = window.events("sink body", "press torso")
+    # A crouch before a jump is no way to a seat.
+    leaps = window.events("jump body", "hop body")
+    sunk = [] if leaps or claim.action == "lie" else window.events("sink body", "press torso")
     if low or sunk:
         # Down, but how is a matter of a knee's height: near enough not to be called wrong.
         return replace(_unknown(claim, window, measured), support=0.5)

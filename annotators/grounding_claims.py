@@ -182,7 +182,8 @@ _IRREGULAR: Final = {
 }
 _NUMBERS: Final = {
     **{"once": 1, "twice": 2, "thrice": 3, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5},
-    **{"six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10},
+    **{"six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12},
+    **{"thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16, "twenty": 20},
 }
 _REPEATED: Final = frozenset(
     {"repeatedly", "several", "multiple", "many", "continuously", "again", "keeps"}

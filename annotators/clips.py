@@ -1,6 +1,5 @@
 """Turns a video into clips: one decoding pass finds the shots, which are cut into even windows."""
 
-import hashlib
 import math
 from array import array
 from itertools import pairwise
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from annotators.camera import CameraMotion
 from annotators.shots import THUMBNAIL_SIDE_PX, ShotConfig, ShotDetector
 from data.errors import ItemError, Reason, Stage
-from data.records import Clip, Rejection, Shot, VideoProbe, VideoScan
+from data.records import Clip, Rejection, Shot, VideoProbe, VideoScan, clip_id_of
 from data.video import scan_thumbnails
 
 _MIN_DECODED_SHARE: Final = 0.5
@@ -25,7 +24,6 @@ _MIN_MOVING_SPEED: Final = 0.02
 hands above 0.03 on the development clips."""
 
 _LUMA_WEIGHTS: Final = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
-_CLIP_ID_LENGTH: Final = 16
 _EPSILON_S: Final = 1e-6
 
 
@@ -166,7 +164,7 @@ def cut_clips(
             start_frame, end_frame = shot.start_frame + start, shot.start_frame + end
             clips.append(
                 Clip(
-                    clip_id=_clip_id(video_id, start_frame, end_frame),
+                    clip_id=clip_id_of(video_id, start_frame, end_frame),
                     video_id=video_id,
                     shot_index=shot_index,
                     start_frame=start_frame,
@@ -181,17 +179,12 @@ def cut_clips(
     return clips, rejections
 
 
-def _clip_id(video_id: str, start_frame: int, end_frame: int) -> str:
-    span = f"{video_id}:{start_frame}:{end_frame}"
-    return hashlib.sha256(span.encode()).hexdigest()[:_CLIP_ID_LENGTH]
-
-
 def _too_short(video_id: str, shot: Shot, min_clip_s: float) -> Rejection:
     error = ItemError(
         Reason.TOO_SHORT,
         f"expected a shot of at least {min_clip_s:g} s, found {shot.end_s - shot.start_s:.3f} s.",
         "Lower min_clip_s to keep it.",
     )
-    item_id = _clip_id(video_id, shot.start_frame, shot.end_frame)
+    item_id = clip_id_of(video_id, shot.start_frame, shot.end_frame)
     item = f"{video_id} {shot.start_s:.3f}-{shot.end_s:.3f} s"
     return Rejection.of(item_id, item, Stage.CLIPS, error)

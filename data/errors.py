@@ -16,6 +16,7 @@ class Stage(StrEnum):
     POSES = "poses"
     CAPTIONS = "captions"
     ANNOTATIONS = "annotations"
+    IMPORT = "import"
 
 
 class Reason(StrEnum):
@@ -36,6 +37,9 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate"
     TOO_SHORT = "too_short"
     NO_PERSON = "no_person"
+    WRONG_FORM = "wrong_form"
+    CHATTER = "chatter"
+    NO_STEPS = "no_steps"
 
 
 class ItemError(Exception):

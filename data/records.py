@@ -3,16 +3,19 @@
 Shapes: T frames of a track at 20 fps, J = 22 joints (see :mod:`data.skeleton`).
 """
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ItemError, Reason, Stage
 
+CLIP_ID_LENGTH: Final = 16
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
@@ -133,6 +136,12 @@ class Clip:
     brightness: float
     camera: str
     camera_speed: float
+
+
+def clip_id_of(video_id: str, start_frame: int, end_frame: int) -> str:
+    """A clip's id: from the content of its video and its span, never from path or order."""
+    span = f"{video_id}:{start_frame}:{end_frame}"
+    return hashlib.sha256(span.encode()).hexdigest()[:CLIP_ID_LENGTH]
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +315,7 @@ class Annotation:
         activity: the activity label behind ``medium``, e.g. ``walk``.
         annotator, model, prompt_id, outcome, reason, tokens_in, tokens_out, cost_usd, latency_s,
             request_id: as in :class:`Caption`.
+        sample: 0-based number among the annotations of one clip; 0 where there is one.
         reply: the model's last reply, kept where it could not be used; else empty.
         medium_grounding: what the motion says of each of ``medium``.
         grounding_score: share of the measurable steps and medium texts that the motion supports,
@@ -330,5 +340,6 @@ class Annotation:
     latency_s: float = 0.0
     request_id: str = ""
     reply: str = ""
+    sample: int = 0
     medium_grounding: tuple[Grounding, ...] = ()
     grounding_score: float | None = None

@@ -151,6 +151,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
     "annotations": _schema(
         pa.field("clip_id", pa.string()),
         pa.field("video_id", pa.string()),
+        pa.field("sample", pa.int16()),
         pa.field("track_id", pa.int16()),
         pa.field("start_s", pa.float64()),
         pa.field("end_s", pa.float64()),

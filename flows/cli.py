@@ -142,6 +142,35 @@ def _some_server() -> str:
     return start_temporary_server(Settings().run_dir / "temporary-server.log")
 
 
+@app.command(name="import-avatargpt")
+def import_avatargpt(
+    files: Annotated[list[Path], typer.Argument(help="JSON files of the release, or folders.")],
+    dataset: Annotated[Path, typer.Option(help="Folder of the dataset; made, or added to.")],
+) -> None:
+    """Import the JSON of the AvatarGPT release: texts of videos, without motion."""
+    from data.importers.avatargpt_json import import_avatargpt_json  # noqa: PLC0415
+
+    root = dataset.expanduser()
+    report = import_avatargpt_json([file.expanduser() for file in files], root)
+    rows = ", ".join(f"{count} {name}" for name, count in report.added.items() if count)
+    typer.echo(
+        f"{root}: {report.num_videos} videos added ({rows or 'nothing new'}), {report.num_known} "
+        f"known before, {report.num_repeated} repeated captions left out"
+    )
+
+
+@app.command(name="export-avatargpt")
+def export_avatargpt(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for one JSON file per video.")],
+) -> None:
+    """Write a dataset's texts in the JSON of the AvatarGPT release."""
+    from data.importers.avatargpt_json import export_avatargpt_json  # noqa: PLC0415
+
+    files = export_avatargpt_json(dataset.expanduser(), folder.expanduser())
+    typer.echo(f"{len(files)} files written to {folder}")
+
+
 @app.command()
 def picture(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.")],

@@ -1,0 +1,1 @@
+"""Other formats, into the dataset and out of it."""

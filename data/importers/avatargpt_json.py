@@ -1,0 +1,456 @@
+"""The JSON of the AvatarGPT release: text annotations of videos, without motion.
+
+Form (facts in ``reference/avatargpt.md``): ``{video_name, video_fps, caption_list: [{start_time,
+end_time, start_frame, end_frame, captions: [{detail, executable, simplified: [str]}]}],
+description: [str]}``; before ChatGPT has seen it, ``captions`` are plain descriptions.
+
+What the release gets wrong is mended or named: its captions stand three times each (kept once), its
+steps are one numbered string (split), and where ChatGPT answered with chatter instead of steps the
+annotation becomes a rejection. Texts are otherwise kept as they are, looks and all.
+"""
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data.errors import ItemError, Reason, Stage
+from data.records import (
+    Annotation,
+    Caption,
+    Clip,
+    FineStep,
+    Grounding,
+    Outcome,
+    Rejection,
+    Shot,
+    Verdict,
+    VideoProbe,
+    VideoScan,
+    clip_id_of,
+)
+from data.schemas import Row, annotation_row, caption_row, clip_row, rejection_row, video_row
+from data.sources import path_item_id
+from data.store import Dataset, open_writer, rows_table, write_text
+
+RECIPE: Final = {"import": "avatargpt_json", "version": 1}
+SOURCE: Final = "avatargpt-release"
+"""Captioner, annotator and prompt of the rows: the release does not say more."""
+CAPTION_MODEL: Final = "videochat-7b"
+ANNOTATION_MODEL: Final = "chatgpt"
+ISSUE: Final = "imported_texts"
+"""In ``videos.issues``: sizes, codec and hash of the file are not known."""
+
+_NUMBERING: Final = re.compile(r"^\s*(?:(?:step\s*)?\d+\s*[.):]|[-*•])\s*", re.IGNORECASE)
+_CHATTER: Final = re.compile(
+    r"\b(sorry|apolog(?:y|ies|i[sz]e)|as an ai|cannot (?:assist|help|provide))\b", re.IGNORECASE
+)
+_ID_LENGTH: Final = 16
+
+
+class _Item(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class _Texts(_Item):
+    detail: str
+    executable: str
+    simplified: list[str]
+
+
+class _Segment(_Item):
+    start_time: float = Field(ge=0)
+    end_time: float
+    start_frame: int = Field(ge=0)
+    end_frame: int
+    captions: list[_Texts | str]
+
+
+class _Video(_Item):
+    video_name: str = Field(min_length=1)
+    video_fps: float = Field(gt=0, le=1000)
+    caption_list: list[dict[str, Any]]
+    description: list[str] = []
+
+
+@dataclass(slots=True)
+class ImportedVideo:
+    """What one file of the release came to.
+
+    Attributes:
+        video_id: from the video's name and segments, since its content is not there.
+        video: row of ``videos``.
+        clips: rows of ``clips``.
+        captions: of the segments, and of the whole video.
+        annotations: with the clip of each.
+        rejections: of segments, and of texts that are no annotation.
+        num_repeated: captions that stood there before.
+    """
+
+    video_id: str
+    video: Row
+    clips: list[Row] = field(default_factory=list[Row])
+    captions: list[Caption] = field(default_factory=list[Caption])
+    annotations: list[tuple[Annotation, Clip]] = field(
+        default_factory=list[tuple[Annotation, Clip]]
+    )
+    rejections: list[Rejection] = field(default_factory=list[Rejection])
+    num_repeated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import came to.
+
+    Attributes:
+        num_videos: added.
+        num_known: in the dataset before.
+        num_repeated: captions left out since they stood there before.
+        added: table to new rows.
+    """
+
+    num_videos: int
+    num_known: int
+    num_repeated: int
+    added: Mapping[str, int]
+
+
+def import_avatargpt_json(files: Sequence[Path], root: Path) -> ImportReport:
+    """Import files of the release into a dataset, all of them in one publication.
+
+    Args:
+        files: JSON files, or folders of them.
+        root: the dataset; made, or added to.
+
+    Raises:
+        ValueError: there is no such file at all.
+        data.store.DatasetError: the dataset is one of videos, or another run writes to it.
+    """
+    paths = sorted({found for file in files for found in _json_files(file)})
+    if not paths:
+        raise ValueError(
+            f"expected JSON files of the AvatarGPT release in {[str(f) for f in files]}, found "
+            "none. Remedy: name the files, or the folder that holds them."
+        )
+    with open_writer(root, RECIPE) as writer:
+        published = writer.published()
+        known = _column(published, "videos", "video_id")
+        rejected = _column(published, "rejections", "item_id")
+        rows: dict[str, list[Row]] = defaultdict(list)
+        num_known = num_repeated = 0
+        for path in paths:
+            try:
+                video = read_avatargpt_json(path)
+            except ItemError as error:
+                item_id = path_item_id(path)
+                if item_id not in rejected:
+                    rejection = Rejection.of(item_id, str(path), Stage.IMPORT, error)
+                    rows["rejections"].append(rejection_row(rejection, None))
+                continue
+            if video.video_id in known:
+                num_known += 1
+                continue
+            known.add(video.video_id)
+            num_repeated += video.num_repeated
+            rows["videos"].append(video.video)
+            rows["clips"] += video.clips
+            rows["captions"] += map(caption_row, video.captions)
+            rows["annotations"] += [annotation_row(a, clip) for a, clip in video.annotations]
+            rows["rejections"] += [rejection_row(r, video.video_id) for r in video.rejections]
+        added: Mapping[str, int] = {}
+        if rows:
+            added = writer.publish(
+                {name: rows_table(name, new) for name, new in rows.items()}
+            ).added
+    return ImportReport(len(rows["videos"]), num_known, num_repeated, added)
+
+
+def _json_files(path: Path) -> Iterable[Path]:
+    return sorted(path.glob("*.json")) if path.is_dir() else [path]
+
+
+def _column(dataset: Dataset | None, table: str, column: str) -> set[str]:
+    return set(dataset.read(table, [column])[column].to_pylist()) if dataset else set()
+
+
+def read_avatargpt_json(path: Path) -> ImportedVideo:
+    """Read one file of the release.
+
+    Raises:
+        ItemError: it is no such file.
+    """
+    try:
+        video = _Video.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ItemError(
+            Reason.NOT_FOUND, f"expected a file at {path}, found none.", "Correct the path."
+        ) from error
+    except (OSError, ValidationError) as error:
+        raise ItemError(
+            Reason.WRONG_FORM,
+            f"expected a JSON file of the AvatarGPT release, found {_briefly(error)}.",
+            "Leave the file out, or correct it.",
+        ) from error
+    spans = [(raw.get("start_frame"), raw.get("end_frame")) for raw in video.caption_list]
+    content = json.dumps([Path(video.video_name).name, video.video_fps, spans])
+    video_id = hashlib.sha256(content.encode()).hexdigest()[:_ID_LENGTH]
+    segments = list(_segments(video, video_id, str(path)))
+    good = [segment for _, segment in segments if isinstance(segment, _Segment)]
+    duration_s = max((segment.end_time for segment in good), default=0.0)
+    scenes = list(dict.fromkeys(text.strip() for text in video.description if text.strip()))
+    coarse = re.split(r"(?<=[.!?])\s", scenes[0])[0] if scenes else ""
+    imported = ImportedVideo(video_id, _video_row(video, video_id, good, duration_s, coarse))
+    imported.num_repeated += len(video.description) - len(scenes)
+    for sample, text in enumerate(scenes):
+        imported.captions.append(_caption(video_id, None, text, sample))
+    for index, segment in segments:
+        if isinstance(segment, Rejection):
+            imported.rejections.append(segment)
+        else:
+            _add_segment(imported, segment, coarse, f"{path} segment {index}")
+    return imported
+
+
+def _segments(
+    video: _Video, video_id: str, item: str
+) -> Iterator[tuple[int, "_Segment | Rejection"]]:
+    for index, raw in enumerate(video.caption_list):
+        try:
+            segment = _Segment.model_validate(raw)
+            if segment.end_time <= segment.start_time or segment.end_frame <= segment.start_frame:
+                raise ItemError(
+                    Reason.WRONG_FORM,
+                    f"expected a span, found {segment.start_time:g} to {segment.end_time:g} s.",
+                    "Correct the segment.",
+                )
+            yield index, segment
+        except (ValidationError, ItemError) as error:
+            problem = (
+                error
+                if isinstance(error, ItemError)
+                else ItemError(
+                    Reason.WRONG_FORM,
+                    f"expected a segment of the release, found {_briefly(error)}.",
+                    "Correct the segment.",
+                )
+            )
+            name = f"{item} segment {index}"
+            yield index, Rejection.of(f"{video_id}-{index}", name, Stage.IMPORT, problem)
+
+
+def _briefly(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
+    return type(error).__name__
+
+
+def _video_row(
+    video: _Video, video_id: str, segments: Sequence[_Segment], duration_s: float, coarse: str
+) -> Row:
+    fps = Fraction(video.video_fps).limit_denominator(1001)
+    num_frames = max((segment.end_frame for segment in segments), default=0)
+    probe = VideoProbe(
+        path=Path(video.video_name),
+        size_bytes=0,
+        container="",
+        codec="",
+        width_px=0,
+        height_px=0,
+        rotation_deg=0,
+        fps=fps,
+        start_offset_s=0.0,
+        duration_s=duration_s,
+        num_packets=0,
+        constant_rate=True,
+        issues=(ISSUE,),
+    )
+    shot = Shot(0, num_frames, 0.0, duration_s, 0.0, "", 0.0)
+    scan = VideoScan(num_frames, duration_s, (shot,), ())
+    return video_row(video_id, 0, probe, scan, len(segments), coarse)
+
+
+def _add_segment(imported: ImportedVideo, segment: _Segment, coarse: str, item: str) -> None:
+    clip = Clip(
+        clip_id=clip_id_of(imported.video_id, segment.start_frame, segment.end_frame),
+        video_id=imported.video_id,
+        shot_index=0,
+        start_frame=segment.start_frame,
+        end_frame=segment.end_frame,
+        start_s=segment.start_time,
+        end_s=segment.end_time,
+        brightness=0.0,
+        camera="",
+        camera_speed=0.0,
+    )
+    row = clip_row(clip, num_people=0, num_tracks=0, decoder="", quality=0.0, issues=(ISSUE,))
+    imported.clips.append(row)
+    texts = list({_content(text): text for text in segment.captions}.values())
+    imported.num_repeated += len(segment.captions) - len(texts)
+    for sample, text in enumerate(texts):
+        detail = text if isinstance(text, str) else text.detail
+        imported.captions.append(_caption(clip.video_id, clip.clip_id, detail.strip(), sample))
+        if isinstance(text, str):
+            continue
+        try:
+            annotation = _annotation(clip, text, coarse, sample)
+        except ItemError as error:
+            name = f"{item} caption {sample}"
+            rejection = Rejection.of(f"{clip.clip_id}-{sample}", name, Stage.IMPORT, error)
+            imported.rejections.append(rejection)
+        else:
+            imported.annotations.append((annotation, clip))
+
+
+def _content(text: _Texts | str) -> str:
+    return text if isinstance(text, str) else text.model_dump_json()
+
+
+def _caption(video_id: str, clip_id: str | None, text: str, sample: int) -> Caption:
+    return Caption(
+        video_id=video_id,
+        clip_id=clip_id,
+        captioner=SOURCE,
+        model=CAPTION_MODEL,
+        prompt_id=SOURCE,
+        text=text,
+        outcome=Outcome.SUCCESS,
+        sample=sample,
+    )
+
+
+def split_steps(executable: str) -> list[str]:
+    """The steps of a numbered or dashed list, without their marks."""
+    lines = (_NUMBERING.sub("", line).strip() for line in executable.splitlines())
+    return [line for line in lines if line]
+
+
+def _annotation(clip: Clip, texts: _Texts, coarse: str, sample: int) -> Annotation:
+    """The annotation that one caption of a segment carries.
+
+    Raises:
+        ItemError: it carries none.
+    """
+    said = "\n".join((texts.executable, *texts.simplified))
+    if found := _CHATTER.search(said):
+        raise ItemError(
+            Reason.CHATTER,
+            f"expected steps, found a model's talk about itself ({found.group()!r}).",
+            "Nothing to do: the caption is kept.",
+        )
+    steps = split_steps(texts.executable)
+    medium = tuple(dict.fromkeys(text.strip() for text in texts.simplified if text.strip()))
+    if not steps or not medium:
+        raise ItemError(
+            Reason.NO_STEPS,
+            f"expected steps and a summary, found {len(steps)} steps, {len(medium)} summaries.",
+            "Nothing to do: the caption is kept.",
+        )
+    # The release gives no times within a segment, and no motion to check against.
+    unchecked = Grounding(
+        Verdict.NOT_MEASURABLE, "imported without motion", clip.start_s, clip.end_s
+    )
+    return Annotation(
+        clip_id=clip.clip_id,
+        video_id=clip.video_id,
+        track_id=0,
+        coarse=coarse,
+        medium=medium,
+        fine=tuple(FineStep(step, clip.start_s, clip.end_s, unchecked) for step in steps),
+        activity="",
+        annotator=SOURCE,
+        model=ANNOTATION_MODEL,
+        prompt_id=SOURCE,
+        outcome=Outcome.SUCCESS,
+        sample=sample,
+        medium_grounding=(unchecked,) * len(medium),
+    )
+
+
+# --------------------------------------------------------------------------------------- export
+
+
+def export_avatargpt_json(root: Path, folder: Path) -> list[Path]:
+    """Write a dataset's texts as the release's JSON, one file per video.
+
+    ``detail`` is the caption that an annotation was made from (the first one where a clip has one
+    annotation of several captions). Clips whose annotation has no text are left out.
+
+    Args:
+        root: the dataset.
+        folder: for ``<video_id>.json``; made when missing.
+
+    Returns:
+        The files.
+
+    Raises:
+        data.store.DatasetError: there is no dataset.
+    """
+    dataset = Dataset(root)
+    captions: dict[tuple[str, str | None], dict[int, str]] = defaultdict(dict)
+    for row in dataset.read("captions").to_pylist():
+        if row["outcome"] == Outcome.SUCCESS:
+            captions[row["video_id"], row["clip_id"]][row["sample"]] = row["text"]
+    annotations: dict[str, list[Row]] = defaultdict(list)
+    for row in dataset.read("annotations").to_pylist():
+        if row["outcome"] == Outcome.SUCCESS:
+            annotations[row["clip_id"]].append(row)
+    clips: dict[str, list[Row]] = defaultdict(list)
+    for row in dataset.read("clips").to_pylist():
+        clips[row["video_id"]].append(row)
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for video in dataset.read("videos").to_pylist():
+        video_id = video["video_id"]
+        whole = captions.get((video_id, None), {})
+        segments = [
+            _exported_segment(clip, annotations[clip["clip_id"]], captions)
+            for clip in sorted(clips[video_id], key=lambda row: row["start_frame"])
+            if annotations[clip["clip_id"]]
+        ]
+        content = {
+            "video_name": video["path"],
+            "video_fps": _number(video["fps"]),
+            "caption_list": segments,
+            "description": [whole[sample] for sample in sorted(whole)] or [video["coarse"]],
+        }
+        path = folder / f"{video_id}.json"
+        write_text(path, json.dumps(content, indent=1, ensure_ascii=False))
+        written.append(path)
+    return written
+
+
+def _exported_segment(
+    clip: Row,
+    annotations: Sequence[Row],
+    captions: Mapping[tuple[str, str | None], Mapping[int, str]],
+) -> dict[str, Any]:
+    details = captions.get((clip["video_id"], clip["clip_id"]), {})
+    first = details[min(details)] if details else ""
+    return {
+        "start_time": _number(clip["start_s"]),
+        "start_frame": clip["start_frame"],
+        "end_time": _number(clip["end_s"]),
+        "end_frame": clip["end_frame"],
+        "captions": [
+            {
+                "detail": details.get(row["sample"], first),
+                "executable": "\n".join(
+                    f"{number}. {step['text']}" for number, step in enumerate(row["fine"], 1)
+                ),
+                "simplified": list(row["medium"]),
+            }
+            for row in sorted(annotations, key=lambda row: row["sample"])
+        ],
+    }
+
+
+def _number(value: float) -> float | int:
+    return int(value) if float(value).is_integer() else value

@@ -82,6 +82,7 @@ class ChatServer:
     structures: tuple[str, ...] = ("json_schema", "json_object")
     paths: tuple[str, ...] = ("/v1/chat/completions", "/v1/responses")
     polls_per_batch: int = 2
+    checks_pictures: bool = True
     calls: list[Asked] = field(default_factory=list[Asked])
     most_at_once: int = 0
     batches: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
@@ -154,7 +155,7 @@ class ChatServer:
             loose = _loose_objects(asked.schema)
             if loose:
                 return f"Invalid schema: {loose} must set additionalProperties and all required"
-        for url in _pictures(asked.body):
+        for url in _pictures(asked.body) if self.checks_pictures else ():
             head, _, data = url.partition(",")
             image = np.frombuffer(base64.b64decode(data), np.uint8)
             if head != "data:image/jpeg;base64" or cv2.imdecode(image, cv2.IMREAD_COLOR) is None:

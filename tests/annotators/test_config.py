@@ -1,0 +1,54 @@
+"""The run's configuration: presets, and what of it decides the rows."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from annotators.config import AnnotateConfig
+
+PROJECT = Path(__file__).parents[2]
+
+
+def test_the_deployments_parameters_are_valid() -> None:
+    deployments: list[dict[str, Any]] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())[
+        "deployments"
+    ]
+    configs = {
+        d["name"]: AnnotateConfig.model_validate(d["parameters"]["config"]) for d in deployments
+    }
+    assert configs["local"] == configs["annotate-videos"]
+    assert configs["production"].captions.captioner == "openai"
+    assert configs["production"].annotations.annotator == "openai"
+
+
+def _recipe(**more: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {"videos": ["v"], "dataset": "d", **more}
+    return AnnotateConfig.model_validate(values).recipe("pose-model")
+
+
+def _models(prompts: Path | None = None, **service: Any) -> dict[str, Any]:
+    service = {"model": "m", **service}
+    return {
+        "captions": {"captioner": "openai", "service": service, "prompts": prompts},
+        "annotations": {"annotator": "openai", "service": service},
+    }
+
+
+def test_what_decides_the_rows_is_the_recipe(tmp_path: Path) -> None:
+    assert _recipe() == _recipe(budget_usd=3, workers={"num_workers": 1}, retry_rejected=True)
+    assert _recipe() != _recipe(clips={"max_clip_s": 5})
+    # How a service is reached may change between runs; what it answers with may not.
+    assert _recipe(**_models()) == _recipe(**_models(max_concurrency=2, batch=True, timeout_s=9))
+    assert _recipe(**_models()) != _recipe(**_models(temperature=0.5))
+    (tmp_path / "repair.txt").write_text("Again: {problems}")
+    assert _recipe(**_models()) != _recipe(**_models(tmp_path))
+    # A service that nobody asks decides nothing.
+    assert _recipe() == _recipe(captions={"service": {"model": "m"}})
+
+
+@pytest.mark.parametrize("name", ["budget_usd", "budget_tokens"])
+def test_a_budget_is_positive(name: str) -> None:
+    with pytest.raises(ValueError, match="greater than 0"):
+        _recipe(**{name: 0})

@@ -40,6 +40,14 @@ class Reason(StrEnum):
     WRONG_FORM = "wrong_form"
     CHATTER = "chatter"
     NO_STEPS = "no_steps"
+    WRONG_SKELETON = "wrong_skeleton"
+    NON_FINITE = "non_finite"
+    TELEPORT = "teleport"
+    LIMB_DRIFT = "limb_drift"
+    COLLAPSED = "collapsed"
+    KNOWN_BAD = "known_bad"
+    FOOT_SKATE = "foot_skate"
+    LOW_QUALITY = "low_quality"
 
 
 class ItemError(Exception):

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data.importers.records import ImportedMotion
 from data.records import (
     Annotation,
     Caption,
@@ -58,6 +59,16 @@ _FINE_STEP = pa.struct(
         ("start_s", pa.float64()),
         ("end_s", pa.float64()),
         ("grounding", _GROUNDING),
+    ]
+)
+
+_MOTION_TEXT = pa.struct(
+    [
+        ("text", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("level", pa.string()),
+        ("source", pa.string()),
     ]
 )
 
@@ -167,6 +178,28 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         pa.field("reply", pa.string()),
         *_COST,
     ),
+    "motions": _schema(
+        pa.field("motion_id", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("source_path", pa.string()),
+        pa.field("source_id", pa.string()),
+        pa.field("source_fps", pa.float64()),
+        pa.field("video_id", pa.string()),
+        pa.field("clip_id", pa.string()),
+        pa.field("track_id", pa.int16()),
+        pa.field("group", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("mirrored_of", pa.string()),
+        pa.field("labels", pa.list_(pa.string())),
+        pa.field("texts", pa.list_(_MOTION_TEXT)),
+        pa.field("num_frames", pa.int32()),
+        pa.field("num_features", pa.int16()),
+        pa.field("features", pa.list_(pa.float32())),
+        pa.field("quality", pa.float32()),
+        pa.field("foot_skate_m_s", pa.float32()),
+        pa.field("jitter_m_s3", pa.float32()),
+        pa.field("licence", pa.string()),
+    ),
     "rejections": _schema(
         pa.field("item_id", pa.string()),
         pa.field("video_id", pa.string()),
@@ -181,6 +214,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
 
 FLOAT_LEAVES: Final[Mapping[str, tuple[str, ...]]] = {
     "poses": ("joints_3d", "root_trajectory", "joints_2d", "confidence", "pts_s"),
+    "motions": ("features",),
 }
 """List columns whose floats are stored byte-stream-split (smaller under zstd)."""
 
@@ -281,6 +315,48 @@ def annotation_row(annotation: Annotation, clip: Clip) -> Row:
     return {**row, "start_s": clip.start_s, "end_s": clip.end_s, **_VERSIONS}
 
 
+def motion_row(
+    motion: ImportedMotion,
+    features_TD: FloatArray,
+    *,
+    split: str,
+    foot_skate_m_s: float | None,
+    jitter_m_s3: float | None,
+) -> Row:
+    """The ``motions`` row, features flattened.
+
+    Args:
+        motion: where they come from, and its texts.
+        features_TD: (T, 263), not normalised.
+        split: ``train``, ``val`` or ``test``.
+        foot_skate_m_s: see :func:`data.motion_quality.foot_skate`.
+        jitter_m_s3: see :func:`data.motion_quality.jitter`.
+    """
+    return {
+        "motion_id": motion.motion_id,
+        "source": motion.source,
+        "source_path": motion.source_path,
+        "source_id": motion.source_id,
+        "source_fps": float(motion.fps),
+        "video_id": motion.video_id or None,
+        "clip_id": motion.clip_id or None,
+        "track_id": motion.track_id,
+        "group": motion.group,
+        "split": split,
+        "mirrored_of": motion.mirrored_of or None,
+        "labels": list(motion.labels),
+        "texts": [asdict(text) for text in motion.texts],
+        "num_frames": len(features_TD),
+        "num_features": features_TD.shape[1],
+        "features": features_TD.ravel(),
+        "quality": motion.quality,
+        "foot_skate_m_s": foot_skate_m_s,
+        "jitter_m_s3": jitter_m_s3,
+        "licence": motion.licence,
+        **_VERSIONS,
+    }
+
+
 def rejection_row(rejection: Rejection, video_id: str | None) -> Row:
     """The ``rejections`` row; ``video_id`` is None when the content could not be read."""
     return {
@@ -316,6 +392,12 @@ def load_motion(row: Mapping[str, Any]) -> FloatArray:
 def load_pose_2d(row: Mapping[str, Any]) -> FloatArray:
     """Image joints of one ``poses`` row: (T, 22, 2) pixels of the upright source frame."""
     return _shaped(row["joints_2d"], row, 2)
+
+
+def load_features(row: Mapping[str, Any]) -> FloatArray:
+    """Features of one ``motions`` row: (T, 263), not normalised."""
+    shape = int(row["num_frames"]), int(row["num_features"])
+    return np.asarray(row["features"], np.float32).reshape(shape)
 
 
 def load_track(row: Mapping[str, Any]) -> PoseTrack:

@@ -142,6 +142,49 @@ def _some_server() -> str:
     return start_temporary_server(Settings().run_dir / "temporary-server.log")
 
 
+@app.command(name="import-motions")
+def import_motions(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="BVH files, folders or ZIPs; HumanML3D folders; .npy/.npz; annotated video "
+            "datasets; plans (.txt, .json)."
+        ),
+    ],
+    dataset: Annotated[Path, typer.Option(help="Folder of the dataset; made, or added to.")],
+    config: Annotated[
+        Path | None, typer.Option(help="JSON file with more of the configuration.")
+    ] = None,
+    texts: Annotated[
+        Path | None, typer.Option(help="KIT-ML texts, joined by the motions' own ids.")
+    ] = None,
+    licence: Annotated[str, typer.Option(help="Of sources that do not tell theirs.")] = "",
+) -> None:
+    """Import motions of any source, as 263-d features with texts and splits. Resumes."""
+    values: dict[str, Any] = json.loads(config.read_text()) if config else {}
+    values |= {
+        "sources": [str(Path(source).expanduser().absolute()) for source in sources],
+        "dataset": dataset.expanduser().absolute(),
+    }
+    if texts is not None:
+        values["texts"] = texts.expanduser().absolute()
+    if licence:
+        values["licence"] = licence
+
+    from data.motions import MotionImportConfig  # noqa: PLC0415 - slow, and not always needed
+
+    checked = MotionImportConfig.model_validate(values)
+    quiet_prefect()
+    os.environ["PREFECT_API_URL"] = _some_server()
+    from flows.motions import import_motions as run_flow  # noqa: PLC0415
+
+    summary = run_flow(checked)
+    rows = ", ".join(f"{count} {name}" for name, count in summary.rows.items() if count)
+    typer.echo(f"\n{summary.dataset}: {rows}; {summary.num_known} known before")
+    for reason, count in summary.rejected.items():
+        typer.echo(f"  rejected: {count} x {reason}")
+
+
 @app.command(name="import-avatargpt")
 def import_avatargpt(
     files: Annotated[list[Path], typer.Argument(help="JSON files of the release, or folders.")],

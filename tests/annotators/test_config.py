@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from annotators.config import AnnotateConfig
+from data.motions import MotionImportConfig
 
 PROJECT = Path(__file__).parents[2]
 
@@ -15,6 +16,11 @@ def test_the_deployments_parameters_are_valid() -> None:
     deployments: list[dict[str, Any]] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())[
         "deployments"
     ]
+    motions = [d for d in deployments if "motions" in d["entrypoint"]]
+    assert [d["name"] for d in motions] == ["local", "import-motions"]
+    for deployment in motions:
+        MotionImportConfig.model_validate(deployment["parameters"]["config"])
+    deployments = [d for d in deployments if d not in motions]
     configs = {
         d["name"]: AnnotateConfig.model_validate(d["parameters"]["config"]) for d in deployments
     }

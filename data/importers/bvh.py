@@ -1,0 +1,443 @@
+"""BVH files of any humanoid skeleton to 22 joints in metres, y up.
+
+Shapes: T frames, J = 22 joints (see :mod:`data.skeleton`), S joints of the file's own skeleton.
+
+The file is read by pymotion (MIT), which is kept up and needs nothing but NumPy; it fills frames
+that are missing with zeros, so the counts are checked here first. Joints are found by name: presets
+for the skeletons of CMU, Bandai-Namco, Mixamo and LAFAN1 are lists of aliases that also fit most
+others. What a skeleton lacks is placed between its neighbours: collars on the way from the neck to
+the shoulders, vertebrae along the spine.
+"""
+
+import itertools
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from pymotion.io.bvh import BVH
+from scipy.spatial.transform import Rotation
+
+from data.errors import ItemError, Reason
+from data.importers.records import Found, ImportedMotion, Pending, content_id, rejected
+from data.skeleton import JOINT, JOINT_NAMES, NUM_JOINTS
+from data.sources import path_item_id
+
+MAX_BYTES: Final = 512_000_000
+MAX_FRAME_RATE: Final = 1000
+
+RATE_TOLERANCE: Final = 0.002
+"""Frame times are written with few digits: 0.0333 means 30 fps."""
+
+UNITS_M: Final[Mapping[str, float]] = {
+    "metre": 1.0,
+    "centimetre": 0.01,
+    "millimetre": 0.001,
+    "inch": 0.0254,
+    # The CMU database counts in inches of an actor scaled by 0.45 (its asf header: length 0.45).
+    "cmu": 0.0254 / 0.45,
+}
+"""Units that files come in; a file does not say which."""
+STATURE_M: Final = (1.0, 2.35)
+"""Height of the skeleton that makes a unit plausible: no two of them overlap by more than a sliver,
+and then the height nearer to 1.7 m wins."""
+
+TPOSE_ARM_DEG: Final = 12.0
+TPOSE_STEP_M: Final = 0.15
+MAX_LEADING_TPOSE: Final = 5
+
+_ALIASES: Final[Mapping[str, str]] = {
+    "pelvis": "hips hip pelvis",
+    "neck": "neck neck01",
+    "head": "head",
+    "{side}_hip": "{S}upleg {S}upperleg upperleg{s} {S}thigh thigh{s} {s}thigh {S}hip {s}hip "
+    "hip{s} {s}femur upleg{s}",
+    "{side}_knee": "{S}leg {S}lowerleg lowerleg{s} {S}shin shin{s} {s}shin {S}knee {s}knee knee{s} "
+    "{S}calf calf{s} {s}calf {s}tibia leg{s}",
+    "{side}_ankle": "{S}foot foot{s} {s}foot {S}ankle {s}ankle ankle{s}",
+    "{side}_foot": "{S}toebase {S}toe {S}toes toes{s} toe{s} {s}toe {s}toes {s}toebase "
+    "toebase{s} ball{s} {S}ball",
+    "{side}_collar": "{S}shoulder shoulder{s} {s}shoulder {S}collar {s}collar collar{s} "
+    "{S}clavicle clavicle{s} {s}clavicle",
+    # A skeleton without collars calls the upper arm's joint the shoulder.
+    "{side}_shoulder": "{S}arm {S}upperarm upperarm{s} {s}upperarm {s}humerus arm{s} {s}shldr "
+    "{S}shoulder {s}shoulder shoulder{s}",
+    "{side}_elbow": "{S}forearm {S}lowerarm lowerarm{s} {s}forearm {s}lowerarm forearm{s} {S}elbow "
+    "{s}elbow {s}radius",
+    "{side}_wrist": "{S}hand hand{s} {s}hand {S}wrist {s}wrist wrist{s}",
+}
+"""Names of joints, in lower case, without separators and prefixes; S: left, s: l (or right, r)."""
+
+
+def _alias_table() -> dict[str, list[str]]:
+    table: dict[str, list[str]] = {}
+    for joint, names in _ALIASES.items():
+        if "{side}" not in joint:
+            table[joint] = names.split()
+            continue
+        for side in ("left", "right"):
+            filled = names.replace("{S}", side).replace("{s}", side[0])
+            table[joint.format(side=side)] = filled.split()
+    return table
+
+
+ALIASES: Final = _alias_table()
+_NEEDED: Final = tuple(name for name in ALIASES if not name.endswith("collar"))
+
+LICENCES: Final = {
+    "cmu": "CMU mocap: free for research and products, no resale, acknowledge mocap.cs.cmu.edu",
+    "bandai-namco": "CC BY-NC 4.0 (Bandai-Namco Research Motiondataset)",
+    "lafan1": "CC BY-NC-ND 4.0 (Ubisoft LAFAN1)",
+    "mixamo": "Adobe Mixamo terms",
+}
+
+
+def find_bvh(path: Path) -> Found:
+    """The motions of a BVH file, of a folder of them, or of a ZIP archive of them.
+
+    Args:
+        path: the file, folder or archive.
+    """
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.suffix.lower() == ".bvh":
+                yield from find_bvh(file)
+    elif path.suffix.lower() == ".zip":
+        yield from _find_in_zip(path)
+    else:
+        item = str(path)
+        try:
+            size_bytes = path.stat().st_size
+            if size_bytes > MAX_BYTES:
+                raise _wrong_form(f"at most {MAX_BYTES} bytes", f"{size_bytes}")
+            data = path.read_bytes()
+        except OSError as error:
+            problem = ItemError(
+                Reason.NOT_FOUND if isinstance(error, FileNotFoundError) else Reason.UNREADABLE,
+                f"expected a BVH file at {path}, found {error.strerror}.",
+                "Correct the path or its permissions.",
+            )
+            yield rejected(path_item_id(path), item, problem)
+            return
+        except ItemError as error:
+            yield rejected(path_item_id(path), item, error)
+            return
+        motion_id = content_id("bvh", data)
+        yield Pending(motion_id, item, partial(read_bvh, data, motion_id, item, path.stem))
+
+
+def _find_in_zip(path: Path) -> Found:
+    try:
+        with ZipFile(path) as archive:
+            for info in sorted(archive.infolist(), key=lambda info: info.filename):
+                if not info.filename.lower().endswith(".bvh"):
+                    continue
+                item = f"{path}:{info.filename}"
+                if info.file_size > MAX_BYTES:
+                    error = _wrong_form(f"at most {MAX_BYTES} bytes", f"{info.file_size}")
+                    yield rejected(content_id(item), item, error)
+                    continue
+                data = archive.read(info)
+                motion_id = content_id("bvh", data)
+                name = Path(info.filename).stem
+                yield Pending(motion_id, item, partial(read_bvh, data, motion_id, item, name))
+    except (OSError, BadZipFile) as error:
+        problem = _wrong_form("a ZIP archive", type(error).__name__)
+        yield rejected(path_item_id(path), str(path), problem)
+
+
+def read_bvh(data: bytes, motion_id: str, item: str, name: str) -> ImportedMotion:
+    """Read one file.
+
+    Args:
+        data: its content.
+        motion_id: of the motion.
+        item: path, for the row.
+        name: of the file without its ending, which tells the subject where the preset knows how.
+
+    Raises:
+        ItemError: it is no BVH file, or has no body that can be told.
+    """
+    text = data.decode("utf-8", errors="replace")
+    _check_motion_lines(text)
+    parsed = _parse(text)
+    names = [str(joint) for joint in parsed["names"]]
+    frame_time_s = float(parsed["frame_time"])
+    if not 1 / MAX_FRAME_RATE <= frame_time_s <= 1.0:
+        raise _wrong_form("a frame time of 0.001 to 1 s", f"{frame_time_s:g}")
+    positions_TS3 = _forward_kinematics(parsed)
+    joints_TJ3 = _to_22(positions_TS3, names, [int(p) for p in parsed["parents"]])
+    joints_TJ3 = _upright(joints_TJ3)
+    joints_TJ3 = joints_TJ3 * _unit_m(joints_TJ3)
+    joints_TJ3 = joints_TJ3[_num_leading_tposes(joints_TJ3) :]
+    preset = _preset(names)
+    return ImportedMotion(
+        motion_id=motion_id,
+        source="bvh",
+        source_path=item,
+        source_id=name,
+        fps=exact_rate(frame_time_s),
+        joints_TJ3=joints_TJ3.astype(np.float32),
+        group=_subject(name, preset),
+        licence=LICENCES.get(preset, ""),
+    )
+
+
+def exact_rate(frame_time_s: float) -> Fraction:
+    """The rate that a rounded frame time means: 0.0083333 is 120 fps."""
+    rate = Fraction(1 / frame_time_s)
+    whole = max(round(rate), 1)
+    ntsc = Fraction(max(round(rate * Fraction(1001, 1000)), 1) * 1000, 1001)
+    nearest = min((Fraction(whole), ntsc), key=lambda usual: abs(usual - rate))
+    if abs(nearest - rate) < RATE_TOLERANCE * rate:
+        return nearest
+    return rate.limit_denominator(1000)
+
+
+# --------------------------------------------------------------------------------------- reading
+
+
+def _wrong_form(expected: str, found: str) -> ItemError:
+    return ItemError(
+        Reason.WRONG_FORM,
+        f"expected a BVH file with {expected}, found {found}.",
+        "Export the file again, or leave it out.",
+    )
+
+
+def _check_motion_lines(text: str) -> None:
+    """Raise unless every frame that the header counts is there and whole."""
+    head, mark, motion = text.partition("MOTION")
+    if not mark or "HIERARCHY" not in head:
+        raise _wrong_form("HIERARCHY and MOTION", "neither" if not mark else "no HIERARCHY")
+    counts = re.findall(r"CHANNELS\s+(\d+)", head)
+    if not counts or set(counts) - {"3", "6"}:
+        raise _wrong_form("3 or 6 channels per joint", f"{sorted(set(counts)) or 'none'}")
+    found = re.match(r"\s*Frames:\s*(\d+)\s*\n\s*Frame Time:\s*(\S+)[^\n]*\n?", motion)
+    if found is None:
+        raise _wrong_form("'Frames:' and 'Frame Time:'", repr(motion.strip()[:40]))
+    lines = motion[found.end() :].split("\n")
+    rows = [line for line in lines if line.strip()]
+    if len(rows) != int(found.group(1)) or not rows:
+        raise _wrong_form(f"{found.group(1)} frames", f"{len(rows)} lines of motion")
+    channels = sum(map(int, counts))
+    for number, row in enumerate(rows):
+        if len(row.split()) != channels:
+            raise _wrong_form(
+                f"{channels} values per frame", f"{len(row.split())} in frame {number}"
+            )
+
+
+def _parse(text: str) -> dict[str, Any]:
+    # Without its empty lines, which the reader takes for frames.
+    whole = "\n".join(line for line in text.replace("\r", "").split("\n") if line.strip())
+    with tempfile.NamedTemporaryFile("w", suffix=".bvh", encoding="utf-8") as file:
+        file.write(whole)
+        file.flush()
+        reader = BVH()
+        try:
+            reader.load(file.name)
+        except Exception as error:
+            raise _wrong_form("a hierarchy that can be read", f"{error}") from error
+    data: dict[str, Any] = reader.data
+    finite = all(np.isfinite(data[key]).all() for key in ("positions", "rotations", "offsets"))
+    if not finite:
+        raise _wrong_form("finite numbers", "others")
+    return data
+
+
+def _forward_kinematics(data: Mapping[str, Any]) -> NDArray[np.float64]:
+    """World positions, (T, S, 3), in the file's unit."""
+    local_TS3 = data["positions"]
+    rotations: list[Rotation] = []
+    places: list[NDArray[np.float64]] = []
+    for joint, parent in enumerate(data["parents"]):
+        order = "".join(data["rot_order"][joint]).upper()
+        turned = Rotation.from_euler(order, data["rotations"][:, joint], degrees=True)
+        if joint == 0:
+            rotations.append(turned)
+            places.append(local_TS3[:, 0])
+        else:
+            rotations.append(rotations[parent] * turned)
+            places.append(places[parent] + rotations[parent].apply(local_TS3[:, joint]))
+    return np.stack(places, axis=1)
+
+
+# --------------------------------------------------------------------------------------- skeleton
+
+
+def _plain(name: str) -> str:
+    """A joint's name without prefix and separators: ``mixamorig:LeftUpLeg`` is ``leftupleg``."""
+    name = name.rsplit(":", 1)[-1].lower().removeprefix("mixamorig").removeprefix("bip01")
+    return re.sub(r"[^a-z0-9]", "", name)
+
+
+def _find_joints(names: Sequence[str]) -> dict[str, int]:
+    """Index in the file by our joint name.
+
+    Raises:
+        ItemError: a joint that the body needs is not there.
+    """
+    plain = [_plain(name) for name in names]
+    found: dict[str, int] = {}
+    for joint, aliases in ALIASES.items():
+        index = next((plain.index(alias) for alias in aliases if alias in plain), None)
+        if index is not None:
+            found[joint] = index
+    for side in ("left", "right"):
+        if found.get(f"{side}_collar") == found.get(f"{side}_shoulder"):
+            found.pop(f"{side}_collar", None)
+    missing = [name for name in _NEEDED if name not in found]
+    if missing:
+        raise ItemError(
+            Reason.WRONG_SKELETON,
+            f"expected joints of a whole body, found none for {', '.join(missing)} among "
+            f"{', '.join(names[:40])}.",
+            "Rename the joints, e.g. as Mixamo does (LeftUpLeg, LeftLeg, LeftFoot, …).",
+        )
+    return found
+
+
+def _to_22(
+    places_TS3: NDArray[np.float64], names: Sequence[str], parents: Sequence[int]
+) -> NDArray[np.float64]:
+    """Our 22 joints, in the file's unit and axes, (T, 22, 3)."""
+    found = _find_joints(names)
+    joints = np.empty((len(places_TS3), NUM_JOINTS, 3))
+    for name, index in found.items():
+        joints[:, JOINT[name]] = places_TS3[:, index]
+    spine = _spine(found, parents)
+    for name, source in zip(("spine1", "spine2", "spine3"), spine, strict=True):
+        joints[:, JOINT[name]] = (1 - source[2]) * places_TS3[:, source[0]] + source[
+            2
+        ] * places_TS3[:, source[1]]
+    for side in ("left", "right"):
+        collar = f"{side}_collar"
+        if collar not in found:
+            neck, shoulder = joints[:, JOINT["neck"]], joints[:, JOINT[f"{side}_shoulder"]]
+            joints[:, JOINT[collar]] = neck + 0.4 * (shoulder - neck)
+    return joints
+
+
+def _spine(found: Mapping[str, int], parents: Sequence[int]) -> list[tuple[int, int, float]]:
+    """Each of three vertebrae as a point between two joints of the file: (from, to, share)."""
+    chain: list[int] = []
+    joint = parents[found["neck"]]
+    while joint not in (found["pelvis"], parents[joint]):
+        chain.insert(0, joint)
+        joint = parents[joint]
+    if joint != found["pelvis"] or not chain:
+        # A neck that hangs on the pelvis: vertebrae at even steps between them.
+        ends = found["pelvis"], found["neck"]
+        return [(*ends, share) for share in (0.25, 0.5, 0.75)]
+    if len(chain) == 1:
+        pelvis, only, neck = found["pelvis"], chain[0], found["neck"]
+        return [(pelvis, only, 0.5), (only, only, 0.0), (only, neck, 0.5)]
+    if len(chain) == 2:
+        return [(chain[0], chain[0], 0.0), (chain[0], chain[1], 0.5), (chain[1], chain[1], 0.0)]
+    # Of a longer spine: its first, its last, and what lies in the middle.
+    picked = (chain[0], chain[(len(chain) - 1) // 2], chain[-1])
+    return [(joint, joint, 0.0) for joint in picked]
+
+
+# ------------------------------------------------------------------------- axes, unit, first frames
+
+
+def _upright(joints_TJ3: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn the motion so that y is up: the axis along which heads are above feet."""
+    feet = [JOINT["left_ankle"], JOINT["right_ankle"]]
+    up_3 = np.median(joints_TJ3[:, JOINT["head"]] - joints_TJ3[:, feet].mean(axis=1), axis=0)
+    axis = int(np.abs(up_3).argmax())
+    turned = joints_TJ3
+    if axis == 2:  # z up: x stays, z becomes y
+        turned = joints_TJ3[..., [0, 2, 1]] * np.array([1.0, 1.0, -1.0])
+    elif axis == 0:  # x up: z stays, x becomes y
+        turned = joints_TJ3[..., [1, 0, 2]] * np.array([-1.0, 1.0, 1.0])
+    if up_3[axis] < 0:  # upside down: half a turn about z
+        turned = turned * np.array([-1.0, -1.0, 1.0])
+    return turned
+
+
+def _stature(joints_TJ3: NDArray[np.float64]) -> float:
+    """Height of the body when it stands straight, by its bones, in the file's unit."""
+    chain = ("left_ankle", "left_knee", "left_hip", "pelvis", "spine1", "spine2", "spine3")
+    bones = [
+        np.linalg.norm(joints_TJ3[:, JOINT[a]] - joints_TJ3[:, JOINT[b]], axis=-1)
+        for a, b in itertools.pairwise((*chain, "neck", "head"))
+    ]
+    # The head joint lies under the crown, the ankle above the sole: about a tenth of the height.
+    return 1.1 * float(np.median(np.sum(bones, axis=0)))
+
+
+def _unit_m(joints_TJ3: NDArray[np.float64]) -> float:
+    """Metres per unit of the file: the unit that makes the body as tall as a person.
+
+    Raises:
+        ItemError: no unit does.
+    """
+    stature = _stature(joints_TJ3)
+    plausible = [
+        unit_m for unit_m in UNITS_M.values() if STATURE_M[0] <= stature * unit_m <= STATURE_M[1]
+    ]
+    if not plausible:
+        raise ItemError(
+            Reason.WRONG_SKELETON,
+            f"expected a person's height in {', '.join(UNITS_M)}, found {stature:.4g} units.",
+            "Scale the skeleton to metres or centimetres.",
+        )
+    return min(plausible, key=lambda unit_m: abs(stature * unit_m - 1.7))
+
+
+def _num_leading_tposes(joints_TJ3: NDArray[np.float64]) -> int:
+    """Frames at the start that show a T-pose for calibration, after which the body leaps."""
+    steps_T = np.linalg.norm(np.diff(joints_TJ3[: MAX_LEADING_TPOSE + 1], axis=0), axis=-1).max(-1)
+    leaps = np.flatnonzero(steps_T > TPOSE_STEP_M)
+    if not leaps.size:
+        return 0
+    count = int(leaps[-1]) + 1
+    return count if all(_is_tpose(joints_TJ3[frame]) for frame in range(count)) else 0
+
+
+def _is_tpose(joints_J3: NDArray[np.float64]) -> bool:
+    """Arms straight out to the sides, legs straight down."""
+    limbs = [("shoulder", "wrist", 0.0), ("hip", "ankle", -90.0)]
+    for start, end, wanted_deg in limbs:
+        for side in ("left", "right"):
+            way = joints_J3[JOINT[f"{side}_{end}"]] - joints_J3[JOINT[f"{side}_{start}"]]
+            angle_deg = np.degrees(np.arctan2(way[1], np.hypot(way[0], way[2])))
+            if abs(angle_deg - wanted_deg) > TPOSE_ARM_DEG:
+                return False
+    return True
+
+
+# -------------------------------------------------------------------------------------- provenance
+
+
+def _preset(names: Iterable[str]) -> str:
+    """Which known skeleton this is, for licence and subject; empty for another."""
+    present = set(names)
+    if {"LHipJoint", "RHipJoint", "LowerBack"} <= present:
+        return "cmu"
+    if {"joint_Root", "UpperLeg_L", "Toes_L"} <= present:
+        return "bandai-namco"
+    if any(name.startswith("mixamorig") for name in present):
+        return "mixamo"
+    if {"LeftUpLeg", "LeftToe", "Spine2"} <= present:
+        return "lafan1"
+    return ""
+
+
+def _subject(name: str, preset: str) -> str:
+    """Who moves, where the file's name tells it: one subject stays in one split."""
+    pattern = {"cmu": r"(\d+)_\d+$", "lafan1": r"(subject\d+)"}.get(preset)
+    found = re.search(pattern, name) if pattern else None
+    return f"{preset}/{found.group(1)}" if found else ""
+
+
+assert set(_NEEDED) < set(JOINT_NAMES)  # noqa: S101 - a table of this module against another

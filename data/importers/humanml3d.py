@@ -1,0 +1,254 @@
+"""A HumanML3D folder (or KIT-ML in its layout): features, captions with their times, splits.
+
+``<root>/new_joint_vecs/<id>.npy`` (T, 263), ``<root>/texts/<id>.txt`` with lines
+``caption#tagged words#start_s#end_s``, ``<root>/{train,val,test}.txt``. Times (0, 0) mean the whole
+motion; others crop it, as the published loader does, and each crop is a motion of its own.
+
+KIT-ML's own texts (``<id>_annotations.json``, with the motion's id in ``<id>_meta.json``) are
+joined to motions of another source: :func:`read_kit_texts`.
+
+Shapes: T rows, D = 263 features.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import ItemError, Reason
+from data.importers.records import (
+    Found,
+    ImportedMotion,
+    MotionText,
+    Pending,
+    content_id,
+    rejected,
+)
+from data.motion_features import NUM_FEATURES
+from data.skeleton import FPS
+from data.splits import Split
+
+KNOWN_BAD: Final[Mapping[str, str]] = {
+    "007975": "values that are not numbers",
+    "009707": "one frame only",
+    "011059": "one frame only",
+}
+"""Clips that the published data set has wrong (and their mirror images)."""
+LICENCE: Final = "HumanML3D texts: MIT; motions: AMASS and HumanAct12 terms, research only"
+_SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    text: str
+    start_s: float
+    end_s: float
+
+    @property
+    def is_whole(self) -> bool:
+        return self.start_s == self.end_s == 0.0
+
+
+def is_humanml3d(path: Path) -> bool:
+    """Whether a folder has this layout."""
+    return (path / "new_joint_vecs").is_dir()
+
+
+def find_humanml3d(root: Path) -> Found:
+    """The motions of a folder: whole ones with their captions, and one for each cropped caption.
+
+    Args:
+        root: with ``new_joint_vecs``, and, where there are such, ``texts`` and split lists.
+    """
+    splits = _read_splits(root)
+    for path in sorted((root / "new_joint_vecs").glob("*.npy")):
+        name, item = path.stem, str(path)
+        why = KNOWN_BAD.get(name.removeprefix("M"))
+        if why is not None:
+            error = ItemError(
+                Reason.KNOWN_BAD, f"expected a usable clip, found {why}.", "Leave it out."
+            )
+            yield rejected(content_id("humanml3d", name), item, error)
+            continue
+        try:
+            lines, problems = _read_texts(root / "texts" / f"{name}.txt")
+        except OSError:
+            lines, problems = [], []
+        for problem in problems:
+            yield rejected(content_id("humanml3d", name, problem.detail), item, problem)
+        # The id comes from the vector's bytes: equal for every copy of the data set.
+        data = path.read_bytes()
+        whole = [line for line in lines if line.is_whole]
+        crops: dict[tuple[float, float], list[_Line]] = defaultdict(list)
+        for line in lines:
+            if not line.is_whole:
+                crops[line.start_s, line.end_s].append(line)
+        original = root / "new_joint_vecs" / f"{name[1:]}.npy"
+        mirrored = name.startswith("M") and original.is_file()
+        twin = original.read_bytes() if mirrored else b""
+        read = partial(_read, path=path, name=name, split=splits.get(name))
+        if whole or not crops:
+            yield Pending(
+                _id(data, None),
+                item,
+                partial(read, _id(data, None), None, whole, _id(twin, None) if twin else ""),
+            )
+        for span, told in sorted(crops.items()):
+            yield Pending(
+                _id(data, span),
+                f"{item}#{span[0]:g}-{span[1]:g}",
+                partial(read, _id(data, span), span, told, _id(twin, span) if twin else ""),
+            )
+
+
+def _id(data: bytes, span: tuple[float, float] | None) -> str:
+    return content_id("humanml3d", data, f"{span}")
+
+
+def _read_splits(root: Path) -> dict[str, Split]:
+    found: dict[str, Split] = {}
+    for split in _SPLITS:
+        path = root / f"{split}.txt"
+        if path.is_file():
+            found |= dict.fromkeys(path.read_text(encoding="utf-8").split(), split)
+    return found
+
+
+def _read_texts(path: Path) -> tuple[list[_Line], list[ItemError]]:
+    lines: list[_Line] = []
+    problems: list[ItemError] = []
+    for number, raw in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not raw.strip():
+            continue
+        parts = raw.rsplit("#", 2)
+        try:
+            start_s, end_s = (0.0 if part.strip() == "nan" else float(part) for part in parts[1:])
+            text = parts[0].split("#")[0].strip()
+            if len(parts) != 3 or not text or end_s < start_s or start_s < 0:
+                raise ValueError
+        except ValueError:
+            problem = ItemError(
+                Reason.WRONG_FORM,
+                f"expected 'caption#tagged words#start#end' in line {number} of {path.name}, "
+                f"found {raw[:60]!r}.",
+                "Correct the line.",
+            )
+            problems.append(problem)
+            continue
+        lines.append(_Line(text, start_s, end_s))
+    return lines, problems
+
+
+def load_array(path: Path) -> NDArray[np.floating[Any]]:
+    """Read a NumPy file that holds one array of numbers.
+
+    Raises:
+        ItemError: it holds something else; nothing is unpickled.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ItemError(
+            Reason.WRONG_FORM,
+            f"expected a NumPy array in {path.name}, found {type(error).__name__}.",
+            "Save it with numpy.save, without objects.",
+        ) from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise ItemError(
+            Reason.WRONG_FORM,
+            f"expected an array of numbers in {path.name}, found {getattr(array, 'dtype', '?')}.",
+            "Save it with numpy.save, without objects.",
+        )
+    return cast(NDArray[np.floating[Any]], array)
+
+
+def _read(
+    motion_id: str,
+    span: tuple[float, float] | None,
+    lines: list[_Line],
+    mirrored_of: str,
+    *,
+    path: Path,
+    name: str,
+    split: Split | None,
+) -> ImportedMotion:
+    features = load_array(path)
+    if features.ndim != 2 or features.shape[1] != NUM_FEATURES:
+        raise ItemError(
+            Reason.WRONG_FORM,
+            f"expected (T, {NUM_FEATURES}) features, found {features.shape}.",
+            "KIT-ML's own 21-joint features do not fit: import its motions as joints.",
+        )
+    source_id = name
+    if span is not None:
+        features = features[int(span[0] * FPS) : int(span[1] * FPS)]
+        source_id = f"{name}#{span[0]:g}-{span[1]:g}"
+    length_s = len(features) / FPS
+    return ImportedMotion(
+        motion_id=motion_id,
+        source="humanml3d",
+        source_path=str(path),
+        source_id=source_id,
+        fps=Fraction(FPS),
+        features_TD=features.astype(np.float32),
+        # A crop, a mirror image and the whole belong together.
+        group=f"humanml3d/{name.removeprefix('M')}",
+        split=split,
+        texts=tuple(MotionText(line.text, 0.0, length_s, "medium", "humanml3d") for line in lines),
+        licence=LICENCE,
+        mirrored_of=mirrored_of,
+    )
+
+
+# ------------------------------------------------------------------------------------ KIT-ML texts
+
+
+def read_kit_texts(path: Path) -> dict[str, tuple[str, ...]]:
+    """Sentences by the motion's own id, to be joined to motions of another source.
+
+    Args:
+        path: a folder of KIT-ML's release, or a JSON Lines file whose rows have ``key`` (or
+            ``cmu_id``) and ``kit`` (a list of ``{"captions": [...]}``), as
+            ``mocap/cmu_texts.jsonl`` of the project's shared data.
+
+    Returns:
+        Sentences by source id, e.g. ``07_01``.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    try:
+        if path.is_dir():
+            for file in sorted(path.glob("*_annotations.json")):
+                # The meta file lies beside it; without one, the KIT-ML id is the motion's id.
+                meta = file.with_name(file.name.replace("_annotations", "_meta"))
+                name = file.name.removesuffix("_annotations.json")
+                if meta.is_file():
+                    name = str(json.loads(meta.read_text("utf-8"))["source"]["motion_id"])
+                found[text_key(name)] += json.loads(file.read_text("utf-8"))
+        else:
+            for line in path.read_text("utf-8").splitlines():
+                row = json.loads(line)
+                for kit in row.get("kit", ()):
+                    found[text_key(row.get("cmu_id") or row["key"])] += kit["captions"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected KIT-ML texts (<id>_annotations.json with <id>_meta.json, or JSON "
+            f"Lines with key and kit), found {type(error).__name__}: {error}. Remedy: correct it."
+        ) from error
+    return {name: tuple(dict.fromkeys(texts)) for name, texts in found.items()}
+
+
+def text_key(name: str) -> str:
+    """What texts are joined by: the CMU number in a name (``CMU_07_03`` is ``07_03``), or it."""
+    found = re.search(r"(\d+_\d+)$", name)
+    return found.group(1) if found else name

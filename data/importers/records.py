@@ -1,0 +1,112 @@
+"""What an importer yields: a motion that is not yet in our features, or a rejection.
+
+Shapes: T frames, J = 22 joints (see :mod:`data.skeleton`), D = 263 features.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from data.errors import ItemError, Stage
+from data.records import FloatArray, Rejection
+from data.splits import Split
+
+MotionSource = Literal["video", "bvh", "humanml3d", "joints", "features"]
+
+ID_LENGTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class MotionText:
+    """A text on a motion.
+
+    Attributes:
+        text: the text.
+        start_s: where in the motion it begins to hold.
+        end_s: where it ends; the motion's length for the whole.
+        level: ``coarse``, ``medium`` or ``fine``; captions of other datasets are ``medium``.
+        source: who wrote it, e.g. ``humanml3d``, ``kit-ml``, ``rules``.
+    """
+
+    text: str
+    start_s: float
+    end_s: float
+    level: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedMotion:
+    """A motion as an importer found it.
+
+    Attributes:
+        motion_id: hash of the content that it came from; independent of its path.
+        source: kind of importer.
+        source_path: file, or folder of a dataset.
+        source_id: name within the source, e.g. ``07_01``.
+        fps: exact rate of ``joints_TJ3``, or of what ``features_TD`` were made from.
+        joints_TJ3: (T, 22, 3) metres, y up; None where there are only features.
+        features_TD: (T, 263), not normalised; None where they are to be made from joints.
+        group: what must stay in one split: subject or video, else empty.
+        split: the source's own, where it has one.
+        labels: activity labels of the source.
+        texts: on the motion.
+        licence: of the source, as far as it is known.
+        mirrored_of: ``motion_id`` of the motion that this one mirrors, else empty.
+        quality: 0..1, confidence of the estimate; 1 for motion capture.
+        video_id: of a motion from video, else empty.
+        clip_id: likewise.
+        track_id: likewise.
+    """
+
+    motion_id: str
+    source: MotionSource
+    source_path: str
+    source_id: str
+    fps: Fraction
+    joints_TJ3: FloatArray | None = None
+    features_TD: FloatArray | None = None
+    group: str = ""
+    split: Split | None = None
+    labels: tuple[str, ...] = ()
+    texts: tuple[MotionText, ...] = ()
+    licence: str = ""
+    mirrored_of: str = ""
+    quality: float = 1.0
+    video_id: str = ""
+    clip_id: str = ""
+    track_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A motion that can be read: importers yield these, so that what is known need not be.
+
+    Attributes:
+        motion_id: of the motion.
+        item: what a person calls it.
+        read: reads it; raises :class:`~data.errors.ItemError` when it cannot be used.
+    """
+
+    motion_id: str
+    item: str
+    read: Callable[[], ImportedMotion]
+
+
+Found = Iterator[Pending | Rejection]
+
+
+def content_id(*parts: bytes | str) -> str:
+    """An id from content."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else part.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:ID_LENGTH]
+
+
+def rejected(item_id: str, item: str, error: ItemError) -> Rejection:
+    """The rejection of something that an importer cannot use."""
+    return Rejection.of(item_id, item, Stage.IMPORT, error)

@@ -1,0 +1,104 @@
+"""The ``import-motions`` flow: motions of any source into one dataset of 263-d features.
+
+Thin: the work is :func:`data.motions.import_motions`, which publishes as it goes and resumes.
+"""
+
+from pathlib import Path
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import deployment
+from pydantic import BaseModel, ConfigDict
+
+from annotators.video_motions import find_video_motions
+from data.motions import ImportProgress, MotionImportConfig
+from data.motions import import_motions as run_import
+from data.schemas import SCHEMAS
+from data.store import MANIFEST, Dataset
+
+
+class ImportSummary(BaseModel):
+    """What a run of ``import-motions`` came to.
+
+    Attributes:
+        dataset: its folder.
+        rows: table to number of rows, of the whole dataset.
+        added: table to new rows.
+        rejected: reason to new rejections.
+        num_known: motions that were in the dataset before.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: Path
+    rows: dict[str, int]
+    added: dict[str, int]
+    rejected: dict[str, int]
+    num_known: int
+
+
+@task(task_run_name="import {num_sources} sources", cache_policy=NO_CACHE)
+def import_sources(config: MotionImportConfig, num_sources: int) -> ImportProgress:
+    """Read, check, encode and publish the motions of all sources."""
+    logger = get_run_logger()
+
+    def report(progress: ImportProgress) -> None:
+        logger.info(
+            "%d items of %d sources: %d known before, %d new motions, %d rejected",
+            progress.done,
+            num_sources,
+            progress.known,
+            progress.added["motions"],
+            progress.rejected.total(),
+        )
+
+    return run_import(config, find_video_motions, report)
+
+
+@flow(name="import-motions")
+def import_motions(config: MotionImportConfig) -> ImportSummary:
+    """Import BVH, HumanML3D, NumPy and video motions, and plans, into one dataset. Resumes.
+
+    Args:
+        config: sources, dataset, gates, splits.
+
+    Raises:
+        ValueError: the configuration cannot be used.
+        RuntimeError: the dataset has neither a motion nor a plan.
+    """
+    relative = [p for p in (*config.sources, str(config.dataset)) if not Path(p).is_absolute()]
+    if relative and deployment.id is not None:
+        raise ValueError(
+            f"expected absolute paths, found {relative}: a worker runs in a folder of its own. "
+            "Remedy: give absolute paths in config.sources and config.dataset."
+        )
+    progress = import_sources(config, len(config.sources))
+    rows = dict.fromkeys(SCHEMAS, 0)
+    if (config.dataset / MANIFEST).is_file():
+        tables = Dataset(config.dataset).manifest["tables"]
+        rows = {name: table["rows"] for name, table in tables.items()}
+    summary = ImportSummary(
+        dataset=config.dataset,
+        rows=rows,
+        added=dict(progress.added),
+        rejected=dict(progress.rejected.most_common()),
+        num_known=progress.known,
+    )
+    create_table_artifact(
+        [
+            *(
+                {"what": name, "rows": n, "new": summary.added.get(name, 0)}
+                for name, n in rows.items()
+            ),
+            *({"what": f"rejected: {r}", "rows": n, "new": n} for r, n in summary.rejected.items()),
+        ],
+        key="import-motions-counts",
+        description=f"Rows of {config.dataset}",
+    )
+    if not rows["motions"] and not rows["annotations"]:
+        raise RuntimeError(
+            f"{config.dataset}: nothing could be imported; rejections by reason: "
+            f"{summary.rejected}. Remedy: see the rejections table for each item."
+        )
+    return summary

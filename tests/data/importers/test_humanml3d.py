@@ -1,0 +1,118 @@
+"""A HumanML3D folder made of the real sample: crops, splits, mirror images, known bad clips."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.errors import Reason
+from data.importers.humanml3d import find_humanml3d, is_humanml3d, read_kit_texts
+from data.importers.records import ImportedMotion, Pending
+from data.motion_features import features_to_joints, mirror_features
+from data.records import Rejection
+from tests.annotators.motions import MOCAP
+
+SAMPLE = MOCAP.parents[1] / "reference/humanml3d_sample"
+
+TEXTS = """a person walks.#a/DET person/NOUN walk/VERB#0.0#0.0
+someone walks # slowly.#someone/NOUN walk/VERB#0.0#0.0
+the person turns.#the/DET person/NOUN turn/VERB#1.0#3.5
+a person steps back.#a/DET person/NOUN#1.0#3.5
+broken line
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    features = np.load(SAMPLE / "012314_features.npy")
+    (tmp_path / "new_joint_vecs").mkdir()
+    (tmp_path / "texts").mkdir()
+    for name, array in (
+        ("012314", features),
+        ("M012314", mirror_features(features)),
+        ("000021", features[:50]),
+        ("007975", features),
+        ("M007975", features),
+        ("009707", features[:1]),
+    ):
+        np.save(tmp_path / "new_joint_vecs" / f"{name}.npy", array)
+    for name in ("012314", "M012314"):
+        (tmp_path / "texts" / f"{name}.txt").write_text(TEXTS)
+    (tmp_path / "train.txt").write_text("012314\nM012314\n")
+    (tmp_path / "test.txt").write_text("000021\n")
+    return tmp_path
+
+
+def _found(folder: Path) -> tuple[dict[str, ImportedMotion], list[Rejection]]:
+    items = list(find_humanml3d(folder))
+    motions = [item.read() for item in items if isinstance(item, Pending)]
+    assert [m.motion_id for m in motions] == [i.motion_id for i in items if isinstance(i, Pending)]
+    return {m.source_id: m for m in motions}, [i for i in items if isinstance(i, Rejection)]
+
+
+def test_whole_motions_and_crops(folder: Path) -> None:
+    assert is_humanml3d(folder)
+    motions, _ = _found(folder)
+    whole, crop = motions["012314"], motions["012314#1-3.5"]
+    features = np.load(SAMPLE / "012314_features.npy")
+    assert whole.features_TD is not None
+    assert crop.features_TD is not None
+    np.testing.assert_array_equal(whole.features_TD, features)
+    np.testing.assert_array_equal(crop.features_TD, features[20:70])
+    assert [t.text for t in whole.texts] == ["a person walks.", "someone walks"]
+    assert [t.text for t in crop.texts] == ["the person turns.", "a person steps back."]
+    assert {(t.start_s, t.end_s) for t in crop.texts} == {(0.0, 2.5)}
+    # The shipped joints come out of the shipped features.
+    joints = np.load(SAMPLE / "012314_joints.npy")
+    ours = features_to_joints(whole.features_TD)
+    assert np.abs(ours - joints[: len(ours)]).max() < 1e-5
+
+
+def test_splits_and_twins(folder: Path) -> None:
+    motions, _ = _found(folder)
+    assert motions["012314"].split == motions["M012314"].split == "train"
+    assert motions["000021"].split == "test"
+    assert motions["000021"].texts == ()
+    assert motions["M012314"].mirrored_of == motions["012314"].motion_id
+    assert motions["M012314#1-3.5"].mirrored_of == motions["012314#1-3.5"].motion_id
+    groups = {m.group for name, m in motions.items() if "012314" in name}
+    assert groups == {"humanml3d/012314"}
+
+
+def test_known_bad_clips_and_broken_lines_are_rejections(folder: Path) -> None:
+    motions, rejections = _found(folder)
+    assert not {"007975", "M007975", "009707"} & set(motions)
+    reasons = sorted(r.reason.value for r in rejections)
+    assert reasons == ["known_bad"] * 3 + ["wrong_form"] * 2
+    assert any("line 5 of 012314.txt" in r.detail for r in rejections)
+
+
+def test_other_arrays_are_told(folder: Path) -> None:
+    from data.errors import ItemError
+
+    for name, array in (("1", np.zeros((9, 251))), ("2", np.array([{}], dtype=object))):
+        np.save(folder / "new_joint_vecs" / f"{name}.npy", array)
+    pending = [p for p in find_humanml3d(folder) if p.item.endswith(("/1.npy", "/2.npy"))]
+    for item in pending:
+        assert isinstance(item, Pending)
+        with pytest.raises(ItemError) as caught:
+            item.read()
+        assert caught.value.reason is Reason.WRONG_FORM
+
+
+def test_kit_texts_of_the_shared_file() -> None:
+    texts = read_kit_texts(MOCAP / "cmu_texts.jsonl")
+    assert texts["07_03"] == ("A person walks forward.",)
+    assert len(texts) > 20
+
+
+def test_kit_texts_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "00001_annotations.json").write_text('["A human walks.", "A human walks."]')
+    (tmp_path / "00001_meta.json").write_text('{"source": {"motion_id": "CMU_07_03"}}')
+    (tmp_path / "00002_annotations.json").write_text('["A human runs."]')
+    texts: dict[str, Any] = read_kit_texts(tmp_path)
+    assert texts == {"07_03": ("A human walks.",), "00002": ("A human runs.",)}
+    (tmp_path / "00003_annotations.json").write_text("{")
+    with pytest.raises(ValueError, match="expected KIT-ML texts"):
+        read_kit_texts(tmp_path)

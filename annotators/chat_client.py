@@ -58,6 +58,8 @@ PATHS: Final[dict[Api, str]] = {
     "chat_completions": "/chat/completions",
     "responses": "/responses",
 }
+UNSUPPORTED: Final = frozenset({400, 422, 500, 501})
+"""Statuses with which servers answer what they do not know (llama-cpp-python: 500, vLLM: 400)."""
 NO_KEY: Final = "none"
 """Sent to endpoints without keys: the protocol wants one."""
 DEFINITIVE: Final = frozenset(
@@ -465,7 +467,7 @@ class ChatService:
                 f"({self.config.api_key_name}), its quota, base_url and the model "
                 f"{self.config.model!r}, then run again; what is done is kept."
             )
-        if status in (404, 405) or (status == 400 and self._adapted(told, sampling)):
+        if status in (404, 405) or (status in UNSUPPORTED and self._adapted(told, sampling)):
             return _Tried(_failure(told), adapted=True)
         if status == 429:
             wait_s = _retry_after_s(error.response.headers)

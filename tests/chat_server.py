@@ -83,6 +83,7 @@ class ChatServer:
     paths: tuple[str, ...] = ("/v1/chat/completions", "/v1/responses")
     polls_per_batch: int = 2
     checks_pictures: bool = True
+    status_of_unsupported: int = 400
     calls: list[Asked] = field(default_factory=list[Asked])
     most_at_once: int = 0
     batches: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
@@ -136,7 +137,8 @@ class ChatServer:
         """Status and body of a call without a fault of the connection."""
         problem = self._problem(asked)
         if problem:
-            return 400, _error(problem, "invalid_request_error")
+            status = self.status_of_unsupported if "not supported" in problem else 400
+            return status, _error(problem, "invalid_request_error")
         fault = asked.fault
         text = "" if fault in ("refusal", "filter", "no_content") else self.answer(asked)
         if fault == "length":

@@ -201,6 +201,20 @@ def test_a_kept_reply_comes_back_whole(tmp_path: Path) -> None:
     assert asdict(kept) == {**asdict(reply), "cached": True}
 
 
+@pytest.mark.parametrize("status", [400, 422, 500])
+def test_an_unknown_form_is_told_with_any_status(cache: Path, status: int) -> None:
+    """llama-cpp-python answers an unknown response_format with 500, FastAPI servers with 422."""
+    with ChatServer(
+        answer=lambda _: '{"text": "x"}',
+        structures=("json_object",),
+        status_of_unsupported=status,
+    ) as server:
+        with ChatService(config_of(server), KEY, cache) as service:
+            reply = service.ask(ask_for("one", schema=Answer))
+        assert reply.outcome is Outcome.SUCCESS
+        assert len(server.calls) == 2
+
+
 @pytest.mark.parametrize("structures", [("json_schema",), ("json_object",), ()])
 @pytest.mark.parametrize("api", ["chat_completions", "responses"])
 def test_what_the_server_supports_is_found_out(

@@ -95,11 +95,11 @@ def draw_skeleton(
     points = [tuple(int(v) for v in np.rint(joint)) for joint in joints_J2]
     for parent, joint in BONES:
         if seen_J[parent] and seen_J[joint]:
-            color = _side_rgb(JOINT_NAMES[joint])
+            color = side_rgb(JOINT_NAMES[joint])
             cv2.line(image_HW3, points[parent], points[joint], color, thickness, cv2.LINE_AA)
     for joint, point in enumerate(points):
         if seen_J[joint]:
-            color = _side_rgb(JOINT_NAMES[joint])
+            color = side_rgb(JOINT_NAMES[joint])
             cv2.circle(image_HW3, point, thickness + 1, color, -1, cv2.LINE_AA)
 
 
@@ -196,7 +196,8 @@ def clip_figure(clip: ClipView) -> Image:
     return np.asarray(figure)
 
 
-def _side_rgb(joint: str) -> tuple[int, int, int]:
+def side_rgb(joint: str) -> tuple[int, int, int]:
+    """Colour of a joint: left orange, right blue, the middle light grey."""
     if joint.startswith("left"):
         return _LEFT_RGB
     return _RIGHT_RGB if joint.startswith("right") else _MIDDLE_RGB

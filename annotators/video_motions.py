@@ -21,6 +21,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from annotators.motion_signals import foot_odometry
 from data.importers.records import Found, ImportedMotion, MotionText, Pending, content_id
+from data.motion_quality import mend_spikes
 from data.records import FloatArray, Outcome, PoseTrack
 from data.schemas import load_track
 from data.skeleton import FPS
@@ -28,6 +29,8 @@ from data.store import Dataset
 
 BLEND_S: Final = 0.6
 """Longer than a step, shorter than the drift of a few steps matters."""
+MAX_LIMB_SPEED_M_S: Final = 12.0
+"""Faster than the real kicks of the CMU motions (11.2 m/s): the pose model has lost the joint."""
 
 
 def is_dataset(path: Path) -> bool:
@@ -89,13 +92,14 @@ def _read(
             end_s = min(max(step["end_s"] - first_s, start_s), length_s)
             texts.append(MotionText(step["text"], start_s, end_s, "fine", who))
     root_T3 = pelvis_path(track, camera_moves=clip["camera"] == "moving")
+    joints_TJ3, _ = mend_spikes(track.joints_3d + root_T3[:, None], MAX_LIMB_SPEED_M_S)
     return ImportedMotion(
         motion_id=motion_id,
         source="video",
         source_path=path,
         source_id=f"{clip['clip_id']}/{track.track_id}",
         fps=Fraction(FPS),
-        joints_TJ3=track.joints_3d + root_T3[:, None],
+        joints_TJ3=joints_TJ3,
         group=f"video/{clip['video_id']}",
         labels=tuple(dict.fromkeys(a["activity"] for a in annotations if a["activity"])),
         texts=tuple(texts),

@@ -154,6 +154,44 @@ def _bone_lengths(joints_TJ3: Joints) -> NDArray[np.float64]:
     return np.linalg.norm(bones, axis=-1)
 
 
+def mend_spikes(
+    joints_TJ3: Joints, max_speed_m_s: float, max_frames: int = 4, fps: float = FPS
+) -> tuple[Joints, int]:
+    """Bridge moments at which an estimate loses a joint: it leaps away and leaps back.
+
+    A joint that moves faster than a body can, and does so again within ``max_frames``, was not
+    there in between: these frames are filled in from both sides. A leap without return stays: it is
+    not known which side of it is right.
+
+    Args:
+        joints_TJ3: positions, (T, 22, 3), metres.
+        max_speed_m_s: of a joint relative to the pelvis.
+        max_frames: longest absence.
+        fps: frames per second.
+
+    Returns:
+        The motion, and how many positions were filled in.
+    """
+    relative_TJ3 = joints_TJ3 - joints_TJ3[:, :1]
+    speed_TJ = np.linalg.norm(np.diff(relative_TJ3, axis=0), axis=-1) * fps
+    lost_TJ = np.zeros(joints_TJ3.shape[:2], dtype=np.bool_)
+    for frame, joint in np.argwhere(speed_TJ > max_speed_m_s):
+        after = speed_TJ[frame + 1 : frame + 1 + max_frames, joint] > max_speed_m_s
+        if after.any():
+            lost_TJ[frame + 1 : frame + 2 + int(after.argmax()), joint] = True
+    if not lost_TJ.any():
+        return joints_TJ3, 0
+    mended_TJ3 = relative_TJ3.copy()
+    time_T = np.arange(len(joints_TJ3))
+    for joint in np.flatnonzero(lost_TJ.any(axis=0)):
+        seen_T = ~lost_TJ[:, joint]
+        for axis in range(3):
+            mended_TJ3[:, joint, axis] = np.interp(
+                time_T, time_T[seen_T], relative_TJ3[seen_T, joint, axis]
+            )
+    return (mended_TJ3 + joints_TJ3[:, :1]).astype(joints_TJ3.dtype), int(lost_TJ.sum())
+
+
 class FlawKind(StrEnum):
     """Why a motion should not be learnt from; stable codes."""
 

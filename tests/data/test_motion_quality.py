@@ -16,6 +16,7 @@ from data.motion_quality import (
     find_flaws,
     foot_skate,
     jitter,
+    mend_spikes,
     resample,
 )
 from data.skeleton import FPS, JOINT
@@ -231,3 +232,23 @@ def test_gates_refuse_what_they_do_not_know() -> None:
         MotionGates.model_validate({"max_sped": 3})
     with pytest.raises(ValueError, match=r"expected \(T, 22, 3\), found \(5, 24, 3\)"):
         find_flaws(np.zeros((5, 24, 3)), MotionGates())
+
+
+def test_a_joint_that_leaps_away_and_back_is_mended(mocap: dict[str, Floats]) -> None:
+    walk = mocap["cmu_07_04"]
+    wrist = JOINT["right_wrist"]
+    spiked = walk.copy()
+    spiked[20:23, wrist] += (0.9, 0.4, -0.7)
+    mended, count = mend_spikes(spiked, 12.0)
+    assert count == 3
+    assert np.abs(mended - walk).max() < 0.1
+    untouched = np.delete(mended - walk, wrist, axis=1)
+    assert np.abs(untouched).max() < 1e-9
+    # Without a spike nothing changes; a leap without return is left for the gate.
+    same, count = mend_spikes(walk, 12.0)
+    assert (same is walk, count) == (True, 0)
+    moved = walk.copy()
+    moved[20:, wrist] += (0.9, 0.4, -0.7)
+    left, count = mend_spikes(moved, 12.0)
+    assert count == 0
+    assert "teleport" in [flaw.kind for flaw in find_flaws(left, MotionGates())]

@@ -14,6 +14,7 @@ gives ``joints``), save the first 22 joints in metres with y up, and import thos
 Shapes: T frames, J = 22 joints, D = 263 features.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import partial
@@ -153,5 +154,12 @@ def _read(
         fps=fps,
         joints_TJ3=values if kind == "joints" else None,
         features_TD=values if kind == "features" else None,
+        group=_subject(name),
         labels=labels,
     )
+
+
+def _subject(name: str) -> str:
+    """Who moves, of names such as ``cmu_07_04``: as in BVH files of the same database."""
+    found = re.fullmatch(r"cmu_(\d+)_\d+", name, re.IGNORECASE)
+    return f"cmu/{found.group(1)}" if found else ""

@@ -94,7 +94,9 @@ def find_humanml3d(root: Path) -> Found:
         original = root / "new_joint_vecs" / f"{name[1:]}.npy"
         mirrored = name.startswith("M") and original.is_file()
         twin = original.read_bytes() if mirrored else b""
-        read = partial(_read, path=path, name=name, split=splits.get(name))
+        # A mirror image lies with its original, whatever the lists say.
+        split = splits.get(name.removeprefix("M")) or splits.get(name)
+        read = partial(_read, path=path, name=name, split=split)
         if whole or not crops:
             yield Pending(
                 _id(data, None),

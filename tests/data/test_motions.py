@@ -221,3 +221,19 @@ def test_what_is_no_source_is_told(tmp_path: Path) -> None:
 def test_other_gates_are_another_dataset(root: Path, sources: Path) -> None:
     with pytest.raises(DatasetError, match="another configuration of motions"):
         import_motions(_config(root, sources, mirror=False))
+
+
+def test_one_subject_lies_in_one_split_whatever_the_file(tmp_path: Path) -> None:
+    """The same motion as BVH and as joints must not be learnt from and tested on."""
+    motions = {key: motion for key, _, motion in mocap("cmu_joints22_20fps.npz", "label")}
+    keys = [key for key in motions if key.startswith(("cmu_02", "cmu_49"))][:6]
+    arrays: dict[str, Any] = {key: motions[key] for key in keys}
+    np.savez(tmp_path / "joints.npz", **arrays)
+    root = tmp_path / "dataset"
+    import_motions(_config(root, tmp_path / "joints.npz", MOCAP / "bvh_samples"))
+    splits: dict[str, set[str]] = {}
+    for row in _rows(root, "motions"):
+        if row["group"]:
+            splits.setdefault(row["group"], set()).add(row["split"])
+    assert {"cmu/02", "cmu/49"} <= set(splits)
+    assert all(len(found) == 1 for found in splits.values())

@@ -214,3 +214,76 @@ def test_folders_and_archives(tmp_path: Path) -> None:
 )
 def test_rates_that_rounded_frame_times_mean(frame_time_s: float, fps: Fraction) -> None:
     assert exact_rate(frame_time_s) == fps
+
+
+LIMBS = {
+    "hip": (10.0, -5.0, 0.0),
+    "knee": (0.0, -42.0, 0.0),
+    "ankle": (0.0, -42.0, 0.0),
+    "toe": (0.0, -7.0, 14.0),
+    "collar": (4.0, 20.0, 0.0),
+    "shoulder": (14.0, 0.0, 0.0),
+    "elbow": (0.0, -28.0, 0.0),
+    "wrist": (0.0, -25.0, 0.0),
+}
+LAFAN1 = ("UpLeg", "Leg", "Foot", "Toe", "Shoulder", "Arm", "ForeArm", "Hand")
+MIXAMO = ("UpLeg", "Leg", "Foot", "ToeBase", "Shoulder", "Arm", "ForeArm", "Hand")
+
+
+def _skeleton(prefix: str, limbs: tuple[str, ...]) -> bytes:
+    """A body that stands for two seconds and slides forward, in centimetres."""
+
+    def joint(name: str, offset: tuple[float, float, float], *children: str) -> str:
+        channels = "CHANNELS 3 Zrotation Xrotation Yrotation"
+        inside = "\n".join(children) or "End Site\n{\nOFFSET 0 1 0\n}"
+        place = " ".join(map(str, offset))
+        return f"JOINT {prefix}{name}\n{{\nOFFSET {place}\n{channels}\n{inside}\n}}"
+
+    def limb(side: str, parts: list[str]) -> str:
+        sign = 1 if side == "Left" else -1
+        told = ""
+        for part in reversed(parts):
+            x, y, z = LIMBS[part]
+            name = side + limbs[list(LIMBS).index(part)]
+            told = joint(name, (sign * x, y, z), *([told] if told else []))
+        return told
+
+    arms = [limb(side, ["collar", "shoulder", "elbow", "wrist"]) for side in ("Left", "Right")]
+    legs = [limb(side, ["hip", "knee", "ankle", "toe"]) for side in ("Left", "Right")]
+    head = joint("Neck", (0.0, 25.0, 0.0), joint("Head", (0.0, 12.0, 0.0)))
+    spine = joint("Spine2", (0.0, 12.0, 0.0), *arms, head)
+    spine = joint("Spine", (0.0, 10.0, 0.0), joint("Spine1", (0.0, 12.0, 0.0), spine))
+    root = "\n".join([*legs, spine])
+    channels = "CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation"
+    frames = [
+        " ".join(["0", "96", str(frame), *["0"] * (3 * (root.count("JOINT") + 1))])
+        for frame in range(60)
+    ]
+    head_text = f"HIERARCHY\nROOT {prefix}Hips\n{{\nOFFSET 0 0 0\n{channels}\n{root}\n}}\n"
+    motion = "\n".join(["MOTION", "Frames: 60", "Frame Time: 0.0333333", *frames])
+    return (head_text + motion).encode()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "limbs", "licence"),
+    [("", LAFAN1, "LAFAN1"), ("mixamorig:", MIXAMO, "Mixamo")],
+)
+def test_lafan1_and_mixamo(prefix: str, limbs: tuple[str, ...], licence: str) -> None:
+    motion = _read(_skeleton(prefix, limbs), "dance1_subject2")
+    joints = motion.joints_TJ3
+    assert joints is not None
+    assert licence in motion.licence
+    assert motion.group == ("lafan1/subject2" if licence == "LAFAN1" else "")
+    expected = {
+        "pelvis": (0.0, 0.96, 0.0),
+        "left_knee": (0.10, 0.49, 0.0),
+        "right_foot": (-0.10, 0.0, 0.14),
+        "spine1": (0.0, 1.06, 0.0),
+        "spine3": (0.0, 1.30, 0.0),
+        "head": (0.0, 1.67, 0.0),
+        "left_collar": (0.04, 1.50, 0.0),
+        "right_wrist": (-0.18, 0.97, 0.0),
+    }
+    for name, place in expected.items():
+        np.testing.assert_allclose(joints[0, JOINT[name]], place, atol=1e-5, err_msg=name)
+    assert joints[-1, 0, 2] == pytest.approx(0.59)

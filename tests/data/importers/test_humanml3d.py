@@ -39,8 +39,9 @@ def folder(tmp_path: Path) -> Path:
         np.save(tmp_path / "new_joint_vecs" / f"{name}.npy", array)
     for name in ("012314", "M012314"):
         (tmp_path / "texts" / f"{name}.txt").write_text(TEXTS)
-    (tmp_path / "train.txt").write_text("012314\nM012314\n")
-    (tmp_path / "test.txt").write_text("000021\n")
+    (tmp_path / "train.txt").write_text("012314\n")
+    # A list that would put a mirror image elsewhere is not followed.
+    (tmp_path / "test.txt").write_text("000021\nM012314\n")
     return tmp_path
 
 

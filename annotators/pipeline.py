@@ -23,6 +23,7 @@ from annotators.clips import ClipConfig, cut_clips, scan_video
 from annotators.config import AnnotateConfig
 from annotators.pose_model import PoseModel
 from annotators.poses import PoseConfig, estimate_poses
+from annotators.restaging import restage
 from annotators.staging import (
     Progress,
     SourceVideo,
@@ -168,6 +169,10 @@ def ingest_files(
         else:
             videos[video.video_id] = video
 
+    again = [video for video in videos.values() if video.video_id in known.retried_texts]
+    if published is not None and again:
+        restage(published, again, work)
+
     new = {
         item_id: value
         for item_id, value in rejections.items()
@@ -210,33 +215,38 @@ class _Known:
         files: path to (size, mtime, video_id).
         finished: video ids that need no work.
         retried: video ids to be worked on again.
+        retried_texts: of them, those of which only texts are to be made again.
         rejected: item_id to reason of every rejection.
     """
 
     files: Mapping[str, tuple[int, int, str]]
     finished: frozenset[str]
     retried: frozenset[str]
+    retried_texts: frozenset[str]
     rejected: Mapping[str, str]
 
     @classmethod
     def of(cls, published: Dataset | None, *, retry: bool) -> "_Known":
         if published is None:
-            return cls({}, frozenset(), frozenset(), {})
+            return cls({}, frozenset(), frozenset(), frozenset(), {})
         columns = ("video_id", "path", "size_bytes", "mtime_ns")
         videos = published.read("videos", columns).to_pylist()
         columns = ("item_id", "video_id", "reason", "stage")
         rejections = published.read("rejections", columns).to_pylist()
         retried = {r["video_id"] for r in rejections if retry and r["reason"] in RETRYABLE}
+        texts: set[str] = set()
         for table in ("captions", "annotations") if retry else ():
             rows = published.read(table, ("video_id", "outcome")).to_pylist()
-            retried |= {r["video_id"] for r in rows if r["outcome"] in RETRYABLE_OUTCOMES}
+            texts |= {r["video_id"] for r in rows if r["outcome"] in RETRYABLE_OUTCOMES}
+        texts -= retried
         finished = {v["video_id"] for v in videos}
         finished |= {r["video_id"] for r in rejections if r["stage"] != Stage.INGEST}
         files = {v["path"]: (v["size_bytes"], v["mtime_ns"], v["video_id"]) for v in videos}
         return cls(
             files,
-            frozenset(finished - retried),
-            frozenset(retried),
+            frozenset(finished - retried - texts),
+            frozenset(retried | texts),
+            frozenset(texts),
             {r["item_id"]: r["reason"] for r in rejections},
         )
 

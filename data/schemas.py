@@ -28,7 +28,7 @@ from data.records import (
 )
 from data.skeleton import FPS, JOINT_NAMES, NUM_JOINTS, PARENTS
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Raised whenever a column changes its name, type or meaning."""
 
 CODE_VERSION: Final = version("avatargpt")

@@ -215,23 +215,58 @@ def test_an_unavailable_service_is_data_and_is_tried_again_on_demand(
     videos_dir: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "dataset"
-    video = videos_dir / "street_crowd_5frames.mp4"
+    videos = [videos_dir / "street_crowd_5frames.mp4", videos_dir / "bikes_multishot.mp4"]
     down = True
     with ChatServer(answer=answer, fault=lambda _: "503" if down else None) as server:
-        config = _config(server, [video], root, service=_service(server, max_attempts=2))
+        config = _config(
+            server, videos[:1], root, service=_service(server, max_attempts=2), clips={}
+        )
         annotate_videos(config)
         assert {row["outcome"] for row in _rows(root, "captions")} == {"unavailable"}
         (row,) = _rows(root, "annotations")
         assert (row["outcome"], len(row["medium"])) == ("skipped", 0)
         assert "unavailable" in row["reason"]
-        down = False
+        # A second video, with a shot that is too short for a clip.
+        config = config.model_copy(update={"videos": tuple(map(str, videos))})
+        annotate_videos(config)
         num_calls = len(server.calls)
         annotate_videos(config)
         assert len(server.calls) == num_calls
-        annotate_videos(config.model_copy(update={"retry_rejected": True}))
+        before = {table: _rows(root, table) for table in ("clips", "poses", "rejections", "videos")}
+        down = False
+        again = config.model_copy(
+            update={"retry_rejected": True, "pose_model": _no_model(tmp_path)}
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            # Poses that were found are not looked for again: the model could not even be loaded.
+            patch.setattr(annotate.pipeline, "file_sha256", lambda _: _recipe_model(root))
+            annotate_videos(again)
     assert {row["outcome"] for row in _rows(root, "captions")} == {"success"}
-    (row,) = _rows(root, "annotations")
-    assert row["outcome"] == "success"
+    assert {row["outcome"] for row in _rows(root, "annotations")} == {"success"}
+    for table, rows in before.items():
+        assert _plain(rows, table) == _plain(_rows(root, table), table)
+
+
+def _no_model(folder: Path) -> Path:
+    """A file that is no pose model."""
+    path = folder / "no_model.task"
+    path.write_bytes(b"no model")
+    return path
+
+
+def _recipe_model(root: Path) -> str:
+    return str(Dataset(root).manifest["recipe"]["pose_model"])
+
+
+def _plain(rows: list[dict[str, Any]], table: str) -> list[str]:
+    """Rows to compare; a video's scene is written anew."""
+    if table == "videos":
+        rows = [{name: value for name, value in row.items() if name != "coarse"} for row in rows]
+    return sorted(str({name: _value(value) for name, value in row.items()}) for row in rows)
+
+
+def _value(value: Any) -> Any:
+    return [float(v) for v in value] if hasattr(value, "tolist") and len(value) > 3 else str(value)
 
 
 def test_a_global_concurrency_limit_is_honoured(videos_dir: Path, tmp_path: Path) -> None:

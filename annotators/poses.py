@@ -22,6 +22,7 @@ from scipy.signal import savgol_filter
 
 from annotators.camera import global_shift
 from annotators.pose_model import NUM_LANDMARKS, PoseModel
+from annotators.side_swaps import find_side_swaps, swap_sides
 from annotators.tracking import Observation, PeopleTracker, Tracklet
 from data.errors import ItemError, Reason
 from data.records import Clip, Frame, PoseTrack, VideoProbe
@@ -332,6 +333,10 @@ def _build_track(
     # The network's y points down and its z away from the camera.
     body_MJ3 = JOINT_WEIGHTS_JN @ world_MN3 * np.array([1.0, -1.0, -1.0])
     seen_MJ = visibility_MN @ _confidence_weights().T
+    swapped_MJ = find_side_swaps(body_MJ3 - body_MJ3[:, :1], times_M)
+    pixels_MJ2, body_MJ3, seen_MJ = (
+        swap_sides(values, swapped_MJ) for values in (pixels_MJ2, body_MJ3, seen_MJ)
+    )
 
     pts_T, left_T, share_T = _grid(times_M)
     pixels_TJ2 = _blend_frames(pixels_MJ2, left_T, share_T)

@@ -10,11 +10,15 @@ dataset, with the same warm worker pool and a Prefect server that is already up.
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+
+# Not this folder first, where `annotators.py` would hide the package.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from flows.settings import Settings, quiet_prefect
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 
+# Not this folder first, where `annotators.py` would hide the package.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from annotators.chat_client import ChatService

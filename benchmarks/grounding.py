@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
+# Not this folder first, where `annotators.py` would hide the package.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from annotators.grounding import ground_claims, ground_statement, support_of

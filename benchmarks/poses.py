@@ -10,8 +10,12 @@ import argparse
 import csv
 import json
 import statistics
+import sys
 import time
 from pathlib import Path
+
+# Not this folder first, where `annotators.py` would hide the package.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from annotators.captions import people_at_a_time
 from annotators.clips import ClipConfig, cut_clips, scan_video

@@ -16,6 +16,7 @@ when a cut lies anywhere inside it. Thresholds were tuned on videos made from on
 import argparse
 import json
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,9 @@ from typing import Final
 
 from scenedetect import AdaptiveDetector, detect
 from synthetic_shots import Synthetic, Transition, load_source, make_videos
+
+# Not this folder first, where `annotators.py` would hide the package.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from annotators.clips import ClipConfig, scan_video
 from data.errors import ItemError

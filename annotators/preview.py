@@ -27,7 +27,7 @@ Image = NDArray[np.uint8]
 NUM_FRAMES: Final = 5
 FRAME_HEIGHT_PX: Final = 240
 FIGURE_TEXT_PX: Final = 18
-QUICK_LOOK_S: Final = 2.0
+QUICK_LOOK_S: Final = 1.0
 MIN_CONFIDENCE: Final = 0.3
 """Joints below are not drawn: they are guesses of the model, not sightings."""
 

@@ -10,7 +10,7 @@ from annotators.chat_model import Models
 from annotators.chat_protocol import ChatRequest
 from annotators.config import AnnotateConfig
 from annotators.language_annotations import estimated_request
-from annotators.staging import StagedScan, tracks_path, video_path
+from annotators.staging import StagedScan, lacks, tracks_path
 from annotators.text_stages import clip_views, show_jobs, video_views
 from annotators.visual_captions import estimated_clip_requests, video_request
 from data.workers import Workers
@@ -80,8 +80,8 @@ def estimate_texts(
         people_only: count only clips in which somebody was found; else all clips, which is the most
             that a run asks for.
     """
-    uncaptioned = [scan for scan in scans if _is_open(scan, "captions", work)]
-    unannotated = [scan for scan in scans if _is_open(scan, "annotations", work)]
+    uncaptioned = [scan for scan in scans if lacks(scan, "captions", work)]
+    unannotated = [scan for scan in scans if lacks(scan, "annotations", work)]
     captions = annotations = None
     if models.caption_service is not None:
         videos, clips = show_jobs(uncaptioned, config, work, people_only=people_only)
@@ -108,9 +108,3 @@ def estimate_texts(
             for clip in asked
         )
     return TextEstimate(len(unannotated), len(asked), captions, annotations)
-
-
-def _is_open(scan: StagedScan, stage: str, work: Path) -> bool:
-    if scan.scan is None:
-        return False
-    return not video_path(work, stage, scan.video.video_id).exists()

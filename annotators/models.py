@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -18,9 +18,6 @@ from annotators.chat_model import Models, NamedModel
 from annotators.chat_protocol import ChatRequest, Jpeg
 from annotators.config import AnnotateConfig
 from annotators.model_config import ChatConfig, LocalVlmConfig
-
-if TYPE_CHECKING:
-    pass
 
 Tag = TypeVar("Tag")
 
@@ -91,7 +88,7 @@ class LocalChat:
         # torch takes seconds to import, and most runs have no such model.
         from annotators.local_vlm import LocalVlm  # noqa: PLC0415
 
-        self._model: LocalVlm = LocalVlm(config)
+        self._model = LocalVlm(config)
         self._lock = threading.Lock()
 
     @property

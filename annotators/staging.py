@@ -131,6 +131,11 @@ def video_path(work: Path, stage: str, video_id: str) -> Path:
     return work / stage / f"{video_id}.json"
 
 
+def lacks(scan: StagedScan, stage: str, work: Path) -> bool:
+    """Whether a video has yet to go through a text stage; rejected ones do not."""
+    return scan.scan is not None and not video_path(work, stage, scan.video.video_id).exists()
+
+
 def poses_path(work: Path, clip: Clip) -> Path:
     """Result of the poses stage for a clip."""
     return work / "poses" / f"{clip.clip_id}.json"

@@ -27,6 +27,7 @@ from annotators.staging import (
     StagedAnnotations,
     StagedCaptions,
     StagedScan,
+    lacks,
     read_staged,
     silent,
     tracks_path,
@@ -92,11 +93,7 @@ def annotate_videos(
 
 def _with_stage(stage: str, scans: Sequence[StagedScan], work: Path) -> list[StagedScan]:
     """Videos that were rejected, which have no texts, or whose texts are staged."""
-    return [
-        scan
-        for scan in scans
-        if scan.scan is None or video_path(work, stage, scan.video.video_id).exists()
-    ]
+    return [scan for scan in scans if not lacks(scan, stage, work)]
 
 
 # ------------------------------------------------------------------------- from measured motion
@@ -186,7 +183,7 @@ def _jobs(
     return [
         _TextJob(scan, config.captions, config.annotations, work)
         for scan in scans
-        if scan.scan is not None and not video_path(work, stage, scan.video.video_id).exists()
+        if lacks(scan, stage, work)
     ]
 
 
@@ -269,6 +266,12 @@ def show_jobs(
     return videos, clips
 
 
+def _scene_of(captions: Iterable[Caption]) -> str:
+    """The caption of the whole video; empty without a usable one, such as one that was cut off."""
+    whole = (c.text for c in captions if c.clip_id is None and c.outcome is Outcome.SUCCESS)
+    return next(whole, "")
+
+
 def _caption_with_model(
     model: NamedModel,
     scans: Sequence[StagedScan],
@@ -292,7 +295,7 @@ def _caption_with_model(
     views = video_views(whole, workers)
     take(caption_whole_videos(views, model, model.name, config.captions))
     scenes = (
-        {video_id: found[0].text for video_id, found in captions.items() if found}
+        {video_id: _scene_of(found) for video_id, found in captions.items()}
         if config.captions.share_context
         else {}
     )
@@ -344,7 +347,7 @@ def _measure(job: _TextJob) -> VideoTexts:
                 motion=motion,
             )
         )
-    return VideoTexts(video_id, " ".join(c.text for c in by_clip[None]), tuple(clips))
+    return VideoTexts(video_id, _scene_of(by_clip[None]), tuple(clips))
 
 
 def _annotate_with_model(

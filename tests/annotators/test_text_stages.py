@@ -197,3 +197,27 @@ def test_a_model_in_this_process(videos_dir: Path, tmp_path: Path) -> None:
         assert caption.tokens_in > 50
         assert 0 <= caption.tokens_out <= 4
     assert not list((tmp_path / "replies").rglob("*.json"))
+
+
+def test_a_scene_that_was_cut_off_is_not_told(videos_dir: Path, tmp_path: Path) -> None:
+    """It stays in its row; clips and annotations are asked for without it."""
+    with ChatServer(
+        answer=answer, fault=lambda a: "length" if "whole videos" in a.text else None
+    ) as server:
+        config = make_config(tmp_path / "dataset", server.base_url)
+        work = tmp_path / "work"
+        with (
+            Workers(config.workers) as workers,
+            open_models(config, lambda _: None, tmp_path / "replies") as models,
+        ):
+            scans = put_in_place(work, videos_dir / "worker_walk.mp4", 1, 2)
+            captioned = caption_videos(scans, config, work, workers, models)
+            annotate_videos(captioned, config, work, workers, models)
+    video_id = scans[0].video.video_id
+    staged = read_staged(StagedCaptions, video_path(work, "captions", video_id))
+    whole = next(c for c in staged.captions if c.clip_id is None)
+    assert whole.outcome == "truncated"
+    assert whole.text
+    others = [call for call in server.calls if "whole videos" not in call.text]
+    assert len(others) == 4
+    assert not any("The whole video:" in call.text for call in others)

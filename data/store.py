@@ -122,6 +122,9 @@ class DatasetWriter:
             if stale != self.work:
                 shutil.rmtree(stale)
         self.work.mkdir(parents=True, exist_ok=True)
+        # What a killed run was writing: no name tells that it exists, so nobody would remove it.
+        for unfinished in self.work.rglob("*.tmp-*"):
+            unfinished.unlink(missing_ok=True)
 
     def published(self) -> Dataset | None:
         """What is published now, or None before the first publication."""

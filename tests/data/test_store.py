@@ -214,6 +214,19 @@ def test_a_second_writer_is_refused_until_the_first_dies(tmp_path: Path) -> None
         assert isinstance(writer, DatasetWriter)
 
 
+def test_a_file_that_a_killed_run_was_writing_does_not_survive(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    with open_writer(root, {"stage": 1}) as writer:
+        half = writer.work / "annotations" / "abc.json.tmp-123"
+        half.parent.mkdir()
+        half.write_text("{")
+        whole = half.with_name("abc.json")
+        whole.write_text("{}")
+    with open_writer(root, {"stage": 1}):
+        assert not half.exists()
+        assert whole.exists()
+
+
 def test_staged_work_of_another_recipe_does_not_survive(tmp_path: Path) -> None:
     with open_writer(tmp_path, RECIPE) as writer:
         (writer.work / "old").write_text("x")

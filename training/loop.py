@@ -1,0 +1,534 @@
+"""The training loop of both models, top to bottom: start, resume, step, log, validate, store.
+
+What a step computes is a function of the seed and the step's number alone (data, dropout, resets),
+so that a killed run that is started again goes on exactly where its last checkpoint was. Runs as
+one process, or as many under ``torchrun``; each then takes its share of the same global batch.
+
+A run's folder::
+
+    config.json      resolved configuration
+    metrics.jsonl    one line per logged step and per validation; what Prefect follows
+    tensorboard/     the same for TensorBoard
+    checkpoints/     see training.checkpoints
+"""
+
+import fcntl
+import json
+import math
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from data.normalization import FeatureStats
+from training.checkpoints import (
+    Checkpoint,
+    CheckpointStore,
+    load_optimizer,
+    optimizer_tensors,
+)
+
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.jsonl"
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message names the cause and the remedy."""
+
+
+class LoopConfig(BaseModel):
+    """How a model is trained, whatever it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(ge=1, description="Updates in all.")
+    batch_size: int = Field(ge=1, description="Of one update, over all processes.")
+    accumulate: int = Field(default=1, ge=1, description="Parts that a batch is computed in.")
+    learning_rate: float = Field(gt=0)
+    warmup_steps: int = Field(default=0, ge=0, description="Of linear growth from 0.")
+    decay: Literal["drop", "cosine", "none"] = "drop"
+    drop_at: tuple[int, ...] = Field(default=(), description="Steps at which the rate drops.")
+    drop_factor: float = Field(default=0.05, gt=0, lt=1)
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float | None = Field(default=None, gt=0, description="Of the gradients.")
+    seed: int = 0
+    log_every: int = Field(default=50, ge=1)
+    validate_every: int = Field(default=1000, ge=1, description="Steps; a checkpoint goes with it.")
+    checkpoint_every: int = Field(default=1000, ge=1)
+    keep_checkpoints: int = Field(default=3, ge=1)
+    patience: int = Field(
+        default=0, ge=0, description="Validations without a better one before it stops; 0: never."
+    )
+    max_minutes: float | None = Field(
+        default=None, gt=0, description="Stops cleanly after so long, all starts together."
+    )
+    max_loss: float = Field(
+        default=1e4, gt=0, description="A greater loss (or none) is taken for divergence."
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda, or one such as cuda:1.")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    threads: int = Field(default=0, ge=0, description="CPU threads of a process; 0: shared out.")
+    tensorboard: bool = True
+
+    @field_validator("drop_at", mode="after")
+    @classmethod
+    def _sort(cls, drop_at: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(drop_at))
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        rate = self.learning_rate
+        if step < self.warmup_steps:
+            return rate * (step + 1) / self.warmup_steps
+        if self.decay == "drop":
+            return rate * self.drop_factor ** sum(step >= at for at in self.drop_at)
+        if self.decay == "cosine":
+            done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+            return rate * 0.5 * (1 + math.cos(math.pi * done))
+        return rate
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """The processes of a run.
+
+    Attributes:
+        rank: of this one.
+        world: how many there are.
+        device: that this one computes on.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+
+
+class Learner(ABC):
+    """What the loop trains.
+
+    Attributes:
+        kind: of model, in checkpoints.
+        module: the network.
+        config: resolved configuration, JSON-ready.
+        data: what it is trained on, JSON-ready.
+        stats: stored with checkpoints where features are normalised, else None.
+        judged_by: the validation metric that tells the best checkpoint.
+        higher_is_better: of that metric.
+    """
+
+    kind: str
+    module: nn.Module
+    config: dict[str, Any]
+    data: dict[str, Any]
+    stats: FeatureStats | None
+    judged_by: str
+    higher_is_better: bool = False
+
+    @abstractmethod
+    def losses(
+        self, model: nn.Module, step: int, part: int, ranks: Ranks
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a process's share of part ``part`` of a step's batch, and sums to be logged.
+
+        Args:
+            model: the module as it is to be called (wrapped for several processes).
+            step: of the run.
+            part: of the batch, below ``accumulate``.
+            ranks: of this process.
+
+        Returns:
+            The mean loss; named tensors that are summed over parts and processes until they are
+            logged (see :meth:`summarize`).
+        """
+
+    @abstractmethod
+    def summarize(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        """Metrics from the sums of :meth:`losses`."""
+
+    @abstractmethod
+    def validate(self, device: torch.device) -> dict[str, float]:
+        """Metrics on the validation split."""
+
+    @abstractmethod
+    def items_of(self, step: int) -> list[str]:
+        """Ids of what a step's batch was made of, for messages."""
+
+    def compile(self) -> None:  # noqa: B027 - there may be nothing to compile
+        """Compile the parts of the module that profit; called on GPUs."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What came of a run.
+
+    Attributes:
+        run: its folder.
+        step: updates in all.
+        best: metrics of the best validation.
+        stopped: why it ended: ``steps``, ``patience`` or ``max_minutes``.
+    """
+
+    run: Path
+    step: int
+    best: dict[str, float]
+    stopped: str
+
+
+@contextmanager
+def start_ranks(config: LoopConfig) -> Generator[Ranks]:
+    """Join the other processes of a ``torchrun``, or be the only one.
+
+    Raises:
+        ValueError: a device that is not there, or a batch that processes cannot share evenly.
+    """
+    launched = dist.is_torchelastic_launched()
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            f"device: expected {device}, found no GPU that torch can use. "
+            "Remedy: device auto or cpu, or a CUDA build of torch."
+        )
+    if launched:
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        rank, world = (dist.get_rank(), dist.get_world_size()) if launched else (0, 1)
+        if launched and device == "cuda":
+            local = dist.distributed_c10d.get_node_local_rank()
+            device = f"cuda:{local}"
+        chosen = torch.device(device)
+        if chosen.type == "cuda":
+            torch.cuda.set_device(chosen)
+        elif config.threads:
+            torch.set_num_threads(config.threads)
+        elif launched:
+            # Processes that share the cores must not each start a thread per core.
+            torch.set_num_threads(max(1, torch.get_num_threads() // world))
+        if config.batch_size % (world * config.accumulate):
+            raise ValueError(
+                f"batch_size: expected a multiple of {world} processes x {config.accumulate} parts"
+                f", found {config.batch_size}. Remedy: change batch_size or accumulate."
+            )
+        yield Ranks(rank, world, chosen)
+    finally:
+        if launched:
+            dist.destroy_process_group()
+
+
+def train(
+    learner: Learner, config: LoopConfig, run: Path, ranks: Ranks, *, initial: bool = True
+) -> TrainingResult:
+    """Train, or go on training, in a run's folder.
+
+    Args:
+        learner: what to train.
+        config: how.
+        run: folder; what an earlier start left there is gone on with.
+        ranks: of this process.
+        initial: whether to validate before the first step.
+
+    Raises:
+        TrainingError: the loss diverges, the GPU's memory does not suffice, or another process
+            trains in this folder.
+        ValueError: the folder holds a run of another configuration or other data.
+        training.checkpoints.CheckpointError: a checkpoint cannot be written or read.
+    """
+    with _lock(run) if ranks.rank == 0 else _no_lock():
+        # ------------------------------------------------------------ model, optimiser, last state
+        module = learner.module.to(ranks.device)
+        weights = [weight for weight in module.parameters() if weight.requires_grad]
+        optimizer = torch.optim.AdamW(
+            weights,
+            lr=config.learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        store = CheckpointStore(run, learner.kind, config.keep_checkpoints)
+        found = store.last()
+        begin, best, stale, minutes_before = 0, dict[str, float](), 0, 0.0
+        if found is not None:
+            _check_same(found, learner, run)
+            module.load_state_dict(found.model())
+            load_optimizer(optimizer, found.trainer())
+            begin = found.step
+            best, stale = found.state["best"], found.state["stale"]
+            minutes_before = found.state["minutes"]
+        if _wanted(config.compile, ranks.device):
+            learner.compile()
+        model: nn.Module = module
+        if ranks.world > 1:
+            # Buffers (codebooks) are kept alike by the quantiser itself.
+            ids = [ranks.device.index] if ranks.device.type == "cuda" else None
+            model = DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+        half = config.precision == "bfloat16" or (
+            config.precision == "auto" and ranks.device.type == "cuda"
+        )
+        log = _Log(run, learner.config, begin, config.tensorboard) if ranks.rank == 0 else None
+
+        # ------------------------------------------------------------------------------- the steps
+        started = time.monotonic()
+        stopped = "steps"
+        step = begin
+        pending: list[Tensor] = []
+        sums: dict[str, Tensor] = {}
+        norms: list[Tensor] = []
+        logged_at, logged_step = started, begin
+        if found is None and initial and log is not None:
+            log.write({"step": 0, "event": "validation", **learner.validate(ranks.device)})
+        while step < config.steps:
+            module.train()
+            rate = config.rate_at(step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            # Dropout of a resumed run is that of an uninterrupted one.
+            torch.manual_seed((config.seed * 1_000_003 + step) * 4_099 + ranks.rank)
+            optimizer.zero_grad(set_to_none=True)
+            total = torch.zeros((), device=ranks.device)
+            try:
+                for part in range(config.accumulate):
+                    with torch.autocast(ranks.device.type, torch.bfloat16, enabled=half):
+                        loss, parts = learner.losses(model, step, part, ranks)
+                    (loss / config.accumulate).backward()
+                    total += loss.detach() / config.accumulate
+                    for name, value in parts.items():
+                        sums[name] = sums[name] + value if name in sums else value
+                if config.clip_norm is not None:
+                    norms.append(nn.utils.clip_grad_norm_(weights, config.clip_norm))
+                optimizer.step()
+            except torch.OutOfMemoryError as error:
+                raise TrainingError(
+                    f"step {step}: the memory of {ranks.device} does not suffice for batch_size "
+                    f"{config.batch_size} in {config.accumulate} parts on {ranks.world} processes: "
+                    f"{str(error).splitlines()[0]} Remedy: raise accumulate (the same batch in "
+                    "smaller parts), or lower batch_size."
+                ) from error
+            pending.append(total)
+            step += 1
+
+            # -------------------------------------------------------- log, validate, store, or stop
+            minutes = minutes_before + (time.monotonic() - started) / 60
+            out_of_time = _agree(
+                config.max_minutes is not None and minutes >= config.max_minutes, ranks
+            )
+            last = step == config.steps or out_of_time
+            judging = step % config.validate_every == 0 or last
+            storing = judging or step % config.checkpoint_every == 0
+            if storing or step % config.log_every == 0:
+                losses = _mean_over_ranks(torch.stack(pending), ranks).tolist()
+                _check_losses(losses, step - len(losses), config, learner)
+                totals = {name: _sum_over_ranks(value, ranks) for name, value in sums.items()}
+                if log is not None:
+                    now = time.monotonic()
+                    speed = (step - logged_step) / max(now - logged_at, 1e-9)
+                    logged_at, logged_step = now, step
+                    extra = {"gradient_norm": float(torch.stack(norms).mean())} if norms else {}
+                    log.write(
+                        {
+                            "step": step,
+                            "event": "train",
+                            "of": config.steps,
+                            "losses": losses,
+                            "loss": sum(losses) / len(losses),
+                            "learning_rate": rate,
+                            "steps_per_s": speed,
+                            "minutes": minutes,
+                            **extra,
+                            **learner.summarize(totals),
+                        }
+                    )
+                pending, sums, norms = [], {}, []
+            if judging:
+                better = False
+                metrics: dict[str, float] = {}
+                if log is not None:
+                    module.eval()
+                    metrics = learner.validate(ranks.device)
+                    log.write({"step": step, "event": "validation", **metrics})
+                    better = _is_better(learner, metrics, best)
+                better = _agree(better, ranks)
+                best, stale = (metrics, 0) if better else (best, stale + 1)
+                if config.patience and stale >= config.patience and not last:
+                    stopped, last = "patience", True
+            else:
+                better, metrics = False, {}
+            if storing and ranks.rank == 0:
+                store.save(
+                    step=step,
+                    model=module.state_dict(),
+                    trainer=optimizer_tensors(optimizer),
+                    config=learner.config,
+                    data=learner.data,
+                    state={"best": best, "stale": stale, "minutes": minutes},
+                    metrics=metrics,
+                    best=better,
+                    stats=learner.stats,
+                )
+            if last:
+                stopped = "max_minutes" if out_of_time and step < config.steps else stopped
+                break
+        if log is not None:
+            log.write({"step": step, "event": "end", "stopped": stopped})
+            log.close()
+        return TrainingResult(run, step, best, stopped)
+
+
+# ---------------------------------------------------------------------------------------- details
+
+
+def _check_losses(
+    losses: list[float], first_step: int, config: LoopConfig, learner: Learner
+) -> None:
+    for offset, loss in enumerate(losses):
+        if not loss <= config.max_loss:  # true for NaN as well
+            step = first_step + offset
+            ids = learner.items_of(step)
+            named = ", ".join(ids[:20]) + (", …" if len(ids) > 20 else "")
+            raise TrainingError(
+                f"step {step}: expected a loss up to {config.max_loss:g}, found {loss:g}: training "
+                f"diverges. Its batch came from {named}. Remedy: look at these, lower "
+                "learning_rate, or lengthen warmup_steps; the last checkpoint is from before."
+            )
+
+
+def _check_same(found: Checkpoint, learner: Learner, run: Path) -> None:
+    # How long and how often may change between starts; what is learnt and from what may not.
+    free = {
+        *("steps", "log_every", "validate_every", "checkpoint_every", "keep_checkpoints"),
+        *("patience", "max_minutes", "device", "precision", "compile", "threads", "tensorboard"),
+        *("accumulate", "run"),
+    }
+    before, now = _without(found.config, free), _without(learner.config, free)
+    changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    if changed:
+        raise ValueError(
+            f"{run}: expected the configuration that this run was started with, found other "
+            f"{', '.join(changed)}. Remedy: restore it, or choose another run folder."
+        )
+    if found.data["data_id"] != learner.data["data_id"]:
+        raise ValueError(
+            f"{run}: expected the data that this run was started with ({found.data['data_id']}), "
+            f"found other ({learner.data['data_id']}): the dataset has changed. "
+            "Remedy: choose another run folder."
+        )
+
+
+def _without(config: Mapping[str, Any], free: set[str]) -> dict[str, Any]:
+    loop = {f"loop.{name}": value for name, value in config["loop"].items() if name not in free}
+    return loop | {
+        name: value for name, value in config.items() if name != "loop" and name not in free
+    }
+
+
+def _is_better(learner: Learner, metrics: Mapping[str, float], best: Mapping[str, float]) -> bool:
+    name = learner.judged_by
+    if math.isnan(metrics[name]):
+        return False
+    if name not in best:
+        return True
+    new, old = metrics[name], best[name]
+    return new > old if learner.higher_is_better else new < old
+
+
+def _wanted(choice: str, device: torch.device) -> bool:
+    return choice == "on" or (choice == "auto" and device.type == "cuda")
+
+
+def _agree(flag: bool, ranks: Ranks) -> bool:
+    """What rank 0 says."""
+    if ranks.world == 1:
+        return flag
+    told = torch.tensor(float(flag), device=ranks.device)
+    dist.broadcast(told, src=0)
+    return bool(told)
+
+
+def _mean_over_ranks(values: Tensor, ranks: Ranks) -> Tensor:
+    return _sum_over_ranks(values, ranks) / ranks.world
+
+
+def _sum_over_ranks(values: Tensor, ranks: Ranks) -> Tensor:
+    if ranks.world > 1:
+        dist.all_reduce(values)
+    return values
+
+
+@contextmanager
+def _lock(run: Path) -> Generator[None]:
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainingError(
+                f"{run}: another process trains in this folder. "
+                "Remedy: wait until it ends, or choose another run folder."
+            ) from error
+        yield
+
+
+@contextmanager
+def _no_lock() -> Generator[None]:
+    yield
+
+
+class _Log:
+    """``metrics.jsonl``, TensorBoard, and a line on standard output for each."""
+
+    def __init__(self, run: Path, config: dict[str, Any], begin: int, tensorboard: bool) -> None:
+        (run / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n")
+        path = run / METRICS_FILE
+        # What was logged after the last checkpoint is computed, and logged, again.
+        kept = [row for row in read_metrics(run) if row["step"] <= begin] if begin else []
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        self._file = path.open("a")
+        self._board = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow to import
+
+            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=begin)
+
+    def write(self, row: dict[str, Any]) -> None:
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        numbers = {
+            name: value
+            for name, value in row.items()
+            if isinstance(value, float) and name not in {"step", "of"}
+        }
+        if self._board is not None:
+            for name, value in numbers.items():
+                self._board.add_scalar(f"{row['event']}/{name}", value, row["step"])
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        sys.stdout.write(f"step {row['step']} {row['event']}  {shown}\n")
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's ``metrics.jsonl``; a last one that is half-written is left out."""
+    path = run / METRICS_FILE
+    rows: list[dict[str, Any]] = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows

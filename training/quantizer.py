@@ -1,0 +1,338 @@
+"""Quantisers: latent vectors to codes and back, one interface for three kinds.
+
+- ``ema``: one codebook that follows the encoder by exponential moving averages, with dead codes
+  reset from the batch (van den Oord et al. 2017, appendix A.1; Zhang et al. 2023, T2M-GPT).
+- ``residual``: several such codebooks, each for what the ones before left (Zeghidour et al. 2021,
+  SoundStream; Guo et al. 2024, MoMask).
+- ``fsq``: finite scalar quantisation, no codebook to learn (Mentzer et al. 2024).
+
+Codebooks are equal on every rank: batch statistics are summed over ranks, and whatever is drawn at
+random comes from rank 0. Draws are a function of the number of updates, so that a resumed training
+draws the same.
+
+Shapes: B batch, L tokens, C ``code_dim``, K ``num_codes``, Q ``num_quantizers``, N = B·L.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, Final, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn import functional
+
+_RESET_SEED: Final = 5_000_011
+"""Keeps the draws of resets apart from other draws of the same count."""
+
+
+class QuantizerConfig(BaseModel):
+    """Kind and size of the quantiser; by default as published for AvatarGPT and T2M-GPT."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["ema", "residual", "fsq"] = "ema"
+    num_codes: int = Field(default=512, ge=2, description="Codes of a codebook (not for fsq).")
+    code_dim: int = Field(default=512, ge=1, description="Width of a code.")
+    decay: float = Field(default=0.99, gt=0, lt=1, description="Of the moving averages.")
+    num_quantizers: int = Field(default=1, ge=1, le=16, description="Codebooks; above 1: residual.")
+    quantizer_dropout: float = Field(
+        default=0.2, ge=0, le=1, description="Share of residual batches that use fewer codebooks."
+    )
+    fsq_levels: tuple[int, ...] = Field(
+        default=(8, 8, 8), min_length=1, description="Levels of each fsq dimension."
+    )
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> "QuantizerConfig":
+        if self.kind != "residual" and self.num_quantizers != 1:
+            raise ValueError(
+                f"quantizer: expected num_quantizers 1 for kind {self.kind}, found "
+                f"{self.num_quantizers}. Remedy: kind residual, or leave num_quantizers out."
+            )
+        if min(self.fsq_levels) < 2:
+            raise ValueError(
+                f"quantizer: expected fsq_levels of 2 or more, found {self.fsq_levels}. "
+                "Remedy: raise them."
+            )
+        return self
+
+
+class Quantized:
+    """What a quantiser made of a batch.
+
+    Attributes:
+        latents_BLC: (B, L, C), to be decoded; gradients pass straight through to the input.
+        codes_BLQ: (B, L, Q) int64; -1 where a residual codebook was left out.
+        commitment: scalar, mean squared distance of the input to its codes.
+    """
+
+    __slots__ = ("codes_BLQ", "commitment", "latents_BLC")
+
+    def __init__(self, latents_BLC: Tensor, codes_BLQ: Tensor, commitment: Tensor) -> None:
+        self.latents_BLC = latents_BLC
+        self.codes_BLQ = codes_BLQ
+        self.commitment = commitment
+
+
+class Quantizer(nn.Module, ABC):
+    """Latents to codes and back.
+
+    Attributes:
+        num_codes: K, of each codebook.
+        code_dim: C.
+        num_quantizers: Q, codes per token.
+    """
+
+    num_codes: int
+    code_dim: int
+    num_quantizers: int
+
+    @abstractmethod
+    def forward(self, latents_BLC: Tensor) -> Quantized:
+        """Quantise a batch; in training, the codebook follows it."""
+
+    @abstractmethod
+    def encode(self, latents_BLC: Tensor) -> Tensor:
+        """The codes of latents, (B, L, Q) int64."""
+
+    @abstractmethod
+    def decode(self, codes_BLQ: Tensor) -> Tensor:
+        """The latents of codes, (B, L, C)."""
+
+    @abstractmethod
+    def codebook(self) -> Tensor:
+        """The vectors of the first codebook, (K, C): what a language model's adapter sees."""
+
+
+class EmaQuantizer(Quantizer):
+    """One codebook, updated by moving averages, with dead-code reset.
+
+    A code that got less than one vector per batch on average is dead: it is put where a latent of
+    the batch is. The codebook starts at latents of the first batch.
+    """
+
+    def __init__(self, num_codes: int, code_dim: int, decay: float, index: int = 0) -> None:
+        super().__init__()
+        self.num_codes, self.code_dim, self.num_quantizers = num_codes, code_dim, 1
+        self._decay = decay
+        self._index = index  # tells codebooks of one model apart in what they draw
+        self.codebook_KC: Tensor
+        self.sums_KC: Tensor
+        self.counts_K: Tensor
+        self.updates: Tensor
+        self.register_buffer("codebook_KC", torch.zeros(num_codes, code_dim))
+        self.register_buffer("sums_KC", torch.zeros(num_codes, code_dim))
+        self.register_buffer("counts_K", torch.ones(num_codes))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self._num_updates: int | None = None
+
+    @property
+    def num_updates(self) -> int:
+        """Batches that the codebook has followed; kept on the host, so that no step waits."""
+        if self._num_updates is None:
+            self._num_updates = int(self.updates)
+        return self._num_updates
+
+    def forward(self, latents_BLC: Tensor) -> Quantized:
+        """Quantise; in training, update the codebook from the batch."""
+        # Distances and averages lose too much in half precision.
+        with torch.autocast(latents_BLC.device.type, enabled=False):
+            flat_NC = latents_BLC.float().flatten(0, 1)
+            if self.training and not self.num_updates:
+                self._start(flat_NC.detach())
+            codes_N = self._nearest(flat_NC.detach())
+            quantized_NC = functional.embedding(codes_N, self.codebook_KC)
+            if self.training:
+                # The output uses the codebook from before the update, as published.
+                self._update(flat_NC.detach(), codes_N)
+            commitment = functional.mse_loss(flat_NC, quantized_NC)
+            passed_NC = flat_NC + (quantized_NC - flat_NC).detach()
+        codes_BLQ = codes_N.view(*latents_BLC.shape[:2], 1)
+        return Quantized(passed_NC.view_as(latents_BLC), codes_BLQ, commitment)
+
+    def encode(self, latents_BLC: Tensor) -> Tensor:
+        """The nearest codes, (B, L, 1)."""
+        return self._nearest(latents_BLC.float().flatten(0, 1)).view(*latents_BLC.shape[:2], 1)
+
+    def decode(self, codes_BLQ: Tensor) -> Tensor:
+        """Look codes up, (B, L, C)."""
+        return functional.embedding(codes_BLQ[..., 0], self.codebook_KC)
+
+    def codebook(self) -> Tensor:
+        """(K, C)."""
+        return self.codebook_KC
+
+    def _nearest(self, flat_NC: Tensor) -> Tensor:
+        # |x - c|² without |x|², which is the same for every code.
+        squares_K = self.codebook_KC.square().sum(1)
+        return torch.addmm(squares_K, flat_NC, self.codebook_KC.T, alpha=-2).argmin(1)
+
+    @torch.no_grad()
+    def _start(self, flat_NC: Tensor) -> None:
+        self.codebook_KC.copy_(self._drawn(flat_NC))
+        self.sums_KC.copy_(self.codebook_KC)
+        self.counts_K.fill_(1.0)
+
+    @torch.no_grad()
+    def _update(self, flat_NC: Tensor, codes_N: Tensor) -> None:
+        counts_K = torch.bincount(codes_N, minlength=self.num_codes).to(flat_NC.dtype)
+        sums_KC = torch.zeros_like(self.sums_KC).index_add_(0, codes_N, flat_NC)
+        if _is_distributed():
+            dist.all_reduce(counts_K)
+            dist.all_reduce(sums_KC)
+        self.counts_K.lerp_(counts_K, 1 - self._decay)
+        self.sums_KC.lerp_(sums_KC, 1 - self._decay)
+        means_KC = self.sums_KC / self.counts_K.clamp(min=1e-8)[:, None]
+        alive_K1 = (self.counts_K >= 1)[:, None]
+        self._num_updates = self.num_updates + 1
+        self.updates += 1
+        self.codebook_KC.copy_(torch.where(alive_K1, means_KC, self._drawn(flat_NC)))
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._num_updates = None
+
+    def _drawn(self, flat_NC: Tensor) -> Tensor:
+        """K latents of rank 0's batch, (K, C); of a small batch repeated ones, slightly moved."""
+        seed = _RESET_SEED * (self._index + 1) + self.num_updates
+        generator = torch.Generator().manual_seed(seed)
+        rows_N = torch.randperm(len(flat_NC), generator=generator).to(flat_NC.device)
+        drawn_KC = flat_NC[rows_N[torch.arange(self.num_codes, device=rows_N.device) % len(rows_N)]]
+        if len(flat_NC) < self.num_codes:
+            noise_KC = torch.randn(self.num_codes, self.code_dim, generator=generator)
+            drawn_KC = drawn_KC + noise_KC.to(flat_NC.device) * (0.01 / self.code_dim**0.5)
+        if _is_distributed():
+            dist.broadcast(drawn_KC, src=0)
+        return drawn_KC
+
+
+class ResidualQuantizer(Quantizer):
+    """Codebooks in a row: each codes what those before it left over."""
+
+    def __init__(self, config: QuantizerConfig) -> None:
+        super().__init__()
+        self.num_codes, self.code_dim = config.num_codes, config.code_dim
+        self.num_quantizers = config.num_quantizers
+        self._dropout = config.quantizer_dropout
+        self.layers = nn.ModuleList(
+            EmaQuantizer(config.num_codes, config.code_dim, config.decay, index)
+            for index in range(config.num_quantizers)
+        )
+
+    def forward(self, latents_BLC: Tensor) -> Quantized:
+        """Quantise; in training, a share of batches stops after a random codebook."""
+        layers = self._layers()
+        used = self._num_used() if self.training else len(layers)
+        left_BLC = latents_BLC.float()
+        total_BLC = torch.zeros_like(left_BLC)
+        codes: list[Tensor] = []
+        commitments: list[Tensor] = []
+        for layer in layers[:used]:
+            quantized: Quantized = layer(left_BLC)
+            codes.append(quantized.codes_BLQ)
+            commitments.append(quantized.commitment)
+            total_BLC = total_BLC + quantized.latents_BLC
+            left_BLC = left_BLC - quantized.latents_BLC.detach()
+        codes_BLQ = functional.pad(torch.cat(codes, -1), (0, len(layers) - used), value=-1)
+        # Sums of the layers' straight-through gradients would count the encoder several times.
+        passed_BLC = latents_BLC + (total_BLC - latents_BLC).detach()
+        return Quantized(passed_BLC, codes_BLQ, torch.stack(commitments).mean())
+
+    def encode(self, latents_BLC: Tensor) -> Tensor:
+        """The codes of all codebooks, (B, L, Q)."""
+        left_BLC = latents_BLC.float()
+        codes: list[Tensor] = []
+        for layer in self._layers():
+            codes.append(layer.encode(left_BLC))
+            left_BLC = left_BLC - layer.decode(codes[-1])
+        return torch.cat(codes, -1)
+
+    def decode(self, codes_BLQ: Tensor) -> Tensor:
+        """The sum of the codes' vectors, (B, L, C); a code of -1 adds nothing."""
+        parts = [
+            layer.decode(code_BL1.clamp(min=0)) * (code_BL1 >= 0)
+            for layer, code_BL1 in zip(self._layers(), codes_BLQ.split(1, -1), strict=True)
+        ]
+        return torch.stack(parts).sum(0)
+
+    def codebook(self) -> Tensor:
+        """(K, C) of the first codebook."""
+        return self._layers()[0].codebook()
+
+    def _layers(self) -> list[EmaQuantizer]:
+        return [layer for layer in self.layers if isinstance(layer, EmaQuantizer)]
+
+    def _num_used(self) -> int:
+        # The first codebook sees every batch: its count tells batches apart, alike on all ranks.
+        generator = torch.Generator().manual_seed(self._layers()[0].num_updates)
+        if torch.rand((), generator=generator) >= self._dropout:
+            return self.num_quantizers
+        return int(torch.randint(1, self.num_quantizers + 1, (), generator=generator))
+
+
+class FiniteScalarQuantizer(Quantizer):
+    """Each of a few dimensions is bounded and rounded; their product is the code."""
+
+    def __init__(self, code_dim: int, levels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.code_dim, self.num_quantizers = code_dim, 1
+        self.project_in = nn.Linear(code_dim, len(levels))
+        self.project_out = nn.Linear(len(levels), code_dim)
+        levels_D = torch.tensor(levels)
+        self.num_codes = int(levels_D.prod())
+        self.levels_D: Tensor
+        self.strides_D: Tensor
+        self.register_buffer("levels_D", levels_D, persistent=False)
+        strides_D = functional.pad(levels_D.cumprod(0)[:-1], (1, 0), value=1)
+        self.register_buffer("strides_D", strides_D, persistent=False)
+
+    def forward(self, latents_BLC: Tensor) -> Quantized:
+        """Bound and round; there is nothing to commit to."""
+        bounded_BLD = self._bounded(latents_BLC)
+        rounded_BLD = bounded_BLD + (bounded_BLD.round() - bounded_BLD).detach()
+        decoded_BLC = self._out(rounded_BLD)
+        codes_BLQ = self._codes(bounded_BLD)
+        return Quantized(decoded_BLC, codes_BLQ, latents_BLC.new_zeros(()))
+
+    def encode(self, latents_BLC: Tensor) -> Tensor:
+        """(B, L, 1)."""
+        return self._codes(self._bounded(latents_BLC))
+
+    def decode(self, codes_BLQ: Tensor) -> Tensor:
+        """(B, L, C)."""
+        digits_BLD = codes_BLQ.div(self.strides_D, rounding_mode="floor") % self.levels_D
+        return self._out((digits_BLD - self.levels_D.div(2, rounding_mode="floor")).float())
+
+    def codebook(self) -> Tensor:
+        """The vectors that the codes stand for, (K, C)."""
+        codes_K = torch.arange(self.num_codes, device=self.levels_D.device)
+        return self.decode(codes_K[None, :, None])[0]
+
+    def _bounded(self, latents_BLC: Tensor) -> Tensor:
+        """Values whose rounding gives exactly the levels of each dimension, (B, L, D)."""
+        half_D = (self.levels_D - 1) / 2 * (1 - 1e-3)
+        # An even number of levels has no middle: shift by half a step (Mentzer et al., eq. 3).
+        offset_D = torch.where(self.levels_D % 2 == 0, 0.5, 0.0)
+        shift_D = torch.atanh(offset_D / half_D)
+        return torch.tanh(self.project_in(latents_BLC.float()) + shift_D) * half_D - offset_D
+
+    def _codes(self, bounded_BLD: Tensor) -> Tensor:
+        digits_BLD = bounded_BLD.round().long() + self.levels_D.div(2, rounding_mode="floor")
+        return (digits_BLD * self.strides_D).sum(-1, keepdim=True)
+
+    def _out(self, rounded_BLD: Tensor) -> Tensor:
+        return self.project_out(rounded_BLD / self.levels_D.div(2, rounding_mode="floor"))
+
+
+def build_quantizer(config: QuantizerConfig) -> Quantizer:
+    """The quantiser that a configuration names."""
+    if config.kind == "ema":
+        return EmaQuantizer(config.num_codes, config.code_dim, config.decay)
+    if config.kind == "residual":
+        return ResidualQuantizer(config)
+    return FiniteScalarQuantizer(config.code_dim, config.fsq_levels)
+
+
+def _is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

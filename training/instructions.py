@@ -166,14 +166,13 @@ def prompt_of(
         "scene": _one_line(scene or ""),
         "task_text": _one_line(task_text or ""),
         "steps": format_steps(steps or ()),
-        "codes": () if codes is None else codes,
-        "head": () if head is None else head,
-        "tail": () if tail is None else tail,
+        "codes": codes or (),
+        "head": head or (),
+        "tail": tail or (),
         "length_s": f"{length_s:.1f} seconds" if length_s else "",
     }
     names = _GIVEN[task]
-    # The length is asked for, because an array of codes has no truth value.
-    found = tuple(name for name, value in given.items() if len(value))
+    found = tuple(name for name, value in given.items() if value)
     if set(found) != set(names):
         raise ValueError(
             f"prompt of {task}: expected {' and '.join(names)}, found "

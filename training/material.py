@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from data.importers.plans import SOURCE as TEXT_PLAN
 from data.records import Outcome
@@ -85,12 +86,12 @@ class PlanItem:
 
 
 def read_motion_items(
-    root: Path, codes: Mapping[str, Sequence[int]], split: Split
+    root: Path, codes: Mapping[str, Sequence[int] | NDArray[np.integer]], split: Split
 ) -> list[MotionItem]:
     """The motions of a split, with their captions.
 
     Each motion gives an item of its whole, whose captions are the texts that hold for (nearly) all
-    of it. Texts on a part give an item of the part. Motions without texts are captioned from their
+    of it. Texts on a part give an item of the part. Motions without either are captioned from their
     labels: ``walk_normal`` becomes "a person walk normal".
 
     Args:
@@ -115,7 +116,7 @@ def read_motion_items(
         )
     items: list[MotionItem] = []
     for row in rows:
-        # NumPy's integers would be ten times slower to work with.
+        # Plain integers, whatever array the codes come in.
         motion = tuple(np.asarray(codes[row["motion_id"]]).tolist())
         items += _items_of_motion(row, motion)
     return items

@@ -200,6 +200,15 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         pa.field("jitter_m_s3", pa.float32()),
         pa.field("licence", pa.string()),
     ),
+    "motion_tokens": _schema(
+        pa.field("motion_id", pa.string()),
+        pa.field("tokenizer_id", pa.string()),
+        pa.field("num_tokens", pa.int32()),
+        pa.field("num_quantizers", pa.int16()),
+        pa.field("num_codes", pa.int32()),
+        pa.field("frames_per_token", pa.int16()),
+        pa.field("codes", pa.list_(pa.int32())),
+    ),
     "rejections": _schema(
         pa.field("item_id", pa.string()),
         pa.field("video_id", pa.string()),
@@ -353,6 +362,35 @@ def motion_row(
         "foot_skate_m_s": foot_skate_m_s,
         "jitter_m_s3": jitter_m_s3,
         "licence": motion.licence,
+        **_VERSIONS,
+    }
+
+
+def motion_tokens_row(
+    motion_id: str,
+    tokenizer_id: str,
+    codes_LQ: NDArray[np.int64],
+    *,
+    num_codes: int,
+    frames_per_token: int,
+) -> Row:
+    """The ``motion_tokens`` row, codes flattened.
+
+    Args:
+        motion_id: of the motion.
+        tokenizer_id: of the tokenizer.
+        codes_LQ: (L, Q).
+        num_codes: of each codebook.
+        frames_per_token: frames that a token stands for.
+    """
+    return {
+        "motion_id": motion_id,
+        "tokenizer_id": tokenizer_id,
+        "num_tokens": codes_LQ.shape[0],
+        "num_quantizers": codes_LQ.shape[1],
+        "num_codes": num_codes,
+        "frames_per_token": frames_per_token,
+        "codes": codes_LQ.ravel(),
         **_VERSIONS,
     }
 

@@ -14,13 +14,12 @@ writes the manifest. A crash before the journal changes nothing; a crash after i
 by the next writer.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +29,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data.locks import LockedError, lock_folder
 from data.schemas import CODE_VERSION, FLOAT_LEAVES, SCHEMA_VERSION, SCHEMAS, Row
 from data.skeleton import FPS, JOINT_NAMES
 
@@ -82,7 +82,9 @@ class Dataset:
 
     def parts(self, table: str) -> list[Path]:
         """The published files of a table."""
-        return [self.root / part["file"] for part in self.manifest["tables"][table]["parts"]]
+        # Datasets from before a table existed have none of it.
+        entry = self.manifest["tables"].get(table, {"parts": []})
+        return [self.root / part["file"] for part in entry["parts"]]
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The published rows of a table, exactly those that the manifest lists."""
@@ -158,7 +160,8 @@ class DatasetWriter:
         added: dict[str, int] = {}
         for name, schema in SCHEMAS.items():
             parts: list[dict[str, Any]] = []
-            for part in self._manifest["tables"][name]["parts"]:
+            # Datasets from before a table existed have none of it.
+            for part in self._manifest["tables"].get(name, {"parts": []})["parts"]:
                 kept, dropped = self._without(
                     name, part, set(replace_videos), set(replace_rejections)
                 )
@@ -197,7 +200,8 @@ class DatasetWriter:
     ) -> tuple[pa.Table, int]:
         """The part's rows that stay, and how many do not."""
         empty = SCHEMAS[name].empty_table()
-        if not videos and (name != "rejections" or not rejections):
+        by_video = videos and "video_id" in SCHEMAS[name].names
+        if not by_video and (name != "rejections" or not rejections):
             return empty, 0
         path = self.root / part["file"]
         keys = pq.read_table(path, columns=_key_columns(name)).to_pandas()
@@ -285,21 +289,26 @@ def open_writer(root: Path, recipe: Mapping[str, Any]) -> Generator[DatasetWrite
     """
     if root.exists() and not root.is_dir():
         raise DatasetError(f"{root}: expected a folder, found a file. Remedy: choose another one.")
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("a+") as lock:
-        # The kernel drops this lock when the process dies, however it dies.
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
+            stack.enter_context(lock_folder(root))
+        except LockedError as error:
             raise DatasetError(
-                f"{root}: another run is writing to this dataset ({lock.read().strip()}). "
+                f"{root}: another run is writing to this dataset ({error}). "
                 "Remedy: wait until it ends, or choose another folder."
             ) from error
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()}")
-        lock.flush()
         yield DatasetWriter(root, recipe)
+
+
+@contextmanager
+def open_published(root: Path) -> Generator[DatasetWriter]:
+    """Open a dataset to add what is derived from its rows, such as motion tokens.
+
+    Raises:
+        DatasetError: there is no dataset, or another process writes to it.
+    """
+    with open_writer(root, Dataset(root).manifest["recipe"]) as writer:
+        yield writer
 
 
 def rows_table(name: str, rows: Iterable[Row]) -> pa.Table:

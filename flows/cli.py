@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from pydantic import ValidationError
@@ -21,6 +21,9 @@ from flows.server import (
     wait_until_healthy,
 )
 from flows.settings import LOOPBACK_API_URL, Settings, quiet_prefect
+
+POOLS: Final = ("cpu", "gpu")
+"""Work pools of prefect.yaml; without a GPU, the worker of ``gpu`` trains on the CPU."""
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
@@ -263,6 +266,52 @@ def render(
     typer.echo(f"{row['motion_id']} of {row['source_path']} rendered to {file}")
 
 
+@app.command(name="train-vqvae")
+def train_vqvae(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
+    run: Annotated[Path, typer.Option(help="Folder of the run; gone on with when it exists.")],
+    preset: Annotated[str, typer.Option(help="A deployment of prefect.yaml.")] = "small",
+    config: Annotated[
+        Path | None, typer.Option(help="JSON file with the configuration, instead of a preset.")
+    ] = None,
+) -> None:
+    """Train the motion VQ-VAE, or go on training it."""
+    from flows.presets import preset_config  # noqa: PLC0415 - slow, and not always needed
+    from training.train_motion_vqvae import TrainMotionVqvaeConfig  # noqa: PLC0415
+
+    values = (
+        json.loads(config.read_text()) if config else preset_config("train-motion-vqvae", preset)
+    )
+    values["run"] = run.expanduser().absolute()
+    values["data"] = values.get("data", {}) | {"dataset": dataset.expanduser().absolute()}
+    checked = TrainMotionVqvaeConfig.model_validate(values)
+    quiet_prefect()
+    os.environ["PREFECT_API_URL"] = _some_server()
+    from flows.train import train_motion_vqvae as run_flow  # noqa: PLC0415
+
+    summary = run_flow(checked)
+    typer.echo(f"\n{summary.checkpoint}: step {summary.step}, {_numbers(summary.metrics)}")
+
+
+@app.command(name="tokenize-motions")
+def tokenize_motions(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
+    tokenizer: Annotated[Path, typer.Option(help="Run or checkpoint of a motion VQ-VAE.")],
+) -> None:
+    """Write the motion tokens of a dataset, beside its motions. Resumes."""
+    from training.tokenize_motions import TokenizeConfig, tokenize_motions  # noqa: PLC0415
+
+    result = tokenize_motions(TokenizeConfig(dataset=dataset, tokenizer=tokenizer))
+    typer.echo(
+        f"{dataset}: {result.written} motions tokenised with {result.tokenizer_id}, "
+        f"{result.known} known before, {result.too_short} too short"
+    )
+
+
+def _numbers(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
 @app.command()
 def assets() -> None:
     """Fetch and verify the pose weights and the sample clip; prints where they are."""
@@ -279,7 +328,7 @@ def _tell(text: str) -> None:
 def up(
     project: Annotated[Path, typer.Option(help="Folder that holds prefect.yaml.")] = Path(),
 ) -> None:
-    """Start a Prefect server on loopback and a CPU worker, and register the deployments."""
+    """Start a Prefect server on loopback and a worker per pool, and register the deployments."""
     if not (project / "prefect.yaml").is_file():
         raise ValueError(
             f"expected prefect.yaml in {project.resolve()}, found none. "
@@ -297,14 +346,17 @@ def up(
         (run_dir / "server.pid").write_text(str(pid))
         wait_until_healthy(LOOPBACK_API_URL, pid, log)
     for command in (
-        ["work-pool", "create", "cpu", "--type", "process", "--overwrite"],
+        *(["work-pool", "create", pool, "--type", "process", "--overwrite"] for pool in POOLS),
         ["--no-prompt", "deploy", "--all"],
     ):
         subprocess.run([sys.executable, "-m", "prefect", *command], cwd=project, check=True)
-    if not _is_up(run_dir / "worker.pid"):
-        arguments = ["worker", "start", "--pool", "cpu", "--name", "local-cpu"]
-        pid = start_prefect(arguments, run_dir / "worker.log")
-        (run_dir / "worker.pid").write_text(str(pid))
+    for pool in POOLS:
+        if not _is_up(run_dir / f"worker-{pool}.pid"):
+            arguments = ["worker", "start", "--pool", pool, "--name", f"local-{pool}"]
+            # Trainings share this machine's GPUs and cores: one at a time.
+            arguments += ["--limit", "1"] if pool == "gpu" else []
+            pid = start_prefect(arguments, run_dir / f"worker-{pool}.log")
+            (run_dir / f"worker-{pool}.pid").write_text(str(pid))
     typer.echo(
         f"\nPrefect UI: http://127.0.0.1:4200   logs: {run_dir}\n"
         "Run:  prefect deployment run annotate-videos/local "
@@ -316,7 +368,7 @@ def up(
 @app.command()
 def down() -> None:
     """Stop the server and the worker that `up` started."""
-    for name in ("worker", "server"):
+    for name in (*(f"worker-{pool}" for pool in POOLS), "server"):
         pid_file = Settings().run_dir / f"{name}.pid"
         if _is_up(pid_file):
             os.killpg(int(pid_file.read_text()), signal.SIGTERM)

@@ -12,14 +12,14 @@ A run's folder::
     checkpoints/     see training.checkpoints
 """
 
-import fcntl
 import json
 import math
+import os
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from data.locks import LockedError, lock_folder
 from data.normalization import FeatureStats
 from training.checkpoints import (
     Checkpoint,
@@ -216,7 +217,7 @@ def start_ranks(config: LoopConfig) -> Generator[Ranks]:
             torch.set_num_threads(config.threads)
         elif launched:
             # Processes that share the cores must not each start a thread per core.
-            torch.set_num_threads(max(1, torch.get_num_threads() // world))
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
         if config.batch_size % (world * config.accumulate):
             raise ValueError(
                 f"batch_size: expected a multiple of {world} processes x {config.accumulate} parts"
@@ -246,7 +247,7 @@ def train(
         ValueError: the folder holds a run of another configuration or other data.
         training.checkpoints.CheckpointError: a checkpoint cannot be written or read.
     """
-    with _lock(run) if ranks.rank == 0 else _no_lock():
+    with _locked(run) if ranks.rank == 0 else nullcontext():
         # ------------------------------------------------------------ model, optimiser, last state
         module = learner.module.to(ranks.device)
         weights = [weight for weight in module.parameters() if weight.requires_grad]
@@ -467,22 +468,16 @@ def _sum_over_ranks(values: Tensor, ranks: Ranks) -> Tensor:
 
 
 @contextmanager
-def _lock(run: Path) -> Generator[None]:
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / ".lock").open("a") as lock:
+def _locked(run: Path) -> Generator[None]:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            stack.enter_context(lock_folder(run))
+        except LockedError as error:
             raise TrainingError(
-                f"{run}: another process trains in this folder. "
-                "Remedy: wait until it ends, or choose another run folder."
+                f"{run}: another process trains in this folder ({error}). "
+                "Remedy: wait until it ends, stop it, or choose another run folder."
             ) from error
         yield
-
-
-@contextmanager
-def _no_lock() -> Generator[None]:
-    yield
 
 
 class _Log:

@@ -13,10 +13,14 @@ C ``code_dim``, K ``num_codes``, Q codes per token.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Final
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -293,6 +297,27 @@ def _masked(x_BTW: Tensor, mask_BT1: Tensor | None) -> Tensor:
 # ---------------------------------------------------------------------------- published weights
 
 _PUBLISHED_PREFIX: Final = "vqvae."
+
+
+def read_published(path: Path) -> dict[str, Tensor]:
+    """The tensors of a released file; nothing but tensors is read from it.
+
+    Args:
+        path: ``.pth`` with the state under ``net``, or safetensors.
+
+    Raises:
+        ValueError: it holds anything else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, UnpicklingError, SafetensorError) as error:
+        raise ValueError(
+            f"{path}: expected a file of tensors, found: {str(error).splitlines()[0]} "
+            "Remedy: use the released file, or convert it to safetensors."
+        ) from error
+    return dict(loaded.get("net", loaded))
 
 
 def from_published(config: MotionVqvaeConfig, published: Mapping[str, Tensor]) -> dict[str, Tensor]:

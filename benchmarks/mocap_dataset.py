@@ -1,0 +1,25 @@
+"""The shared motion capture as a dataset of motions: what the training benchmarks train on."""
+
+from pathlib import Path
+from typing import Final
+
+from data.motions import MotionImportConfig, import_motions
+from tests.annotators.motions import MOCAP
+
+CACHE: Final = Path("~/.cache/avatargpt/benchmarks").expanduser()
+SOURCES: Final = ("cmu_joints22_20fps.npz", "bandai_joints22_20fps.npz")
+
+
+def mocap_dataset() -> Path:
+    """CMU and Bandai-Namco with their mirror images, split by subject or content; made once.
+
+    The first call takes about a minute.
+    """
+    root = CACHE / "mocap"
+    config = MotionImportConfig(
+        sources=tuple(str(MOCAP / name) for name in SOURCES),
+        dataset=root,
+        texts=MOCAP / "cmu_texts.jsonl",
+    )
+    import_motions(config)
+    return root

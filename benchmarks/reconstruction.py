@@ -1,0 +1,201 @@
+"""How well does the `small` motion VQ-VAE give back motion that it has not seen?
+
+CMU and Bandai-Namco motion capture, split by subject and content. Trains the preset `small` of
+prefect.yaml (and with --full its residual sister) on this machine, within its minutes, and compares
+joints of the test split after feature inversion, the pelvis of each frame in one place: against the
+mean pose, and against PCA of 64-frame windows with as many numbers per window as there are codes.
+
+    .venv/bin/python benchmarks/reconstruction.py [--full] [--draw]
+
+Without --full, `small` trains for six minutes instead of twenty.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+ROOT: Final = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from annotators.stick_figure import draw_motion  # noqa: E402
+from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
+from data.motion_features import features_to_joints  # noqa: E402
+from data.store import Dataset  # noqa: E402
+from flows.presets import preset_config  # noqa: E402
+from training.datasets import MotionArray, PreparedData, prepare_data  # noqa: E402
+from training.motion_tokenizer import MotionTokenizer, load_tokenizer  # noqa: E402
+from training.reconstruction import reconstruction  # noqa: E402
+from training.train_motion_vqvae import TrainMotionVqvaeConfig, train_motion_vqvae  # noqa: E402
+
+WINDOW: Final = 64
+QUICK_MINUTES: Final = 6.0
+TARGETS: Final = {"small_mpjpe_mm": 60.0, "small_usage": 0.9, "residual_mpjpe_mm": 40.0}
+PCA_FIT_WINDOWS: Final = 2000
+Rebuild = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def mpjpe_mm(motions: MotionArray, rebuild: Rebuild) -> float:
+    """Mean joint error of whole windows of a split, root-aligned, in mm."""
+    errors: list[float] = []
+    for motion in motions.motions():
+        usable = len(motion) // WINDOW * WINDOW
+        for window in motion[:usable].reshape(-1, WINDOW, motion.shape[1]):
+            real, made = (features_to_joints(w.astype(np.float64)) for w in (window, rebuild(window)))
+            posed = (real - real[:, :1]) - (made - made[:, :1])
+            errors.append(float(np.linalg.norm(posed, axis=-1).mean()))
+    return 1000 * float(np.mean(errors))
+
+
+def pca(data: PreparedData, numbers: int) -> Rebuild:
+    """Windows by their first principal components, of the training split."""
+    train = data.splits["train"]
+    rng = np.random.default_rng(0)
+    long = [i for i, n in enumerate(np.diff(train.offsets_N)) if n >= WINDOW]
+    windows: list[NDArray[np.float32]] = []
+    for index in rng.choice(long, PCA_FIT_WINDOWS):
+        motion = train.motion(int(index))
+        begin = int(rng.integers(len(motion) - WINDOW + 1))
+        windows.append(data.stats.normalize(motion[begin : begin + WINDOW]).ravel())
+    flat = torch.from_numpy(np.stack(windows))
+    mean = flat.mean(0)
+    basis = torch.linalg.svd(flat - mean, full_matrices=False).Vh[:numbers]
+
+    def rebuild(window: NDArray[np.float32]) -> NDArray[np.float32]:
+        given = torch.from_numpy(data.stats.normalize(window).ravel()) - mean
+        out = (basis.T @ (basis @ given) + mean).numpy().reshape(window.shape)
+        return data.stats.denormalize(out)
+
+    return rebuild
+
+
+def coded(tokenizer: MotionTokenizer) -> Rebuild:
+    """Windows by their tokens."""
+    return lambda window: tokenizer.decode(tokenizer.encode([window])[0])
+
+
+def by_source(data: PreparedData, root: Path) -> dict[str, MotionArray]:
+    """The test split, whole and by source."""
+    rows = Dataset(root).read("motions", ["motion_id", "source_path"]).to_pylist()
+    source = {row["motion_id"]: "cmu" if "cmu_" in row["source_path"] else "bandai" for row in rows}
+    test = data.splits["test"]
+    sets = {"all": test}
+    for name in ("cmu", "bandai"):
+        kept = [index for index, motion_id in enumerate(test.ids) if source[motion_id] == name]
+        motions = [test.motion(index) for index in kept]
+        offsets = np.concatenate([[0], np.cumsum([len(motion) for motion in motions])])
+        ids = tuple(test.ids[index] for index in kept)
+        sets[name] = MotionArray(np.concatenate(motions), offsets, ids)
+    return sets
+
+
+def trained(preset: str, root: Path, minutes: float | None) -> TrainMotionVqvaeConfig:
+    """Train a preset, or go on, in the benchmarks' cache."""
+    values = preset_config("train-motion-vqvae", preset)
+    loop: dict[str, Any] = values["loop"] | ({} if minutes is None else {"max_minutes": minutes})
+    if minutes is not None:
+        # The schedule must end within the time: as many steps as its share of the preset's.
+        loop["steps"] = int(loop["steps"] * minutes / values["loop"]["max_minutes"])
+    name = preset if minutes is None else f"{preset}-{minutes:g}min"
+    config = TrainMotionVqvaeConfig.model_validate(
+        values | {"run": CACHE / f"vqvae-{name}", "data": {"dataset": root}, "loop": loop}
+    )
+    train_motion_vqvae(config)
+    return config
+
+
+def draw(tokenizer: MotionTokenizer, test: MotionArray, path: Path) -> None:
+    """Original above, reconstruction below, of four test motions."""
+    chosen = np.linspace(0, len(test) - 1, 6).astype(int)[1:-1]
+    rows: list[Image.Image] = []
+    for index in chosen.tolist():
+        motion = test.motion(index)[:WINDOW]
+        motion = motion[: len(motion) // 4 * 4]
+        made = coded(tokenizer)(motion)
+        for title, features in (("original", motion), ("from tokens", made)):
+            pictures = draw_motion(features_to_joints(features), title, [])
+            frames = np.linspace(0, len(pictures) - 1, 8).astype(int).tolist()
+            strip = Image.new("RGB", (8 * 160, 160), "white")
+            for column, frame in enumerate(frames):
+                picture = pictures[frame].crop((0, 24, 480, 504)).resize((160, 160))
+                strip.paste(picture, (160 * column, 0))
+            ImageDraw.Draw(strip).text((6, 4), title, (0, 0, 0), font=ImageFont.load_default(13))
+            rows.append(strip)
+    sheet = Image.new("RGB", (8 * 160, 160 * len(rows)), "white")
+    for number, strip in enumerate(rows):
+        sheet.paste(strip, (0, 160 * number))
+    sheet.quantize(64).save(path)
+
+
+def main() -> None:
+    """Train, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="whole presets, residual too")
+    parser.add_argument("--draw", action="store_true", help="write docs/reconstruction.png")
+    arguments = parser.parse_args()
+    root = mocap_dataset()
+    minutes = None if arguments.full else QUICK_MINUTES
+    figures: dict[str, float] = {}
+    config = trained("small", root, minutes)
+    data = prepare_data(config.data, config.run / "cache")
+    sets = by_source(data, root)
+    runs = {"small": config}
+    if arguments.full:
+        runs["residual"] = trained("small-residual", root, None)
+    mean = data.stats.mean_D.astype(np.float32)
+    print("\n| test split, mm | all | CMU | Bandai | codes used | perplexity |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for name, run in runs.items():
+        tokenizer = load_tokenizer(run.run)
+        whole = reconstruction(
+            tokenizer.model, sets["all"], tokenizer.stats, torch.device("cpu")
+        )
+        train = reconstruction(
+            tokenizer.model, data.splits["train"], tokenizer.stats, torch.device("cpu")
+        )
+        errors = {key: mpjpe_mm(motions, coded(tokenizer)) for key, motions in sets.items()}
+        numbers = WINDOW // 4 * tokenizer.model.quantizer.num_quantizers
+        rebuild = pca(data, numbers)
+        baseline = {key: mpjpe_mm(motions, rebuild) for key, motions in sets.items()}
+        print(
+            f"| {name} | {errors['all']:.1f} | {errors['cmu']:.1f} | {errors['bandai']:.1f} | "
+            f"{whole['usage']:.2f} | {whole['perplexity']:.0f} |"
+        )
+        print(
+            f"| PCA, {numbers} numbers a window | {baseline['all']:.1f} | {baseline['cmu']:.1f} | "
+            f"{baseline['bandai']:.1f} | | |"
+        )
+        figures |= {
+            f"{name}_mpjpe_mm": round(whole["mpjpe_mm"], 1),
+            f"{name}_window_mpjpe_mm": round(errors["all"], 1),
+            f"{name}_cmu_window_mpjpe_mm": round(errors["cmu"], 1),
+            f"{name}_usage": round(whole["usage"], 3),
+            f"{name}_usage_train": round(train["usage"], 3),
+            f"{name}_perplexity": round(whole["perplexity"], 1),
+            f"{name}_train_mpjpe_mm": round(train["mpjpe_mm"], 1),
+            f"pca_{numbers}_mpjpe_mm": round(baseline["all"], 1),
+        }
+    posed = {k: mpjpe_mm(m, lambda w: np.broadcast_to(mean, w.shape)) for k, m in sets.items()}
+    print(f"| mean pose | {posed['all']:.1f} | {posed['cmu']:.1f} | {posed['bandai']:.1f} | | |")
+    figures["mean_pose_mpjpe_mm"] = round(posed["all"], 1)
+    if arguments.draw:
+        draw(load_tokenizer(config.run), sets["all"], ROOT / "docs/reconstruction.png")
+    targets = {name: value for name, value in TARGETS.items() if name in figures}
+    ok = all(
+        figures[name] >= target if name.endswith("usage") else figures[name] <= target
+        for name, target in targets.items()
+    )
+    print(
+        json.dumps({"name": "reconstruction", "figures": figures, "targets": targets, "ok": ok})
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The training flows: ``train-motion-vqvae`` and ``tokenize-motions``.
+
+Thin: training is :mod:`training`, run by torchrun with as many processes as the worker has GPUs.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import deployment
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.training_process import num_processes, run_training
+from training.checkpoints import read_checkpoint
+from training.loop import read_metrics
+from training.motion_tokenizer import KIND as VQVAE_KIND
+from training.tokenize_motions import TokenizeConfig, TokenizeResult
+from training.tokenize_motions import tokenize_motions as run_tokenize
+from training.train_motion_vqvae import TrainMotionVqvaeConfig
+
+
+class TrainingSummary(BaseModel):
+    """What a training came to.
+
+    Attributes:
+        run: its folder.
+        checkpoint: the best one.
+        step: that it was stored at.
+        metrics: of its validation.
+        stopped: why the training ended.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run: Path
+    checkpoint: Path
+    step: int
+    metrics: dict[str, float] = Field(default_factory=dict[str, float])
+    stopped: str
+
+
+@task(task_run_name="train {key} in {processes} processes", cache_policy=NO_CACHE)
+def train_model(
+    module: str, config_json: str, run: Path, processes: int, key: str, kind: str
+) -> TrainingSummary:
+    """Train, following the run; what is finished is not trained again."""
+    run_training(module, config_json, run, processes, key)
+    best = read_checkpoint(run, kind)
+    rows = read_metrics(run)
+    ends = [row for row in rows if row["event"] == "end"]
+    summary = TrainingSummary(
+        run=run,
+        checkpoint=best.folder,
+        step=best.step,
+        metrics=best.metrics,
+        stopped=ends[-1]["stopped"] if ends else "",
+    )
+    validations = [row for row in rows if row["event"] == "validation"]
+    create_table_artifact(
+        [_rounded(row) for row in validations],
+        key=f"{key}-validations",
+        description=f"Validations of {run}; best: step {best.step}",
+    )
+    get_run_logger().info("%s: best checkpoint %s, %s", key, best.folder, best.metrics)
+    return summary
+
+
+@flow(name="train-motion-vqvae")
+def train_motion_vqvae(config: TrainMotionVqvaeConfig, processes: int = 0) -> TrainingSummary:
+    """Train the motion VQ-VAE on a dataset's motions, or go on with a run.
+
+    Args:
+        config: data, model, training, and the run's folder.
+        processes: of torchrun; 0: one per GPU of this worker, or one.
+
+    Raises:
+        ValueError: the configuration cannot be used.
+        RuntimeError: the training failed.
+    """
+    require_absolute({"config.run": config.run, "config.data.dataset": config.data.dataset})
+    return train_model(
+        "training.train_motion_vqvae",
+        config.model_dump_json(),
+        config.run,
+        num_processes(config.loop.device, processes),
+        "train-motion-vqvae",
+        VQVAE_KIND,
+    )
+
+
+@task(task_run_name="tokenize", cache_policy=NO_CACHE)
+def tokenize(config: TokenizeConfig) -> TokenizeResult:
+    """Write the tokens of all motions that have none of this tokenizer."""
+    logger = get_run_logger()
+
+    def report(done: int, total: int) -> None:
+        logger.info("%d of %d motions tokenised", done, total)
+
+    return run_tokenize(config, report)
+
+
+@flow(name="tokenize-motions")
+def tokenize_motions(config: TokenizeConfig) -> dict[str, Any]:
+    """Write the motion tokens of a dataset with a trained VQ-VAE. Resumes.
+
+    Args:
+        config: dataset and tokenizer.
+
+    Raises:
+        ValueError: the configuration cannot be used.
+    """
+    require_absolute({"config.dataset": config.dataset, "config.tokenizer": config.tokenizer})
+    result = tokenize(config)
+    return {
+        "tokenizer_id": result.tokenizer_id,
+        "written": result.written,
+        "known": result.known,
+        "too_short": result.too_short,
+    }
+
+
+def require_absolute(paths: dict[str, Path]) -> None:
+    """A worker runs in a folder of its own.
+
+    Raises:
+        ValueError: a deployment's path is relative.
+    """
+    relative = [f"{name}: {path}" for name, path in paths.items() if not path.is_absolute()]
+    if relative and deployment.id is not None:
+        raise ValueError(
+            f"expected absolute paths, found {relative}: a worker runs in a folder of its own. "
+            "Remedy: give absolute paths."
+        )
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: round(value, 4) if isinstance(value, float) else value
+        for name, value in row.items()
+        if name != "event"
+    }

@@ -1,0 +1,151 @@
+"""Start a training under torchrun, follow it, and tell Prefect how far it is."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import torch
+from prefect import get_run_logger
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from training.loop import METRICS_FILE
+
+LOG_FILE: Final = "training.log"
+REQUEST_FILE: Final = "request.json"
+POLL_S: Final = 1.0
+GRACE_S: Final = 20.0
+_ERROR: Final = "error: "
+_HIDDEN: Final = {"losses", "of", "event", "step"}
+
+
+def num_processes(device: str, asked: int) -> int:
+    """How many processes to train with: as many as asked, else one per GPU, else one."""
+    if asked:
+        return asked
+    return max(1, torch.cuda.device_count()) if device in {"auto", "cuda"} else 1
+
+
+def run_training(module: str, config_json: str, run: Path, processes: int, key: str) -> None:
+    """Run ``torchrun -m module`` to its end; its metrics become log lines and a progress artifact.
+
+    Args:
+        module: what to run; it takes the configuration's path.
+        config_json: resolved configuration.
+        run: the run's folder, where the module writes its metrics.
+        processes: on this machine.
+        key: of the artifact.
+
+    Raises:
+        RuntimeError: the training failed; the message is its own.
+    """
+    logger = get_run_logger()
+    run.mkdir(parents=True, exist_ok=True)
+    request = run / REQUEST_FILE
+    request.write_text(config_json)
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+        *("--nproc-per-node", str(processes), "-m", module, str(request)),
+    ]
+    logger.info("%s: %d processes, output in %s", module, processes, run / LOG_FILE)
+    report = _reporter(key)
+    with (run / LOG_FILE).open("ab") as log:
+        begin = log.tell()
+        # Old lines of the metrics are those of an earlier start.
+        seen = _Tail(run / METRICS_FILE)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            while process.poll() is None:
+                time.sleep(POLL_S)
+                seen.read(report)
+        finally:
+            if process.poll() is None:
+                _stop(process)
+    seen.read(report)
+    if process.returncode:
+        raise RuntimeError(_failure(run / LOG_FILE, begin, process.returncode))
+
+
+def describe_metrics(row: dict[str, Any]) -> str:
+    """A metrics line in words, without the loss of every step."""
+    numbers = ", ".join(
+        f"{name} {value:.4g}"
+        for name, value in row.items()
+        if isinstance(value, int | float) and name not in _HIDDEN
+    )
+    return f"step {row['step']} {row['event']}: {numbers}"
+
+
+class _Tail:
+    """New, whole lines of a file that grows, or is written anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = path.stat().st_size if path.exists() else 0
+
+    def read(self, report: Callable[[dict[str, Any]], None]) -> None:
+        if not self._path.exists():
+            return
+        if self._path.stat().st_size < self._offset:
+            self._offset = 0
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._offset += len(line)
+                with suppress(ValueError):
+                    report(json.loads(line))
+
+
+def _reporter(key: str) -> Callable[[dict[str, Any]], None]:
+    logger = get_run_logger()
+    artifact_id: UUID | None = None
+    total = 0
+
+    def report(row: dict[str, Any]) -> None:
+        nonlocal artifact_id, total
+        text = describe_metrics(row)
+        logger.info(text)
+        total = row.get("of", total)
+        if not total:
+            return
+        percent = 100.0 * row["step"] / total
+        if artifact_id is None:
+            artifact_id = create_progress_artifact(percent, key=key, description=text)  # pyright: ignore[reportAssignmentType]
+        else:
+            update_progress_artifact(artifact_id, progress=percent, description=text)
+
+    return report
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _failure(log: Path, begin: int, code: int) -> str:
+    """What the training said last; its own message where it had one."""
+    with log.open("rb") as file:
+        file.seek(begin)
+        lines = file.read().decode(errors="replace").splitlines()
+    for line in lines:
+        if line.startswith(_ERROR):
+            return line.removeprefix(_ERROR)
+    tail = "\n".join(lines[-15:])
+    return f"training ended with exit code {code}; the end of {log}:\n{tail}"

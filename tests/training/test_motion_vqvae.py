@@ -1,0 +1,195 @@
+"""The VQ-VAE: published layout, loss, no padding artefacts, streams."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from data.motion_features import NUM_FEATURES
+from training.motion_vqvae import (
+    MotionVqvae,
+    MotionVqvaeConfig,
+    VqvaeOutput,
+    from_published,
+    read_published,
+    vqvae_loss,
+)
+from training.quantizer import QuantizerConfig
+
+
+def _model(**quantizer: object) -> MotionVqvae:
+    torch.manual_seed(0)
+    values = {"num_codes": 32, "code_dim": 16} | quantizer
+    config = MotionVqvaeConfig(width=24, quantizer=QuantizerConfig.model_validate(values))
+    model = MotionVqvae(config)
+    for _ in range(3):
+        model(torch.randn(8, 32, NUM_FEATURES))
+    return model.eval()
+
+
+# ------------------------------------------------------- the published network, as its papers say
+
+
+class _PublishedBlock(nn.Module):
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(width, width, 3, 1, dilation, dilation)
+        self.conv2 = nn.Conv1d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(functional.relu(self.conv1(functional.relu(x))))
+
+
+class _PublishedResnet(nn.Module):
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        blocks = [_PublishedBlock(width, 3**index) for index in range(depth)]
+        self.model = nn.Sequential(*reversed(blocks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+class _Published(nn.Module):
+    """Nested sequences over (B, D, T), whose names are those of the releases."""
+
+    def __init__(self, width: int, code_dim: int, num_codes: int) -> None:
+        super().__init__()
+        downs = [
+            nn.Sequential(nn.Conv1d(width, width, 4, 2, 1), _PublishedResnet(width, 3))
+            for _ in range(2)
+        ]
+        ups = [
+            nn.Sequential(
+                _PublishedResnet(width, 3),
+                nn.Upsample(scale_factor=2, mode="nearest"),
+                nn.Conv1d(width, width, 3, 1, 1),
+            )
+            for _ in range(2)
+        ]
+        self.encoder = nn.Module()
+        self.encoder.add_module(
+            "model",
+            nn.Sequential(
+                nn.Conv1d(NUM_FEATURES, width, 3, 1, 1),
+                nn.ReLU(),
+                *downs,
+                nn.Conv1d(width, code_dim, 3, 1, 1),
+            ),
+        )
+        self.decoder = nn.Module()
+        self.decoder.add_module(
+            "model",
+            nn.Sequential(
+                nn.Conv1d(code_dim, width, 3, 1, 1),
+                nn.ReLU(),
+                *ups,
+                nn.Conv1d(width, width, 3, 1, 1),
+                nn.ReLU(),
+                nn.Conv1d(width, NUM_FEATURES, 3, 1, 1),
+            ),
+        )
+        self.quantizer = nn.Module()
+        self.quantizer.register_buffer("codebook", torch.randn(num_codes, code_dim))
+
+    def codes(self, features: Tensor) -> Tensor:
+        latents = self.encoder.get_submodule("model")(features.transpose(1, 2)).transpose(1, 2)
+        codebook = self.quantizer.get_buffer("codebook")
+        return torch.cdist(latents, codebook[None]).argmin(-1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        latents = self.quantizer.get_buffer("codebook")[codes]
+        return self.decoder.get_submodule("model")(latents.transpose(1, 2)).transpose(1, 2)
+
+
+CONFIG = MotionVqvaeConfig(width=24, quantizer=QuantizerConfig(num_codes=32, code_dim=16))
+
+
+def test_published_weights_give_the_published_function(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    published = _Published(24, 16, 32)
+    file = tmp_path / "net_last.pth"
+    torch.save({"net": {f"vqvae.{k}": v for k, v in published.state_dict().items()}}, file)
+    model = MotionVqvae(CONFIG)
+    model.load_state_dict(from_published(CONFIG, read_published(file)))
+    model.eval()
+    features = torch.randn(3, 48, NUM_FEATURES)
+    codes = model.encode(features)
+    assert torch.equal(codes[..., 0], published.codes(features))
+    torch.testing.assert_close(model.decode(codes), published.decode(codes[..., 0]))
+
+
+def test_other_published_weights_are_refused(tmp_path: Path) -> None:
+    weights = _Published(24, 16, 32).state_dict()
+    with pytest.raises(ValueError, match=r"2 missing .* and 0 unknown"):
+        from_published(CONFIG, {k: v for k, v in weights.items() if "decoder.model.6" not in k})
+    with pytest.raises(ValueError, match=r"expected \(24, 263, 3\) .* found \(8, 263, 3\)"):
+        from_published(CONFIG, _Published(8, 16, 32).state_dict())
+    evil = tmp_path / "evil.pth"
+    torch.save({"net": Path("/")}, evil)
+    with pytest.raises(ValueError, match="expected a file of tensors"):
+        read_published(evil)
+
+
+def test_default_sizes_are_the_published_ones() -> None:
+    config = MotionVqvaeConfig()
+    assert (config.width, config.depth, config.frames_per_token) == (512, 3, 4)
+    assert (config.quantizer.num_codes, config.quantizer.code_dim) == (512, 512)
+    with torch.device("meta"):
+        count = sum(weight.numel() for weight in MotionVqvae(config).parameters())
+    published = _Published(512, 512, 512)
+    assert count == sum(weight.numel() for weight in published.parameters())
+
+
+def test_loss_weighs_positions_again() -> None:
+    features = torch.zeros(2, 8, NUM_FEATURES)
+    rebuilt = torch.zeros_like(features)
+    rebuilt[..., 10] = 2.0  # one local position: smooth-L1 of 2 is 1.5
+    output = VqvaeOutput(rebuilt, torch.zeros(2, 2, 1), torch.tensor(5.0))
+    expected = 1.5 / 263 + 0.5 * 1.5 / 63 + 0.02 * 5.0
+    assert float(vqvae_loss(CONFIG, features, output)) == pytest.approx(expected, rel=1e-5)
+
+
+# ---------------------------------------------------------------------- lengths, padding, streams
+
+
+@pytest.mark.parametrize("kind", ["ema", "residual", "fsq"])
+def test_padding_changes_nothing(kind: str) -> None:
+    model = _model(kind=kind, num_quantizers=3 if kind == "residual" else 1)
+    lengths = [43, 90, 4, 64]
+    motions = [torch.randn(length, NUM_FEATURES) for length in lengths]
+    padded = torch.full((4, 90, NUM_FEATURES), torch.nan)
+    for row, motion in enumerate(motions):
+        padded[row, : len(motion)] = motion
+    codes = model.encode(padded, torch.tensor(lengths))
+    rebuilt = model.decode(codes, torch.tensor(lengths) // 4)
+    for row, motion in enumerate(motions):
+        alone = model.encode(motion[None])
+        tokens = len(motion) // 4
+        assert alone.shape[1] == tokens
+        assert torch.equal(codes[row, :tokens], alone[0])
+        assert (codes[row, tokens:] == -1).all()
+        torch.testing.assert_close(rebuilt[row, : 4 * tokens], model.decode(alone)[0])
+        assert (rebuilt[row, 4 * tokens :] == 0).all()
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 100, 1000])
+def test_a_stream_decodes_to_the_whole(pieces: int) -> None:
+    model = _model()
+    codes = torch.randint(32, (333, 1), generator=torch.Generator().manual_seed(1))
+    whole = model.decode(codes[None])[0]
+    out = list(model.decode_stream(codes.split(pieces), chunk_tokens=16))
+    assert max(len(piece) for piece in out) <= 4 * (16 + 2 * model.margin_tokens)
+    torch.testing.assert_close(torch.cat(out), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_the_margin_is_no_smaller_than_what_a_token_reaches() -> None:
+    model = _model()
+    codes = torch.zeros(1, 101, 1, dtype=torch.int64)
+    other = codes.clone()
+    other[0, 50] = 7
+    changed = (model.decode(codes) != model.decode(other)).any(-1)[0].nonzero().flatten()
+    reach = max(50 - int(changed[0]) // 4, int(changed[-1]) // 4 - 50)
+    assert 0 < reach <= model.margin_tokens

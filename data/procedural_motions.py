@@ -353,7 +353,7 @@ def _starts(rng: np.random.Generator, time_T: Floats, period_s: float, most: int
     free_s = float(time_T[-1]) - 0.4
     count = int(rng.integers(1, max(min(int(free_s / period_s), most), 1) + 1))
     first_s = 0.2 + rng.uniform(0.0, 1.0) * max(free_s - count * period_s, 0.0)
-    return first_s + period_s * np.arange(count)
+    return first_s + period_s * np.arange(count, dtype=np.float64)
 
 
 def _sway(rng: np.random.Generator, time_T: Floats, size: float) -> Floats:

@@ -26,6 +26,7 @@ from data.motion_features import (
     mirror_text,
 )
 from data.motion_quality import MotionGates, find_flaws, foot_skate, jitter, resample
+from data.procedural_motions import find_procedural, parse_procedural
 from data.records import Annotation, Clip, FloatArray, Rejection
 from data.schemas import Row, annotation_row, motion_row, rejection_row
 from data.skeleton import FPS
@@ -50,7 +51,8 @@ class MotionImportConfig(BaseModel):
     sources: tuple[str, ...] = Field(
         min_length=1,
         description="BVH files, folders or ZIP archives; HumanML3D folders; .npy/.npz of joints or "
-        "features; annotated video datasets; plans (.txt, .json).",
+        "features; annotated video datasets; plans (.txt, .json); procedural:COUNT or "
+        "procedural:COUNT:SEED for synthetic motions (smoke tests, demo).",
     )
     dataset: Path = Field(description="Folder of the dataset; made, or added to.")
     texts: Path | None = Field(
@@ -71,6 +73,8 @@ class MotionImportConfig(BaseModel):
     @field_validator("sources", mode="after")
     @classmethod
     def _expand_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        for source in sources:
+            parse_procedural(source)  # one that is misspelled fails before any work
         return tuple(str(Path(source).expanduser()) for source in sources)
 
     @field_validator("dataset", mode="after")
@@ -195,10 +199,13 @@ def find_motions(path: Path, find_in_dataset: FindMotions | None = None) -> Foun
     """The motions of a source, whatever it is.
 
     Args:
-        path: file or folder.
+        path: file or folder; ``procedural:COUNT`` or ``procedural:COUNT:SEED`` for synthetic ones.
         find_in_dataset: finds those of an annotated video dataset.
     """
-    if not path.exists():
+    synthetic = parse_procedural(str(path))
+    if synthetic is not None:
+        yield from find_procedural(*synthetic)
+    elif not path.exists():
         error = ItemError(Reason.NOT_FOUND, f"expected {path}, found nothing.", "Correct the path.")
         yield Rejection.of(path_item_id(path), str(path), Stage.IMPORT, error)
     elif path.is_dir() and find_in_dataset is not None and (path / "dataset.json").is_file():

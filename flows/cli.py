@@ -151,7 +151,7 @@ def import_motions(
         list[str],
         typer.Argument(
             help="BVH files, folders or ZIPs; HumanML3D folders; .npy/.npz; annotated video "
-            "datasets; plans (.txt, .json)."
+            "datasets; plans (.txt, .json); procedural:COUNT for synthetic motions."
         ),
     ],
     dataset: Annotated[Path, typer.Option(help="Folder of the dataset; made, or added to.")],
@@ -164,17 +164,21 @@ def import_motions(
     licence: Annotated[str, typer.Option(help="Of sources that do not tell theirs.")] = "",
 ) -> None:
     """Import motions of any source, as 263-d features with texts and splits. Resumes."""
+    from data.motions import MotionImportConfig  # noqa: PLC0415 - slow, and not always needed
+    from data.procedural_motions import parse_procedural  # noqa: PLC0415
+
     values: dict[str, Any] = json.loads(config.read_text()) if config else {}
     values |= {
-        "sources": [str(Path(source).expanduser().absolute()) for source in sources],
+        "sources": [
+            source if parse_procedural(source) else str(Path(source).expanduser().absolute())
+            for source in sources
+        ],
         "dataset": dataset.expanduser().absolute(),
     }
     if texts is not None:
         values["texts"] = texts.expanduser().absolute()
     if licence:
         values["licence"] = licence
-
-    from data.motions import MotionImportConfig  # noqa: PLC0415 - slow, and not always needed
 
     checked = MotionImportConfig.model_validate(values)
     quiet_prefect()

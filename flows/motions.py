@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from annotators.video_motions import find_video_motions
 from data.motions import ImportProgress, MotionImportConfig
 from data.motions import import_motions as run_import
+from data.procedural_motions import parse_procedural
 from data.schemas import SCHEMAS
 from data.store import MANIFEST, Dataset
 
@@ -67,7 +68,8 @@ def import_motions(config: MotionImportConfig) -> ImportSummary:
         ValueError: the configuration cannot be used.
         RuntimeError: the dataset has neither a motion nor a plan.
     """
-    relative = [p for p in (*config.sources, str(config.dataset)) if not Path(p).is_absolute()]
+    paths = [source for source in config.sources if parse_procedural(source) is None]
+    relative = [p for p in (*paths, str(config.dataset)) if not Path(p).is_absolute()]
     if relative and deployment.id is not None:
         raise ValueError(
             f"expected absolute paths, found {relative}: a worker runs in a folder of its own. "

@@ -13,7 +13,7 @@ from data.errors import ItemError, Stage
 from data.records import FloatArray, Rejection
 from data.splits import Split
 
-MotionSource = Literal["video", "bvh", "humanml3d", "joints", "features"]
+MotionSource = Literal["video", "bvh", "humanml3d", "joints", "features", "procedural"]
 
 ID_LENGTH = 16
 

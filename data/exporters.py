@@ -1,0 +1,292 @@
+"""Motions to files that other programs read: BVH for Blender and its kin, NumPy arrays.
+
+Shapes: T frames, J = 22 joints (see :mod:`data.skeleton`), D = 263 features, N bones that start
+in one joint. Positions are metres, y up.
+"""
+
+from collections.abc import Iterator
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from data.motion_features import NUM_FEATURES
+from data.skeleton import FPS, JOINT, JOINT_NAMES, NUM_JOINTS, PARENTS
+from data.store import write_bytes, write_text
+
+Joints = NDArray[np.floating[Any]]
+Floats = NDArray[np.float64]
+
+_LEFT, _UP, _AHEAD = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+_DOWN: Final = (0.0, -1.0, 0.0)
+_JOINTS: Final = {
+    "pelvis": ("Hips", _UP, "ZXY"),
+    "spine1": ("Spine", _UP, "ZYX"),
+    "spine2": ("Spine1", _UP, "ZYX"),
+    "spine3": ("Spine2", _UP, "ZYX"),
+    "neck": ("Neck", _UP, "ZYX"),
+    "head": ("Head", _UP, "ZYX"),
+    "hip": ("UpLeg", _LEFT, "ZYX"),
+    "knee": ("Leg", _DOWN, "ZYX"),
+    "ankle": ("Foot", _DOWN, "ZYX"),
+    "foot": ("ToeBase", _AHEAD, "ZYX"),
+    "collar": ("Shoulder", _LEFT, "ZXY"),
+    "shoulder": ("Arm", _LEFT, "ZXY"),
+    "elbow": ("ForeArm", _LEFT, "ZXY"),
+    "wrist": ("Hand", _LEFT, "ZXY"),
+}
+"""Name in the file; direction of the bone that ends there in the rest pose, a T-pose that faces +z
+(left side); order of rotations.
+
+Names are Mixamo's without its prefix, which retargeting tools know. The order is the one whose
+middle angle stays away from 90 degrees: the pitch for the pelvis, whose yaw goes all the way round;
+the twist for limbs, which the shortest rotations leave alone.
+"""
+_END_M: Final = {"head": 0.12, "foot": 0.05, "wrist": 0.08}
+"""Lengths of the end sites, which no joint tells."""
+
+_BASE_NAMES: Final = tuple(
+    name.removeprefix("left_").removeprefix("right_") for name in JOINT_NAMES
+)
+_ORDERS: Final = tuple(_JOINTS[base][2] for base in _BASE_NAMES)
+_REST_J3: Final = np.array([_JOINTS[base][1] for base in _BASE_NAMES])
+_REST_J3[[name.startswith("right_") for name in JOINT_NAMES]] *= (-1.0, 1.0, 1.0)
+_CHILDREN: Final = tuple(
+    [child for child, parent in enumerate(PARENTS) if parent == joint]
+    for joint in range(NUM_JOINTS)
+)
+_AXES: Final = {
+    JOINT["pelvis"]: ("left_hip", "right_hip", "spine2"),
+    JOINT["spine3"]: ("left_shoulder", "right_shoulder", "head"),
+}
+"""Joints in which several bones start, with the joints that tell where their left and their up is
+even if the bones have no length (as CMU's around the chest)."""
+
+_AXES_WEIGHT_M2: Final = 1e-6
+"""Against the squares of bone lengths: the axes decide only what the bones leave open."""
+_FIT_ROUNDS: Final = 3
+_FLIP_AXIS: Final = (0.0, 0.0, 1.0)
+"""Half a turn takes place about this axis, across all bones that can point against their rest."""
+
+
+def bvh_name(joint: str) -> str:
+    """The name of one of our joints in BVH files: ``left_knee`` is ``LeftLeg``."""
+    side, _, base = joint.rpartition("_")
+    return side.capitalize() + _JOINTS[base][0]
+
+
+def write_bvh(path: Path, joints_TJ3: Joints, fps: float = FPS) -> None:
+    """Write a motion as a BVH file in metres, y up, that Blender and our own importer read.
+
+    A BVH skeleton is rigid, positions need not be: bones have the median lengths of the motion, and
+    the bones that start together in the pelvis or the chest keep their usual angles. All other
+    bones keep their directions in each frame, the pelvis its place. Rotations are the shortest
+    that do so, since positions do not tell how a limb twists, and continuous: no angle leaps by a
+    turn.
+
+    Args:
+        path: of the file; its folder is made. Replaced whole or not at all.
+        joints_TJ3: positions, (T, 22, 3), metres, y up.
+        fps: frames per second.
+
+    Raises:
+        ValueError: for another shape, no frames, positions that are not finite, a bad rate.
+    """
+    _check_joints(joints_TJ3)
+    if not 0 < fps < np.inf:
+        raise ValueError(f"fps: expected a rate above 0, found {fps}. Pass that of the motion.")
+    joints = joints_TJ3.astype(np.float64)
+    offset_J3, local_J = _pose(joints)
+    angles = [
+        _continuous_deg(rotation.as_euler(order, degrees=True))
+        for rotation, order in zip(local_J, _ORDERS, strict=True)
+    ]
+    # The file goes down each branch before the next, our joints go level by level.
+    columns = [angles[joint] for joint in _branches(0)]
+    text = StringIO()
+    text.write("HIERARCHY\n" + "\n".join(_hierarchy(0, offset_J3)))
+    text.write(f"\nMOTION\nFrames: {len(joints)}\nFrame Time: {1 / fps:.8f}\n")
+    np.savetxt(text, np.concatenate([joints[:, 0], *columns], axis=1), fmt="%.6f")
+    write_text(path, text.getvalue())
+
+
+def write_joints(path: Path, joints_TJ3: Joints) -> None:
+    """Write a motion as a ``.npy`` file of float32.
+
+    Args:
+        path: of the file; its folder is made. Replaced whole or not at all.
+        joints_TJ3: positions, (T, 22, 3), metres, y up, 20 fps.
+
+    Raises:
+        ValueError: for another shape, no frames, positions that are not finite.
+    """
+    _check_joints(joints_TJ3)
+    _write_array(path, joints_TJ3)
+
+
+def write_features(path: Path, features_TD: Joints) -> None:
+    """Write features as a ``.npy`` file of float32.
+
+    Args:
+        path: of the file; its folder is made. Replaced whole or not at all.
+        features_TD: (T, 263), not normalised.
+
+    Raises:
+        ValueError: for another shape, no rows, features that are not finite.
+    """
+    if features_TD.ndim != 2 or features_TD.shape[1] != NUM_FEATURES or not len(features_TD):
+        raise ValueError(
+            f"features: expected (T, {NUM_FEATURES}), found {features_TD.shape}. "
+            "Pass whole feature vectors of one motion."
+        )
+    _check_finite("features", features_TD)
+    _write_array(path, features_TD)
+
+
+def _write_array(path: Path, array: Joints) -> None:
+    content = BytesIO()
+    np.save(content, array.astype(np.float32), allow_pickle=False)
+    write_bytes(path, content.getvalue())
+
+
+def _check_joints(joints_TJ3: Joints) -> None:
+    if joints_TJ3.ndim != 3 or joints_TJ3.shape[1:] != (NUM_JOINTS, 3) or not len(joints_TJ3):
+        raise ValueError(
+            f"joints: expected (T, {NUM_JOINTS}, 3), found {joints_TJ3.shape}. "
+            "Pass one motion of the 22-joint skeleton."
+        )
+    _check_finite("joints", joints_TJ3)
+
+
+def _check_finite(name: str, values: Joints) -> None:
+    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    if bad.size:
+        raise ValueError(
+            f"{name}: expected finite numbers, found others in {bad.size} of {len(values)} frames, "
+            f"the first in frame {bad[0]}. Cut these frames out, or fill them in."
+        )
+
+
+# ------------------------------------------------------------------------------------------ layout
+
+
+def _branches(joint: int) -> Iterator[int]:
+    """A joint and all after it, each branch to its end."""
+    yield joint
+    for child in _CHILDREN[joint]:
+        yield from _branches(child)
+
+
+def _hierarchy(joint: int, offset_J3: Floats, depth: int = 0) -> Iterator[str]:
+    """The lines of a joint and of all after it."""
+    indent = "\t" * depth
+    rotations = " ".join(f"{axis}rotation" for axis in _ORDERS[joint])
+    channels = f"3 {rotations}" if depth else f"6 Xposition Yposition Zposition {rotations}"
+    yield f"{indent}{'JOINT' if depth else 'ROOT'} {bvh_name(JOINT_NAMES[joint])}"
+    yield f"{indent}{{"
+    yield f"{indent}\tOFFSET {_numbers(offset_J3[joint])}"
+    yield f"{indent}\tCHANNELS {channels}"
+    for child in _CHILDREN[joint]:
+        yield from _hierarchy(child, offset_J3, depth + 1)
+    if not _CHILDREN[joint]:
+        yield f"{indent}\tEnd Site"
+        yield f"{indent}\t{{"
+        yield f"{indent}\t\tOFFSET {_numbers(_END_M[_BASE_NAMES[joint]] * _REST_J3[joint])}"
+        yield f"{indent}\t}}"
+    yield f"{indent}}}"
+
+
+def _numbers(values_3: Floats) -> str:
+    return " ".join(f"{value:.6f}" for value in values_3)
+
+
+# ---------------------------------------------------------------------------------------- rotations
+
+
+def _pose(joints_TJ3: Floats) -> tuple[Floats, list[Rotation]]:
+    """Offsets of the joints from their parents at rest, (J, 3), and their local rotations, (T,)."""
+    num_frames = len(joints_TJ3)
+    bone_TJ3 = joints_TJ3 - joints_TJ3[:, np.maximum(PARENTS, 0)]
+    length_J = np.median(np.linalg.norm(bone_TJ3, axis=-1), axis=0)
+    offset_J3 = length_J[:, None] * _REST_J3
+    world: list[Rotation] = []
+    local: list[Rotation] = []
+    for joint, children in enumerate(_CHILDREN):
+        above = world[PARENTS[joint]] if joint else Rotation.identity(num_frames)
+        if joint in _AXES:
+            bones_TN3 = bone_TJ3[:, children]
+            axes_T33 = _axes(joints_TJ3, joint)
+            turned, shape_N3 = _fit(bones_TN3, axes_T33)
+            offset_J3[children] = _with_lengths(shape_N3, length_J[children])
+            own = above.inv() * turned
+        elif children:
+            own = _shortest(_REST_J3[children[0]], above.inv().apply(bone_TJ3[:, children[0]]))
+        else:
+            own = Rotation.identity(num_frames)
+        local.append(own)
+        world.append(above * own)
+    return offset_J3, local
+
+
+def _axes(joints_TJ3: Floats, joint: int) -> Floats:
+    """Left, up and ahead of the pelvis or chest as columns, (T, 3, 3)."""
+    left, right, up = (joints_TJ3[:, JOINT[name]] for name in _AXES[joint])
+    across_T3 = _unit(left - right)
+    ahead_T3 = _unit(np.cross(across_T3, up - joints_TJ3[:, joint]))
+    return np.stack([across_T3, np.cross(ahead_T3, across_T3), ahead_T3], axis=-1)
+
+
+def _fit(bones_TN3: Floats, axes_T33: Floats) -> tuple[Rotation, Floats]:
+    """The closest rotations of a rigid set of bones, (T,), and these bones at rest, (N, 3).
+
+    Bones at rest and rotations are found in turns; for bones that are rigid the first is exact.
+    """
+    turn_T33 = axes_T33
+    shape_N3 = np.zeros_like(bones_TN3[0])
+    for _ in range(_FIT_ROUNDS):
+        shape_N3 = np.median(bones_TN3 @ turn_T33, axis=0)  # rows times R: turned back
+        covariance_T33 = np.swapaxes(bones_TN3, 1, 2) @ shape_N3 + _AXES_WEIGHT_M2 * axes_T33
+        u_T33, _, vt_T33 = np.linalg.svd(covariance_T33)
+        u_T33[:, :, 2] *= np.linalg.det(u_T33 @ vt_T33)[:, None]  # no mirror images
+        turn_T33 = u_T33 @ vt_T33
+    return Rotation.from_matrix(turn_T33), shape_N3
+
+
+def _shortest(rest_3: Floats, bone_T3: Floats) -> Rotation:
+    """The shortest rotations from the rest direction to bones, (T,); none for no length."""
+    cross_T3 = np.cross(rest_3, bone_T3)
+    size_T = np.linalg.norm(cross_T3, axis=1)
+    along_T = bone_T3 @ rest_3
+    axis_T3 = cross_T3 / np.where(size_T > 0, size_T, 1.0)[:, None]
+    axis_T3[size_T == 0] = _FLIP_AXIS
+    return Rotation.from_rotvec(np.arctan2(size_T, along_T)[:, None] * axis_T3)
+
+
+def _continuous_deg(angles_T3: Floats) -> Floats:
+    """The same rotations by angles that do not leap.
+
+    Each rotation has two triples of angles within a turn: (a, b, c) and
+    (a + 180, 180 - b, c + 180). Whether the one nearer to the frame before is of the other kind
+    does not depend on the kind there, so all changes are found at once.
+    """
+    other_T3 = angles_T3 * (1.0, -1.0, 1.0) + 180.0
+    stay_T = _turn_deg(angles_T3[1:] - angles_T3[:-1])
+    change_T = _turn_deg(other_T3[1:] - angles_T3[:-1])
+    changed_T = np.concatenate([[False], np.cumsum(change_T < stay_T) % 2 == 1])
+    return np.unwrap(np.where(changed_T[:, None], other_T3, angles_T3), period=360.0, axis=0)
+
+
+def _turn_deg(difference_T3: Floats) -> Floats:
+    return np.abs((difference_T3 + 180.0) % 360.0 - 180.0).sum(axis=1)
+
+
+def _unit(vectors_T3: Floats) -> Floats:
+    length_T1 = np.linalg.norm(vectors_T3, axis=-1, keepdims=True)
+    return vectors_T3 / np.where(length_T1 > 0, length_T1, 1.0)
+
+
+def _with_lengths(vectors_N3: Floats, length_N: Floats) -> Floats:
+    return _unit(vectors_N3) * length_N[:, None]

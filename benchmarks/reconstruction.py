@@ -48,7 +48,9 @@ def mpjpe_mm(motions: MotionArray, rebuild: Rebuild) -> float:
     for motion in motions.motions():
         usable = len(motion) // WINDOW * WINDOW
         for window in motion[:usable].reshape(-1, WINDOW, motion.shape[1]):
-            real, made = (features_to_joints(w.astype(np.float64)) for w in (window, rebuild(window)))
+            real, made = (
+                features_to_joints(w.astype(np.float64)) for w in (window, rebuild(window))
+            )
             posed = (real - real[:, :1]) - (made - made[:, :1])
             errors.append(float(np.linalg.norm(posed, axis=-1).mean()))
     return 1000 * float(np.mean(errors))
@@ -154,9 +156,7 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|---:|")
     for name, run in runs.items():
         tokenizer = load_tokenizer(run.run)
-        whole = reconstruction(
-            tokenizer.model, sets["all"], tokenizer.stats, torch.device("cpu")
-        )
+        whole = reconstruction(tokenizer.model, sets["all"], tokenizer.stats, torch.device("cpu"))
         train = reconstruction(
             tokenizer.model, data.splits["train"], tokenizer.stats, torch.device("cpu")
         )
@@ -192,9 +192,7 @@ def main() -> None:
         figures[name] >= target if name.endswith("usage") else figures[name] <= target
         for name, target in targets.items()
     )
-    print(
-        json.dumps({"name": "reconstruction", "figures": figures, "targets": targets, "ok": ok})
-    )
+    print(json.dumps({"name": "reconstruction", "figures": figures, "targets": targets, "ok": ok}))
 
 
 if __name__ == "__main__":

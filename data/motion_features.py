@@ -13,7 +13,7 @@ inside, all is float64 torch. Recovery and mirroring are differentiable.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
@@ -266,6 +266,30 @@ def features_to_joints(features_BTD: ArrayT) -> ArrayT:
     joints = _turn(local, -yaw_BT[..., None]) + path[..., None, :]
     height = functional.pad(features[..., ROOT_HEIGHT], (1, 1))
     return _like(torch.cat([(path + height)[..., None, :], joints], dim=-2), features_BTD)
+
+
+def stream_joints(chunks_TD: Iterable[Tensor]) -> Iterator[Tensor]:
+    """:func:`features_to_joints` of a motion that comes in pieces, in constant memory.
+
+    Args:
+        chunks_TD: (T, D) each, not normalised.
+
+    Yields:
+        Positions of each piece, (T, 22, 3), metres; together those of the whole motion.
+    """
+    held: Tensor | None = None  # the row before, whose velocities lead to the first of the piece
+    yaw = torch.zeros((), dtype=torch.float64)
+    place = torch.zeros(3, dtype=torch.float64)
+    on_floor = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
+    for chunk in chunks_TD:
+        if not len(chunk):
+            continue
+        rows = chunk if held is None else torch.cat([held, chunk])
+        joints = _turn(features_to_joints(rows).double(), -yaw.expand(len(rows), 1)) + place
+        yield joints[len(rows) - len(chunk) :].to(chunk.dtype)
+        yaw = yaw + 2 * rows[:-1, 0].double().sum()
+        place = joints[-1, 0] * on_floor
+        held = rows[-1:]
 
 
 def mirror_joints(joints_BTJ3: ArrayT) -> ArrayT:

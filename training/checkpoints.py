@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from safetensors import SafetensorError
@@ -95,6 +96,7 @@ class CheckpointStore:
         metrics: Mapping[str, float],
         best: bool,
         stats: FeatureStats | None = None,
+        files: Mapping[str, str] = MappingProxyType({}),
     ) -> Path:
         """Write a checkpoint and remove old ones.
 
@@ -111,6 +113,8 @@ class CheckpointStore:
             save_file(_plain(trainer), aside / "trainer.safetensors")
             if stats is not None:
                 stats.save(aside / "stats.safetensors")
+            for file, content in files.items():
+                (aside / file).write_text(content)
             info = {
                 "format": FORMAT,
                 "kind": self._kind,

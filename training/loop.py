@@ -22,6 +22,7 @@ from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -127,6 +128,7 @@ class Learner(ABC):
         stats: stored with checkpoints where features are normalised, else None.
         judged_by: the validation metric that tells the best checkpoint.
         higher_is_better: of that metric.
+        files: more text files that are stored with checkpoints, by name.
     """
 
     kind: str
@@ -136,6 +138,7 @@ class Learner(ABC):
     stats: FeatureStats | None
     judged_by: str
     higher_is_better: bool = False
+    files: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def losses(
@@ -377,6 +380,7 @@ def train(
                     metrics=metrics,
                     best=better,
                     stats=learner.stats,
+                    files=learner.files,
                 )
             if last:
                 stopped = "max_minutes" if out_of_time and step < config.steps else stopped

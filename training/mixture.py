@@ -3,6 +3,7 @@
 A batch is a function of seed and step alone, so a run that continues sees what it would have seen.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -137,6 +138,14 @@ class Mixture:
         weights = np.array([config.weights[task] for task in self._tasks])
         self._ends = np.cumsum(weights) / weights.sum()
 
+    def content_id(self) -> str:
+        """Hash of what the instructions are made of."""
+        digest = hashlib.sha256(self.config.model_dump_json().encode())
+        for task, entries in self._material.items():
+            names = ((_source_id(item), variant) for item, variant in entries)
+            digest.update(repr((task.value, tuple(names))).encode())
+        return digest.hexdigest()[:16]
+
     def sample(self, seed: int, step: int, batch_size: int) -> list[Instruction]:
         """The batch of a step; a function of its arguments alone.
 
@@ -184,8 +193,11 @@ class Mixture:
 
     def _instruct(self, task: Task, item: Item, variant: int, wording: str) -> Instruction:
         given, answer = _example(task, item, variant, self.config)
-        source_id = item.source_id if isinstance(item, MotionItem) else item.plan_id
-        return Instruction(task, prompt_of(task, wording, **given), answer, source_id)
+        return Instruction(task, prompt_of(task, wording, **given), answer, _source_id(item))
+
+
+def _source_id(item: Item) -> str:
+    return item.source_id if isinstance(item, MotionItem) else item.plan_id
 
 
 def build_instructions(

@@ -1,0 +1,350 @@
+"""The motion language model: T5 with motion tokens and two heads (AvatarGPT §3.2-3.3).
+
+Motion tokens are seen through an adapter: one linear layer from the frozen codebook, and three
+learned special vectors, to the width of T5. T5's own head answers with text; a second linear head
+answers with motion. Which head is used is settled by the task, so that a text answer has no motion
+token and a motion answer no text, whatever the weights. The paper's ablations are options: learned
+motion embeddings, and one softmax over both vocabularies.
+
+Shapes: B batch, S prompt ids, L answer ids, D T5's width, V text pieces, K ``num_codes``,
+C ``code_dim``, N answer tokens of a batch.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import T5Config, T5ForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
+
+from training.vocabulary import (
+    NUM_SPECIAL_CODES,
+    TEXT_END,
+    TEXT_PAD,
+    TextTokenizer,
+    Vocabulary,
+)
+
+IGNORED: Final = -100
+"""A label that is no label."""
+
+
+class T5Size(BaseModel):
+    """A T5 trained from scratch; the defaults are small enough for a CPU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(default=256, ge=8)
+    ff_width: int = Field(default=512, ge=8)
+    layers: int = Field(default=4, ge=1, description="Of the encoder, and of the decoder.")
+    heads: int = Field(default=4, ge=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    num_pieces: int = Field(default=2000, ge=128, description="Text pieces, trained on the texts.")
+
+
+class MotionLmConfig(BaseModel):
+    """The language model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: str = Field(
+        default="", description="T5 or FLAN-T5: hub name or folder. Empty: from scratch."
+    )
+    scratch: T5Size = Field(default_factory=T5Size, description="Used where there is no base.")
+    embedding: Literal["adapter", "learned"] = Field(
+        default="adapter", description="How motion tokens enter: from the codebook, or learned."
+    )
+    heads: Literal["two", "shared"] = Field(
+        default="two", description="One softmax per kind of answer, or one over both."
+    )
+    lora_rank: int = Field(default=0, ge=0, description="Of T5's attention; 0: full fine-tuning.")
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Instructions as ids, padded to the longest of the batch.
+
+    Attributes:
+        prompts_BS: (B, S).
+        mask_BS: (B, S), 1 where a prompt is.
+        inputs_BL: (B, L), what the decoder sees: the answer, one later.
+        labels_BL: (B, L), what it is to say; ``IGNORED`` after the end.
+        motion_B: (B,) bool, rows that answer with motion.
+        tasks_B: (B,) index of each row's task.
+    """
+
+    prompts_BS: Tensor
+    mask_BS: Tensor
+    inputs_BL: Tensor
+    labels_BL: Tensor
+    motion_B: Tensor
+    tasks_B: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """On a device."""
+        fields = (getattr(self, name) for name in Batch.__dataclass_fields__)
+        return Batch(*(field.to(device, non_blocking=True) for field in fields))
+
+
+@dataclass(frozen=True, slots=True)
+class LmOutput:
+    """What a batch came to.
+
+    Attributes:
+        losses_B: mean cross-entropy over the tokens of each row.
+        correct_B: tokens that the model would have said.
+        tokens_B: tokens of each answer.
+    """
+
+    losses_B: Tensor
+    correct_B: Tensor
+    tokens_B: Tensor
+
+
+class MotionEmbedding(nn.Module):
+    """Embeddings of text pieces and motion tokens in one id space."""
+
+    def __init__(self, text: nn.Embedding, codebook_KC: Tensor, config: MotionLmConfig) -> None:
+        super().__init__()
+        self.text = text
+        width = text.embedding_dim
+        num_codes, code_dim = codebook_KC.shape
+        self.codebook_KC: Tensor
+        self.register_buffer("codebook_KC", codebook_KC.clone())
+        self.adapted = config.embedding == "adapter"
+        # Motion should enter at the size that text has.
+        std = float(text.weight.detach().std())
+        if self.adapted:
+            scale = codebook_KC.square().sum(1).mean().sqrt().clamp(min=1e-6)
+            self.specials = nn.Parameter(
+                torch.randn(NUM_SPECIAL_CODES, code_dim) * scale / code_dim**0.5
+            )
+            self.adapter = nn.Linear(code_dim, width, bias=False)
+            nn.init.normal_(self.adapter.weight, std=std / float(scale))
+        else:
+            self.learned = nn.Embedding(num_codes + NUM_SPECIAL_CODES, width)
+            nn.init.normal_(self.learned.weight, std=std)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(…,) ids to (…, D)."""
+        num_text = self.text.num_embeddings
+        text = self.text(ids.clamp(max=num_text - 1))
+        codes = (ids - num_text).clamp(min=0)
+        if self.adapted:
+            vectors = torch.cat([self.codebook_KC, self.specials])
+            motion = self.adapter(functional.embedding(codes, vectors))
+        else:
+            motion = self.learned(codes)
+        return torch.where((ids < num_text)[..., None], text, motion.to(text.dtype))
+
+
+class TwoHeads(nn.Module):
+    """Text head and motion head.
+
+    ``motion_B`` tells which rows answer with motion, for generation: rows of beams of one prompt
+    stand together.
+    """
+
+    def __init__(self, text: nn.Linear, num_codes: int, *, text_scale: float, shared: bool) -> None:
+        super().__init__()
+        self.text = text
+        self.motion = nn.Linear(text.in_features, num_codes + NUM_SPECIAL_CODES, bias=False)
+        nn.init.normal_(self.motion.weight, std=text.in_features**-0.5)
+        self.text_scale = text_scale
+        self.shared = shared
+        self.motion_B: Tensor | None = None
+
+    def text_logits(self, hidden_ND: Tensor) -> Tensor:
+        """(N, V), or (N, V + K + 3) of the shared softmax."""
+        text = self.text(hidden_ND * self.text_scale)
+        return torch.cat([text, self.motion(hidden_ND)], -1) if self.shared else text
+
+    def motion_logits(self, hidden_ND: Tensor) -> Tensor:
+        """(N, K + 3), or (N, V + K + 3) of the shared softmax."""
+        return self.text_logits(hidden_ND) if self.shared else self.motion(hidden_ND)
+
+    def forward(self, hidden_BLD: Tensor) -> Tensor:
+        """Logits over all ids, (B, L, V + K + 3); those of the other kind are -inf."""
+        assert self.motion_B is not None  # noqa: S101 - set by whoever generates
+        motion_B = self.motion_B.repeat_interleave(len(hidden_BLD) // len(self.motion_B))
+        num_text = self.text.out_features
+        logits = hidden_BLD.new_full(
+            (*hidden_BLD.shape[:2], num_text + self.motion.out_features), -torch.inf
+        )
+        logits[motion_B, :, num_text:] = self.motion(hidden_BLD[motion_B])
+        logits[~motion_B, :, :num_text] = self.text(hidden_BLD[~motion_B] * self.text_scale)
+        return logits
+
+
+class _Unregistered:
+    """The embedding for a stack of T5: called, but not stored a second time."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        return self._module(ids)
+
+
+class MotionLm(nn.Module):
+    """T5 that reads and writes motion.
+
+    Args:
+        config: of the model.
+        t5: from :func:`build_t5`; it is changed in place.
+        codebook_KC: of the motion tokenizer, (K, C).
+    """
+
+    def __init__(
+        self, config: MotionLmConfig, t5: T5ForConditionalGeneration, codebook_KC: Tensor
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.t5: Any = t5  # its methods are typed for other uses
+        text = t5.get_input_embeddings()
+        self.vocabulary = Vocabulary(text.num_embeddings, len(codebook_KC))
+        embedding = MotionEmbedding(text, codebook_KC, config)
+        self.t5.shared = embedding
+        for stack in (self.t5.encoder, self.t5.decoder):
+            del stack.embed_tokens
+            stack.embed_tokens = _Unregistered(embedding)
+        # T5 1.0 scales what its head sees; the motion head has no such custom.
+        scale = t5.config.d_model**-0.5 if t5.config.scale_decoder_outputs else 1.0
+        # A copy: transformers may have tied the head to the embedding, FLAN-T5's is its own.
+        head = nn.Linear(t5.config.d_model, text.num_embeddings, bias=False)
+        if config.base:
+            head.weight = nn.Parameter(t5.lm_head.weight.detach().clone())
+        else:
+            nn.init.normal_(head.weight, std=t5.config.d_model**-0.5)
+        self.t5.lm_head = TwoHeads(
+            head, len(codebook_KC), text_scale=scale, shared=config.heads == "shared"
+        )
+        for settings in (t5.config, t5.encoder.config, t5.decoder.config):
+            settings.scale_decoder_outputs = False
+            settings.tie_word_embeddings = False
+            settings.vocab_size = self.vocabulary.size
+        if config.lora_rank:
+            self._add_lora(config.lora_rank)
+        if config.gradient_checkpointing:
+            self.t5.gradient_checkpointing_enable({"use_reentrant": False})
+
+    @property
+    def heads(self) -> TwoHeads:
+        """Of the answers."""
+        return self.t5.lm_head
+
+    def forward(self, batch: Batch) -> LmOutput:
+        """Losses of a batch; prompts are one sequence of text and motion embeddings."""
+        encoded_BSD = self.t5.encoder(
+            input_ids=batch.prompts_BS, attention_mask=batch.mask_BS
+        ).last_hidden_state
+        hidden_BLD = self.t5.decoder(
+            input_ids=batch.inputs_BL,
+            encoder_hidden_states=encoded_BSD,
+            encoder_attention_mask=batch.mask_BS,
+            use_cache=False,
+        ).last_hidden_state
+        said_BL = batch.labels_BL != IGNORED
+        rows = torch.arange(len(said_BL), device=said_BL.device)[:, None].expand_as(said_BL)
+        count = len(said_BL)
+        losses_B = hidden_BLD.new_zeros(count, dtype=torch.float32)
+        correct_B = torch.zeros(count, device=hidden_BLD.device)
+        heads = self.heads
+        # Each head sees only the tokens that are its own; none at all is a sum of nothing.
+        for motion in (False, True):
+            own_BL = said_BL & (batch.motion_B == motion)[:, None]
+            labels_N = batch.labels_BL[own_BL]
+            if motion and not heads.shared:
+                labels_N = labels_N - self.vocabulary.num_text
+            head = heads.motion_logits if motion else heads.text_logits
+            logits = head(hidden_BLD[own_BL]).float()
+            token_losses_N = functional.cross_entropy(logits, labels_N, reduction="none")
+            losses_B = losses_B.index_add(0, rows[own_BL], token_losses_N)
+            right_N = (logits.detach().argmax(-1) == labels_N).float()
+            correct_B = correct_B.index_add(0, rows[own_BL], right_N)
+        tokens_B = said_BL.sum(1)
+        return LmOutput(losses_B / tokens_B.clamp(min=1), correct_B, tokens_B.float())
+
+    def encode(self, prompts_BS: Tensor, mask_BS: Tensor) -> BaseModelOutput:
+        """Encoder states of prompts."""
+        return self.t5.encoder(input_ids=prompts_BS, attention_mask=mask_BS)
+
+    def _add_lora(self, rank: int) -> None:
+        from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415 - slow, rarely used
+
+        for weight in self.t5.parameters():
+            weight.requires_grad = False
+        inject_adapter_in_model(
+            LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["q", "v"]), self.t5
+        )
+        embedding, heads = self.t5.shared, self.heads
+        for name, weight in embedding.named_parameters():
+            weight.requires_grad = not name.startswith("text.")
+        heads.motion.weight.requires_grad = True
+
+
+def build_t5(config: MotionLmConfig, num_pieces: int) -> T5ForConditionalGeneration:
+    """A pretrained T5, or a new one.
+
+    Raises:
+        ValueError: ``base`` cannot be loaded.
+    """
+    if config.base:
+        try:
+            loaded = T5ForConditionalGeneration.from_pretrained(
+                _path_or_name(config.base), attn_implementation="sdpa", use_safetensors=True
+            )
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"base: expected a T5 with safetensors, found: {str(error).splitlines()[0]} "
+                "Remedy: name a folder that holds one, or a model of a hub that can be reached."
+            ) from error
+        return loaded
+    return T5ForConditionalGeneration(t5_config(config.scratch, num_pieces))
+
+
+def t5_config(size: T5Size, num_pieces: int) -> T5Config:
+    """FLAN-T5's kind of T5 (gated GELU, untied head) of another size."""
+    values: dict[str, Any] = {"tie_word_embeddings": False, "decoder_start_token_id": TEXT_PAD}
+    return T5Config(
+        vocab_size=num_pieces,
+        d_model=size.width,
+        d_kv=size.width // size.heads,
+        d_ff=size.ff_width,
+        num_layers=size.layers,
+        num_decoder_layers=size.layers,
+        num_heads=size.heads,
+        dropout_rate=size.dropout,
+        feed_forward_proj="gated-gelu",
+        pad_token_id=TEXT_PAD,
+        eos_token_id=TEXT_END,
+        **values,
+    )
+
+
+def base_tokenizer(base: str) -> TextTokenizer:
+    """The tokeniser of a pretrained T5.
+
+    Raises:
+        ValueError: it has none that can be read.
+    """
+    from transformers import AutoTokenizer  # noqa: PLC0415 - slow, rarely used
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(_path_or_name(base))
+        return TextTokenizer(tokenizer.backend_tokenizer.to_str())
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"base: expected a T5 tokeniser in {base}, found: {str(error).splitlines()[0]} "
+            "Remedy: save tokenizer.json beside the model."
+        ) from error
+
+
+def _path_or_name(base: str) -> str:
+    path = Path(base).expanduser()
+    return str(path) if path.exists() else base

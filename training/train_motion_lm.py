@@ -1,0 +1,312 @@
+"""Train the motion language model: ``python -m training.train_motion_lm config.json``.
+
+Also under torchrun, and by the Prefect flow ``train-motion-lm``. Started again, it goes on. All
+tasks are learnt together: every update mixes them. An update's instructions are sorted by length
+into parts of the same number, so that little is padded.
+
+Shapes: B batch, K codes, C ``code_dim``.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import Tensor, nn
+
+from data.splits import Split, SplitConfig
+from training.batches import TASKS, InstructionEncoder
+from training.checkpoints import CheckpointError, read_checkpoint
+from training.corruption import corrupt
+from training.instructions import Instruction, wordings_of
+from training.loop import (
+    Learner,
+    LoopConfig,
+    Ranks,
+    TrainingError,
+    TrainingResult,
+    start_ranks,
+    train,
+)
+from training.material import read_motion_items, read_plan_items
+from training.mixture import InstructionConfig, Mixture, build_instructions
+from training.motion_lm import MotionLm, MotionLmConfig, base_tokenizer, build_t5
+from training.motion_tokenizer import MotionTokenizer, load_tokenizer
+from training.tokenize_motions import read_motion_tokens
+from training.vocabulary import TextTokenizer, train_text_tokenizer
+
+KIND: Final = "motion_lm"
+TOKENIZER_FILE: Final = "tokenizer.json"
+T5_FILE: Final = "t5.json"
+_VALIDATION_BATCH: Final = 32
+
+
+class TrainMotionLmConfig(BaseModel):
+    """A training of the motion language model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: Path = Field(description="Folder of the run; what is there is gone on with.")
+    dataset: Path = Field(description="Dataset with motions and their tokens.")
+    plans: tuple[Path, ...] = Field(
+        default=(), description="More datasets whose annotations give scenes, tasks and steps."
+    )
+    tokenizer: Path = Field(description="Run or checkpoint of the motion VQ-VAE.")
+    model: MotionLmConfig = Field(default_factory=MotionLmConfig)
+    instructions: InstructionConfig = Field(default_factory=InstructionConfig)
+    splits: SplitConfig = Field(
+        default_factory=SplitConfig, description="Of plans; motions have theirs in their table."
+    )
+    min_grounding_score: float | None = Field(
+        default=None, ge=0, le=1, description="Least agreement of annotations with their motion."
+    )
+    stage: Literal["pretrain", "instruct"] = Field(
+        default="instruct",
+        description="pretrain: spans of text and motion to be restored, and translation between "
+        "them; instruct: all tasks.",
+    )
+    initial: Path | None = Field(
+        default=None, description="Run or checkpoint to start from, such as a pre-training."
+    )
+    max_prompt: int = Field(default=512, ge=16, description="Ids; longer ones are left out.")
+    max_answer: int = Field(default=256, ge=8, description="Ids; longer ones are left out.")
+    validation_items: int = Field(default=48, ge=1, description="Of each task.")
+    loop: LoopConfig = Field(
+        default_factory=lambda: LoopConfig(
+            steps=300_000,
+            batch_size=32,
+            accumulate=4,
+            learning_rate=2e-4,
+            warmup_steps=1000,
+            decay="none",
+            betas=(0.9, 0.999),
+            clip_norm=1.0,
+            validate_every=5000,
+            checkpoint_every=1000,
+        )
+    )
+
+    @field_validator("run", "dataset", "tokenizer", mode="after")
+    @classmethod
+    def _expand(cls, path: Path) -> Path:
+        return path.expanduser()
+
+    @field_validator("plans", mode="after")
+    @classmethod
+    def _expand_plans(cls, plans: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(path.expanduser() for path in plans)
+
+
+class LmLearner(Learner):
+    """The motion language model for the loop.
+
+    Args:
+        config: of the training.
+        tokenizer: that made the motion tokens.
+    """
+
+    kind = KIND
+    judged_by = "loss"
+    stats = None
+
+    def __init__(self, config: TrainMotionLmConfig, tokenizer: MotionTokenizer) -> None:
+        if tokenizer.model.quantizer.num_quantizers != 1:
+            raise ValueError(
+                f"{config.tokenizer}: expected one code per token, found "
+                f"{tokenizer.model.quantizer.num_quantizers}: a residual tokenizer. "
+                "Remedy: train the language model on a tokenizer of kind ema or fsq."
+            )
+        self._config = config
+        self.config = config.model_dump(mode="json")
+        self.left_out: Counter[str] = Counter()
+        # The step that was drawn last: each of its parts asks for it.
+        self._drawn: tuple[tuple[int, int], list[list[Instruction]]] | None = None
+        self._train = read_mixture(config, tokenizer, "train", self.left_out)
+        self._val = read_mixture(config, tokenizer, "val", Counter())
+        torch.manual_seed(config.loop.seed)
+        if config.initial is not None:
+            start = read_checkpoint(config.initial, KIND)
+            text = TextTokenizer((start.folder / TOKENIZER_FILE).read_text())
+        elif config.model.base:
+            start, text = None, base_tokenizer(config.model.base)
+        else:
+            start = None
+            # Each text once: plans repeat their own in several tasks.
+            texts = dict.fromkeys(_texts(self._train))
+            text = train_text_tokenizer(texts, config.model.scratch.num_pieces)
+        t5 = build_t5(config.model, text.num_pieces)
+        self._t5_config = t5.config.to_dict() | {"scaled": t5.config.scale_decoder_outputs}
+        codebook_KC = tokenizer.model.quantizer.codebook().detach().cpu().float()
+        self.module = self._lm = MotionLm(config.model, t5, codebook_KC)
+        if start is not None:
+            self._lm.load_state_dict(start.model())
+        self._encoder = InstructionEncoder(
+            text, self._lm.vocabulary, config.max_prompt, config.max_answer
+        )
+        self.files = {TOKENIZER_FILE: text.serialized, T5_FILE: json.dumps(self._t5_config)}
+        self._validation = {
+            task: [i for i in self._val.all_of(task, config.validation_items) if self._fits(i)]
+            for task in TASKS
+        }
+        if not any(self._validation.values()):
+            raise ValueError(
+                f"{config.dataset}: expected instructions in the val split, found none. "
+                "Remedy: more motions or plans, or greater shares for val."
+            )
+        counts = {str(task): count for task, count in self._train.counts.items()}
+        self.data = {
+            "dataset": str(config.dataset),
+            "tokenizer_id": tokenizer.tokenizer_id,
+            "data_id": f"{tokenizer.tokenizer_id}-{self._train.content_id()}",
+            "instructions": counts,
+            "dropped": {
+                f"{task}: {reason}": n for (task, reason), n in self._train.dropped.items()
+            },
+            "left_out": dict(self.left_out),
+        }
+
+    def losses(
+        self, model: nn.Module, step: int, part: int, ranks: Ranks
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of one part of one process, each instruction counting alike."""
+        mine = self._parts(step, ranks.world)[part * ranks.world + ranks.rank]
+        batch = self._encoder.batch(mine).to(ranks.device)
+        output = model(batch)
+        rows_B = torch.stack(
+            [
+                output.losses_B.detach(),
+                torch.ones_like(output.losses_B),
+                output.correct_B,
+                output.tokens_B,
+            ],
+            -1,
+        )
+        sums = torch.zeros(len(TASKS), 4, device=ranks.device)
+        return output.losses_B.mean(), {"tasks": sums.index_add(0, batch.tasks_B, rows_B)}
+
+    def summarize(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        """Loss and token accuracy of each task."""
+        return task_metrics(sums["tasks"])
+
+    @torch.no_grad()
+    def validate(self, device: torch.device) -> dict[str, float]:
+        """Loss and token accuracy of each task, with the main wordings; ``loss`` is their mean."""
+        sums = torch.zeros(len(TASKS), 4)
+        for index, instructions in enumerate(self._validation.values()):
+            ordered = sorted(instructions, key=lambda one: len(self._encoder.answer_ids(one)))
+            for first in range(0, len(ordered), _VALIDATION_BATCH):
+                batch = self._encoder.batch(ordered[first : first + _VALIDATION_BATCH])
+                output = self._lm(batch.to(device))
+                sums[index] += torch.stack(
+                    [
+                        output.losses_B.sum(),
+                        output.losses_B.new_tensor(len(output.losses_B)),
+                        output.correct_B.sum(),
+                        output.tokens_B.sum(),
+                    ]
+                ).cpu()
+        metrics = task_metrics(sums)
+        losses = [value for name, value in metrics.items() if name.endswith("_loss")]
+        return {"loss": sum(losses) / len(losses), **metrics}
+
+    def items_of(self, step: int) -> list[str]:
+        """Motions and plans of a step's instructions."""
+        parts = self._parts(step, 1)
+        return list(dict.fromkeys(one.source_id for part in parts for one in part))
+
+    def _parts(self, step: int, world: int) -> list[list[Instruction]]:
+        """The step's instructions, sorted by length into equal parts."""
+        if self._drawn is not None and self._drawn[0] == (step, world):
+            return self._drawn[1]
+        loop = self._config.loop
+        drawn = self._train.sample(loop.seed, step, loop.batch_size)
+        if self._config.stage == "pretrain":
+            drawn = corrupt(drawn, loop.seed, step, self._encoder.text)
+        fitting = [one for one in drawn if self._fits(one)]
+        if not fitting:
+            raise TrainingError(
+                f"step {step}: expected instructions of up to {self._config.max_prompt} and "
+                f"{self._config.max_answer} ids, found none. Remedy: raise max_prompt, max_answer."
+            )
+        # What does not fit is made up for by what does: parts keep their size.
+        filled = [fitting[index % len(fitting)] for index in range(loop.batch_size)]
+        filled.sort(key=self._length)
+        size = loop.batch_size // (world * loop.accumulate)
+        parts = [filled[first : first + size] for first in range(0, len(filled), size)]
+        self._drawn = (step, world), parts
+        return parts
+
+    def _fits(self, instruction: Instruction) -> bool:
+        return self._encoder.fits(instruction)
+
+    def _length(self, instruction: Instruction) -> tuple[int, int]:
+        prompt = len(self._encoder.prompt_ids(instruction.prompt))
+        answer = len(self._encoder.answer_ids(instruction))
+        # A decoder's token costs about as much as two of the encoder.
+        return prompt + 2 * answer, prompt
+
+
+def task_metrics(sums: Tensor) -> dict[str, float]:
+    """Metrics of (tasks, 4) sums of losses, rows, right tokens, tokens."""
+    metrics: dict[str, float] = {}
+    for task, (loss, rows, correct, tokens) in zip(TASKS, sums.tolist(), strict=True):
+        if rows:
+            metrics[f"{task}_loss"] = loss / rows
+            metrics[f"{task}_accuracy"] = correct / max(tokens, 1)
+    return metrics
+
+
+def read_mixture(
+    config: TrainMotionLmConfig,
+    tokenizer: MotionTokenizer,
+    split: Split,
+    left_out: Counter[str],
+) -> Mixture:
+    """The instructions of a split.
+
+    Raises:
+        ValueError: motions lack tokens of this tokenizer, or there is nothing to learn.
+    """
+    tokens = read_motion_tokens(config.dataset, tokenizer.tokenizer_id)
+    codes = {motion_id: found[:, 0] for motion_id, found in tokens.items()}
+    motions = read_motion_items(config.dataset, codes, split)
+    plans = read_plan_items(
+        (config.dataset, *config.plans),
+        split,
+        config.splits,
+        min_grounding_score=config.min_grounding_score,
+        left_out=left_out,
+    )
+    return build_instructions(motions, plans, config.instructions)
+
+
+def _texts(mixture: Mixture) -> Iterator[str]:
+    for task in TASKS:
+        yield from wordings_of(task)
+        for one in mixture.all_of(task):
+            yield from (part for part in (*one.prompt, one.answer) if isinstance(part, str))
+
+
+def train_motion_lm(config: TrainMotionLmConfig) -> TrainingResult:
+    """Train in this process; see :func:`training.loop.train` for what can go wrong."""
+    with start_ranks(config.loop) as ranks:
+        learner = LmLearner(config, load_tokenizer(config.tokenizer))
+        return train(learner, config.loop, config.run, ranks, initial=False)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train by a configuration file; what the user can mend ends in a message."""
+    try:
+        (path,) = arguments
+        train_motion_lm(TrainMotionLmConfig.model_validate_json(Path(path).read_text()))
+    except (ValueError, OSError, TrainingError, CheckpointError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from error
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,146 @@
+"""One id space for text and motion tokens, and the text tokeniser.
+
+Ids 0 to V - 1 are text pieces; V to V + K - 1 are motion codes; then three special motion tokens:
+start, end, pad. Text specials stand where T5 has them: 0 pad, 1 end, 2 unknown.
+
+Shapes: V text pieces, K ``num_codes``.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+from tokenizers.models import Unigram
+from tokenizers.trainers import UnigramTrainer
+
+TEXT_PAD: Final = 0
+TEXT_END: Final = 1
+TEXT_UNKNOWN: Final = 2
+NUM_SPECIAL_CODES: Final = 3
+NUM_SENTINELS: Final = 32
+"""``<extra_id_0>`` and so on: what span corruption puts where it takes text away."""
+_SPECIALS: Final = ("<pad>", "</s>", "<unk>")
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The id space.
+
+    Attributes:
+        num_text: V.
+        num_codes: K.
+    """
+
+    num_text: int
+    num_codes: int
+
+    @property
+    def motion_start(self) -> int:
+        """Begins a motion."""
+        return self.num_text + self.num_codes
+
+    @property
+    def motion_end(self) -> int:
+        """Ends a motion."""
+        return self.motion_start + 1
+
+    @property
+    def motion_pad(self) -> int:
+        """Stands for no motion."""
+        return self.motion_start + 2
+
+    @property
+    def size(self) -> int:
+        """All ids."""
+        return self.num_text + self.num_codes + NUM_SPECIAL_CODES
+
+    def motion_ids(self, codes: Sequence[int]) -> list[int]:
+        """Ids of motion codes.
+
+        Raises:
+            ValueError: a code is outside 0..K-1: it is of another tokenizer.
+        """
+        if codes and not 0 <= min(codes) <= max(codes) < self.num_codes:
+            raise ValueError(
+                f"motion codes: expected 0 to {self.num_codes - 1}, found {min(codes)} to "
+                f"{max(codes)}. Remedy: use the tokenizer that the model was trained with."
+            )
+        return [self.num_text + code for code in codes]
+
+
+class TextTokenizer:
+    """Text to pieces and back, by a ``tokenizers`` file.
+
+    Args:
+        serialized: content of a ``tokenizer.json``.
+    """
+
+    def __init__(self, serialized: str) -> None:
+        self.serialized = serialized
+        self._tokenizer = Tokenizer.from_str(serialized)
+        self._encode = lru_cache(maxsize=100_000)(self._encode_now)
+
+    @property
+    def num_pieces(self) -> int:
+        """V; pieces that a model has beyond these are never used."""
+        return self._tokenizer.get_vocab_size()
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Pieces of a text, without special tokens."""
+        return self._encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of pieces, without special tokens."""
+        return self._tokenizer.decode([i for i in ids if i > TEXT_UNKNOWN]).strip()
+
+    def sentinel(self, number: int) -> int:
+        """Id of ``<extra_id_N>``.
+
+        Raises:
+            ValueError: the tokeniser has no such piece.
+        """
+        piece = self._tokenizer.token_to_id(f"<extra_id_{number}>")
+        if piece is None:
+            raise ValueError(
+                f"text tokeniser: expected a piece <extra_id_{number}>, found none. "
+                "Remedy: pre-train with a T5 tokeniser, or leave pre-training out."
+            )
+        return piece
+
+    def _encode_now(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def train_text_tokenizer(texts: Iterable[str], num_pieces: int) -> TextTokenizer:
+    """A unigram tokeniser of one's own texts (Kudo 2018, as T5's), lower-cased.
+
+    Args:
+        texts: of the training split.
+        num_pieces: V at most; small texts give fewer.
+    """
+    tokenizer = Tokenizer(Unigram())
+    tokenizer.normalizer = normalizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
+        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(" {2,}"), " ")]
+    )
+    # Lines tell steps apart: a piece never reaches over the end of one.
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
+        [
+            pre_tokenizers.Split("\n", "isolated"),
+            pre_tokenizers.Metaspace(),
+            pre_tokenizers.Punctuation("isolated"),
+            pre_tokenizers.Digits(individual_digits=True),
+        ]
+    )
+    tokenizer.decoder = decoders.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
+    sentinels = [f"<extra_id_{number}>" for number in range(NUM_SENTINELS)]
+    trainer = UnigramTrainer(
+        vocab_size=num_pieces,
+        special_tokens=[*_SPECIALS, *sentinels],
+        unk_token="<unk>",  # noqa: S106 - a piece, no password
+        show_progress=False,
+        initial_alphabet=[*"abcdefghijklmnopqrstuvwxyz0123456789.,:;'[]()-\n", "▁"],
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return TextTokenizer(tokenizer.to_str())

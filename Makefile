@@ -8,7 +8,9 @@ AVATARGPT_HOME ?= $(HOME)/avatargpt
 DEMO_DATASET := $(AVATARGPT_HOME)/demo
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: setup demo test lint up down lock clean
+# make demo-train   trains a small model on the demo dataset and synthetic motions
+
+.PHONY: setup demo demo-train test lint up down lock clean
 
 setup: $(VENV)/.ready
 
@@ -27,6 +29,10 @@ $(VENV)/.ready: $(VENV)/.installed pyproject.toml
 
 demo: setup
 	$(BIN)/avatargpt annotate "$$($(BIN)/avatargpt assets | awk '$$1 == "sample_clip" {print $$2}')" --dataset "$(DEMO_DATASET)"
+
+demo-train: demo
+	$(BIN)/avatargpt train-all procedural:240 "$(DEMO_DATASET)" --root "$(AVATARGPT_HOME)/train-demo" --preset tiny
+	$(BIN)/avatargpt t2m "a person waves with the right hand" --model "$(AVATARGPT_HOME)/train-demo/models/latest" --out "$(AVATARGPT_HOME)/train-demo/wave.gif"
 
 test: setup
 	$(BIN)/python -m pytest

@@ -12,12 +12,12 @@ import typer
 from pydantic import ValidationError
 
 from data.assets import AssetError, fetch_assets
+from flows.model_cli import model_app
 from flows.server import (
-    answers,
     is_alive,
     is_healthy,
+    some_server,
     start_prefect,
-    start_temporary_server,
     wait_until_healthy,
 )
 from flows.settings import LOOPBACK_API_URL, Settings, quiet_prefect
@@ -28,6 +28,7 @@ POOLS: Final = ("cpu", "gpu")
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
 )
+app.add_typer(model_app)
 
 
 def main() -> None:
@@ -100,7 +101,7 @@ def annotate(
     checked = AnnotateConfig.model_validate(values)
     quiet_prefect()
     # Prefect reads its address when it is imported.
-    os.environ["PREFECT_API_URL"] = _some_server()
+    os.environ["PREFECT_API_URL"] = some_server()
     from flows.annotate import annotate_videos  # noqa: PLC0415
 
     summary = annotate_videos(checked)
@@ -134,15 +135,6 @@ def _set_model(
         section["service"] = {**(section.get("service") or {}), **service}
     if section:
         values[stage] = section
-
-
-def _some_server() -> str:
-    """The address of the configured server if it answers, else of one started for this run."""
-    configured = os.environ.get("PREFECT_API_URL", LOOPBACK_API_URL)
-    if answers(configured):
-        return configured
-    typer.echo("Starting a Prefect server for this run (the first time takes half a minute) …")
-    return start_temporary_server(Settings().run_dir / "temporary-server.log")
 
 
 @app.command(name="import-motions")
@@ -182,7 +174,7 @@ def import_motions(
 
     checked = MotionImportConfig.model_validate(values)
     quiet_prefect()
-    os.environ["PREFECT_API_URL"] = _some_server()
+    os.environ["PREFECT_API_URL"] = some_server()
     from flows.motions import import_motions as run_flow  # noqa: PLC0415
 
     summary = run_flow(checked)
@@ -268,52 +260,6 @@ def render(
     title = medium[0] if medium else ", ".join(row["labels"])
     save_moving(draw_motion(joints_TJ3, title, told_steps(joints_TJ3)), file)
     typer.echo(f"{row['motion_id']} of {row['source_path']} rendered to {file}")
-
-
-@app.command(name="train-vqvae")
-def train_vqvae(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
-    run: Annotated[Path, typer.Option(help="Folder of the run; gone on with when it exists.")],
-    preset: Annotated[str, typer.Option(help="A deployment of prefect.yaml.")] = "small",
-    config: Annotated[
-        Path | None, typer.Option(help="JSON file with the configuration, instead of a preset.")
-    ] = None,
-) -> None:
-    """Train the motion VQ-VAE, or go on training it."""
-    from flows.presets import preset_config  # noqa: PLC0415 - slow, and not always needed
-    from training.train_motion_vqvae import TrainMotionVqvaeConfig  # noqa: PLC0415
-
-    values = (
-        json.loads(config.read_text()) if config else preset_config("train-motion-vqvae", preset)
-    )
-    values["run"] = run.expanduser().absolute()
-    values["data"] = values.get("data", {}) | {"dataset": dataset.expanduser().absolute()}
-    checked = TrainMotionVqvaeConfig.model_validate(values)
-    quiet_prefect()
-    os.environ["PREFECT_API_URL"] = _some_server()
-    from flows.train import train_motion_vqvae as run_flow  # noqa: PLC0415
-
-    summary = run_flow(checked)
-    typer.echo(f"\n{summary.checkpoint}: step {summary.step}, {_numbers(summary.metrics)}")
-
-
-@app.command(name="tokenize-motions")
-def tokenize_motions(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
-    tokenizer: Annotated[Path, typer.Option(help="Run or checkpoint of a motion VQ-VAE.")],
-) -> None:
-    """Write the motion tokens of a dataset, beside its motions. Resumes."""
-    from training.tokenize_motions import TokenizeConfig, tokenize_motions  # noqa: PLC0415
-
-    result = tokenize_motions(TokenizeConfig(dataset=dataset, tokenizer=tokenizer))
-    typer.echo(
-        f"{dataset}: {result.written} motions tokenised with {result.tokenizer_id}, "
-        f"{result.known} known before, {result.too_short} too short"
-    )
-
-
-def _numbers(metrics: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
 @app.command()

@@ -18,6 +18,8 @@ from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+from flows.settings import LOOPBACK_API_URL, Settings
+
 START_LIMIT_S: Final = 180.0
 """A first start migrates the database, which takes half a minute on a slow machine."""
 
@@ -139,3 +141,12 @@ def _serve_until_parent_ends(port: str) -> None:
 
 if __name__ == "__main__":
     _serve_until_parent_ends(sys.argv[1])
+
+
+def some_server() -> str:
+    """The address of the configured server if it answers, else of one started for this run."""
+    configured = os.environ.get("PREFECT_API_URL", LOOPBACK_API_URL)
+    if answers(configured):
+        return configured
+    sys.stderr.write("Starting a Prefect server for this run (the first time: half a minute) …\n")
+    return start_temporary_server(Settings().run_dir / "temporary-server.log")

@@ -1,4 +1,4 @@
-"""The training flows: ``train-motion-vqvae`` and ``tokenize-motions``.
+"""The training flows: ``train-motion-vqvae``, ``tokenize-motions`` and ``train-motion-lm``.
 
 Thin: training is :mod:`training`, run by torchrun with as many processes as the worker has GPUs.
 """
@@ -18,6 +18,8 @@ from training.loop import read_metrics
 from training.motion_tokenizer import KIND as VQVAE_KIND
 from training.tokenize_motions import TokenizeConfig, TokenizeResult
 from training.tokenize_motions import tokenize_motions as run_tokenize
+from training.train_motion_lm import KIND as LM_KIND
+from training.train_motion_lm import TrainMotionLmConfig
 from training.train_motion_vqvae import TrainMotionVqvaeConfig
 
 
@@ -47,24 +49,28 @@ def train_model(
 ) -> TrainingSummary:
     """Train, following the run; what is finished is not trained again."""
     run_training(module, config_json, run, processes, key)
+    summary = summary_of(run, kind)
+    validations = [row for row in read_metrics(run) if row["event"] == "validation"]
+    create_table_artifact(
+        [_rounded(row) for row in validations],
+        key=f"{key}-validations",
+        description=f"Validations of {run}; best: step {summary.step}",
+    )
+    get_run_logger().info("%s: best checkpoint %s, %s", key, summary.checkpoint, summary.metrics)
+    return summary
+
+
+def summary_of(run: Path, kind: str) -> TrainingSummary:
+    """What a finished run came to."""
     best = read_checkpoint(run, kind)
-    rows = read_metrics(run)
-    ends = [row for row in rows if row["event"] == "end"]
-    summary = TrainingSummary(
+    ends = [row for row in read_metrics(run) if row["event"] == "end"]
+    return TrainingSummary(
         run=run,
         checkpoint=best.folder,
         step=best.step,
         metrics=best.metrics,
         stopped=ends[-1]["stopped"] if ends else "",
     )
-    validations = [row for row in rows if row["event"] == "validation"]
-    create_table_artifact(
-        [_rounded(row) for row in validations],
-        key=f"{key}-validations",
-        description=f"Validations of {run}; best: step {best.step}",
-    )
-    get_run_logger().info("%s: best checkpoint %s, %s", key, best.folder, best.metrics)
-    return summary
 
 
 @flow(name="train-motion-vqvae")
@@ -87,6 +93,35 @@ def train_motion_vqvae(config: TrainMotionVqvaeConfig, processes: int = 0) -> Tr
         num_processes(config.loop.device, processes),
         "train-motion-vqvae",
         VQVAE_KIND,
+    )
+
+
+@flow(name="train-motion-lm")
+def train_motion_lm(config: TrainMotionLmConfig, processes: int = 0) -> TrainingSummary:
+    """Train the motion language model on a tokenised dataset, or go on with a run.
+
+    Args:
+        config: data, model, training, and the run's folder.
+        processes: of torchrun; 0: one per GPU of this worker, or one.
+
+    Raises:
+        ValueError: the configuration cannot be used.
+        RuntimeError: the training failed.
+    """
+    require_absolute(
+        {
+            "config.run": config.run,
+            "config.dataset": config.dataset,
+            "config.tokenizer": config.tokenizer,
+        }
+    )
+    return train_model(
+        "training.train_motion_lm",
+        config.model_dump_json(),
+        config.run,
+        num_processes(config.loop.device, processes),
+        "train-motion-lm",
+        LM_KIND,
     )
 
 

@@ -125,7 +125,7 @@ class MotionLanguageModel:
         words = self.model.vocabulary
         prompts_BS, mask_BS = (part.to(self.device) for part in pad_prompts(prompts))
         motion_B = torch.tensor([request.motion for request in requests], device=self.device)
-        starts_B = torch.where(motion_B, words.motion_start, TEXT_PAD)
+        starts = [words.motion_start if request.motion else TEXT_PAD for request in requests]
         lengths = _Lengths(requests, self.text.num_pieces, words.num_text, words.motion_end)
         heads = self.model.heads
         heads.motion_B = motion_B
@@ -133,8 +133,7 @@ class MotionLanguageModel:
             out_BL: Tensor = self.model.t5.generate(
                 inputs=prompts_BS,
                 attention_mask=mask_BS,
-                decoder_input_ids=starts_B[:, None],
-                generation_config=self._settings(sampling, lengths.longest),
+                generation_config=self._settings(sampling, lengths.longest, starts),
                 logits_processor=LogitsProcessorList([lengths]),
             )
         finally:
@@ -144,7 +143,7 @@ class MotionLanguageModel:
             for ids, request in zip(out_BL[:, 1:].tolist(), requests, strict=True)
         ]
 
-    def _settings(self, sampling: Sampling, longest: int) -> GenerationConfig:
+    def _settings(self, sampling: Sampling, longest: int, starts: list[int]) -> GenerationConfig:
         words = self.model.vocabulary
         how: dict[str, Any] = {"do_sample": False}
         if sampling.temperature:
@@ -159,7 +158,7 @@ class MotionLanguageModel:
             num_beams=sampling.beams,
             pad_token_id=TEXT_PAD,
             eos_token_id=[TEXT_END, words.motion_end],
-            decoder_start_token_id=TEXT_PAD,
+            decoder_start_token_id=starts,
             use_cache=True,
             **how,
         )

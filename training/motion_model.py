@@ -80,8 +80,8 @@ class MotionModel:
         else:
             length = max(1, round(seconds * CODES_PER_S))
             requests = [
-                Request(
-                    prompt_of(Task.L2M, caption=caption, length_s=seconds), True, length, length
+                _motion_request(
+                    prompt_of(Task.L2M, caption=caption, length_s=seconds), length, length
                 )
                 for caption in captions
             ]

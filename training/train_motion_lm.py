@@ -22,7 +22,7 @@ from data.splits import Split, SplitConfig
 from training.batches import TASKS, InstructionEncoder
 from training.checkpoints import CheckpointError, read_checkpoint
 from training.corruption import corrupt
-from training.instructions import Instruction, wordings_of
+from training.instructions import Instruction, Task, wordings_of
 from training.loop import (
     Learner,
     LoopConfig,
@@ -192,24 +192,9 @@ class LmLearner(Learner):
         """Loss and token accuracy of each task."""
         return task_metrics(sums["tasks"])
 
-    @torch.no_grad()
     def validate(self, device: torch.device) -> dict[str, float]:
         """Loss and token accuracy of each task, with the main wordings; ``loss`` is their mean."""
-        sums = torch.zeros(len(TASKS), 4)
-        for index, instructions in enumerate(self._validation.values()):
-            ordered = sorted(instructions, key=lambda one: len(self._encoder.answer_ids(one)))
-            for first in range(0, len(ordered), _VALIDATION_BATCH):
-                batch = self._encoder.batch(ordered[first : first + _VALIDATION_BATCH])
-                output = self._lm(batch.to(device))
-                sums[index] += torch.stack(
-                    [
-                        output.losses_B.sum(),
-                        output.losses_B.new_tensor(len(output.losses_B)),
-                        output.correct_B.sum(),
-                        output.tokens_B.sum(),
-                    ]
-                ).cpu()
-        metrics = task_metrics(sums)
+        metrics = task_losses(self._lm, self._encoder, self._validation, device)
         losses = [value for name, value in metrics.items() if name.endswith("_loss")]
         return {"loss": sum(losses) / len(losses), **metrics}
 
@@ -248,6 +233,32 @@ class LmLearner(Learner):
         answer = len(self._encoder.answer_ids(instruction))
         # A decoder's token costs about as much as two of the encoder.
         return prompt + 2 * answer, prompt
+
+
+@torch.no_grad()
+def task_losses(
+    model: MotionLm,
+    encoder: InstructionEncoder,
+    instructions: Mapping[Task, Sequence[Instruction]],
+    device: torch.device,
+) -> dict[str, float]:
+    """Loss and token accuracy of each task, the true answer before each token given."""
+    sums = torch.zeros(len(TASKS), 4)
+    for task, asked in instructions.items():
+        fitting = [one for one in asked if encoder.fits(one)]
+        fitting.sort(key=lambda one: len(encoder.answer_ids(one)))
+        for first in range(0, len(fitting), _VALIDATION_BATCH):
+            batch = encoder.batch(fitting[first : first + _VALIDATION_BATCH])
+            output = model(batch.to(device))
+            sums[TASKS.index(task)] += torch.stack(
+                [
+                    output.losses_B.sum(),
+                    output.losses_B.new_tensor(len(output.losses_B)),
+                    output.correct_B.sum(),
+                    output.tokens_B.sum(),
+                ]
+            ).cpu()
+    return task_metrics(sums)
 
 
 def task_metrics(sums: Tensor) -> dict[str, float]:

@@ -128,12 +128,12 @@ def train_text_tokenizer(texts: Iterable[str], num_pieces: int) -> TextTokenizer
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
         [
             pre_tokenizers.Split("\n", "isolated"),
-            pre_tokenizers.Metaspace(),
+            pre_tokenizers.Metaspace(prepend_scheme="first"),
             pre_tokenizers.Punctuation("isolated"),
             pre_tokenizers.Digits(individual_digits=True),
         ]
     )
-    tokenizer.decoder = decoders.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")  # pyright: ignore[reportAttributeAccessIssue]
     sentinels = [f"<extra_id_{number}>" for number in range(NUM_SENTINELS)]
     trainer = UnigramTrainer(
         vocab_size=num_pieces,

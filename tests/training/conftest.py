@@ -4,8 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.runs import vqvae_config
+from data.motions import MotionImportConfig, import_motions
+from data.splits import SplitConfig
+from data.workers import WorkerConfig
+from tests.annotators.motions import MOCAP
+from tests.training.runs import lm_config, vqvae_config
+from training.generation import load_motion_lm
 from training.loop import TrainingResult
+from training.motion_model import MotionModel
+from training.motion_tokenizer import load_tokenizer
+from training.tokenize_motions import TokenizeConfig, tokenize_motions
+from training.train_motion_lm import train_motion_lm
 from training.train_motion_vqvae import train_motion_vqvae
 
 
@@ -14,3 +23,36 @@ def vqvae_run(motions_root: Path, tmp_path_factory: pytest.TempPathFactory) -> T
     """A tiny VQ-VAE, trained without interruption."""
     run = tmp_path_factory.mktemp("runs") / "vqvae"
     return train_motion_vqvae(vqvae_config(motions_root, run))
+
+
+@pytest.fixture(scope="session")
+def lm_root(vqvae_run: TrainingResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic motions with captions, and real plans; tokenised."""
+    root = tmp_path_factory.mktemp("lm") / "dataset"
+    plans = MOCAP.parent / "text" / "virtualhome_task_steps.json"
+    import_motions(
+        MotionImportConfig(
+            sources=("procedural:24", str(plans)),
+            dataset=root,
+            mirror=False,
+            splits=SplitConfig(train=0.5, val=0.25, test=0.25),
+            workers=WorkerConfig(num_workers=1),
+        )
+    )
+    tokenize_motions(TokenizeConfig(dataset=root, tokenizer=vqvae_run.run))
+    return root
+
+
+@pytest.fixture(scope="session")
+def lm_run(
+    lm_root: Path, vqvae_run: TrainingResult, tmp_path_factory: pytest.TempPathFactory
+) -> TrainingResult:
+    """A tiny language model, trained without interruption."""
+    run = tmp_path_factory.mktemp("runs") / "lm"
+    return train_motion_lm(lm_config(lm_root, vqvae_run.run, run))
+
+
+@pytest.fixture(scope="session")
+def motion_model(lm_run: TrainingResult, vqvae_run: TrainingResult) -> MotionModel:
+    """Both, as users call them."""
+    return MotionModel(load_motion_lm(lm_run.run), load_tokenizer(vqvae_run.run))

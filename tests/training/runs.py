@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from training.train_motion_lm import TrainMotionLmConfig
 from training.train_motion_vqvae import TrainMotionVqvaeConfig
 
 STEPS = 240
+LM_STEPS = 24
 
 
 def vqvae_config(root: Path, run: Path, **loop: Any) -> TrainMotionVqvaeConfig:
@@ -29,6 +31,33 @@ def vqvae_config(root: Path, run: Path, **loop: Any) -> TrainMotionVqvaeConfig:
         },
     }
     return TrainMotionVqvaeConfig.model_validate(values)
+
+
+def lm_config(root: Path, tokenizer: Path, run: Path, **loop: Any) -> TrainMotionLmConfig:
+    """A training of seconds."""
+    size = {"width": 32, "ff_width": 64, "layers": 1, "heads": 2, "dropout": 0.1, "num_pieces": 400}
+    values: dict[str, Any] = {
+        "run": run,
+        "dataset": root,
+        "tokenizer": tokenizer,
+        "model": {"scratch": size},
+        "validation_items": 4,
+        "loop": {
+            "steps": LM_STEPS,
+            "batch_size": 26,
+            "accumulate": 2,
+            "learning_rate": 5e-3,
+            "warmup_steps": 2,
+            "decay": "cosine",
+            "clip_norm": 1.0,
+            "log_every": 4,
+            "validate_every": 12,
+            "checkpoint_every": 4,
+            "threads": 1,
+            **loop,
+        },
+    }
+    return TrainMotionLmConfig.model_validate(values)
 
 
 def losses(rows: list[dict[str, Any]]) -> list[float]:

@@ -1,0 +1,305 @@
+"""Commands of training and of the trained model."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from data.skeleton import FPS
+from flows.server import some_server
+from flows.settings import Settings, quiet_prefect
+
+model_app = typer.Typer()
+
+Model = Annotated[
+    Path | None,
+    typer.Option(help="Folder of a model; by default models/latest of AVATARGPT_HOME/train."),
+]
+Out = Annotated[
+    Path,
+    typer.Option(
+        help="File to write: .npy (features), .joints.npy, .bvh (Blender reads it), .gif or .mp4."
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Of what is drawn at random.")]
+Temperature = Annotated[float, typer.Option(help="0: the likeliest answer; 1: drawn.")]
+_OUT: Final = Path("motion.gif")
+
+
+@model_app.command(name="train-vqvae")
+def train_vqvae(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
+    run: Annotated[Path, typer.Option(help="Folder of the run; gone on with when it exists.")],
+    preset: Annotated[str, typer.Option(help="A deployment of prefect.yaml.")] = "small",
+    config: Annotated[
+        Path | None, typer.Option(help="JSON file with the configuration, instead of a preset.")
+    ] = None,
+) -> None:
+    """Train the motion VQ-VAE, or go on training it."""
+    from flows.presets import preset_config  # noqa: PLC0415 - slow, and not always needed
+    from training.train_motion_vqvae import TrainMotionVqvaeConfig  # noqa: PLC0415
+
+    values = (
+        json.loads(config.read_text()) if config else preset_config("train-motion-vqvae", preset)
+    )
+    values["run"] = run.expanduser().absolute()
+    values["data"] = values.get("data", {}) | {"dataset": dataset.expanduser().absolute()}
+    checked = TrainMotionVqvaeConfig.model_validate(values)
+    quiet_prefect()
+    os.environ["PREFECT_API_URL"] = some_server()
+    from flows.train import train_motion_vqvae as run_flow  # noqa: PLC0415
+
+    summary = run_flow(checked)
+    typer.echo(f"\n{summary.checkpoint}: step {summary.step}, {_numbers(summary.metrics)}")
+
+
+@model_app.command(name="tokenize-motions")
+def tokenize_motions(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
+    tokenizer: Annotated[Path, typer.Option(help="Run or checkpoint of a motion VQ-VAE.")],
+) -> None:
+    """Write the motion tokens of a dataset, beside its motions. Resumes."""
+    from training.tokenize_motions import TokenizeConfig, tokenize_motions  # noqa: PLC0415
+
+    result = tokenize_motions(TokenizeConfig(dataset=dataset, tokenizer=tokenizer))
+    typer.echo(
+        f"{dataset}: {result.written} motions tokenised with {result.tokenizer_id}, "
+        f"{result.known} known before, {result.too_short} too short"
+    )
+
+
+def _numbers(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
+@model_app.command(name="train-all")
+def train_all(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Datasets of annotate or import-motions, motion files, plans, procedural:COUNT."
+        ),
+    ],
+    root: Annotated[Path, typer.Option(help="Folder of the motions, runs and models.")],
+    preset: Annotated[str, typer.Option(help="A deployment of prefect.yaml.")] = "small",
+    config: Annotated[
+        Path | None, typer.Option(help="JSON file with the configuration, instead of a preset.")
+    ] = None,
+) -> None:
+    """Train tokenizer and language model, evaluate, and keep the version. Resumes."""
+    from flows.presets import preset_config  # noqa: PLC0415 - slow, and not always needed
+
+    values = json.loads(config.read_text()) if config else preset_config("train-all", preset)
+    values["sources"] = [_absolute(source) for source in sources]
+    values["root"] = root.expanduser().absolute()
+    quiet_prefect()
+    os.environ["PREFECT_API_URL"] = some_server()
+    from flows.train_all import TrainAllConfig  # noqa: PLC0415
+    from flows.train_all import train_all as run_flow  # noqa: PLC0415
+
+    summary = run_flow(TrainAllConfig.model_validate(values))
+    latest = "is the latest" if summary.is_latest else "is not the latest"
+    typer.echo(f"\n{summary.model} {latest}: {summary.why}")
+    for name, value in sorted(summary.metrics.items()):
+        typer.echo(f"  {name} {value:.4g}")
+
+
+def _absolute(source: str) -> str:
+    if source.startswith("procedural:"):
+        return source
+    return str(Path(source).expanduser().absolute())
+
+
+@model_app.command()
+def t2m(
+    text: Annotated[str, typer.Argument(help="What is done, e.g. 'a person kicks'.")],
+    out: Out = _OUT,
+    seconds: Annotated[float, typer.Option(help="Length; 0: as the model likes.")] = 0.0,
+    model: Model = None,
+    seed: Seed = 0,
+    temperature: Temperature = 0.0,
+) -> None:
+    """Text to motion."""
+    (features,) = _loaded(model).text_to_motion(
+        [text], seconds or None, _sampling(seed, temperature)
+    )
+    _write(features, out, text)
+
+
+@model_app.command()
+def m2t(
+    file: Annotated[Path, typer.Argument(help="Motion: .npy of features or joints, or .bvh.")],
+    model: Model = None,
+) -> None:
+    """Motion to text."""
+    for features in _motions(file):
+        typer.echo(_loaded(model).motion_to_text([features])[0])
+
+
+@model_app.command()
+def inbetween(
+    head: Annotated[Path, typer.Argument(help="Motion that it begins with.")],
+    tail: Annotated[Path, typer.Argument(help="Motion that it ends with.")],
+    out: Out = _OUT,
+    seconds: Annotated[float, typer.Option(help="Of the middle; 0: as the model likes.")] = 0.0,
+    model: Model = None,
+    seed: Seed = 0,
+    temperature: Temperature = 0.0,
+) -> None:
+    """Fill the motion between two motions."""
+    features = _loaded(model).in_between(
+        *(_motions(head)[0], _motions(tail)[0]), seconds or None, _sampling(seed, temperature)
+    )
+    _write(features, out, f"{head.name} to {tail.name}")
+
+
+@model_app.command()
+def predict(
+    file: Annotated[Path, typer.Argument(help="Motion that it begins with.")],
+    out: Out = _OUT,
+    seconds: Annotated[float, typer.Option(help="Of what follows; 0: as the model likes.")] = 0.0,
+    model: Model = None,
+    seed: Seed = 0,
+    temperature: Temperature = 0.0,
+) -> None:
+    """Go on with a motion."""
+    features = _loaded(model).predict(
+        _motions(file)[0], seconds or None, _sampling(seed, temperature)
+    )
+    _write(features, out, f"after {file.name}")
+
+
+@model_app.command()
+def plan(
+    scene: Annotated[str, typer.Argument(help="Where it happens.")],
+    task: Annotated[str, typer.Option(help="What is done first.")] = "",
+    tasks: Annotated[int, typer.Option(help="How many follow.")] = 3,
+    model: Model = None,
+    seed: Seed = 0,
+    temperature: Temperature = 1.0,
+) -> None:
+    """Plan: the next tasks in a scene, and the steps of each."""
+    loaded = _loaded(model)
+    current = task or scene
+    for number in range(tasks):
+        sampling = _sampling(seed + number, temperature)
+        current = task if task and not number else loaded.next_task(scene, current, sampling)
+        typer.echo(current)
+        for index, step in enumerate(loaded.steps_of(current, sampling), 1):
+            typer.echo(f"  {index}. {step}")
+
+
+@model_app.command()
+def imagine(
+    scene: Annotated[str, typer.Argument(help="Where it happens.")],
+    out: Out = _OUT,
+    task: Annotated[str, typer.Option(help="What is done first.")] = "",
+    seconds: Annotated[float, typer.Option(help="Of motion, at least.")] = 60.0,
+    model: Model = None,
+    seed: Seed = 0,
+) -> None:
+    """Plan and move in a scene, for as long as is asked; the plan is written beside the motion."""
+    from training.generation import Sampling  # noqa: PLC0415 - slow, and not always needed
+    from training.long_motion import ImagineConfig  # noqa: PLC0415
+    from training.long_motion import imagine as run_imagine  # noqa: PLC0415
+
+    drawn = Sampling(temperature=1.0, top_k=10, seed=seed)
+    config = ImagineConfig(seconds=seconds, plan=drawn, motion=drawn)
+    long = run_imagine(_loaded(model), scene, task or None, config)
+    features = np.concatenate(list(long.features()))
+    _write(
+        features, out, scene, [(p.start_s, p.end_s, p.step or "(in between)") for p in long.plan]
+    )
+    told = {
+        "scene": scene,
+        "plan": [asdict(span) for span in long.plan],
+        "notes": long.notes,
+    }
+    beside = out.with_suffix(".plan.json")
+    beside.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    for span in long.plan:
+        typer.echo(f"{span.start_s:7.1f} s  {span.task}: {span.step or '(in between)'}")
+    for note in long.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"plan: {beside}")
+
+
+@model_app.command()
+def describe(
+    file: Annotated[Path, typer.Argument(help="Motion: .npy of features or joints, or .bvh.")],
+    model: Model = None,
+) -> None:
+    """Tell a motion of any length: steps, tasks, scene."""
+    from training.long_motion import describe as run_describe  # noqa: PLC0415
+
+    story = run_describe(_loaded(model), _motions(file)[0])
+    typer.echo(f"scene: {story.scene}")
+    for task in story.tasks:
+        typer.echo(f"{task.start_s:7.1f} s  {task.text}")
+        for step in story.steps:
+            if task.start_s <= step.start_s < task.end_s:
+                typer.echo(f"{step.start_s:11.1f} s  {step.text}")
+
+
+def _loaded(model: Path | None) -> Any:
+    from training.motion_model import load_motion_model  # noqa: PLC0415 - slow
+
+    return load_motion_model(model or Settings().home / "train" / "models" / "latest")
+
+
+def _sampling(seed: int, temperature: float) -> Any:
+    from training.generation import Sampling  # noqa: PLC0415 - slow
+
+    return Sampling(temperature=temperature, top_k=10 if temperature else 0, seed=seed)
+
+
+def _motions(file: Path) -> list[NDArray[np.float32]]:
+    """Features of the motions of a file.
+
+    Raises:
+        ValueError: it holds none that can be used.
+    """
+    from data.motions import (  # noqa: PLC0415 - slow
+        MotionImportConfig,
+        find_motions,
+        prepare_motion,
+    )
+    from data.records import Rejection  # noqa: PLC0415
+
+    path = file.expanduser()
+    gates = MotionImportConfig(sources=(str(path),), dataset=Path())
+    found: list[NDArray[np.float32]] = []
+    for item in find_motions(path):
+        if isinstance(item, Rejection):
+            raise ValueError(f"{path}: {item.detail} Remedy: {item.remedy}")
+        found.append(np.asarray(prepare_motion(item.read(), gates).features_TD, np.float32))
+    return found
+
+
+def _write(
+    features: NDArray[np.float32],
+    out: Path,
+    title: str,
+    steps: Sequence[tuple[float, float, str]] = (),
+) -> None:
+    from annotators.stick_figure import draw_motion, save_moving, told_steps  # noqa: PLC0415
+    from data.exporters import write_bvh, write_features, write_joints  # noqa: PLC0415
+    from data.motion_features import features_to_joints  # noqa: PLC0415
+
+    joints_TJ3 = features_to_joints(features)
+    name = out.name.lower()
+    if name.endswith(".joints.npy"):
+        write_joints(out, joints_TJ3)
+    elif name.endswith(".npy"):
+        write_features(out, features)
+    elif name.endswith(".bvh"):
+        write_bvh(out, joints_TJ3)
+    else:
+        save_moving(draw_motion(joints_TJ3, title, steps or told_steps(joints_TJ3)), out)
+    typer.echo(f"{out}: {len(features) / FPS:.1f} s")

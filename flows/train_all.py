@@ -1,0 +1,275 @@
+"""The ``train-all`` flow: a dataset in, an evaluated and versioned motion model out.
+
+Each stage has a folder of its own, named by what goes into it; a stage whose folder is finished is
+not run again. Runs inline, or each training as a deployment on the ``gpu`` pool.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.deployments import run_deployment
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from annotators.kinematics import describe_motion
+from data.motions import MotionImportConfig
+from data.store import MANIFEST, Dataset
+from flows.motions import import_motions
+from flows.train import (
+    TrainingSummary,
+    require_absolute,
+    summary_of,
+    tokenize,
+    train_motion_lm,
+    train_motion_vqvae,
+)
+from training.checkpoints import read_checkpoint
+from training.datasets import MotionDataConfig
+from training.evaluate import EvaluationConfig, EvaluationReport, evaluate_model
+from training.generation import load_motion_lm
+from training.loop import LoopConfig, read_metrics
+from training.mixture import InstructionConfig
+from training.model_folder import PromotionConfig, promote, write_model
+from training.motion_lm import MotionLmConfig
+from training.motion_model import MotionModel, load_motion_model
+from training.motion_tokenizer import KIND as VQVAE_KIND
+from training.motion_tokenizer import load_tokenizer
+from training.motion_vqvae import MotionVqvaeConfig
+from training.tokenize_motions import TokenizeConfig
+from training.train_motion_lm import KIND as LM_KIND
+from training.train_motion_lm import TrainMotionLmConfig
+from training.train_motion_vqvae import TrainMotionVqvaeConfig
+
+
+class VqvaeStage(BaseModel):
+    """How the motion tokenizer is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: MotionVqvaeConfig = Field(default_factory=MotionVqvaeConfig)
+    window: int = Field(default=64, ge=4)
+    loop: LoopConfig = Field(
+        default_factory=lambda: (
+            TrainMotionVqvaeConfig(run=Path("/"), data=MotionDataConfig(dataset=Path("/"))).loop
+        )
+    )
+
+
+class LmStage(BaseModel):
+    """How the language model is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: MotionLmConfig = Field(default_factory=MotionLmConfig)
+    instructions: InstructionConfig = Field(default_factory=InstructionConfig)
+    pretraining: LoopConfig | None = Field(
+        default=None, description="Of a stage before, on restored spans and translation."
+    )
+    loop: LoopConfig = Field(
+        default_factory=lambda: (
+            TrainMotionLmConfig(run=Path("/"), dataset=Path("/"), tokenizer=Path("/")).loop
+        )
+    )
+
+
+class TrainAllConfig(BaseModel):
+    """From datasets to a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: tuple[str, ...] = Field(
+        min_length=1,
+        description="What import-motions takes: annotated video datasets, BVH, HumanML3D, arrays, "
+        "plans, procedural:COUNT. A dataset of motions alone is used as it is.",
+    )
+    root: Path = Field(description="Folder of the motions, runs and models.")
+    min_quality: float = Field(default=0.0, ge=0, le=1, description="Least confidence of poses.")
+    min_grounding_score: float | None = Field(
+        default=None, ge=0, le=1, description="Least agreement of annotations with their motion."
+    )
+    vqvae: VqvaeStage = Field(default_factory=VqvaeStage)
+    lm: LmStage = Field(default_factory=LmStage)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    promotion: PromotionConfig = Field(default_factory=PromotionConfig)
+    as_deployments: str = Field(
+        default="",
+        description="Name of the deployments of train-motion-vqvae and train-motion-lm to run, "
+        "such as paper; empty: train in this process's machine.",
+    )
+    processes: int = Field(default=0, ge=0, description="Of torchrun; 0: one per GPU.")
+
+    @field_validator("root", mode="after")
+    @classmethod
+    def _expand(cls, root: Path) -> Path:
+        return root.expanduser()
+
+    @field_validator("sources", mode="after")
+    @classmethod
+    def _expand_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(Path(source).expanduser()) for source in sources)
+
+
+class TrainAllSummary(BaseModel):
+    """What came of a run.
+
+    Attributes:
+        model: the version's folder.
+        is_latest: whether ``latest`` points to it.
+        why: it does, or does not.
+        metrics: of the evaluation.
+        skipped: stages that were finished before.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: Path
+    is_latest: bool
+    why: str
+    metrics: dict[str, float]
+    skipped: tuple[str, ...] = ()
+
+
+def name_activity(joints_TJ3: Any) -> str:
+    """The describer's activity of a motion."""
+    return describe_motion(joints_TJ3).activity
+
+
+@task(task_run_name="evaluate", cache_policy=NO_CACHE)
+def evaluate(
+    vqvae: Path, lm: Path, training: TrainMotionLmConfig, config: EvaluationConfig, models: Path
+) -> Path:
+    """Evaluate on the test split and write the version."""
+    tokenizer, language = load_tokenizer(vqvae), load_motion_lm(lm)
+    report = evaluate_model(MotionModel(language, tokenizer), training, config, name_activity)
+    folder = write_model(
+        models, read_checkpoint(vqvae, VQVAE_KIND), read_checkpoint(lm, LM_KIND), report
+    )
+    create_markdown_artifact((folder / "README.md").read_text(), key="train-all-model-card")
+    return folder
+
+
+@flow(name="train-all")
+def train_all(config: TrainAllConfig) -> TrainAllSummary:
+    """Motions and texts to an evaluated motion model. Resumes, and repeats nothing.
+
+    Args:
+        config: sources, folder, models, training.
+
+    Raises:
+        ValueError: the configuration cannot be used.
+        RuntimeError: a stage failed.
+    """
+    logger = get_run_logger()
+    sources = {
+        f"config.sources[{index}]": Path(source)
+        for index, source in enumerate(config.sources)
+        if not source.startswith("procedural:")
+    }
+    require_absolute({"config.root": config.root, **sources})
+    skipped: list[str] = []
+    motions = _motions(config)
+
+    # Runs are named by what goes into them: other inputs are another run.
+    data_id = Dataset(motions).manifest["tables"]
+    vqvae_values = config.vqvae.model_dump(mode="json")
+    vqvae_run = config.root / "runs" / _name("vqvae", data_id["motions"], vqvae_values)
+    vqvae_config = TrainMotionVqvaeConfig(
+        run=vqvae_run,
+        data=MotionDataConfig(dataset=motions, min_quality=config.min_quality),
+        model=config.vqvae.model,
+        window=config.vqvae.window,
+        loop=config.vqvae.loop,
+    )
+    vqvae = _stage("train-motion-vqvae", vqvae_config, VQVAE_KIND, config, skipped)
+    tokenize(TokenizeConfig(dataset=motions, tokenizer=vqvae.checkpoint))
+
+    plans = tuple(Path(s) for s in config.sources if (Path(s) / MANIFEST).is_file())
+    lm_config = TrainMotionLmConfig(
+        run=config.root,
+        dataset=motions,
+        plans=tuple(plan for plan in plans if plan != motions),
+        tokenizer=vqvae.checkpoint,
+        model=config.lm.model,
+        instructions=config.lm.instructions,
+        min_grounding_score=config.min_grounding_score,
+        loop=config.lm.loop,
+    )
+    inputs = [
+        config.lm.model_dump(mode="json"),
+        vqvae_run.name,
+        vqvae.step,
+        config.min_grounding_score,
+        [Dataset(plan).manifest["tables"]["annotations"] for plan in (*lm_config.plans, motions)],
+    ]
+    if config.lm.pretraining is not None:
+        first = lm_config.model_copy(
+            update={
+                "run": config.root / "runs" / _name("lm-pretraining", *inputs),
+                "stage": "pretrain",
+                "loop": config.lm.pretraining,
+            }
+        )
+        started = _stage("train-motion-lm", first, LM_KIND, config, skipped)
+        lm_config = lm_config.model_copy(update={"initial": started.checkpoint})
+    lm_config = lm_config.model_copy(update={"run": config.root / "runs" / _name("lm", *inputs)})
+    lm = _stage("train-motion-lm", lm_config, LM_KIND, config, skipped)
+
+    models = config.root / "models"
+    folder = evaluate(vqvae.checkpoint, lm.checkpoint, lm_config, config.evaluation, models)
+    is_latest, why = promote(models, folder, config.promotion)
+    logger.info("%s is %sthe latest: %s", folder, "" if is_latest else "not ", why)
+    report = EvaluationReport.model_validate_json((folder / "evaluation.json").read_text())
+    load_motion_model(folder)
+    return TrainAllSummary(
+        model=folder,
+        is_latest=is_latest,
+        why=why,
+        metrics=report.metrics,
+        skipped=tuple(skipped),
+    )
+
+
+def _motions(config: TrainAllConfig) -> Path:
+    """The dataset to train on: the one source that has motions, or all sources imported."""
+    if len(config.sources) == 1 and (Path(config.sources[0]) / MANIFEST).is_file():
+        tables = Dataset(Path(config.sources[0])).manifest["tables"]
+        if tables["motions"]["rows"]:
+            return Path(config.sources[0])
+    motions = config.root / "motions"
+    import_motions(MotionImportConfig(sources=config.sources, dataset=motions))
+    return motions
+
+
+def _stage(
+    flow_name: str,
+    stage: TrainMotionVqvaeConfig | TrainMotionLmConfig,
+    kind: str,
+    config: TrainAllConfig,
+    skipped: list[str],
+) -> TrainingSummary:
+    if any(row["event"] == "end" for row in read_metrics(stage.run)):
+        skipped.append(flow_name)
+        get_run_logger().info("%s: %s is finished, not run again", flow_name, stage.run)
+        return summary_of(stage.run, kind)
+    if config.as_deployments:
+        parameters = {"config": stage.model_dump(mode="json"), "processes": config.processes}
+        name = f"{flow_name}/{config.as_deployments}"
+        run: Any = run_deployment(name, parameters=parameters)
+        if not run.state.is_completed():
+            raise RuntimeError(
+                f"{name}: expected it to complete, found {run.state}. "
+                "Remedy: see its logs, and start train-all again."
+            )
+        return summary_of(stage.run, kind)
+    if isinstance(stage, TrainMotionVqvaeConfig):
+        return train_motion_vqvae(stage, config.processes)
+    return train_motion_lm(stage, config.processes)
+
+
+def _name(stage: str, *inputs: Any) -> str:
+    text = json.dumps(inputs, sort_keys=True, default=str)
+    return f"{stage}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"

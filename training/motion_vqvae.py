@@ -78,7 +78,7 @@ class _ResidualBlock(nn.Module):
         self.conv2 = _Conv(width, width, 1)
 
     def forward(self, x_BTW: Tensor, mask_BT1: Tensor | None) -> Tensor:
-        hidden_BTW = functional.relu(self.conv1(functional.relu(x_BTW)))
+        hidden_BTW = functional.relu(self.conv1(functional.relu(x_BTW)), inplace=True)
         return _masked(x_BTW + self.conv2(hidden_BTW), mask_BT1)
 
 
@@ -144,11 +144,12 @@ class Decoder(nn.Module):
         x_BTW = functional.relu(self.first(_masked(latents_BLC, mask_BT1)))
         x_BTW = _masked(x_BTW, mask_BT1)
         for stage, up in zip(self.stages, self.ups, strict=True):
-            x_BTW = stage(x_BTW, mask_BT1).repeat_interleave(2, dim=1)
+            # Each frame twice.
+            x_BTW = stage(x_BTW, mask_BT1)[:, :, None].expand(-1, -1, 2, -1).flatten(1, 2)
             lengths_B = None if lengths_B is None else lengths_B * 2
             mask_BT1 = _mask(x_BTW, lengths_B)
             x_BTW = _masked(up(x_BTW), mask_BT1)
-        x_BTW = _masked(functional.relu(self.middle(x_BTW)), mask_BT1)
+        x_BTW = _masked(functional.relu(self.middle(x_BTW), inplace=True), mask_BT1)
         return _masked(self.last(x_BTW), mask_BT1)
 
 
@@ -275,12 +276,12 @@ def vqvae_loss(config: MotionVqvaeConfig, features_BTD: Tensor, output: VqvaeOut
         features_BTD: (B, T, D) normalised.
         output: of the model.
     """
-    rebuilt_BTD = output.features_BTD.float()
-    loss = functional.smooth_l1_loss(rebuilt_BTD, features_BTD)
-    positions = functional.smooth_l1_loss(
-        rebuilt_BTD[..., LOCAL_POSITIONS], features_BTD[..., LOCAL_POSITIONS]
+    errors_BTD = functional.smooth_l1_loss(
+        output.features_BTD.float(), features_BTD, reduction="none"
     )
-    return loss + config.position_weight * positions + config.commitment_weight * output.commitment
+    positions = errors_BTD[..., LOCAL_POSITIONS].mean()
+    rest = config.position_weight * positions + config.commitment_weight * output.commitment
+    return errors_BTD.mean() + rest
 
 
 def _mask(x_BTW: Tensor, lengths_B: Tensor | None) -> Tensor | None:

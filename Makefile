@@ -1,5 +1,6 @@
-# make demo   sets everything up and annotates a real clip
-# make test   sets everything up and passes the tests
+# make demo         sets everything up and annotates a real clip
+# make demo-train   trains a tiny model on it and synthetic motions
+# make test         sets everything up and passes the tests
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -7,8 +8,6 @@ BIN := $(VENV)/bin
 AVATARGPT_HOME ?= $(HOME)/avatargpt
 DEMO_DATASET := $(AVATARGPT_HOME)/demo
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
-
-# make demo-train   trains a small model on the demo dataset and synthetic motions
 
 .PHONY: setup demo demo-train test lint up down lock clean
 

@@ -118,6 +118,10 @@ class MotionLanguageModel:
                 answers |= dict(zip(chosen, found, strict=True))
         return [answers[index] for index in range(len(requests))]
 
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """Ids of a prompt."""
+        return self._encoder.prompt_ids(prompt)
+
     @torch.no_grad()
     def _generate(
         self, prompts: list[list[int]], requests: list[Request], sampling: Sampling

@@ -34,7 +34,7 @@ from training.loop import (
 )
 from training.material import read_motion_items, read_plan_items
 from training.mixture import InstructionConfig, Mixture, build_instructions
-from training.motion_lm import MotionLm, MotionLmConfig, base_tokenizer, build_t5
+from training.motion_lm import Batch, MotionLm, MotionLmConfig, base_tokenizer, build_t5
 from training.motion_tokenizer import MotionTokenizer, load_tokenizer
 from training.tokenize_motions import read_motion_tokens
 from training.vocabulary import TextTokenizer, train_text_tokenizer
@@ -121,6 +121,7 @@ class LmLearner(Learner):
                 "Remedy: train the language model on a tokenizer of kind ema or fsq."
             )
         self._config = config
+        self.loop = config.loop
         self.config = config.model_dump(mode="json")
         self.left_out: Counter[str] = Counter()
         # The step that was drawn last: each of its parts asks for it.
@@ -197,6 +198,10 @@ class LmLearner(Learner):
         metrics = task_losses(self._lm, self._encoder, self._validation, device)
         losses = [value for name, value in metrics.items() if name.endswith("_loss")]
         return {"loss": sum(losses) / len(losses), **metrics}
+
+    def batch_of(self, step: int) -> Batch:
+        """All instructions of a step as one batch."""
+        return self._encoder.batch([one for part in self._parts(step, 1) for one in part])
 
     def items_of(self, step: int) -> list[str]:
         """Motions and plans of a step's instructions."""

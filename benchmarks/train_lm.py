@@ -1,0 +1,110 @@
+"""Instructions per second of language-model training, against padding everything to 256.
+
+The size of the preset `small`, instructions of real plans and synthetic motions. Both run the same
+batches through the same model; the published way pads each prompt and answer to 256 ids and
+computes them in one part.
+
+    .venv/bin/python benchmarks/train_lm.py [--steps 4]
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+ROOT: Final = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.mocap_dataset import CACHE  # noqa: E402
+from data.motions import MotionImportConfig, import_motions  # noqa: E402
+from flows.presets import preset_config  # noqa: E402
+from tests.annotators.motions import MOCAP  # noqa: E402
+from training.loop import Ranks  # noqa: E402
+from training.motion_lm import IGNORED, Batch  # noqa: E402
+from training.motion_tokenizer import load_tokenizer  # noqa: E402
+from training.tokenize_motions import TokenizeConfig, tokenize_motions  # noqa: E402
+from training.train_motion_lm import LmLearner, TrainMotionLmConfig  # noqa: E402
+from training.train_motion_vqvae import TrainMotionVqvaeConfig, train_motion_vqvae  # noqa: E402
+
+PADDED: Final = 256
+TARGETS: Final = {"speed_ratio": 4.0}
+
+
+def learner() -> LmLearner:
+    """The preset's model on synthetic motions and plans, tokenised by a tiny tokenizer."""
+    root = CACHE / "train-lm"
+    plans = MOCAP.parent / "text" / "virtualhome_task_steps.json"
+    import_motions(MotionImportConfig(sources=("procedural:60", str(plans)), dataset=root))
+    values: dict[str, Any] = preset_config("train-motion-vqvae", "tiny")
+    values |= {"run": CACHE / "train-lm-vqvae", "data": {"dataset": root}}
+    values["loop"] |= {"steps": 40, "validate_every": 40}
+    train_motion_vqvae(TrainMotionVqvaeConfig.model_validate(values))
+    tokenize_motions(TokenizeConfig(dataset=root, tokenizer=values["run"]))
+    lm = preset_config("train-motion-lm", "small")
+    lm |= {"run": CACHE / "train-lm-run", "dataset": root, "tokenizer": values["run"]}
+    config = TrainMotionLmConfig.model_validate(lm)
+    return LmLearner(config, load_tokenizer(config.tokenizer))
+
+
+def padded(batch: Batch) -> Batch:
+    """Every prompt and answer as long as the longest that is allowed."""
+
+    def longer(ids: Tensor, value: int) -> Tensor:
+        return functional.pad(ids[:, :PADDED], (0, max(0, PADDED - ids.shape[1])), value=value)
+
+    return replace(
+        batch,
+        prompts_BS=longer(batch.prompts_BS, 0),
+        mask_BS=longer(batch.mask_BS, 0),
+        inputs_BL=longer(batch.inputs_BL, 0),
+        labels_BL=longer(batch.labels_BL, IGNORED),
+    )
+
+
+def main() -> None:
+    """Measure in turns, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=4)
+    arguments = parser.parse_args()
+    taught = learner()
+    model = taught.module.train()
+    ranks = Ranks(0, 1, torch.device("cpu"))
+    loop = taught.loop
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def ours(step: int) -> None:
+        for part in range(loop.accumulate):
+            (taught.losses(model, step, part, ranks)[0] / loop.accumulate).backward()
+
+    def published(step: int) -> None:
+        model(padded(taught.batch_of(step))).losses_B.mean().backward()
+
+    ways: dict[str, Callable[[int], None]] = {"published": published, "ours": ours}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for step in range(arguments.steps + 1):
+        for name, way in ways.items():
+            begin = time.perf_counter()
+            way(step)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if step:  # the first of each warms up
+                rates[name].append(loop.batch_size / (time.perf_counter() - begin))
+    for name, found in rates.items():
+        print(f"{name:10} {np.median(found):7.1f} instructions/s")
+    ratio = np.median(np.array(rates["ours"]) / np.array(rates["published"]))
+    figures = {"speed_ratio": round(float(ratio), 2)}
+    ok = figures["speed_ratio"] >= TARGETS["speed_ratio"]
+    print(json.dumps({"name": "train_lm", "figures": figures, "targets": TARGETS, "ok": ok}))
+
+
+if __name__ == "__main__":
+    main()

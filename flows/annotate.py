@@ -45,6 +45,7 @@ from data.store import MANIFEST, Dataset, DatasetWriter, open_writer
 from data.workers import WorkerConfig, Workers
 from flows.limits import concurrency_limiter
 from flows.settings import api_key, pose_model_path, replies_dir
+from flows.then_train import start_training
 
 REPORT_EVERY_S = 2.0
 TASK_THREADS = 8
@@ -213,13 +214,15 @@ class _Run:
 
 
 @flow(name="annotate-videos", task_runner=_RUNNER)
-def annotate_videos(config: AnnotateConfig) -> AnnotateSummary:
+def annotate_videos(config: AnnotateConfig, train_with: str = "") -> AnnotateSummary:
     """Turn videos into a three-level, pose-grounded text + 3-D motion dataset in Parquet.
 
     Resumes: what an earlier run finished is not done again. One bad video never stops the others.
 
     Args:
         config: sources, dataset folder and a section per stage.
+        train_with: deployment of train-all to start on the dataset when something was added;
+            empty: none.
 
     Returns:
         Counts of what the dataset holds and of what this run added.
@@ -257,6 +260,8 @@ def annotate_videos(config: AnnotateConfig) -> AnnotateSummary:
             f"{config.dataset}: no clip could be annotated; rejections by reason: "
             f"{summary.rejections}. Remedy: see the rejections table for each item."
         )
+    if train_with and summary.added.get("annotations"):
+        start_training(config.dataset, train_with)
     return summary
 
 

@@ -227,7 +227,7 @@ def test_a_pretrained_t5_keeps_its_own_head(text: TextTokenizer, tmp_path: Path)
     ids = torch.tensor([[*text.encode("a person walks"), TEXT_END]])
     labels = torch.tensor([[*text.encode("sits down"), TEXT_END]])
     hidden = t5(input_ids=ids, labels=labels).logits
-    inputs = t5._shift_right(labels)
+    inputs = t5.prepare_decoder_input_ids_from_labels(labels)
     own = model.t5.decoder(
         input_ids=inputs, encoder_hidden_states=model.encode(ids, torch.ones_like(ids))[0]
     )[0]

@@ -1,0 +1,136 @@
+"""train-all from sources to a model that answers on the command line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from prefect import flow
+from prefect.client.orchestration import get_client
+
+from flows.presets import PRESETS, preset_config
+from flows.then_train import start_training
+from flows.train_all import TrainAllConfig, TrainAllSummary, train_all
+from tests.annotators.motions import MOCAP
+
+AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
+
+
+def _config(root: Path, **changes: Any) -> TrainAllConfig:
+    loop = {"batch_size": 13, "learning_rate": 2e-3, "log_every": 5, "threads": 1}
+    values: dict[str, Any] = {
+        "sources": ["procedural:24", str(MOCAP.parent / "text/virtualhome_task_steps.json")],
+        "root": root,
+        "vqvae": {
+            "model": {"width": 24, "depth": 1, "quantizer": {"num_codes": 32, "code_dim": 16}},
+            "window": 32,
+            "loop": {**loop, "steps": 30, "validate_every": 30},
+        },
+        "lm": {
+            "model": {
+                "scratch": {
+                    **{"width": 32, "ff_width": 64, "layers": 1, "heads": 2},
+                    **{"dropout": 0.0, "num_pieces": 300},
+                }
+            },
+            "loop": {**loop, "steps": 10, "validate_every": 10, "tensorboard": False},
+        },
+        "evaluation": {"items": 2},
+        **changes,
+    }
+    return TrainAllConfig.model_validate(values)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainAllSummary]:
+    root = tmp_path_factory.mktemp("train")
+    return root, train_all(_config(root))
+
+
+def test_sources_become_a_version_with_its_card(trained: tuple[Path, TrainAllSummary]) -> None:
+    root, summary = trained
+    assert summary.is_latest
+    assert summary.skipped == ()
+    assert (root / "models" / "latest").resolve() == summary.model.resolve()
+    card = (summary.model / "README.md").read_text()
+    assert "reconstruction_mpjpe_mm" in card
+    report = json.loads((summary.model / "evaluation.json").read_text())
+    assert {"t2m_class_accuracy", "m2t_bleu4", "t2s_rouge_l", "ct2t_loss"} <= report[
+        "metrics"
+    ].keys()
+    # Nothing changed: nothing is trained again, and the version is the same.
+    again = train_all(_config(root))
+    assert again.skipped == ("train-motion-vqvae", "train-motion-lm")
+    assert again.model == summary.model
+    assert again.why == "it was the latest before"
+
+
+def test_the_model_answers_on_the_command_line(
+    trained: tuple[Path, TrainAllSummary], tmp_path: Path
+) -> None:
+    _, summary = trained
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [AVATARGPT, *arguments, "--model", str(summary.model)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("t2m", "a person waves", "--seconds", "2", "--out", "wave.npy")
+    assert np.load(tmp_path / "wave.npy").shape == (40, 263)
+    run("t2m", "a person waves", "--seconds", "3", "--out", "wave.bvh")
+    assert isinstance(run("m2t", "wave.bvh"), str)
+    run("inbetween", "wave.npy", "wave.npy", "--seconds", "1", "--out", "between.joints.npy")
+    assert np.load(tmp_path / "between.joints.npy").shape == (100, 22, 3)
+    missing = subprocess.run(
+        [AVATARGPT, "m2t", "none.npy", "--model", str(summary.model)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert missing.returncode == 2
+    assert "error: " in missing.stderr
+    assert "Remedy" in missing.stderr
+
+
+def test_presets_of_train_all_are_valid() -> None:
+    for name in ("paper", "train-all", "small", "tiny"):
+        TrainAllConfig.model_validate(preset_config("train-all", name))
+    deployments = yaml.safe_load(PRESETS.read_text())["deployments"]
+    triggers = [t for d in deployments for t in d.get("triggers", [])]
+    # Training after every annotation costs: it is there, and off.
+    assert [trigger["enabled"] for trigger in triggers] == [False]
+
+
+def test_annotating_can_start_training(tmp_path: Path) -> None:
+    # As prefect deploy registers it, without a worker to run it.
+    registered: Any = train_all.to_deployment(
+        name="quiet", parameters={"config": {"sources": ["x"], "root": str(tmp_path)}}
+    )
+    registered.apply()
+
+    @flow
+    def annotated() -> str:
+        with pytest.raises(ValueError, match="expected a deployment train-all/none"):
+            start_training(tmp_path, "none")
+        return start_training(tmp_path / "dataset", "quiet")
+
+    name = annotated()
+    with get_client(sync_client=True) as client:
+        (run,) = [run for run in client.read_flow_runs() if run.name == name]
+    assert run.parameters["config"] == {
+        "sources": [str(tmp_path / "dataset")],
+        "root": str(tmp_path),
+    }
+    assert run.state is not None
+    assert run.state.is_scheduled()

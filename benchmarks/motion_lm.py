@@ -1,0 +1,234 @@
+"""What does the `small` motion language model do on real data? Reported as it is.
+
+CMU and Bandai-Namco motions with their labels as captions, VirtualHome plans; the motion tokenizer
+of benchmarks/reconstruction.py (`small`, trained there with --full). Trains the preset `small` for
+so many minutes, or goes on, and evaluates on the test splits:
+
+- t2m: activity of the generated motion, as the describer names it, against that of the real motion;
+  beside it the commonest activity (chance), a training motion whose text is nearest (retrieval),
+  and the real motion through the tokenizer (ceiling).
+- m2t: activity of the caption's label.
+- m2m: joint error of the middle against straight lines between the ends.
+- t2s, s2t, ct2t: BLEU and ROUGE against the nearest training plan's answer.
+
+    .venv/bin/python benchmarks/motion_lm.py [--minutes 18] [--items 60] [--draw]
+
+The first run trains; later ones evaluate what is there.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+ROOT: Final = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from annotators.kinematics import describe_motion  # noqa: E402
+from annotators.stick_figure import draw_motion  # noqa: E402
+from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
+from data.motion_features import features_to_joints  # noqa: E402
+from data.motions import MotionImportConfig, import_motions  # noqa: E402
+from flows.presets import preset_config  # noqa: E402
+from tests.annotators.motions import MOCAP  # noqa: E402
+from training.generation import Request, load_motion_lm  # noqa: E402
+from training.instructions import Codes, Instruction, Task  # noqa: E402
+from training.loop import read_metrics  # noqa: E402
+from training.mixture import Mixture  # noqa: E402
+from training.motion_model import MotionModel  # noqa: E402
+from training.motion_tokenizer import load_tokenizer  # noqa: E402
+from training.text_metrics import score_texts  # noqa: E402
+from training.tokenize_motions import TokenizeConfig, tokenize_motions  # noqa: E402
+from training.train_motion_lm import (  # noqa: E402
+    TrainMotionLmConfig,
+    read_mixture,
+    train_motion_lm,
+)
+
+PLANNING: Final = (Task.T2S, Task.S2T, Task.CT2T)
+STEPS_PER_MINUTE: Final = 40
+
+
+def configured(minutes: float) -> TrainMotionLmConfig:
+    """The preset on the mocap and the plans."""
+    plans = CACHE / "plans"
+    import_motions(
+        MotionImportConfig(
+            sources=(str(MOCAP.parent / "text/virtualhome_task_steps.json"),), dataset=plans
+        )
+    )
+    mocap = mocap_dataset()
+    tokenize_motions(TokenizeConfig(dataset=mocap, tokenizer=CACHE / "vqvae-small"))
+    values: dict[str, Any] = preset_config("train-motion-lm", "small")
+    values |= {
+        "run": CACHE / f"lm-small-{minutes:g}min",
+        "dataset": mocap,
+        "plans": (plans,),
+        "tokenizer": CACHE / "vqvae-small",
+    }
+    # The rate falls to nothing by the end: as many steps as fit into the time on two cores.
+    values["loop"] |= {
+        "steps": round(STEPS_PER_MINUTE * minutes),
+        "max_minutes": minutes,
+        "validate_every": 200,
+        "checkpoint_every": 100,
+    }
+    return TrainMotionLmConfig.model_validate(values)
+
+
+def words_of(one: Instruction) -> frozenset[str]:
+    """Words of what is given."""
+    return frozenset(
+        w for part in one.prompt if isinstance(part, str) for w in part.lower().split()
+    )
+
+
+def nearest(train: Sequence[Instruction], one: Instruction) -> Instruction:
+    """The training instruction that shares the largest share of words."""
+    own = words_of(one)
+    return max(train, key=lambda other: len(own & words_of(other)) / len(own | words_of(other)))
+
+
+def activity(model: MotionModel, codes: str | Codes) -> str:
+    """The describer's name of a motion."""
+    if not codes or isinstance(codes, str):
+        return "nothing"
+    return describe_motion(features_to_joints(model.decode(codes))).activity
+
+
+def answers(model: MotionModel, asked: Sequence[Instruction]) -> list[str | Codes]:
+    """Greedy answers."""
+    requests = [Request(o.prompt, o.task.answers_motion, int(o.task.answers_motion)) for o in asked]
+    return model.lm.answer(requests)
+
+
+def text_to_motion(
+    model: MotionModel, train: Mixture, asked: Sequence[Instruction], draw: bool
+) -> dict[str, float]:
+    """Share of motions that show the activity of their text's real motion."""
+    pool = train.all_of(Task.T2M)
+    made = answers(model, asked)
+    real = [activity(model, one.answer) for one in asked]
+    found = [activity(model, answer) for answer in made]
+    retrieved = [activity(model, nearest(pool, one).answer) for one in asked]
+    if draw:
+        picture(model, asked, made)
+    share = {
+        "t2m_class": np.mean([a == b for a, b in zip(real, found, strict=True)]),
+        "t2m_class_retrieval": np.mean([a == b for a, b in zip(real, retrieved, strict=True)]),
+        "t2m_class_chance": Counter(real).most_common(1)[0][1] / len(real),
+    }
+    return {name: round(float(value), 3) for name, value in share.items()}
+
+
+def picture(model: MotionModel, asked: Sequence[Instruction], made: Sequence[str | Codes]) -> None:
+    """Six generated motions, eight frames of each."""
+    rows: list[Image.Image] = []
+    for index in np.linspace(0, len(asked) - 1, 6).astype(int).tolist():
+        codes = made[index]
+        assert not isinstance(codes, str)  # noqa: S101 - of t2m
+        pictures = draw_motion(features_to_joints(model.decode(codes)), "", [])
+        strip = Image.new("RGB", (8 * 160, 160), "white")
+        for column, frame in enumerate(np.linspace(0, len(pictures) - 1, 8).astype(int).tolist()):
+            cut = pictures[frame].crop((0, 24, 480, 504)).resize((160, 160))
+            strip.paste(cut, (160 * column, 0))
+        given = str(asked[index].prompt[-1]).split("[Input]")[-1].split("[Response]")[0].strip()
+        ImageDraw.Draw(strip).text((6, 4), given, (0, 0, 0), font=ImageFont.load_default(14))
+        rows.append(strip)
+    sheet = Image.new("RGB", (8 * 160, 160 * len(rows)), "white")
+    for number, strip in enumerate(rows):
+        sheet.paste(strip, (0, 160 * number))
+    sheet.quantize(64).save(ROOT / "docs/text_to_motion.png")
+
+
+def in_between(model: MotionModel, asked: Sequence[Instruction]) -> dict[str, float]:
+    """Joint error of the middle, root-aligned, against straight lines of joints, in mm."""
+    ours: list[float] = []
+    lines: list[float] = []
+    requests: list[Request] = []
+    for one in asked:
+        length = len(one.answer)
+        requests.append(Request(one.prompt, motion=True, min_length=length, max_length=length))
+    for one, middle in zip(asked, model.lm.answer(requests), strict=True):
+        head, tail = [part for part in one.prompt if not isinstance(part, str)]
+        assert not isinstance(one.answer, str)  # noqa: S101 - of m2m
+        assert not isinstance(middle, str)  # noqa: S101
+        real, made = (
+            features_to_joints(model.decode((*head, *codes, *tail)))
+            for codes in (one.answer, middle)
+        )
+        begin, end = 4 * len(head), 4 * (len(head) + len(one.answer))
+        posed = real[begin:end] - real[begin:end, :1]
+        share = np.linspace(0, 1, end - begin + 2)[1:-1, None, None]
+        before, after = (real[t] - real[t, :1] for t in (begin - 1, end))
+        straight = before * (1 - share) + after * share
+        own = made[begin:end] - made[begin:end, :1]
+        for errors, guess in ((ours, own), (lines, straight)):
+            errors.append(1000 * float(np.linalg.norm(posed - guess, axis=-1).mean()))
+    return {
+        "m2m_mm": round(float(np.mean(ours)), 1),
+        "m2m_lines_mm": round(float(np.mean(lines)), 1),
+    }
+
+
+def planning(model: MotionModel, train: Mixture, test: Mixture, items: int) -> dict[str, float]:
+    """BLEU-4 and ROUGE-L of plans, and of copying the nearest training plan's answer."""
+    figures: dict[str, float] = {}
+    for task in PLANNING:
+        asked, pool = test.all_of(task, items), train.all_of(task, 2000)
+        references = [[str(one.answer)] for one in asked]
+        ours = score_texts([str(answer) for answer in answers(model, asked)], references)
+        copied = score_texts([str(nearest(pool, one).answer) for one in asked], references)
+        figures |= {
+            f"{task}_bleu4": round(ours.bleu4, 1),
+            f"{task}_bleu4_copy": round(copied.bleu4, 1),
+            f"{task}_rouge_l": round(ours.rouge_l, 1),
+            f"{task}_rouge_l_copy": round(copied.rouge_l, 1),
+        }
+    return figures
+
+
+def main() -> None:
+    """Train, evaluate, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=18.0)
+    parser.add_argument("--items", type=int, default=60, help="of each task")
+    parser.add_argument("--draw", action="store_true", help="write docs/text_to_motion.png")
+    arguments = parser.parse_args()
+    config = configured(arguments.minutes)
+    if not any(row["event"] == "end" for row in read_metrics(config.run)):
+        train_motion_lm(config)
+    tokenizer = load_tokenizer(CACHE / "vqvae-small")
+    model = MotionModel(load_motion_lm(config.run), tokenizer)
+    train, test = (read_mixture(config, tokenizer, name, Counter()) for name in ("train", "test"))
+    with torch.inference_mode():
+        asked = test.all_of(Task.M2T, arguments.items)
+        said = answers(model, asked)
+        right = [one.answer == found for one, found in zip(asked, said, strict=True)]
+        figures = {
+            "minutes": arguments.minutes,
+            "steps": read_metrics(config.run)[-1]["step"],
+            **text_to_motion(model, train, test.all_of(Task.T2M, arguments.items), arguments.draw),
+            "m2t_exact": round(float(np.mean(right)), 3),
+            "m2t_chance": round(
+                Counter(str(o.answer) for o in asked).most_common(1)[0][1] / len(asked), 3
+            ),
+            **in_between(model, test.all_of(Task.M2M, arguments.items)),
+            **planning(model, train, test, arguments.items),
+        }
+    for one, found in list(zip(asked, said, strict=True))[:: max(1, len(asked) // 6)]:
+        print(f"m2t: expected {one.answer!r}, found {found!r}")
+    targets = {"t2m_class": figures["t2m_class_chance"], "m2t_exact": figures["m2t_chance"]}
+    ok = all(figures[name] > target for name, target in targets.items())
+    print(json.dumps({"name": "motion_lm", "figures": figures, "targets": targets, "ok": ok}))
+
+
+if __name__ == "__main__":
+    main()

@@ -59,6 +59,27 @@ def train_vqvae(
     typer.echo(f"\n{summary.checkpoint}: step {summary.step}, {_numbers(summary.metrics)}")
 
 
+@model_app.command(name="import-vqvae")
+def import_vqvae(
+    weights: Annotated[Path, typer.Argument(help="Released .pth or .safetensors, T2M-GPT layout.")],
+    mean: Annotated[Path, typer.Option(help="Mean.npy that they were trained with.")],
+    std: Annotated[Path, typer.Option(help="Std.npy likewise.")],
+    run: Annotated[Path, typer.Option(help="Folder to write; used like that of a training.")],
+    config: Annotated[
+        Path | None, typer.Option(help="JSON file with other sizes than the released ones.")
+    ] = None,
+) -> None:
+    """Use released VQ-VAE weights as the motion tokenizer."""
+    from training.motion_tokenizer import import_published  # noqa: PLC0415 - slow
+    from training.motion_vqvae import MotionVqvaeConfig  # noqa: PLC0415
+
+    sizes = json.loads(config.read_text()) if config else {}
+    checkpoint = import_published(
+        weights, mean, std, run.expanduser(), MotionVqvaeConfig.model_validate(sizes)
+    )
+    typer.echo(f"{checkpoint}: use it with --tokenizer {run}")
+
+
 @model_app.command(name="tokenize-motions")
 def tokenize_motions(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],

@@ -11,8 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.checkpoints import Checkpoint, content_hash, read_checkpoint
-from training.motion_vqvae import MotionVqvae, MotionVqvaeConfig
+from data.normalization import load_published
+from training.checkpoints import Checkpoint, CheckpointStore, content_hash, read_checkpoint
+from training.motion_vqvae import (
+    MotionVqvae,
+    MotionVqvaeConfig,
+    from_published,
+    read_published,
+)
 
 KIND: Final = "motion_vqvae"
 """Of its checkpoints."""
@@ -70,6 +76,39 @@ class MotionTokenizer:
             codes = codes[:, None]
         features_BTD = self.model.decode(codes[None].to(self.device))
         return self.stats.denormalize(features_BTD)[0].cpu().numpy()
+
+
+def import_published(
+    weights: Path, mean: Path, std: Path, run: Path, config: MotionVqvaeConfig
+) -> Path:
+    """A run's folder from released weights of the T2M-GPT layout, to be used like a trained one.
+
+    Args:
+        weights: ``.pth`` or safetensors.
+        mean: ``.npy`` that the weights were trained with.
+        std: likewise.
+        run: folder to write.
+        config: sizes of the weights; the default is that of the releases.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        ValueError: the files are not of that form.
+        CheckpointError: the folder cannot be written.
+    """
+    state = from_published(config, read_published(weights))
+    return CheckpointStore(run, KIND).save(
+        step=0,
+        model=state,
+        trainer={},
+        config={"model": config.model_dump(mode="json")},
+        data={"dataset": str(weights), "data_id": "published", "motions": {}},
+        state={},
+        metrics={},
+        best=True,
+        stats=load_published(mean, std),
+    )
 
 
 def load_tokenizer(path: Path, device: torch.device | None = None) -> MotionTokenizer:

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from data.motion_features import NUM_FEATURES
+from training.motion_tokenizer import import_published, load_tokenizer
 from training.motion_vqvae import (
     MotionVqvae,
     MotionVqvaeConfig,
@@ -119,6 +121,16 @@ def test_published_weights_give_the_published_function(tmp_path: Path) -> None:
     codes = model.encode(features)
     assert torch.equal(codes[..., 0], published.codes(features))
     torch.testing.assert_close(model.decode(codes), published.decode(codes[..., 0]))
+
+    # As a run's folder, with the statistics that came with them.
+    mean, std = np.linspace(-1, 1, NUM_FEATURES), np.full(NUM_FEATURES, 0.5)
+    np.save(tmp_path / "Mean.npy", mean)
+    np.save(tmp_path / "Std.npy", std)
+    import_published(file, tmp_path / "Mean.npy", tmp_path / "Std.npy", tmp_path / "run", CONFIG)
+    tokenizer = load_tokenizer(tmp_path / "run")
+    raw = (features[0].double().numpy() * std + mean).astype(np.float32)
+    (own,) = tokenizer.encode([raw])
+    assert np.array_equal(own[:, 0], codes[0, :, 0].numpy())
 
 
 def test_other_published_weights_are_refused(tmp_path: Path) -> None:

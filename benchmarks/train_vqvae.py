@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
@@ -29,8 +29,9 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
-from data.motion_features import LOCAL_POSITIONS, NUM_FEATURES  # noqa: E402
+from data.motion_features import LOCAL_POSITIONS  # noqa: E402
 from flows.presets import preset_config  # noqa: E402
+from tests.training.published import PublishedNetwork  # noqa: E402
 from training.datasets import PreparedData, prepare_data  # noqa: E402
 from training.loop import Ranks, read_metrics  # noqa: E402
 from training.train_motion_vqvae import TrainMotionVqvaeConfig, VqvaeLearner  # noqa: E402
@@ -61,58 +62,18 @@ class CroppedMotions(Dataset[Any]):
         return (motion[begin : begin + self._window] - self._mean) / self._std
 
 
-class Block(nn.Module):
-    """Residual block over (B, W, T)."""
-
-    def __init__(self, width: int, dilation: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv1d(width, width, 3, 1, dilation, dilation)
-        self.conv2 = nn.Conv1d(width, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape."""
-        return x + self.conv2(functional.relu(self.conv1(functional.relu(x))))
-
-
-def resnet(width: int, depth: int) -> nn.Sequential:
-    """Blocks, the widest dilation first."""
-    return nn.Sequential(*(Block(width, 3**d) for d in reversed(range(depth))))
-
-
-class PublishedVqvae(nn.Module):
+class PublishedVqvae(PublishedNetwork):
     """Same sizes and loss; one-hot quantiser."""
 
     def __init__(self, width: int, depth: int, code_dim: int, num_codes: int) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Conv1d(NUM_FEATURES, width, 3, 1, 1),
-            nn.ReLU(),
-            *(nn.Sequential(nn.Conv1d(width, width, 4, 2, 1), resnet(width, depth)) for _ in "ab"),
-            nn.Conv1d(width, code_dim, 3, 1, 1),
-        )
-        self.decoder = nn.Sequential(
-            nn.Conv1d(code_dim, width, 3, 1, 1),
-            nn.ReLU(),
-            *(
-                nn.Sequential(
-                    resnet(width, depth),
-                    nn.Upsample(scale_factor=2, mode="nearest"),
-                    nn.Conv1d(width, width, 3, 1, 1),
-                )
-                for _ in "ab"
-            ),
-            nn.Conv1d(width, width, 3, 1, 1),
-            nn.ReLU(),
-            nn.Conv1d(width, NUM_FEATURES, 3, 1, 1),
-        )
+        super().__init__(width, depth, code_dim)
         self.num_codes = num_codes
         self.codebook = torch.randn(num_codes, code_dim)
         self.sums, self.counts = self.codebook.clone(), torch.ones(num_codes)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruction, commitment, perplexity of (B, T, D)."""
-        latents = self.encoder(features.permute(0, 2, 1))
-        flat = latents.permute(0, 2, 1).reshape(-1, self.codebook.shape[1])
+        flat = self.encoded(features).reshape(-1, self.codebook.shape[1])
         distances = (
             (flat**2).sum(-1, keepdim=True)
             - 2 * flat @ self.codebook.T
@@ -132,7 +93,7 @@ class PublishedVqvae(nn.Module):
         quantized = self.codebook[codes]
         commitment = functional.mse_loss(flat, quantized)
         passed = (flat + (quantized - flat).detach()).view(len(features), -1, flat.shape[1])
-        return self.decoder(passed.permute(0, 2, 1)).permute(0, 2, 1), commitment, perplexity
+        return self.decoded(passed), commitment, perplexity
 
     def to_device(self, device: torch.device) -> None:
         """With the codebook."""

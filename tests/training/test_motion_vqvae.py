@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from data.motion_features import NUM_FEATURES
+from tests.training.published import PublishedNetwork
 from training.motion_tokenizer import import_published, load_tokenizer
 from training.motion_vqvae import (
     MotionVqvae,
@@ -31,79 +31,20 @@ def _model(**quantizer: object) -> MotionVqvae:
     return model.eval()
 
 
-# ------------------------------------------------------- the published network, as its papers say
-
-
-class _PublishedBlock(nn.Module):
-    def __init__(self, width: int, dilation: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv1d(width, width, 3, 1, dilation, dilation)
-        self.conv2 = nn.Conv1d(width, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(functional.relu(self.conv1(functional.relu(x))))
-
-
-class _PublishedResnet(nn.Module):
-    def __init__(self, width: int, depth: int) -> None:
-        super().__init__()
-        blocks = [_PublishedBlock(width, 3**index) for index in range(depth)]
-        self.model = nn.Sequential(*reversed(blocks))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
-
-
-class _Published(nn.Module):
-    """Nested sequences over (B, D, T), whose names are those of the releases."""
+class _Published(PublishedNetwork):
+    """With a codebook, as the releases store it."""
 
     def __init__(self, width: int, code_dim: int, num_codes: int) -> None:
-        super().__init__()
-        downs = [
-            nn.Sequential(nn.Conv1d(width, width, 4, 2, 1), _PublishedResnet(width, 3))
-            for _ in range(2)
-        ]
-        ups = [
-            nn.Sequential(
-                _PublishedResnet(width, 3),
-                nn.Upsample(scale_factor=2, mode="nearest"),
-                nn.Conv1d(width, width, 3, 1, 1),
-            )
-            for _ in range(2)
-        ]
-        self.encoder = nn.Module()
-        self.encoder.add_module(
-            "model",
-            nn.Sequential(
-                nn.Conv1d(NUM_FEATURES, width, 3, 1, 1),
-                nn.ReLU(),
-                *downs,
-                nn.Conv1d(width, code_dim, 3, 1, 1),
-            ),
-        )
-        self.decoder = nn.Module()
-        self.decoder.add_module(
-            "model",
-            nn.Sequential(
-                nn.Conv1d(code_dim, width, 3, 1, 1),
-                nn.ReLU(),
-                *ups,
-                nn.Conv1d(width, width, 3, 1, 1),
-                nn.ReLU(),
-                nn.Conv1d(width, NUM_FEATURES, 3, 1, 1),
-            ),
-        )
+        super().__init__(width, 3, code_dim)
         self.quantizer = nn.Module()
         self.quantizer.register_buffer("codebook", torch.randn(num_codes, code_dim))
 
     def codes(self, features: Tensor) -> Tensor:
-        latents = self.encoder.get_submodule("model")(features.transpose(1, 2)).transpose(1, 2)
         codebook = self.quantizer.get_buffer("codebook")
-        return torch.cdist(latents, codebook[None]).argmin(-1)
+        return torch.cdist(self.encoded(features), codebook[None]).argmin(-1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        latents = self.quantizer.get_buffer("codebook")[codes]
-        return self.decoder.get_submodule("model")(latents.transpose(1, 2)).transpose(1, 2)
+        return self.decoded(self.quantizer.get_buffer("codebook")[codes])
 
 
 CONFIG = MotionVqvaeConfig(width=24, quantizer=QuantizerConfig(num_codes=32, code_dim=16))

@@ -126,10 +126,14 @@ class ChatServer:
             self.calls.append(asked)
         return asked
 
+    def worked(self) -> None:
+        """A call's work is done; its client may ask again before the last byte is accounted for."""
+        with self._lock:
+            self._at_once -= 1
+
     def leave(self, asked: Asked, *, paid: bool) -> None:
         """A call is over."""
         with self._lock:
-            self._at_once -= 1
             asked.paid = paid
             asked.finished_s = time.monotonic()
 
@@ -310,6 +314,7 @@ class _Handler(BaseHTTPRequestHandler):
         paid = False
         try:
             time.sleep(service.delay_s)
+            service.worked()
             paid = self._answer(asked)
         finally:
             service.leave(asked, paid=paid)
@@ -385,6 +390,7 @@ class _Handler(BaseHTTPRequestHandler):
         for line in service.files[batch["input_file_id"]].splitlines():
             request = json.loads(line)
             asked = service.take(request["url"], request["body"])
+            service.worked()
             asked.fault = service.fault(asked)
             entry: dict[str, Any] = {"custom_id": request["custom_id"], "error": None}
             if asked.fault == "expired":

@@ -19,7 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import T5Config, T5ForConditionalGeneration
+from transformers.activations import NewGELUActivation
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.t5.modeling_t5 import T5DenseGatedActDense, T5LayerNorm
 
 from training.vocabulary import (
     NUM_SPECIAL_CODES,
@@ -206,6 +208,7 @@ class MotionLm(nn.Module):
         super().__init__()
         self.config = config
         self.t5: Any = t5  # its methods are typed for other uses
+        _fuse(t5)
         text = t5.get_input_embeddings()
         self.vocabulary = Vocabulary(text.num_embeddings, len(codebook_KC))
         embedding = MotionEmbedding(text, codebook_KC, config)
@@ -286,6 +289,24 @@ class MotionLm(nn.Module):
         for name, weight in embedding.named_parameters():
             weight.requires_grad = not name.startswith("text.")
         heads.motion.weight.requires_grad = True
+
+
+class _FusedNorm(T5LayerNorm):
+    """T5's norm as one operation instead of five."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return functional.rms_norm(
+            hidden_states, self.weight.shape, self.weight, self.variance_epsilon
+        )
+
+
+def _fuse(t5: T5ForConditionalGeneration) -> None:
+    """Replace what transformers computes step by step; the function stays the same."""
+    for module in t5.modules():
+        if type(module) is T5LayerNorm:
+            module.__class__ = _FusedNorm
+        elif isinstance(module, T5DenseGatedActDense) and isinstance(module.act, NewGELUActivation):
+            module.act = nn.GELU("tanh")
 
 
 def build_t5(config: MotionLmConfig, num_pieces: int) -> T5ForConditionalGeneration:

@@ -17,10 +17,12 @@ from typing import Final, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
+from torch import distributed as dist
 
 from data.splits import Split, SplitConfig
+from data.store import write_text
 from training.batches import TASKS, InstructionEncoder
-from training.checkpoints import CheckpointError, read_checkpoint
+from training.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from training.corruption import corrupt
 from training.instructions import Instruction, Task, wordings_of
 from training.loop import (
@@ -129,16 +131,8 @@ class LmLearner(Learner):
         self._train = read_mixture(config, tokenizer, "train", self.left_out)
         self._val = read_mixture(config, tokenizer, "val", Counter())
         torch.manual_seed(config.loop.seed)
-        if config.initial is not None:
-            start = read_checkpoint(config.initial, KIND)
-            text = TextTokenizer((start.folder / TOKENIZER_FILE).read_text())
-        elif config.model.base:
-            start, text = None, base_tokenizer(config.model.base)
-        else:
-            start = None
-            # Each text once: plans repeat their own in several tasks.
-            texts = dict.fromkeys(_texts(self._train))
-            text = train_text_tokenizer(texts, config.model.scratch.num_pieces)
+        start = None if config.initial is None else read_checkpoint(config.initial, KIND)
+        text = self._text_tokenizer(start)
         t5 = build_t5(config.model, text.num_pieces)
         self._t5_config = t5.config.to_dict() | {"scaled": t5.config.scale_decoder_outputs}
         codebook_KC = tokenizer.model.quantizer.codebook().detach().cpu().float()
@@ -169,6 +163,23 @@ class LmLearner(Learner):
             },
             "left_out": dict(self.left_out),
         }
+
+    def _text_tokenizer(self, start: Checkpoint | None) -> TextTokenizer:
+        """That of the run: training one again need not give the same pieces."""
+        config = self._config
+        file = config.run / TOKENIZER_FILE
+        if file.exists():
+            return TextTokenizer(file.read_text())
+        if start is not None:
+            text = TextTokenizer((start.folder / TOKENIZER_FILE).read_text())
+        elif config.model.base:
+            text = base_tokenizer(config.model.base)
+        else:
+            # Each text once: plans repeat their own in several tasks.
+            texts = dict.fromkeys(_texts(self._train))
+            text = train_text_tokenizer(texts, config.model.scratch.num_pieces)
+        write_text(file, text.serialized)
+        return text
 
     def losses(
         self, model: nn.Module, step: int, part: int, ranks: Ranks
@@ -310,7 +321,13 @@ def _texts(mixture: Mixture) -> Iterator[str]:
 def train_motion_lm(config: TrainMotionLmConfig) -> TrainingResult:
     """Train in this process; see :func:`training.loop.train` for what can go wrong."""
     with start_ranks(config.loop) as ranks:
-        learner = LmLearner(config, load_tokenizer(config.tokenizer))
+        tokenizer = load_tokenizer(config.tokenizer)
+        # The first process writes the text tokeniser of the run, the others read it.
+        if ranks.rank:
+            dist.barrier()
+        learner = LmLearner(config, tokenizer)
+        if ranks.world > 1 and not ranks.rank:
+            dist.barrier()
         return train(learner, config.loop, config.run, ranks, initial=False)
 
 

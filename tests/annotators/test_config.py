@@ -16,11 +16,11 @@ def test_the_deployments_parameters_are_valid() -> None:
     deployments: list[dict[str, Any]] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())[
         "deployments"
     ]
-    motions = [d for d in deployments if "motions" in d["entrypoint"]]
+    motions = [d for d in deployments if d["entrypoint"].startswith("flows.motions.")]
     assert [d["name"] for d in motions] == ["local", "import-motions"]
     for deployment in motions:
         MotionImportConfig.model_validate(deployment["parameters"]["config"])
-    deployments = [d for d in deployments if d not in motions]
+    deployments = [d for d in deployments if d["entrypoint"].startswith("flows.annotate.")]
     configs = {
         d["name"]: AnnotateConfig.model_validate(d["parameters"]["config"]) for d in deployments
     }

@@ -43,6 +43,9 @@ def test_a_killed_training_goes_on_step_for_step(
     config = lm_config(lm_root, vqvae_run.run, tmp_path / "run")
     request = tmp_path / "request.json"
     request.write_text(config.model_dump_json())
+    # Training a text tokeniser twice need not give the same pieces: a run keeps its own.
+    (tmp_path / "run").mkdir()
+    shutil.copy(lm_run.run / "tokenizer.json", tmp_path / "run")
     process = subprocess.Popen(
         [sys.executable, "-m", "training.train_motion_lm", str(request)],
         stdout=subprocess.DEVNULL,

@@ -3,8 +3,7 @@
 Shapes: B batch, S prompt ids, L answer ids.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import torch
@@ -27,9 +26,6 @@ class InstructionEncoder:
         vocabulary: the model's.
         max_prompt: ids of a prompt at most.
         max_answer: ids of an answer at most.
-
-    Attributes:
-        too_long: instructions that did not fit, by task; they are left out, never cut.
     """
 
     def __init__(
@@ -38,7 +34,6 @@ class InstructionEncoder:
         self.text = text
         self.vocabulary = vocabulary
         self.max_prompt, self.max_answer = max_prompt, max_answer
-        self.too_long: Counter[Task] = Counter()
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Ids of a prompt: text pieces, and motions between start and end, then the end of text."""
@@ -59,14 +54,20 @@ class InstructionEncoder:
             return [*self.text.encode(instruction.answer), TEXT_END]
         return [*self.vocabulary.motion_ids(instruction.answer), self.vocabulary.motion_end]
 
-    def fits(self, instruction: Instruction) -> bool:
-        """Whether an instruction can be learnt whole; those that cannot are counted."""
-        fit = (
-            len(self.prompt_ids(instruction.prompt)) <= self.max_prompt
-            and len(self.answer_ids(instruction)) <= self.max_answer
-        )
-        self.too_long[instruction.task] += not fit
-        return fit
+    def fitting(self, instructions: Iterable[Instruction]) -> list[Instruction]:
+        """Those that can be learnt whole, the shortest first; others are left out, never cut."""
+        measured = [
+            (len(self.prompt_ids(one.prompt)), len(self.answer_ids(one)), one)
+            for one in instructions
+        ]
+        kept = [
+            (prompt, answer, one)
+            for prompt, answer, one in measured
+            if prompt <= self.max_prompt and answer <= self.max_answer
+        ]
+        # A decoder's token costs about as much as two of the encoder.
+        kept.sort(key=lambda found: (found[0] + 2 * found[1], found[0]))
+        return [one for _, _, one in kept]
 
     def batch(self, instructions: Sequence[Instruction]) -> Batch:
         """A batch, padded to its longest prompt and answer.

@@ -209,11 +209,11 @@ def read_checkpoint(path: Path, kind: str) -> Checkpoint:
     )
 
 
-def content_hash(folder: Path, *files: str) -> str:
+def content_hash(*paths: Path) -> str:
     """Id of a model by the bytes of its files, 16 hex digits."""
     digest = hashlib.sha256()
-    for name in files:
-        with (folder / name).open("rb") as file:
+    for path in paths:
+        with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
 

@@ -355,9 +355,9 @@ def train(
                         }
                     )
                 pending, sums, norms = [], {}, []
+            better = False
+            metrics: dict[str, float] = {}
             if judging:
-                better = False
-                metrics: dict[str, float] = {}
                 if log is not None:
                     module.eval()
                     metrics = learner.validate(ranks.device)
@@ -367,8 +367,6 @@ def train(
                 best, stale = (metrics, 0) if better else (best, stale + 1)
                 if config.patience and stale >= config.patience and not last:
                     stopped, last = "patience", True
-            else:
-                better, metrics = False, {}
             if storing and ranks.rank == 0:
                 store.save(
                     step=step,

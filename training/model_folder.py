@@ -9,7 +9,6 @@
     MODELS/latest -> v-<id>        only moved to a version that is not worse
 """
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data.schemas import CODE_VERSION
 from data.store import write_json, write_text
-from training.checkpoints import Checkpoint
+from training.checkpoints import Checkpoint, content_hash
 from training.evaluate import EvaluationReport
 from training.motion_model import FORMAT, MODEL_FILE
 
@@ -48,7 +47,8 @@ def write_model(models: Path, vqvae: Checkpoint, lm: Checkpoint, report: Evaluat
     Returns:
         Its folder.
     """
-    version = "v-" + _version_id(vqvae, lm)
+    weights = (checkpoint.folder / "model.safetensors" for checkpoint in (vqvae, lm))
+    version = f"v-{content_hash(*weights)[:12]}"
     folder = models / version
     if (folder / MODEL_FILE).exists():
         return folder
@@ -111,14 +111,6 @@ def _metric(folder: Path, config: PromotionConfig) -> float:
             "Remedy: correct promotion.metric."
         )
     return metrics[config.metric]
-
-
-def _version_id(vqvae: Checkpoint, lm: Checkpoint) -> str:
-    digest = hashlib.sha256()
-    for checkpoint in (vqvae, lm):
-        with (checkpoint.folder / "model.safetensors").open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:12]
 
 
 def _card(info: dict[str, Any], config: dict[str, Any], report: EvaluationReport) -> str:

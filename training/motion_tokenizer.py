@@ -41,7 +41,7 @@ class MotionTokenizer:
         self.model.to(self.device)
         self.stats = checkpoint.stats()
         files = "model.safetensors", "stats.safetensors"
-        self.tokenizer_id = content_hash(checkpoint.folder, *files)
+        self.tokenizer_id = content_hash(*(checkpoint.folder / name for name in files))
         self.data = checkpoint.data
 
     @property

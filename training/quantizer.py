@@ -14,6 +14,7 @@ Shapes: B batch, L tokens, C ``code_dim``, K ``num_codes``, Q ``num_quantizers``
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import torch
@@ -58,6 +59,7 @@ class QuantizerConfig(BaseModel):
         return self
 
 
+@dataclass(frozen=True, slots=True)
 class Quantized:
     """What a quantiser made of a batch.
 
@@ -67,12 +69,9 @@ class Quantized:
         commitment: scalar, mean squared distance of the input to its codes.
     """
 
-    __slots__ = ("codes_BLQ", "commitment", "latents_BLC")
-
-    def __init__(self, latents_BLC: Tensor, codes_BLQ: Tensor, commitment: Tensor) -> None:
-        self.latents_BLC = latents_BLC
-        self.codes_BLQ = codes_BLQ
-        self.commitment = commitment
+    latents_BLC: Tensor
+    codes_BLQ: Tensor
+    commitment: Tensor
 
 
 class Quantizer(nn.Module, ABC):

@@ -126,6 +126,7 @@ class LmLearner(Learner):
         self.loop = config.loop
         self.config = config.model_dump(mode="json")
         self.left_out: Counter[str] = Counter()
+        self._num_left_out = 0
         # The step that was drawn last: each of its parts asks for it.
         self._drawn: tuple[tuple[int, int], list[list[Instruction]]] | None = None
         self._train = read_mixture(config, tokenizer, "train", self.left_out)
@@ -144,7 +145,7 @@ class LmLearner(Learner):
         )
         self.files = {TOKENIZER_FILE: text.serialized, T5_FILE: json.dumps(self._t5_config)}
         self._validation = {
-            task: [i for i in self._val.all_of(task, config.validation_items) if self._fits(i)]
+            task: self._encoder.fitting(self._val.all_of(task, config.validation_items))
             for task in TASKS
         }
         if not any(self._validation.values()):
@@ -201,8 +202,8 @@ class LmLearner(Learner):
         return output.losses_B.mean(), {"tasks": sums.index_add(0, batch.tasks_B, rows_B)}
 
     def summarize(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
-        """Loss and token accuracy of each task."""
-        return task_metrics(sums["tasks"])
+        """Loss and token accuracy of each task, and what did not fit since the start."""
+        return {"too_long": float(self._num_left_out), **task_metrics(sums["tasks"])}
 
     def validate(self, device: torch.device) -> dict[str, float]:
         """Loss and token accuracy of each task, with the main wordings; ``loss`` is their mean."""
@@ -227,28 +228,19 @@ class LmLearner(Learner):
         drawn = self._train.sample(loop.seed, step, loop.batch_size)
         if self._config.stage == "pretrain":
             drawn = corrupt(drawn, loop.seed, step, self._encoder.text)
-        fitting = [one for one in drawn if self._fits(one)]
+        fitting = self._encoder.fitting(drawn)
+        self._num_left_out += len(drawn) - len(fitting)
         if not fitting:
             raise TrainingError(
                 f"step {step}: expected instructions of up to {self._config.max_prompt} and "
                 f"{self._config.max_answer} ids, found none. Remedy: raise max_prompt, max_answer."
             )
-        # What does not fit is made up for by what does: parts keep their size.
-        filled = [fitting[index % len(fitting)] for index in range(loop.batch_size)]
-        filled.sort(key=self._length)
+        # What does not fit is made up for by what does: parts keep their size, and their order.
+        filled = [fitting[i * len(fitting) // loop.batch_size] for i in range(loop.batch_size)]
         size = loop.batch_size // (world * loop.accumulate)
         parts = [filled[first : first + size] for first in range(0, len(filled), size)]
         self._drawn = (step, world), parts
         return parts
-
-    def _fits(self, instruction: Instruction) -> bool:
-        return self._encoder.fits(instruction)
-
-    def _length(self, instruction: Instruction) -> tuple[int, int]:
-        prompt = len(self._encoder.prompt_ids(instruction.prompt))
-        answer = len(self._encoder.answer_ids(instruction))
-        # A decoder's token costs about as much as two of the encoder.
-        return prompt + 2 * answer, prompt
 
 
 @torch.no_grad()
@@ -261,8 +253,7 @@ def task_losses(
     """Loss and token accuracy of each task, the true answer before each token given."""
     sums = torch.zeros(len(TASKS), 4)
     for task, asked in instructions.items():
-        fitting = [one for one in asked if encoder.fits(one)]
-        fitting.sort(key=lambda one: len(encoder.answer_ids(one)))
+        fitting = encoder.fitting(asked)
         for first in range(0, len(fitting), _VALIDATION_BATCH):
             batch = encoder.batch(fitting[first : first + _VALIDATION_BATCH])
             output = model(batch.to(device))

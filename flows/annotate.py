@@ -26,7 +26,6 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
-from prefect.runtime import deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict
 
@@ -44,6 +43,7 @@ from data.schemas import SCHEMAS
 from data.store import MANIFEST, Dataset, DatasetWriter, open_writer
 from data.workers import WorkerConfig, Workers
 from flows.limits import concurrency_limiter
+from flows.paths import require_absolute
 from flows.settings import api_key, pose_model_path, replies_dir
 from flows.then_train import start_training
 
@@ -233,7 +233,7 @@ def annotate_videos(config: AnnotateConfig, train_with: str = "") -> AnnotateSum
             others finished is published), or the dataset has no annotation at all.
     """
     started_s = time.monotonic()
-    _require_absolute_paths_on_a_worker(config)
+    require_absolute((*config.videos, config.dataset), "config.videos and config.dataset")
     model_path = pose_model_path(config.pose_model)
     recipe = config.recipe(pipeline.file_sha256(model_path))
     limiter = concurrency_limiter(config.concurrency_limit)
@@ -263,15 +263,6 @@ def annotate_videos(config: AnnotateConfig, train_with: str = "") -> AnnotateSum
     if train_with and summary.added.get("annotations"):
         start_training(config.dataset, train_with)
     return summary
-
-
-def _require_absolute_paths_on_a_worker(config: AnnotateConfig) -> None:
-    relative = [p for p in (*config.videos, str(config.dataset)) if not Path(p).is_absolute()]
-    if relative and deployment.id is not None:
-        raise ValueError(
-            f"expected absolute paths, found {relative}: a worker runs in a folder of its own. "
-            "Remedy: give absolute paths in config.videos and config.dataset."
-        )
 
 
 @dataclass

@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from data.assets import AssetError, fetch_assets
-from flows.model_cli import model_app
+from flows.model_cli import absolute_source, model_app
 from flows.server import (
     is_alive,
     is_healthy,
@@ -157,14 +157,10 @@ def import_motions(
 ) -> None:
     """Import motions of any source, as 263-d features with texts and splits. Resumes."""
     from data.motions import MotionImportConfig  # noqa: PLC0415 - slow, and not always needed
-    from data.procedural_motions import parse_procedural  # noqa: PLC0415
 
     values: dict[str, Any] = json.loads(config.read_text()) if config else {}
     values |= {
-        "sources": [
-            source if parse_procedural(source) else str(Path(source).expanduser().absolute())
-            for source in sources
-        ],
+        "sources": [absolute_source(source) for source in sources],
         "dataset": dataset.expanduser().absolute(),
     }
     if texts is not None:

@@ -117,7 +117,7 @@ def train_all(
     from flows.presets import preset_config  # noqa: PLC0415 - slow, and not always needed
 
     values = json.loads(config.read_text()) if config else preset_config("train-all", preset)
-    values["sources"] = [_absolute(source) for source in sources]
+    values["sources"] = [absolute_source(source) for source in sources]
     values["root"] = root.expanduser().absolute()
     quiet_prefect()
     os.environ["PREFECT_API_URL"] = some_server()
@@ -131,8 +131,11 @@ def train_all(
         typer.echo(f"  {name} {value:.4g}")
 
 
-def _absolute(source: str) -> str:
-    if source.startswith("procedural:"):
+def absolute_source(source: str) -> str:
+    """A source of motions as a worker can use it: an absolute path, or ``procedural:COUNT``."""
+    from data.procedural_motions import parse_procedural  # noqa: PLC0415 - slow
+
+    if parse_procedural(source) is not None:
         return source
     return str(Path(source).expanduser().absolute())
 

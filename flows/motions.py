@@ -8,7 +8,6 @@ from pathlib import Path
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.runtime import deployment
 from pydantic import BaseModel, ConfigDict
 
 from annotators.video_motions import find_video_motions
@@ -17,6 +16,7 @@ from data.motions import import_motions as run_import
 from data.procedural_motions import parse_procedural
 from data.schemas import SCHEMAS
 from data.store import MANIFEST, Dataset
+from flows.paths import require_absolute
 
 
 class ImportSummary(BaseModel):
@@ -69,12 +69,7 @@ def import_motions(config: MotionImportConfig) -> ImportSummary:
         RuntimeError: the dataset has neither a motion nor a plan.
     """
     paths = [source for source in config.sources if parse_procedural(source) is None]
-    relative = [p for p in (*paths, str(config.dataset)) if not Path(p).is_absolute()]
-    if relative and deployment.id is not None:
-        raise ValueError(
-            f"expected absolute paths, found {relative}: a worker runs in a folder of its own. "
-            "Remedy: give absolute paths in config.sources and config.dataset."
-        )
+    require_absolute((*paths, config.dataset), "config.sources and config.dataset")
     progress = import_sources(config, len(config.sources))
     rows = dict.fromkeys(SCHEMAS, 0)
     if (config.dataset / MANIFEST).is_file():

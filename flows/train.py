@@ -9,9 +9,9 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.runtime import deployment
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.paths import require_absolute
 from flows.training_process import num_processes, run_training
 from training.checkpoints import read_checkpoint
 from training.loop import read_metrics
@@ -45,10 +45,10 @@ class TrainingSummary(BaseModel):
 
 @task(task_run_name="train {key} in {processes} processes", cache_policy=NO_CACHE)
 def train_model(
-    module: str, config_json: str, run: Path, processes: int, key: str, kind: str
+    key: str, kind: str, config_json: str, run: Path, processes: int
 ) -> TrainingSummary:
     """Train, following the run; what is finished is not trained again."""
-    run_training(module, config_json, run, processes, key)
+    run_training(f"training.{key.replace('-', '_')}", config_json, run, processes, key)
     summary = summary_of(run, kind)
     validations = [row for row in read_metrics(run) if row["event"] == "validation"]
     create_table_artifact(
@@ -85,15 +85,10 @@ def train_motion_vqvae(config: TrainMotionVqvaeConfig, processes: int = 0) -> Tr
         ValueError: the configuration cannot be used.
         RuntimeError: the training failed.
     """
-    require_absolute({"config.run": config.run, "config.data.dataset": config.data.dataset})
-    return train_model(
-        "training.train_motion_vqvae",
-        config.model_dump_json(),
-        config.run,
-        num_processes(config.loop.device, processes),
-        "train-motion-vqvae",
-        VQVAE_KIND,
-    )
+    require_absolute((config.run, config.data.dataset), "config.run and config.data.dataset")
+    count = num_processes(config.loop.device, processes)
+    values = config.model_dump_json()
+    return train_model("train-motion-vqvae", VQVAE_KIND, values, config.run, count)
 
 
 @flow(name="train-motion-lm")
@@ -108,21 +103,11 @@ def train_motion_lm(config: TrainMotionLmConfig, processes: int = 0) -> Training
         ValueError: the configuration cannot be used.
         RuntimeError: the training failed.
     """
-    require_absolute(
-        {
-            "config.run": config.run,
-            "config.dataset": config.dataset,
-            "config.tokenizer": config.tokenizer,
-        }
-    )
-    return train_model(
-        "training.train_motion_lm",
-        config.model_dump_json(),
-        config.run,
-        num_processes(config.loop.device, processes),
-        "train-motion-lm",
-        LM_KIND,
-    )
+    paths = config.run, config.dataset, *config.plans, config.tokenizer
+    require_absolute(paths, "config.run, dataset, plans and tokenizer")
+    count = num_processes(config.loop.device, processes)
+    values = config.model_dump_json()
+    return train_model("train-motion-lm", LM_KIND, values, config.run, count)
 
 
 @task(task_run_name="tokenize", cache_policy=NO_CACHE)
@@ -146,7 +131,7 @@ def tokenize_motions(config: TokenizeConfig) -> dict[str, Any]:
     Raises:
         ValueError: the configuration cannot be used.
     """
-    require_absolute({"config.dataset": config.dataset, "config.tokenizer": config.tokenizer})
+    require_absolute((config.dataset, config.tokenizer), "config.dataset and config.tokenizer")
     result = tokenize(config)
     return {
         "tokenizer_id": result.tokenizer_id,
@@ -154,20 +139,6 @@ def tokenize_motions(config: TokenizeConfig) -> dict[str, Any]:
         "known": result.known,
         "too_short": result.too_short,
     }
-
-
-def require_absolute(paths: dict[str, Path]) -> None:
-    """A worker runs in a folder of its own.
-
-    Raises:
-        ValueError: a deployment's path is relative.
-    """
-    relative = [f"{name}: {path}" for name, path in paths.items() if not path.is_absolute()]
-    if relative and deployment.id is not None:
-        raise ValueError(
-            f"expected absolute paths, found {relative}: a worker runs in a folder of its own. "
-            "Remedy: give absolute paths."
-        )
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:

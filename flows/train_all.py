@@ -17,11 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from annotators.kinematics import describe_motion
 from data.motions import MotionImportConfig
+from data.procedural_motions import parse_procedural
 from data.store import MANIFEST, Dataset
 from flows.motions import import_motions
+from flows.paths import require_absolute
 from flows.train import (
     TrainingSummary,
-    require_absolute,
     summary_of,
     tokenize,
     train_motion_lm,
@@ -35,13 +36,15 @@ from training.loop import LoopConfig, read_metrics
 from training.mixture import InstructionConfig
 from training.model_folder import PromotionConfig, promote, write_model
 from training.motion_lm import MotionLmConfig
-from training.motion_model import MotionModel, load_motion_model
+from training.motion_model import MotionModel
 from training.motion_tokenizer import KIND as VQVAE_KIND
 from training.motion_tokenizer import load_tokenizer
 from training.motion_vqvae import MotionVqvaeConfig
 from training.tokenize_motions import TokenizeConfig
 from training.train_motion_lm import KIND as LM_KIND
+from training.train_motion_lm import PUBLISHED_LOOP as LM_LOOP
 from training.train_motion_lm import TrainMotionLmConfig
+from training.train_motion_vqvae import PUBLISHED_LOOP as VQVAE_LOOP
 from training.train_motion_vqvae import TrainMotionVqvaeConfig
 
 
@@ -52,11 +55,7 @@ class VqvaeStage(BaseModel):
 
     model: MotionVqvaeConfig = Field(default_factory=MotionVqvaeConfig)
     window: int = Field(default=64, ge=4)
-    loop: LoopConfig = Field(
-        default_factory=lambda: (
-            TrainMotionVqvaeConfig(run=Path("/"), data=MotionDataConfig(dataset=Path("/"))).loop
-        )
-    )
+    loop: LoopConfig = VQVAE_LOOP
 
 
 class LmStage(BaseModel):
@@ -69,11 +68,7 @@ class LmStage(BaseModel):
     pretraining: LoopConfig | None = Field(
         default=None, description="Of a stage before, on restored spans and translation."
     )
-    loop: LoopConfig = Field(
-        default_factory=lambda: (
-            TrainMotionLmConfig(run=Path("/"), dataset=Path("/"), tokenizer=Path("/")).loop
-        )
-    )
+    loop: LoopConfig = LM_LOOP
 
 
 class TrainAllConfig(BaseModel):
@@ -164,19 +159,15 @@ def train_all(config: TrainAllConfig) -> TrainAllSummary:
         RuntimeError: a stage failed.
     """
     logger = get_run_logger()
-    sources = {
-        f"config.sources[{index}]": Path(source)
-        for index, source in enumerate(config.sources)
-        if not source.startswith("procedural:")
-    }
-    require_absolute({"config.root": config.root, **sources})
+    paths = [source for source in config.sources if parse_procedural(source) is None]
+    require_absolute((*paths, config.root), "config.sources and config.root")
     skipped: list[str] = []
     motions = _motions(config)
 
     # Runs are named by what goes into them: other inputs are another run.
-    data_id = Dataset(motions).manifest["tables"]
+    tables = Dataset(motions).manifest["tables"]
     vqvae_values = config.vqvae.model_dump(mode="json")
-    vqvae_run = config.root / "runs" / _name("vqvae", data_id["motions"], vqvae_values)
+    vqvae_run = config.root / "runs" / _name("vqvae", tables["motions"], vqvae_values)
     vqvae_config = TrainMotionVqvaeConfig(
         run=vqvae_run,
         data=MotionDataConfig(dataset=motions, min_quality=config.min_quality),
@@ -223,7 +214,6 @@ def train_all(config: TrainAllConfig) -> TrainAllSummary:
     is_latest, why = promote(models, folder, config.promotion)
     logger.info("%s is %sthe latest: %s", folder, "" if is_latest else "not ", why)
     report = EvaluationReport.model_validate_json((folder / "evaluation.json").read_text())
-    load_motion_model(folder)
     return TrainAllSummary(
         model=folder,
         is_latest=is_latest,

@@ -47,6 +47,20 @@ T5_FILE: Final = "t5.json"
 _VALIDATION_BATCH: Final = 32
 
 
+PUBLISHED_LOOP: Final = LoopConfig(
+    steps=300_000,
+    batch_size=32,
+    accumulate=4,
+    learning_rate=2e-4,
+    warmup_steps=1000,
+    decay="none",
+    betas=(0.9, 0.999),
+    clip_norm=1.0,
+    validate_every=5000,
+    checkpoint_every=1000,
+)
+
+
 class TrainMotionLmConfig(BaseModel):
     """A training of the motion language model."""
 
@@ -77,20 +91,7 @@ class TrainMotionLmConfig(BaseModel):
     max_prompt: int = Field(default=512, ge=16, description="Ids; longer ones are left out.")
     max_answer: int = Field(default=256, ge=8, description="Ids; longer ones are left out.")
     validation_items: int = Field(default=48, ge=1, description="Of each task.")
-    loop: LoopConfig = Field(
-        default_factory=lambda: LoopConfig(
-            steps=300_000,
-            batch_size=32,
-            accumulate=4,
-            learning_rate=2e-4,
-            warmup_steps=1000,
-            decay="none",
-            betas=(0.9, 0.999),
-            clip_norm=1.0,
-            validate_every=5000,
-            checkpoint_every=1000,
-        )
-    )
+    loop: LoopConfig = PUBLISHED_LOOP
 
     @field_validator("run", "dataset", "tokenizer", mode="after")
     @classmethod

@@ -9,6 +9,7 @@ Shapes: B batch, T frames, D features, L tokens, Q codes per token, K codes.
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -32,6 +33,16 @@ from training.motion_tokenizer import KIND
 from training.motion_vqvae import MotionVqvae, MotionVqvaeConfig, vqvae_loss
 from training.reconstruction import code_uses, codebook_use, reconstruction
 
+PUBLISHED_LOOP: Final = LoopConfig(
+    steps=300_000,
+    batch_size=256,
+    learning_rate=2e-4,
+    warmup_steps=1000,
+    drop_at=(200_000,),
+    validate_every=5000,
+    checkpoint_every=1000,
+)
+
 
 class TrainMotionVqvaeConfig(BaseModel):
     """A training of the motion VQ-VAE; the defaults are the published ones."""
@@ -43,17 +54,7 @@ class TrainMotionVqvaeConfig(BaseModel):
     model: MotionVqvaeConfig = Field(default_factory=MotionVqvaeConfig)
     window: int = Field(default=64, ge=4, description="Frames of a training window.")
     max_validation_motions: int = Field(default=256, ge=1)
-    loop: LoopConfig = Field(
-        default_factory=lambda: LoopConfig(
-            steps=300_000,
-            batch_size=256,
-            learning_rate=2e-4,
-            warmup_steps=1000,
-            drop_at=(200_000,),
-            validate_every=5000,
-            checkpoint_every=1000,
-        )
-    )
+    loop: LoopConfig = PUBLISHED_LOOP
 
     @field_validator("run", mode="after")
     @classmethod

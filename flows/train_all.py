@@ -167,7 +167,9 @@ def train_all(config: TrainAllConfig) -> TrainAllSummary:
     # Runs are named by what goes into them: other inputs are another run.
     tables = Dataset(motions).manifest["tables"]
     vqvae_values = config.vqvae.model_dump(mode="json")
-    vqvae_run = config.root / "runs" / _name("vqvae", tables["motions"], vqvae_values)
+    vqvae_run = (
+        config.root / "runs" / _name("vqvae", tables["motions"], config.min_quality, vqvae_values)
+    )
     vqvae_config = TrainMotionVqvaeConfig(
         run=vqvae_run,
         data=MotionDataConfig(dataset=motions, min_quality=config.min_quality),

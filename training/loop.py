@@ -227,6 +227,9 @@ def start_ranks(config: LoopConfig) -> Generator[Ranks]:
                 f", found {config.batch_size}. Remedy: change batch_size or accumulate."
             )
         yield Ranks(rank, world, chosen)
+        if launched:
+            # None leaves while another still reads its last message.
+            dist.barrier()
     finally:
         if launched:
             dist.destroy_process_group()

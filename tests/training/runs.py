@@ -1,5 +1,7 @@
 """Tiny trainings."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,19 @@ def lm_config(root: Path, tokenizer: Path, run: Path, **loop: Any) -> TrainMotio
         },
     }
     return TrainMotionLmConfig.model_validate(values)
+
+
+def torchrun(processes: int, *arguments: str) -> None:
+    """Run something under torchrun on this machine; what it says is told when it fails."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    done = subprocess.run(
+        [sys.executable, *launch, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def losses(rows: list[dict[str, Any]]) -> list[float]:

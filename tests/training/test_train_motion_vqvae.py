@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.runs import STEPS, losses, vqvae_config
+from tests.training.runs import STEPS, losses, torchrun, vqvae_config
 from training import loop as loop_module
 from training.checkpoints import CheckpointError, read_checkpoint
 from training.datasets import prepare_data
@@ -91,10 +91,6 @@ def test_a_killed_training_goes_on_step_for_step(
 def test_two_processes_train_what_one_does(motions_root: Path, tmp_path: Path) -> None:
     # Finite scalars: what a codebook draws from a rank's share would be other latents.
     fsq = {"kind": "fsq", "code_dim": 32, "fsq_levels": [5, 5, 4]}
-    torchrun = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-        *("--nproc-per-node", "2", "-m", "training.train_motion_vqvae"),
-    ]
     curves: dict[str, list[float]] = {}
     for name in ("shared", "alone"):
         values = vqvae_config(motions_root, tmp_path / name, steps=30).model_dump(mode="json")
@@ -103,8 +99,7 @@ def test_two_processes_train_what_one_does(motions_root: Path, tmp_path: Path) -
         if name == "alone":
             train_motion_vqvae(config)
         else:
-            command = [*torchrun, str(_written(tmp_path, config))]
-            subprocess.run(command, check=True, timeout=200, capture_output=True)
+            torchrun(2, "-m", "training.train_motion_vqvae", str(_written(tmp_path, config)))
         curves[name] = losses(read_metrics(tmp_path / name))
     assert len(curves["shared"]) == 30
     np.testing.assert_allclose(curves["shared"], curves["alone"], rtol=1e-3)

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, optim
@@ -233,6 +234,12 @@ def load_optimizer(optimizer: optim.Optimizer, tensors: Mapping[str, Tensor]) ->
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for index, tensors_of in state.items():
+        for name, value in tensors_of.items():
+            if value.shape == weights[index].shape:
+                # Fused optimisers take for granted that states lie in memory as weights do.
+                tensors_of[name] = torch.empty_like(weights[index]).copy_(value)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 

@@ -37,7 +37,7 @@ from training.train_motion_vqvae import TrainMotionVqvaeConfig, train_motion_vqv
 
 WINDOW: Final = 64
 QUICK_MINUTES: Final = 6.0
-TARGETS: Final = {"small_mpjpe_mm": 60.0, "small_usage_train": 0.9, "residual_mpjpe_mm": 40.0}
+TARGETS: Final = {"small_mpjpe_mm": 60.0, "small_usage_held_out": 0.9, "residual_mpjpe_mm": 40.0}
 PCA_FIT_WINDOWS: Final = 2000
 Rebuild = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -91,11 +91,15 @@ def by_source(data: PreparedData, root: Path) -> dict[str, MotionArray]:
     sets = {"all": test}
     for name in ("cmu", "bandai"):
         kept = [index for index, motion_id in enumerate(test.ids) if source[motion_id] == name]
-        motions = [test.motion(index) for index in kept]
-        offsets = np.concatenate([[0], np.cumsum([len(motion) for motion in motions])])
-        ids = tuple(test.ids[index] for index in kept)
-        sets[name] = MotionArray(np.concatenate(motions), offsets, ids)
+        sets[name] = gathered([(test.ids[index], test.motion(index)) for index in kept])
     return sets
+
+
+def gathered(motions: list[tuple[str, NDArray[np.float32]]]) -> MotionArray:
+    """Motions with their ids, as one array."""
+    offsets = np.cumsum([0, *(len(motion) for _, motion in motions)])
+    features = np.concatenate([motion for _, motion in motions])
+    return MotionArray(features, offsets, tuple(motion_id for motion_id, _ in motions))
 
 
 def trained(preset: str, root: Path, minutes: float | None) -> TrainMotionVqvaeConfig:
@@ -148,6 +152,11 @@ def main() -> None:
     config = trained("small", root, minutes)
     data = prepare_data(config.data, config.run / "cache")
     sets = by_source(data, root)
+    # Codes stand for what training motions do; all motions kept from it show which of them live.
+    parts = [data.splits[split] for split in ("val", "test")]
+    held_out = gathered(
+        [pair for part in parts for pair in zip(part.ids, part.motions(), strict=True)]
+    )
     runs = {"small": config}
     if arguments.full:
         runs["residual"] = trained("small-residual", root, None)
@@ -156,9 +165,9 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|---:|")
     for name, run in runs.items():
         tokenizer = load_tokenizer(run.run)
-        whole = reconstruction(tokenizer.model, sets["all"], tokenizer.stats, torch.device("cpu"))
-        train = reconstruction(
-            tokenizer.model, data.splits["train"], tokenizer.stats, torch.device("cpu")
+        whole, train, unseen = (
+            reconstruction(tokenizer.model, motions, tokenizer.stats, torch.device("cpu"))
+            for motions in (sets["all"], data.splits["train"], held_out)
         )
         errors = {key: mpjpe_mm(motions, coded(tokenizer)) for key, motions in sets.items()}
         numbers = WINDOW // 4 * tokenizer.model.quantizer.num_quantizers
@@ -177,6 +186,7 @@ def main() -> None:
             f"{name}_window_mpjpe_mm": round(errors["all"], 1),
             f"{name}_cmu_window_mpjpe_mm": round(errors["cmu"], 1),
             f"{name}_usage": round(whole["usage"], 3),
+            f"{name}_usage_held_out": round(unseen["usage"], 3),
             f"{name}_usage_train": round(train["usage"], 3),
             f"{name}_perplexity": round(whole["perplexity"], 1),
             f"{name}_train_mpjpe_mm": round(train["mpjpe_mm"], 1),
@@ -189,7 +199,7 @@ def main() -> None:
         draw(load_tokenizer(config.run), sets["all"], ROOT / "docs/reconstruction.png")
     targets = {name: value for name, value in TARGETS.items() if name in figures}
     ok = all(
-        figures[name] >= target if name.endswith("usage_train") else figures[name] <= target
+        figures[name] >= target if "usage" in name else figures[name] <= target
         for name, target in targets.items()
     )
     print(json.dumps({"name": "reconstruction", "figures": figures, "targets": targets, "ok": ok}))

@@ -1,12 +1,16 @@
 """Instructions as padded id tensors.
 
-Shapes: B batch, S prompt ids, L answer ids.
+Shapes: B batch, S prompt ids, L answer ids, N rows, P parts.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -14,8 +18,25 @@ from training.instructions import Instruction, Prompt, Task
 from training.motion_lm import IGNORED, Batch
 from training.vocabulary import TEXT_END, TEXT_PAD, TextTokenizer, Vocabulary
 
+NumberT = TypeVar("NumberT", int, NDArray[np.int64])
+
 TASKS: Final = tuple(Task)
 """Order of tasks in :attr:`Batch.tasks_B`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An instruction as ids.
+
+    Attributes:
+        instruction: itself.
+        prompt: S ids.
+        answer: L ids.
+    """
+
+    instruction: Instruction
+    prompt: list[int]
+    answer: list[int]
 
 
 class InstructionEncoder:
@@ -54,41 +75,73 @@ class InstructionEncoder:
             return [*self.text.encode(instruction.answer), TEXT_END]
         return [*self.vocabulary.motion_ids(instruction.answer), self.vocabulary.motion_end]
 
-    def fitting(self, instructions: Iterable[Instruction]) -> list[Instruction]:
-        """Those that can be learnt whole, the shortest first; others are left out, never cut."""
-        measured = [
-            (len(self.prompt_ids(one.prompt)), len(self.answer_ids(one)), one)
-            for one in instructions
-        ]
-        kept = [
-            (prompt, answer, one)
-            for prompt, answer, one in measured
-            if prompt <= self.max_prompt and answer <= self.max_answer
-        ]
-        # A decoder's token costs about as much as two of the encoder.
-        kept.sort(key=lambda found: (found[0] + 2 * found[1], found[0]))
-        return [one for _, _, one in kept]
+    def encode(self, instruction: Instruction) -> Encoded:
+        """Prompt and answer."""
+        return Encoded(
+            instruction, self.prompt_ids(instruction.prompt), self.answer_ids(instruction)
+        )
 
-    def batch(self, instructions: Sequence[Instruction]) -> Batch:
+    def fitting(self, instructions: Iterable[Instruction]) -> list[Encoded]:
+        """Those that can be learnt whole, the shortest first; others are left out, never cut."""
+        kept = [
+            one
+            for one in map(self.encode, instructions)
+            if len(one.prompt) <= self.max_prompt and len(one.answer) <= self.max_answer
+        ]
+        kept.sort(key=lambda one: (_cost(len(one.prompt), len(one.answer)), len(one.prompt)))
+        return kept
+
+    def batch(self, rows: Sequence[Encoded]) -> Batch:
         """A batch, padded to its longest prompt and answer.
 
         Args:
-            instructions: at least one.
+            rows: at least one.
         """
-        prompts = [self.prompt_ids(instruction.prompt) for instruction in instructions]
-        answers = [self.answer_ids(instruction) for instruction in instructions]
+        tasks = [one.instruction.task for one in rows]
         starts = [
-            self.vocabulary.motion_start if instruction.task.answers_motion else TEXT_PAD
-            for instruction in instructions
+            self.vocabulary.motion_start if task.answers_motion else TEXT_PAD for task in tasks
         ]
-        inputs = [[start, *answer[:-1]] for start, answer in zip(starts, answers, strict=True)]
+        inputs = [[start, *one.answer[:-1]] for start, one in zip(starts, rows, strict=True)]
         return Batch(
-            *pad_prompts(prompts),
+            *pad_prompts([one.prompt for one in rows]),
             _padded(inputs, TEXT_PAD),
-            _padded(answers, IGNORED),
-            torch.tensor([instruction.task.answers_motion for instruction in instructions]),
-            torch.tensor([TASKS.index(instruction.task) for instruction in instructions]),
+            _padded([one.answer for one in rows], IGNORED),
+            torch.tensor([task.answers_motion for task in tasks]),
+            torch.tensor([TASKS.index(task) for task in tasks]),
         )
+
+
+def cheapest_parts(rows: Sequence[Encoded], count: int) -> list[list[Encoded]]:
+    """Rows in order of length, cut into the parts whose padding costs least.
+
+    A few long rows thus come to stand alone, and many short ones together.
+
+    Args:
+        rows: N of them, the shortest first.
+        count: P, up to N; no part is empty.
+    """
+    prompts_N = np.array([len(one.prompt) for one in rows])
+    answers_N = np.array([len(one.answer) for one in rows])
+    sizes = len(rows)
+    # costs_NN[i, j]: rows i to j as one part; longest of i..j by running maxima from each i on.
+    costs_NN = np.full((sizes, sizes), np.inf)
+    for first in range(sizes):
+        longest = _cost(
+            np.maximum.accumulate(prompts_N[first:]), np.maximum.accumulate(answers_N[first:])
+        )
+        costs_NN[first, first:] = longest * np.arange(1, sizes - first + 1)
+    # best_N[j]: the cheapest way to have rows 0 to j in so many parts.
+    best_N = costs_NN[0]
+    begins: list[NDArray[np.int64]] = []
+    for _ in range(count - 1):
+        before_NN = np.concatenate([[np.inf], best_N[:-1]])[:, None] + costs_NN
+        begins.append(before_NN.argmin(0))
+        best_N = before_NN.min(0)
+    cuts = [sizes]
+    for begin_N in reversed(begins):
+        cuts.append(int(begin_N[cuts[-1] - 1]))
+    cuts.append(0)
+    return [list(rows[begin:end]) for end, begin in pairwise(cuts)][::-1]
 
 
 def pad_prompts(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -97,6 +150,11 @@ def pad_prompts(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     ids_BS = _padded(prompts, TEXT_PAD)
     mask_BS = torch.arange(ids_BS.shape[1]) < lengths_B[:, None]
     return ids_BS, mask_BS.long()
+
+
+def _cost(prompt: NumberT, answer: NumberT) -> NumberT:
+    """A decoder's token costs about as much as two of the encoder."""
+    return prompt + 2 * answer
 
 
 def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:

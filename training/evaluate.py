@@ -81,14 +81,11 @@ def evaluate_model(
     metrics |= {f"reconstruction_{name}": value for name, value in rebuilt.items()}
     mixture = read_mixture(training, model.tokenizer, "test", Counter())
     asked = {task: mixture.all_of(task, config.items) for task in Task}
-    metrics |= task_losses(
-        model.lm.model,
-        InstructionEncoder(
-            model.lm.text, model.lm.model.vocabulary, training.max_prompt, training.max_answer
-        ),
-        asked,
-        model.lm.device,
+    encoder = InstructionEncoder(
+        model.lm.text, model.lm.model.vocabulary, training.max_prompt, training.max_answer
     )
+    fitting = {task: encoder.fitting(instructions) for task, instructions in asked.items()}
+    metrics |= task_losses(model.lm.model, encoder, fitting, model.lm.device)
 
     if asked[Task.T2M]:
         metrics |= _motion_classes(model, asked[Task.T2M], judge, config, examples)

@@ -25,6 +25,7 @@ from transformers import (
 
 from training.batches import InstructionEncoder, pad_prompts
 from training.checkpoints import Checkpoint, read_checkpoint
+from training.decoding import FIRST_CODE_ID, START_ID, StepDecoder
 from training.instructions import Codes, Prompt
 from training.motion_lm import MotionLm, MotionLmConfig
 from training.train_motion_lm import KIND, T5_FILE, TOKENIZER_FILE
@@ -83,6 +84,7 @@ class MotionLanguageModel:
         self.tokenizer_id = tokenizer_id
         self.device = device
         self._encoder = InstructionEncoder(text, model.vocabulary, 0, 0)
+        self._decoder = StepDecoder(self.model)
 
     def answer(
         self,
@@ -126,29 +128,22 @@ class MotionLanguageModel:
     def _generate(
         self, prompts: list[list[int]], requests: list[Request], sampling: Sampling
     ) -> list[str | Codes]:
-        words = self.model.vocabulary
         prompts_BS, mask_BS = (part.to(self.device) for part in pad_prompts(prompts))
         motion_B = torch.tensor([request.motion for request in requests], device=self.device)
-        starts = [words.motion_start if request.motion else TEXT_PAD for request in requests]
-        lengths = _Lengths(requests, self.text.num_pieces, words.num_text, words.motion_end)
-        heads = self.model.heads
-        heads.motion_B = motion_B
-        try:
-            out_BL: Tensor = self.model.t5.generate(
-                inputs=prompts_BS,
-                attention_mask=mask_BS,
-                generation_config=self._settings(sampling, lengths.longest, starts),
-                logits_processor=LogitsProcessorList([lengths]),
-            )
-        finally:
-            heads.motion_B = None
+        lengths = _Lengths(requests, self.text.num_pieces)
+        out_BL: Tensor = self.model.t5.generate(
+            inputs=prompts_BS,
+            attention_mask=mask_BS,
+            past_key_values=self._decoder.begin(motion_B, lengths.longest + 2),
+            generation_config=self._settings(sampling, lengths.longest, motion_B),
+            logits_processor=LogitsProcessorList([lengths]),
+        )
         return [
             self._answer_of(ids, request.motion)
             for ids, request in zip(out_BL[:, 1:].tolist(), requests, strict=True)
         ]
 
-    def _settings(self, sampling: Sampling, longest: int, starts: list[int]) -> GenerationConfig:
-        words = self.model.vocabulary
+    def _settings(self, sampling: Sampling, longest: int, motion_B: Tensor) -> GenerationConfig:
         how: dict[str, Any] = {"do_sample": False}
         if sampling.temperature:
             how = {
@@ -161,28 +156,23 @@ class MotionLanguageModel:
             max_new_tokens=longest + 1,
             num_beams=sampling.beams,
             pad_token_id=TEXT_PAD,
-            eos_token_id=[TEXT_END, words.motion_end],
-            decoder_start_token_id=starts,
+            eos_token_id=TEXT_END,
+            decoder_start_token_id=torch.where(motion_B, START_ID, TEXT_PAD).tolist(),
             use_cache=True,
             **how,
         )
 
     def _answer_of(self, ids: list[int], motion: bool) -> str | Codes:
-        words = self.model.vocabulary
-        end = words.motion_end if motion else TEXT_END
-        own = ids[: ids.index(end)] if end in ids else ids
+        own = ids[: ids.index(TEXT_END)] if TEXT_END in ids else ids
         if not motion:
             return self.text.decode(own)
-        # Start and pad may be said by an untrained model; they stand for no frames.
-        return tuple(i - words.num_text for i in own if words.num_text <= i < words.motion_start)
+        return tuple(i - FIRST_CODE_ID for i in own if i >= FIRST_CODE_ID)
 
 
 class _Lengths(LogitsProcessor):
-    """Keeps each row's answer within its lengths, and out of pieces that no text has."""
+    """Keeps each row's answer within its lengths, and out of pieces that no answer has."""
 
-    def __init__(
-        self, requests: Sequence[Request], num_pieces: int, num_text: int, motion_end: int
-    ) -> None:
+    def __init__(self, requests: Sequence[Request], num_pieces: int) -> None:
         defaults = [MAX_MOTION if request.motion else MAX_TEXT for request in requests]
         longest = [
             request.max_length or default
@@ -191,26 +181,25 @@ class _Lengths(LogitsProcessor):
         self.longest = max(longest)
         self._min_B = torch.tensor([request.min_length for request in requests])
         self._max_B = torch.tensor(longest)
-        self._end_B = torch.tensor([motion_end if r.motion else TEXT_END for r in requests])
-        self._unused = slice(num_pieces, num_text)
-        # A motion has no start and no pad inside.
-        self._inner = [motion_end - 1, motion_end + 1]
+        self._motion_B = torch.tensor([request.motion for request in requests])
+        self._num_pieces = num_pieces
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         said = input_ids.shape[1] - 1
-        repeats = len(scores) // len(self._end_B)
-        end_B, min_B, max_B = (
+        repeats = len(scores) // len(self._motion_B)
+        motion_B, min_B, max_B = (
             values.to(scores.device).repeat_interleave(repeats)
-            for values in (self._end_B, self._min_B, self._max_B)
+            for values in (self._motion_B, self._min_B, self._max_B)
         )
-        scores = scores.clone()
-        scores[:, self._unused] = -torch.inf
-        scores[:, self._inner] = -torch.inf
-        rows = torch.arange(len(scores), device=scores.device)
-        end_scores = scores[rows, end_B].masked_fill(said < min_B, -torch.inf)
-        over = said >= max_B
-        scores[over] = -torch.inf
-        scores[rows, end_B] = torch.where(over, 0.0, end_scores)
+        scores[:, self._num_pieces :].masked_fill_(~motion_B[:, None], -torch.inf)
+        # A motion has no start and no pad inside.
+        scores[:, [TEXT_PAD, START_ID]] = scores[:, [TEXT_PAD, START_ID]].masked_fill(
+            motion_B[:, None], -torch.inf
+        )
+        scores[:, TEXT_END].masked_fill_(said < min_B, -torch.inf)
+        over_B = said >= max_B
+        scores.masked_fill_(over_B[:, None], -torch.inf)
+        scores[:, TEXT_END].masked_fill_(over_B, 0.0)
         return scores
 
 

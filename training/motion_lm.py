@@ -134,23 +134,18 @@ class MotionEmbedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """(…,) ids to (…, D)."""
-        num_text = self.text.num_embeddings
-        text = self.text(ids.clamp(max=num_text - 1))
-        codes = (ids - num_text).clamp(min=0)
-        if self.adapted:
-            vectors = torch.cat([self.codebook_KC, self.specials])
-            motion = self.adapter(functional.embedding(codes, vectors))
-        else:
-            motion = self.learned(codes)
-        return torch.where((ids < num_text)[..., None], text, motion.to(text.dtype))
+        return functional.embedding(ids, self.table())
+
+    def table(self) -> Tensor:
+        """Of all ids, (V + K + 3, D)."""
+        if not self.adapted:
+            return torch.cat([self.text.weight, self.learned.weight])
+        motion_MD = self.adapter(torch.cat([self.codebook_KC, self.specials]))
+        return torch.cat([self.text.weight, motion_MD])
 
 
 class TwoHeads(nn.Module):
-    """Text head and motion head.
-
-    ``motion_B`` tells which rows answer with motion, for generation: rows of beams of one prompt
-    stand together.
-    """
+    """Text head and motion head."""
 
     def __init__(self, text: nn.Linear, num_codes: int, *, text_scale: float, shared: bool) -> None:
         super().__init__()
@@ -159,7 +154,6 @@ class TwoHeads(nn.Module):
         nn.init.normal_(self.motion.weight, std=text.in_features**-0.5)
         self.text_scale = text_scale
         self.shared = shared
-        self.motion_B: Tensor | None = None
 
     def text_logits(self, hidden_ND: Tensor) -> Tensor:
         """(N, V), or (N, V + K + 3) of the shared softmax."""
@@ -169,18 +163,6 @@ class TwoHeads(nn.Module):
     def motion_logits(self, hidden_ND: Tensor) -> Tensor:
         """(N, K + 3), or (N, V + K + 3) of the shared softmax."""
         return self.text_logits(hidden_ND) if self.shared else self.motion(hidden_ND)
-
-    def forward(self, hidden_BLD: Tensor) -> Tensor:
-        """Logits over all ids, (B, L, V + K + 3); those of the other kind are -inf."""
-        assert self.motion_B is not None  # noqa: S101 - set by whoever generates
-        motion_B = self.motion_B.repeat_interleave(len(hidden_BLD) // len(self.motion_B))
-        num_text = self.text.out_features
-        logits = hidden_BLD.new_full(
-            (*hidden_BLD.shape[:2], num_text + self.motion.out_features), -torch.inf
-        )
-        logits[motion_B, :, num_text:] = self.motion(hidden_BLD[motion_B])
-        logits[~motion_B, :, :num_text] = self.text(hidden_BLD[~motion_B] * self.text_scale)
-        return logits
 
 
 class _Unregistered:
@@ -243,11 +225,14 @@ class MotionLm(nn.Module):
 
     def forward(self, batch: Batch) -> LmOutput:
         """Losses of a batch; prompts are one sequence of text and motion embeddings."""
+        embedding: MotionEmbedding = self.t5.shared
+        table = embedding.table()
         encoded_BSD = self.t5.encoder(
-            input_ids=batch.prompts_BS, attention_mask=batch.mask_BS
+            inputs_embeds=functional.embedding(batch.prompts_BS, table),
+            attention_mask=batch.mask_BS,
         ).last_hidden_state
         hidden_BLD = self.t5.decoder(
-            input_ids=batch.inputs_BL,
+            inputs_embeds=functional.embedding(batch.inputs_BL, table),
             encoder_hidden_states=encoded_BSD,
             encoder_attention_mask=batch.mask_BS,
             use_cache=False,

@@ -21,10 +21,10 @@ from torch import distributed as dist
 
 from data.splits import Split, SplitConfig
 from data.store import write_text
-from training.batches import TASKS, InstructionEncoder
+from training.batches import TASKS, Encoded, InstructionEncoder, cheapest_parts
 from training.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from training.corruption import corrupt
-from training.instructions import Instruction, Task, wordings_of
+from training.instructions import Task, wordings_of
 from training.loop import (
     Learner,
     LoopConfig,
@@ -129,7 +129,7 @@ class LmLearner(Learner):
         self.left_out: Counter[str] = Counter()
         self._num_left_out = 0
         # The step that was drawn last: each of its parts asks for it.
-        self._drawn: tuple[tuple[int, int], list[list[Instruction]]] | None = None
+        self._drawn: tuple[tuple[int, int], list[list[Encoded]]] | None = None
         self._train = read_mixture(config, tokenizer, "train", self.left_out)
         self._val = read_mixture(config, tokenizer, "val", Counter())
         torch.manual_seed(config.loop.seed)
@@ -186,10 +186,13 @@ class LmLearner(Learner):
     def losses(
         self, model: nn.Module, step: int, part: int, ranks: Ranks
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of one part of one process, each instruction counting alike."""
+        """Loss of one part of one process, each instruction of the step counting alike."""
         mine = self._parts(step, ranks.world)[part * ranks.world + ranks.rank]
         batch = self._encoder.batch(mine).to(ranks.device)
         output = model(batch)
+        # Parts differ in size; the loop takes the mean over them.
+        parts = ranks.world * self.loop.accumulate
+        loss = output.losses_B.sum() * (parts / self.loop.batch_size)
         rows_B = torch.stack(
             [
                 output.losses_B.detach(),
@@ -200,7 +203,7 @@ class LmLearner(Learner):
             -1,
         )
         sums = torch.zeros(len(TASKS), 4, device=ranks.device)
-        return output.losses_B.mean(), {"tasks": sums.index_add(0, batch.tasks_B, rows_B)}
+        return loss, {"tasks": sums.index_add(0, batch.tasks_B, rows_B)}
 
     def summarize(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """Loss and token accuracy of each task, and what did not fit since the start."""
@@ -219,10 +222,10 @@ class LmLearner(Learner):
     def items_of(self, step: int) -> list[str]:
         """Motions and plans of a step's instructions."""
         parts = self._parts(step, 1)
-        return list(dict.fromkeys(one.source_id for part in parts for one in part))
+        return list(dict.fromkeys(one.instruction.source_id for part in parts for one in part))
 
-    def _parts(self, step: int, world: int) -> list[list[Instruction]]:
-        """The step's instructions, sorted by length into equal parts."""
+    def _parts(self, step: int, world: int) -> list[list[Encoded]]:
+        """The step's instructions, alike lengths together; rank r's part p is at p · world + r."""
         if self._drawn is not None and self._drawn[0] == (step, world):
             return self._drawn[1]
         loop = self._config.loop
@@ -236,10 +239,11 @@ class LmLearner(Learner):
                 f"step {step}: expected instructions of up to {self._config.max_prompt} and "
                 f"{self._config.max_answer} ids, found none. Remedy: raise max_prompt, max_answer."
             )
-        # What does not fit is made up for by what does: parts keep their size, and their order.
+        # What does not fit is made up for by what does: steps keep their size.
         filled = [fitting[i * len(fitting) // loop.batch_size] for i in range(loop.batch_size)]
-        size = loop.batch_size // (world * loop.accumulate)
-        parts = [filled[first : first + size] for first in range(0, len(filled), size)]
+        # Every rank gets rows of all lengths: none waits for another.
+        shares = [cheapest_parts(filled[rank::world], loop.accumulate) for rank in range(world)]
+        parts = [share[part] for part in range(loop.accumulate) for share in shares]
         self._drawn = (step, world), parts
         return parts
 
@@ -248,15 +252,14 @@ class LmLearner(Learner):
 def task_losses(
     model: MotionLm,
     encoder: InstructionEncoder,
-    instructions: Mapping[Task, Sequence[Instruction]],
+    rows: Mapping[Task, Sequence[Encoded]],
     device: torch.device,
 ) -> dict[str, float]:
     """Loss and token accuracy of each task, the true answer before each token given."""
     sums = torch.zeros(len(TASKS), 4)
-    for task, asked in instructions.items():
-        fitting = encoder.fitting(asked)
-        for first in range(0, len(fitting), _VALIDATION_BATCH):
-            batch = encoder.batch(fitting[first : first + _VALIDATION_BATCH])
+    for task, asked in rows.items():
+        for first in range(0, len(asked), _VALIDATION_BATCH):
+            batch = encoder.batch(asked[first : first + _VALIDATION_BATCH])
             output = model(batch.to(device))
             sums[TASKS.index(task)] += torch.stack(
                 [

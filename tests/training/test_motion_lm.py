@@ -85,12 +85,12 @@ def test_the_loss_is_that_of_each_row_alone(text: TextTokenizer) -> None:
     model = _model(text)
     encoder = InstructionEncoder(text, model.vocabulary, 512, 512)
     instructions = _instructions()
-    together = model(encoder.batch(instructions))
+    together = model(encoder.batch([encoder.encode(one) for one in instructions]))
     for row, one in enumerate(instructions):
-        alone = model(encoder.batch([one]))
+        alone = model(encoder.batch([encoder.encode(one)]))
         torch.testing.assert_close(together.losses_B[row], alone.losses_B[0])
         assert together.tokens_B[row] == len(encoder.answer_ids(one))
-    batch = encoder.batch(instructions)
+    batch = encoder.batch([encoder.encode(one) for one in instructions])
     assert (batch.labels_BL[0, :11] != IGNORED).all()
     assert batch.inputs_BL[0, 0] == model.vocabulary.motion_start
     assert batch.inputs_BL[1, 0] == 0
@@ -100,7 +100,7 @@ def test_the_loss_of_a_motion_is_by_the_motion_head_only(text: TextTokenizer) ->
     model = _model(text)
     encoder = InstructionEncoder(text, model.vocabulary, 512, 512)
     one = _instructions()[0]
-    model(encoder.batch([one])).losses_B.sum().backward()
+    model(encoder.batch([encoder.encode(one)])).losses_B.sum().backward()
     assert model.heads.motion.weight.grad is not None
     assert model.heads.motion.weight.grad.abs().sum() > 0
     assert model.heads.text.weight.grad is None or not model.heads.text.weight.grad.any()
@@ -114,7 +114,7 @@ def test_the_loss_of_a_motion_is_by_the_motion_head_only(text: TextTokenizer) ->
 def test_every_variant_learns(text: TextTokenizer, config: dict[str, object]) -> None:
     model = _model(text, **config).train()
     encoder = InstructionEncoder(text, model.vocabulary, 512, 512)
-    batch = encoder.batch(_instructions())
+    batch = encoder.batch([encoder.encode(one) for one in _instructions()])
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     if "lora_rank" in config:
         frozen = sum(weight.numel() for weight in model.parameters() if not weight.requires_grad)
@@ -204,7 +204,7 @@ def test_cached_generation_says_what_the_whole_prefix_says(text: TextTokenizer) 
     codes: tuple[int, ...] = ()
     while len(codes) < 10:
         # Encoder and whole decoder again for each token, as the release does it.
-        batch = encoder.batch([Instruction(Task.T2M, prompt, (*codes, 0), "a")])
+        batch = encoder.batch([encoder.encode(Instruction(Task.T2M, prompt, (*codes, 0), "a"))])
         hidden = model.t5.decoder(
             input_ids=batch.inputs_BL,
             encoder_hidden_states=model.encode(batch.prompts_BS, batch.mask_BS)[0],

@@ -1,10 +1,10 @@
 """Instructions per second of language-model training, against padding everything to 256.
 
 The size of the preset `small`, instructions of real plans and synthetic motions. Both run the same
-batches through the same model; the published way pads each prompt and answer to 256 ids and
-computes them in one part.
+batches through the same weights; the published way pads each prompt and answer to 256 ids,
+computes them in one part, asks its heads at every position, and has transformers' T5 as it comes.
 
-    .venv/bin/python benchmarks/train_lm.py [--steps 4]
+    .venv/bin/python benchmarks/train_lm.py [--steps 10]
 """
 
 import argparse
@@ -12,14 +12,16 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from transformers.activations import NewGELUActivation
+from transformers.models.t5.modeling_t5 import T5DenseGatedActDense, T5LayerNorm
 
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -70,38 +72,73 @@ def padded(batch: Batch) -> Batch:
     )
 
 
+def loss_everywhere(model: Any, batch: Batch) -> Tensor:
+    """Cross-entropy with logits of padding too, as transformers has it."""
+    encoded = model.encode(batch.prompts_BS, batch.mask_BS)[0]
+    hidden = model.t5.decoder(
+        input_ids=batch.inputs_BL,
+        encoder_hidden_states=encoded,
+        encoder_attention_mask=batch.mask_BS,
+        use_cache=False,
+    )[0]
+    losses: list[Tensor] = []
+    for motion, head in ((False, model.heads.text_logits), (True, model.heads.motion_logits)):
+        own = batch.motion_B == motion
+        labels = batch.labels_BL[own] - (model.vocabulary.num_text if motion else 0)
+        labels = labels.masked_fill(batch.labels_BL[own] == IGNORED, IGNORED)
+        losses.append(functional.cross_entropy(head(hidden[own]).flatten(0, 1), labels.flatten()))
+    return torch.stack(losses).mean()
+
+
+def as_it_comes(model: Any) -> Any:
+    """The same weights in transformers' own modules."""
+    plain = deepcopy(model)
+    for stack in (plain.t5.encoder, plain.t5.decoder):
+        stack.set_attn_implementation("sdpa")
+    for module in plain.t5.modules():
+        if isinstance(module, T5LayerNorm):
+            module.__class__ = T5LayerNorm
+        elif isinstance(module, T5DenseGatedActDense):
+            module.act = NewGELUActivation()
+    return plain
+
+
 def main() -> None:
     """Measure in turns, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=10)
     arguments = parser.parse_args()
     taught = learner()
     model = taught.module.train()
     ranks = Ranks(0, 1, torch.device("cpu"))
     loop = taught.loop
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    plain = as_it_comes(model)
+    optimizers = {
+        name: torch.optim.AdamW(module.parameters(), lr=1e-4, fused=True)
+        for name, module in (("published", plain), ("ours", model))
+    }
 
     def ours(step: int) -> None:
         for part in range(loop.accumulate):
             (taught.losses(model, step, part, ranks)[0] / loop.accumulate).backward()
 
     def published(step: int) -> None:
-        model(padded(taught.batch_of(step))).losses_B.mean().backward()
+        loss_everywhere(plain, padded(taught.batch_of(step))).backward()
 
     ways: dict[str, Callable[[int], None]] = {"published": published, "ours": ours}
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    seconds = dict.fromkeys(ways, 0.0)
     for step in range(arguments.steps + 1):
         for name, way in ways.items():
             begin = time.perf_counter()
             way(step)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizers[name].step()
+            optimizers[name].zero_grad(set_to_none=True)
             if step:  # the first of each warms up
-                rates[name].append(loop.batch_size / (time.perf_counter() - begin))
-    for name, found in rates.items():
-        print(f"{name:10} {np.median(found):7.1f} instructions/s")
-    ratio = np.median(np.array(rates["ours"]) / np.array(rates["published"]))
-    figures = {"speed_ratio": round(float(ratio), 2)}
+                seconds[name] += time.perf_counter() - begin
+    # Steps differ in what they hold: all of them together are compared.
+    for name, taken in seconds.items():
+        print(f"{name:10} {arguments.steps * loop.batch_size / taken:7.1f} instructions/s")
+    figures = {"speed_ratio": round(seconds["published"] / seconds["ours"], 2)}
     ok = figures["speed_ratio"] >= TARGETS["speed_ratio"]
     print(json.dumps({"name": "train_lm", "figures": figures, "targets": TARGETS, "ok": ok}))
 

@@ -82,14 +82,13 @@ class InstructionEncoder:
         )
 
     def fitting(self, instructions: Iterable[Instruction]) -> list[Encoded]:
-        """Those that can be learnt whole, the shortest first; others are left out, never cut."""
+        """Those that can be learnt whole, by length; others are left out, never cut."""
         kept = [
             one
             for one in map(self.encode, instructions)
             if len(one.prompt) <= self.max_prompt and len(one.answer) <= self.max_answer
         ]
-        kept.sort(key=lambda one: (_cost(len(one.prompt), len(one.answer)), len(one.prompt)))
-        return kept
+        return sorted(kept, key=lambda one: (len(one.answer), len(one.prompt)))
 
     def batch(self, rows: Sequence[Encoded]) -> Batch:
         """A batch, padded to its longest prompt and answer.
@@ -111,13 +110,30 @@ class InstructionEncoder:
         )
 
 
+def neighbours(rows: Sequence[Encoded], runs: int) -> list[Encoded]:
+    """Rows in an order in which those that follow each other have prompts and answers alike.
+
+    Args:
+        rows: in any order.
+        runs: pieces of this order that are to be alike.
+    """
+    by_answer = sorted(rows, key=lambda one: len(one.answer))
+    bands = max(1, round(runs**0.5))
+    ordered: list[Encoded] = []
+    for band in range(bands):
+        part = by_answer[band * len(rows) // bands : (band + 1) * len(rows) // bands]
+        # There and back: the end of a band is the neighbour of the next one's beginning.
+        ordered += sorted(part, key=lambda one: len(one.prompt), reverse=bool(band % 2))
+    return ordered
+
+
 def cheapest_parts(rows: Sequence[Encoded], count: int) -> list[list[Encoded]]:
-    """Rows in order of length, cut into the parts whose padding costs least.
+    """Rows in their order, cut into the parts whose padding costs least.
 
     A few long rows thus come to stand alone, and many short ones together.
 
     Args:
-        rows: N of them, the shortest first.
+        rows: N of them, as :func:`neighbours` orders them.
         count: P, up to N; no part is empty.
     """
     prompts_N = np.array([len(one.prompt) for one in rows])

@@ -20,8 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.activations import NewGELUActivation
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.models.t5.modeling_t5 import T5DenseGatedActDense, T5LayerNorm
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.t5.modeling_t5 import T5Attention, T5DenseGatedActDense, T5LayerNorm
 
 from training.vocabulary import (
     NUM_SPECIAL_CODES,
@@ -276,17 +279,86 @@ class MotionLm(nn.Module):
         heads.motion.weight.requires_grad = True
 
 
+class _RmsNorm(torch.autograd.Function):
+    """x / rms(x) · w with its gradient by hand: a third of what autograd makes of it on CPUs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        inverse = (norm.square_() / x.shape[-1]).add_(epsilon).rsqrt_()
+        unit = x * inverse
+        ctx.save_for_backward(unit, inverse, weight_D)
+        return unit * weight_D
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        unit, inverse, weight_D = ctx.saved_tensors
+        (gradient,) = gradients
+        product = gradient * unit
+        weight_gradient_D = product.flatten(0, -2).sum(0)
+        # The part of the gradient along x itself changes nothing.
+        along = product @ (weight_D / -len(weight_D))
+        x_gradient = (gradient * weight_D).addcmul_(unit, along[..., None]).mul_(inverse)
+        return x_gradient, weight_gradient_D, None
+
+
 class _FusedNorm(T5LayerNorm):
     """T5's norm as one operation instead of five."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
+        if hidden_states.device.type == "cpu" and torch.is_grad_enabled():
+            return _RmsNorm.apply(hidden_states, self.weight, self.variance_epsilon)  # pyright: ignore[reportReturnType]
         return functional.rms_norm(
             hidden_states, self.weight.shape, self.weight, self.variance_epsilon
         )
 
 
+_ATTENTION: Final = "sdpa_with_learned_bias"
+
+
+def _attention(
+    module: T5Attention,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    position_bias: Tensor,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """SDPA, but where it has no kernel: on CPUs, with a bias that learns.
+
+    Its fallback scales, and guards against rows that see nothing; T5 needs neither.
+    """
+    learns = torch.is_grad_enabled() and position_bias.requires_grad
+    if query.device.type != "cpu" or not learns:
+        return sdpa_attention_forward(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=dropout,
+            position_bias=position_bias,
+            **kwargs,
+        )
+    scores = (query @ key.transpose(-1, -2)).add_(position_bias)
+    if attention_mask is None and module.is_causal:
+        attention_mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+    if attention_mask is not None:
+        scores = scores.masked_fill_(~attention_mask, torch.finfo(scores.dtype).min)
+    shares = functional.dropout(scores.softmax(-1), dropout, module.training)
+    return (shares @ value).transpose(1, 2).contiguous(), None
+
+
+ALL_ATTENTION_FUNCTIONS.register(_ATTENTION, _attention)
+ALL_MASK_ATTENTION_FUNCTIONS.register(_ATTENTION, sdpa_mask)
+
+
 def _fuse(t5: T5ForConditionalGeneration) -> None:
     """Replace what transformers computes step by step; the function stays the same."""
+    for stack in (t5.encoder, t5.decoder):
+        stack.set_attn_implementation(_ATTENTION)
     for module in t5.modules():
         if type(module) is T5LayerNorm:
             module.__class__ = _FusedNorm

@@ -21,10 +21,10 @@ from torch import distributed as dist
 
 from data.splits import Split, SplitConfig
 from data.store import write_text
-from training.batches import TASKS, Encoded, InstructionEncoder, cheapest_parts
+from training.batches import TASKS, Encoded, InstructionEncoder, cheapest_parts, neighbours
 from training.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from training.corruption import corrupt
-from training.instructions import Task, wordings_of
+from training.instructions import Instruction, Task, wordings_of
 from training.loop import (
     Learner,
     LoopConfig,
@@ -45,6 +45,8 @@ KIND: Final = "motion_lm"
 TOKENIZER_FILE: Final = "tokenizer.json"
 T5_FILE: Final = "t5.json"
 _VALIDATION_BATCH: Final = 32
+_POOLED_ROWS: Final = 1024
+"""Rows that are sorted by length together."""
 
 
 PUBLISHED_LOOP: Final = LoopConfig(
@@ -128,7 +130,8 @@ class LmLearner(Learner):
         self.config = config.model_dump(mode="json")
         self.left_out: Counter[str] = Counter()
         self._num_left_out = 0
-        # The step that was drawn last: each of its parts asks for it.
+        # What was drawn last, by its first step; and the step that was cut last: its parts ask.
+        self._pool: tuple[int, list[Encoded]] | None = None
         self._drawn: tuple[tuple[int, int], list[list[Encoded]]] | None = None
         self._train = read_mixture(config, tokenizer, "train", self.left_out)
         self._val = read_mixture(config, tokenizer, "val", Counter())
@@ -187,12 +190,11 @@ class LmLearner(Learner):
         self, model: nn.Module, step: int, part: int, ranks: Ranks
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of one part of one process, each instruction of the step counting alike."""
-        mine = self._parts(step, ranks.world)[part * ranks.world + ranks.rank]
-        batch = self._encoder.batch(mine).to(ranks.device)
+        parts = self._parts(step, ranks.world)
+        batch = self._encoder.batch(parts[part * ranks.world + ranks.rank]).to(ranks.device)
         output = model(batch)
         # Parts differ in size; the loop takes the mean over them.
-        parts = ranks.world * self.loop.accumulate
-        loss = output.losses_B.sum() * (parts / self.loop.batch_size)
+        loss = output.losses_B.sum() * (len(parts) / self.loop.batch_size)
         rows_B = torch.stack(
             [
                 output.losses_B.detach(),
@@ -226,26 +228,55 @@ class LmLearner(Learner):
 
     def _parts(self, step: int, world: int) -> list[list[Encoded]]:
         """The step's instructions, alike lengths together; rank r's part p is at p · world + r."""
-        if self._drawn is not None and self._drawn[0] == (step, world):
-            return self._drawn[1]
-        loop = self._config.loop
-        drawn = self._train.sample(loop.seed, step, loop.batch_size)
-        if self._config.stage == "pretrain":
-            drawn = corrupt(drawn, loop.seed, step, self._encoder.text)
+        if self._drawn is None or self._drawn[0] != (step, world):
+            rows = self._rows(step)
+            # Every rank gets rows of all lengths: none waits for another.
+            shares = [
+                cheapest_parts(rows[rank::world], self.loop.accumulate) for rank in range(world)
+            ]
+            parts = [share[part] for part in range(self.loop.accumulate) for share in shares]
+            self._drawn = (step, world), parts
+        return self._drawn[1]
+
+    def _rows(self, step: int) -> list[Encoded]:
+        """The step's instructions, in runs of alike lengths.
+
+        Some steps draw theirs together, and each takes runs from all over: short and long are in
+        every step, and a part of it needs little padding.
+        """
+        batch = self.loop.batch_size
+        steps = max(1, _POOLED_ROWS // batch)
+        runs = next(count for count in (4, 3, 2, 1) if batch % count == 0)
+        first = step // steps * steps
+        if self._pool is None or self._pool[0] != first:
+            drawn = self._pooled(range(first, first + steps))
+            self._pool = first, neighbours(drawn, steps * runs)
+        size = batch // runs
+        starts = range((step - first) * size, batch * steps, steps * size)
+        return [one for start in starts for one in self._pool[1][start : start + size]]
+
+    def _pooled(self, steps: range) -> list[Encoded]:
+        """All instructions of some steps."""
+        loop = self.loop
+        drawn = [
+            one
+            for step in steps
+            for one in self._corrupted(self._train.sample(loop.seed, step, loop.batch_size), step)
+        ]
         fitting = self._encoder.fitting(drawn)
         self._num_left_out += len(drawn) - len(fitting)
         if not fitting:
             raise TrainingError(
-                f"step {step}: expected instructions of up to {self._config.max_prompt} and "
+                f"step {steps[0]}: expected instructions of up to {self._config.max_prompt} and "
                 f"{self._config.max_answer} ids, found none. Remedy: raise max_prompt, max_answer."
             )
         # What does not fit is made up for by what does: steps keep their size.
-        filled = [fitting[i * len(fitting) // loop.batch_size] for i in range(loop.batch_size)]
-        # Every rank gets rows of all lengths: none waits for another.
-        shares = [cheapest_parts(filled[rank::world], loop.accumulate) for rank in range(world)]
-        parts = [share[part] for part in range(loop.accumulate) for share in shares]
-        self._drawn = (step, world), parts
-        return parts
+        return [fitting[i * len(fitting) // len(drawn)] for i in range(len(drawn))]
+
+    def _corrupted(self, drawn: list[Instruction], step: int) -> list[Instruction]:
+        if self._config.stage != "pretrain":
+            return drawn
+        return corrupt(drawn, self.loop.seed, step, self._encoder.text)
 
 
 @torch.no_grad()

@@ -46,7 +46,9 @@ TOKENIZER_FILE: Final = "tokenizer.json"
 T5_FILE: Final = "t5.json"
 _VALIDATION_BATCH: Final = 32
 _POOLED_ROWS: Final = 1024
-"""Rows that are sorted by length together."""
+"""Rows that are sorted by length together; fewer where these are of more than"""
+_POOLED_STEPS: Final = 16
+"""steps, of which each would see few tasks."""
 
 
 PUBLISHED_LOOP: Final = LoopConfig(
@@ -245,7 +247,7 @@ class LmLearner(Learner):
         every step, and a part of it needs little padding.
         """
         batch = self.loop.batch_size
-        steps = max(1, _POOLED_ROWS // batch)
+        steps = min(_POOLED_STEPS, max(1, _POOLED_ROWS // batch))
         runs = next(count for count in (4, 3, 2, 1) if batch % count == 0)
         first = step // steps * steps
         if self._pool is None or self._pool[0] != first:

@@ -9,6 +9,7 @@ so many minutes, or goes on, and evaluates on the test splits:
   and the real motion through the tokenizer (ceiling).
 - m2t: activity of the caption's label.
 - m2m: joint error of the middle against straight lines between the ends.
+- junctions of two test motions: filled by m2m, against joined ones and uncut motions.
 - t2s, s2t, ct2t: BLEU and ROUGE against the nearest training plan's answer.
 
     .venv/bin/python benchmarks/motion_lm.py [--minutes 18] [--items 60] [--draw]
@@ -26,6 +27,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 ROOT: Final = Path(__file__).parents[1]
@@ -34,12 +36,14 @@ sys.path.insert(0, str(ROOT))
 from annotators.kinematics import describe_motion  # noqa: E402
 from annotators.stick_figure import draw_motion  # noqa: E402
 from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
+from data.junctions import Junction, JunctionMeasures, junction_measures  # noqa: E402
 from data.motion_features import features_to_joints  # noqa: E402
 from data.motions import MotionImportConfig, import_motions  # noqa: E402
 from flows.presets import preset_config  # noqa: E402
 from tests.annotators.motions import MOCAP  # noqa: E402
-from training.generation import Request, load_motion_lm  # noqa: E402
+from training.generation import MAX_MOTION, Request, Sampling, load_motion_lm  # noqa: E402
 from training.instructions import Codes, Instruction, Task  # noqa: E402
+from training.long_motion import ImagineConfig  # noqa: E402
 from training.loop import read_metrics  # noqa: E402
 from training.mixture import Mixture  # noqa: E402
 from training.motion_model import MotionModel  # noqa: E402
@@ -52,8 +56,11 @@ from training.train_motion_lm import (  # noqa: E402
     train_motion_lm,
 )
 
+SAMPLED: Final = Sampling(temperature=1.0, top_p=0.9)
+LONG_ENOUGH: Final = 8
+"""Tokens (1.6 s) of a motion that a junction is told of."""
 PLANNING: Final = (Task.T2S, Task.S2T, Task.CT2T)
-STEPS_PER_MINUTE: Final = 40
+STEPS_PER_MINUTE: Final = 45
 
 
 def configured(minutes: float) -> TrainMotionLmConfig:
@@ -103,10 +110,12 @@ def activity(model: MotionModel, codes: str | Codes) -> str:
     return describe_motion(features_to_joints(model.decode(codes))).activity
 
 
-def answers(model: MotionModel, asked: Sequence[Instruction]) -> list[str | Codes]:
-    """Greedy answers."""
+def answers(
+    model: MotionModel, asked: Sequence[Instruction], sampling: Sampling | None = None
+) -> list[str | Codes]:
+    """Answers, greedy unless said otherwise."""
     requests = [Request(o.prompt, o.task.answers_motion, int(o.task.answers_motion)) for o in asked]
-    return model.lm.answer(requests)
+    return model.lm.answer(requests, sampling)
 
 
 def text_to_motion(
@@ -115,13 +124,17 @@ def text_to_motion(
     """Share of motions that show the activity of their text's real motion."""
     pool = train.all_of(Task.T2M)
     made = answers(model, asked)
+    drawn = answers(model, asked, SAMPLED)
     real = [activity(model, one.answer) for one in asked]
-    found = [activity(model, answer) for answer in made]
+    found, sampled = ([activity(model, answer) for answer in some] for some in (made, drawn))
     retrieved = [activity(model, nearest(pool, one).answer) for one in asked]
     if draw:
-        picture(model, asked, made)
+        picture(model, asked, drawn)
     share = {
         "t2m_class": np.mean([a == b for a, b in zip(real, found, strict=True)]),
+        "t2m_class_sampled": np.mean([a == b for a, b in zip(real, sampled, strict=True)]),
+        "t2m_ended": np.mean([len(answer) < MAX_MOTION for answer in made]),
+        "t2m_ended_sampled": np.mean([len(answer) < MAX_MOTION for answer in drawn]),
         "t2m_class_retrieval": np.mean([a == b for a, b in zip(real, retrieved, strict=True)]),
         "t2m_class_chance": Counter(real).most_common(1)[0][1] / len(real),
     }
@@ -178,6 +191,47 @@ def in_between(model: MotionModel, asked: Sequence[Instruction]) -> dict[str, fl
     }
 
 
+def junctions(model: MotionModel, asked: Sequence[Instruction]) -> dict[str, float]:
+    """How smoothly test motions follow each other: joined hard, as one stream of tokens, filled.
+
+    Joined hard, each is decoded alone and their features are put together, so that the path goes
+    on; beside them the same places in motions that were never cut.
+    """
+    motions = [one.answer for one in asked if not isinstance(one.answer, str)]
+    long = [codes for codes in motions if len(codes) >= LONG_ENOUGH]
+    pairs = list(zip(long[::2], long[1::2], strict=False))
+    share = ImagineConfig().context
+    ends = [
+        (one[-round(share * len(one)) :], other[: round(share * len(other))])
+        for one, other in pairs
+    ]
+    middles = model.codes_between(ends, None, Sampling())
+    found: dict[str, list[Junction]] = {"uncut": [], "hard": [], "stream": [], "filled": []}
+    for (one, other), middle in zip(pairs, middles, strict=True):
+        first, second = 4 * len(one), 4 * (len(one) + len(middle))
+        ways: dict[str, tuple[NDArray[np.float32], list[int]]] = {
+            "uncut": (model.decode(one), [first // 2]),
+            "hard": (np.concatenate([model.decode(one), model.decode(other)]), [first]),
+            "stream": (model.decode((*one, *other)), [first]),
+            "filled": (model.decode((*one, *middle, *other)), sorted({first, second})),
+        }
+        for name, (features, frames) in ways.items():
+            found[name] += junction_measures(features_to_joints(features), frames).junctions
+    figures: dict[str, float] = {"junctions": len(pairs)}
+    print("| junctions | root jump, mm | joint jump, mm | velocity jump, m/s | foot skate, m/s |")
+    print("|---|---:|---:|---:|---:|")
+    for name, of_way in found.items():
+        measures = JunctionMeasures(tuple(of_way))
+        root, joint = (1000 * (v or 0) for v in (measures.root_jump_m, measures.joint_jump_m))
+        velocity, skate = measures.velocity_jump_m_s or 0, measures.foot_skate_m_s or 0
+        print(f"| {name} | {root:.1f} | {joint:.1f} | {velocity:.2f} | {skate:.3f} |")
+        figures |= {
+            f"joint_jump_{name}_mm": round(joint, 1),
+            f"velocity_jump_{name}_m_s": round(velocity, 3),
+        }
+    return figures
+
+
 def planning(model: MotionModel, train: Mixture, test: Mixture, items: int) -> dict[str, float]:
     """BLEU-4 and ROUGE-L of plans, and of copying the nearest training plan's answer."""
     figures: dict[str, float] = {}
@@ -221,6 +275,7 @@ def main() -> None:
                 Counter(str(o.answer) for o in asked).most_common(1)[0][1] / len(asked), 3
             ),
             **in_between(model, test.all_of(Task.M2M, arguments.items)),
+            **junctions(model, test.all_of(Task.T2M, 2 * arguments.items)),
             **planning(model, train, test, arguments.items),
         }
     for one, found in list(zip(asked, said, strict=True))[:: max(1, len(asked) // 6)]:

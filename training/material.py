@@ -172,7 +172,8 @@ def read_plan_items(
 
     Args:
         roots: datasets; a video that is in several gives items from each.
-        split: of the plans; all clips of one video are in one split.
+        split: of the plans; all clips of one video are in one split, and all text plans of one
+            goal.
         splits: shares, as the motions were split.
         min_grounding_score: clips whose score is lower are left out; those without a score stay.
         left_out: counts the annotations that are left out, by ``outcome`` or ``grounding_score``.
@@ -189,7 +190,7 @@ def read_plan_items(
             first = next((samples[0] for samples in usable if samples), None)
             if first is None:
                 continue
-            if first["annotator"] != TEXT_PLAN or first["coarse"]:
+            if not _is_text_plan(first):
                 items += _chain(usable)
             elif first["clip_id"] not in seen:
                 seen.add(first["clip_id"])
@@ -199,13 +200,10 @@ def read_plan_items(
 
 def _videos(root: Path, split: Split, splits: SplitConfig) -> list[list[list[_Row]]]:
     """The annotations of each video of the split, by clip in order of time, then by sample."""
-    table = Dataset(root).read("annotations", _PLAN_COLUMNS)
-    names = table["video_id"].to_pylist()
-    wanted = {name for name in set(names) if split_of(name, splits) == split}
-    of_split = pa.array([name in wanted for name in names], pa.bool_())
     videos: dict[str, dict[str, list[_Row]]] = defaultdict(lambda: defaultdict(list))
-    for row in table.filter(of_split).to_pylist():
-        videos[row["video_id"]][row["clip_id"]].append(row)
+    for row in Dataset(root).read("annotations", _PLAN_COLUMNS).to_pylist():
+        if split_of(_kept_together(row), splits) == split:
+            videos[row["video_id"]][row["clip_id"]].append(row)
     return [
         [
             sorted(samples, key=lambda row: row["sample"])
@@ -215,6 +213,17 @@ def _videos(root: Path, split: Split, splits: SplitConfig) -> list[list[list[_Ro
         ]
         for clips in videos.values()
     ]
+
+
+def _is_text_plan(row: _Row) -> bool:
+    return row["annotator"] == TEXT_PLAN and not row["coarse"]
+
+
+def _kept_together(row: _Row) -> str:
+    """What is in one split: a video; or all imported ways to one goal, which are much the same."""
+    if _is_text_plan(row) and row["medium"]:
+        return " ".join(row["medium"][0].casefold().split())
+    return row["video_id"]
 
 
 def _usable(

@@ -189,6 +189,7 @@ def train_all(config: TrainAllConfig) -> TrainAllSummary:
         model=config.lm.model,
         instructions=config.lm.instructions,
         min_grounding_score=config.min_grounding_score,
+        min_quality=config.min_quality,
         loop=config.lm.loop,
     )
     inputs = [

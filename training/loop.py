@@ -274,6 +274,9 @@ def train(
             begin = found.step
             best, stale = found.state["best"], found.state["stale"]
             minutes_before = found.state["minutes"]
+            stopped = _ended(config, begin, stale, minutes_before)
+            if stopped is not None:
+                return TrainingResult(run, begin, best, stopped)
         if _wanted(config.compile, ranks.device):
             learner.compile()
         model: nn.Module = module
@@ -408,6 +411,15 @@ def _check_losses(
                 f"diverges. Its batch came from {named}. Remedy: look at these, lower "
                 "learning_rate, or lengthen warmup_steps; the last checkpoint is from before."
             )
+
+
+def _ended(config: LoopConfig, step: int, stale: int, minutes: float) -> str | None:
+    """Why a run that is found has nothing left to do; a greater limit gives it more."""
+    if step >= config.steps:
+        return "steps"
+    if config.max_minutes is not None and minutes >= config.max_minutes:
+        return "max_minutes"
+    return "patience" if config.patience and stale >= config.patience else None
 
 
 def _check_same(found: Checkpoint, learner: Learner, run: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data.importers.plans import SOURCE as TEXT_PLAN
@@ -86,7 +86,10 @@ class PlanItem:
 
 
 def read_motion_items(
-    root: Path, codes: Mapping[str, Sequence[int] | NDArray[np.integer]], split: Split
+    root: Path,
+    codes: Mapping[str, Sequence[int] | NDArray[np.integer]],
+    split: Split,
+    min_quality: float = 0.0,
 ) -> list[MotionItem]:
     """The motions of a split, with their captions.
 
@@ -98,15 +101,15 @@ def read_motion_items(
         root: the dataset.
         codes: of each motion, by ``motion_id``.
         split: of the motions.
+        min_quality: motions whose poses are less certain are left out.
 
     Raises:
         ValueError: motions of the split have no codes.
         data.store.DatasetError: there is no dataset.
     """
-    columns = ["motion_id", "split", "labels", "texts", "num_frames"]
-    table = Dataset(root).read("motions", columns)
-    of_split = pa.array([name == split for name in table["split"].to_pylist()], pa.bool_())
-    rows = table.filter(of_split).to_pylist()
+    columns = ["motion_id", "split", "labels", "texts", "num_frames", "quality"]
+    wanted = (pc.field("split") == split) & (pc.field("quality") >= min_quality)
+    rows = Dataset(root).read("motions", columns).filter(wanted).to_pylist()
     missing = [row["motion_id"] for row in rows if row["motion_id"] not in codes]
     if missing:
         raise ValueError(

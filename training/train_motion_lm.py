@@ -84,6 +84,7 @@ class TrainMotionLmConfig(BaseModel):
     min_grounding_score: float | None = Field(
         default=None, ge=0, le=1, description="Least agreement of annotations with their motion."
     )
+    min_quality: float = Field(default=0.0, ge=0, le=1, description="Least confidence of poses.")
     stage: Literal["pretrain", "instruct"] = Field(
         default="instruct",
         description="pretrain: spans of text and motion to be restored, and translation between "
@@ -328,7 +329,7 @@ def read_mixture(
     """
     tokens = read_motion_tokens(config.dataset, tokenizer.tokenizer_id)
     codes = {motion_id: found[:, 0] for motion_id, found in tokens.items()}
-    motions = read_motion_items(config.dataset, codes, split)
+    motions = read_motion_items(config.dataset, codes, split, config.min_quality)
     plans = read_plan_items(
         (config.dataset, *config.plans),
         split,

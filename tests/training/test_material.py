@@ -98,6 +98,15 @@ def test_motions_of_the_split_need_codes(tmp_path: Path) -> None:
         read_motion_items(tmp_path / "none", {}, "train")
 
 
+def test_motions_of_uncertain_poses_are_left_out(tmp_path: Path) -> None:
+    rows = [_motion(name) | {"quality": quality} for name, quality in (("a", 0.4), ("b", 0.9))]
+    root = _publish(tmp_path, "motions", rows)
+    codes = {"a": CODES, "b": CODES}
+    assert len(read_motion_items(root, codes, "train")) == 2
+    (kept,) = read_motion_items(root, codes, "train", min_quality=0.5)
+    assert kept.motion_id == "b"
+
+
 # ------------------------------------------------------------------------------------------- plans
 
 

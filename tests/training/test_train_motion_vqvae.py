@@ -221,6 +221,13 @@ def test_early_stopping_and_time_limit(motions_root: Path, tmp_path: Path) -> No
     result = train_motion_vqvae(late)
     assert result.stopped == "max_minutes"
     assert read_checkpoint(tmp_path / "late", KIND).step == result.step < STEPS
+    # Started again, a run that has ended has nothing to do, until it is given more.
+    lines = (late.run / "metrics.jsonl").read_text()
+    again = train_motion_vqvae(late)
+    assert (again.stopped, again.step) == ("max_minutes", result.step)
+    assert (late.run / "metrics.jsonl").read_text() == lines
+    more = late.loop.model_copy(update={"max_minutes": None, "steps": result.step + 1})
+    assert train_motion_vqvae(late.model_copy(update={"loop": more})).step == result.step + 1
 
 
 def test_the_command_ends_in_a_message(motions_root: Path, tmp_path: Path) -> None:

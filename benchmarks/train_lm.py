@@ -12,7 +12,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +19,6 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers.activations import NewGELUActivation
-from transformers.models.t5.modeling_t5 import T5DenseGatedActDense, T5LayerNorm
 
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -30,8 +27,9 @@ from benchmarks.mocap_dataset import CACHE  # noqa: E402
 from data.motions import MotionImportConfig, import_motions  # noqa: E402
 from flows.presets import preset_config  # noqa: E402
 from tests.annotators.motions import MOCAP  # noqa: E402
+from tests.training.published import as_it_comes  # noqa: E402
 from training.loop import Ranks  # noqa: E402
-from training.motion_lm import IGNORED, Batch  # noqa: E402
+from training.motion_lm import IGNORED, Batch, MotionLm  # noqa: E402
 from training.motion_tokenizer import load_tokenizer  # noqa: E402
 from training.tokenize_motions import TokenizeConfig, tokenize_motions  # noqa: E402
 from training.train_motion_lm import LmLearner, TrainMotionLmConfig  # noqa: E402
@@ -72,7 +70,7 @@ def padded(batch: Batch) -> Batch:
     )
 
 
-def loss_everywhere(model: Any, batch: Batch) -> Tensor:
+def loss_everywhere(model: MotionLm, batch: Batch) -> Tensor:
     """Cross-entropy with logits of padding too, as transformers has it."""
     encoded = model.encode(batch.prompts_BS, batch.mask_BS)[0]
     hidden = model.t5.decoder(
@@ -90,19 +88,6 @@ def loss_everywhere(model: Any, batch: Batch) -> Tensor:
     return torch.stack(losses).mean()
 
 
-def as_it_comes(model: Any) -> Any:
-    """The same weights in transformers' own modules."""
-    plain = deepcopy(model)
-    for stack in (plain.t5.encoder, plain.t5.decoder):
-        stack.set_attn_implementation("sdpa")
-    for module in plain.t5.modules():
-        if isinstance(module, T5LayerNorm):
-            module.__class__ = T5LayerNorm
-        elif isinstance(module, T5DenseGatedActDense):
-            module.act = NewGELUActivation()
-    return plain
-
-
 def main() -> None:
     """Measure in turns, print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -112,6 +97,7 @@ def main() -> None:
     model = taught.module.train()
     ranks = Ranks(0, 1, torch.device("cpu"))
     loop = taught.loop
+    assert isinstance(model, MotionLm)  # noqa: S101 - the learner's
     plain = as_it_comes(model)
     optimizers = {
         name: torch.optim.AdamW(module.parameters(), lr=1e-4, fused=True)

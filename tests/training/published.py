@@ -1,13 +1,19 @@
-"""The published network as its papers say, written as its releases are laid out.
+"""What ours is tested, and timed, against.
 
-Nested sequences over (B, D, T) with ``conv1d``; names of tensors are those of released files. What
-ours is tested, and timed, against.
+The published VQ-VAE as its papers say, written as its releases are laid out: nested sequences over
+(B, D, T) with ``conv1d``; names of tensors are those of released files. And the language model in
+transformers' own modules.
 """
+
+from copy import deepcopy
 
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.activations import NewGELUActivation
+from transformers.models.t5.modeling_t5 import T5DenseGatedActDense, T5LayerNorm
 
 from data.motion_features import NUM_FEATURES
+from training.motion_lm import MotionLm
 
 
 class Block(nn.Module):
@@ -73,3 +79,16 @@ class PublishedNetwork(nn.Module):
     def decoded(self, latents: Tensor) -> Tensor:
         """(B, T / 4, C) to (B, T, D)."""
         return self.decoder.get_submodule("model")(latents.transpose(1, 2)).transpose(1, 2)
+
+
+def as_it_comes(model: MotionLm, attention: str = "sdpa") -> MotionLm:
+    """The same weights in transformers' own modules; nothing fused."""
+    plain = deepcopy(model)
+    for stack in (plain.t5.encoder, plain.t5.decoder):
+        stack.set_attn_implementation(attention)
+    for module in plain.t5.modules():
+        if isinstance(module, T5LayerNorm):
+            module.__class__ = T5LayerNorm
+        elif isinstance(module, T5DenseGatedActDense):
+            module.act = NewGELUActivation()
+    return plain

@@ -1,14 +1,11 @@
 """Stepping the decoder is the decoder, in all its kinds; and its parts learn as they did."""
 
-import copy
-
 import pytest
 import torch
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
-from transformers.activations import NewGELUActivation
-from transformers.models.t5.modeling_t5 import T5DenseGatedActDense, T5LayerNorm
 
+from tests.training.published import as_it_comes
 from training.decoding import FIRST_CODE_ID, START_ID, StepDecoder
 from training.motion_lm import MotionLm, MotionLmConfig, T5Size, t5_config
 from training.vocabulary import TEXT_PAD
@@ -114,14 +111,7 @@ def test_weights_stay_the_modules_own() -> None:
 
 def test_norm_and_attention_learn_as_transformers_do() -> None:
     model = _model()
-    plain = copy.deepcopy(model)
-    for stack in (plain.t5.encoder, plain.t5.decoder):
-        stack.set_attn_implementation("eager")
-    for module in plain.t5.modules():
-        if isinstance(module, T5LayerNorm):
-            module.__class__ = T5LayerNorm
-        elif isinstance(module, T5DenseGatedActDense):
-            module.act = NewGELUActivation()
+    plain = as_it_comes(model, "eager")
     ids_BL = torch.tensor([[0, 7, 9], [0, 4, 4], [0, 2, 3]])
     for one in (model, plain):
         _whole(one, ids_BL).square().sum().backward()

@@ -12,7 +12,7 @@ so many minutes, or goes on, and evaluates on the test splits:
 - junctions of two test motions: filled by m2m, against joined ones and uncut motions.
 - t2s, s2t, ct2t: BLEU and ROUGE against the nearest training plan's answer.
 
-    .venv/bin/python benchmarks/motion_lm.py [--minutes 18] [--items 60] [--draw]
+    .venv/bin/python benchmarks/motion_lm.py [--minutes 32] [--items 60] [--draw]
 
 The first run trains; later ones evaluate what is there.
 """
@@ -41,7 +41,7 @@ from data.motion_features import features_to_joints  # noqa: E402
 from data.motions import MotionImportConfig, import_motions  # noqa: E402
 from flows.presets import preset_config  # noqa: E402
 from tests.annotators.motions import MOCAP  # noqa: E402
-from training.generation import MAX_MOTION, Request, Sampling, load_motion_lm  # noqa: E402
+from training.generation import DRAWN, MAX_MOTION, Request, Sampling, load_motion_lm  # noqa: E402
 from training.instructions import Codes, Instruction, Task  # noqa: E402
 from training.long_motion import ImagineConfig  # noqa: E402
 from training.loop import read_metrics  # noqa: E402
@@ -56,7 +56,6 @@ from training.train_motion_lm import (  # noqa: E402
     train_motion_lm,
 )
 
-SAMPLED: Final = Sampling(temperature=1.0, top_p=0.9)
 LONG_ENOUGH: Final = 8
 """Tokens (1.6 s) of a motion that a junction is told of."""
 PLANNING: Final = (Task.T2S, Task.S2T, Task.CT2T)
@@ -124,7 +123,7 @@ def text_to_motion(
     """Share of motions that show the activity of their text's real motion."""
     pool = train.all_of(Task.T2M)
     made = answers(model, asked)
-    drawn = answers(model, asked, SAMPLED)
+    drawn = answers(model, asked, DRAWN)
     real = [activity(model, one.answer) for one in asked]
     found, sampled = ([activity(model, answer) for answer in some] for some in (made, drawn))
     retrieved = [activity(model, nearest(pool, one).answer) for one in asked]
@@ -252,7 +251,7 @@ def planning(model: MotionModel, train: Mixture, test: Mixture, items: int) -> d
 def main() -> None:
     """Train, evaluate, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=18.0)
+    parser.add_argument("--minutes", type=float, default=32.0)
     parser.add_argument("--items", type=int, default=60, help="of each task")
     parser.add_argument("--draw", action="store_true", help="write docs/text_to_motion.png")
     arguments = parser.parse_args()

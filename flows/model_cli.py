@@ -147,7 +147,7 @@ def t2m(
     seconds: Annotated[float, typer.Option(help="Length; 0: as the model likes.")] = 0.0,
     model: Model = None,
     seed: Seed = 0,
-    temperature: Temperature = 0.0,
+    temperature: Temperature = 1.0,
 ) -> None:
     """Text to motion."""
     (features,) = _loaded(model).text_to_motion(
@@ -190,7 +190,7 @@ def predict(
     seconds: Annotated[float, typer.Option(help="Of what follows; 0: as the model likes.")] = 0.0,
     model: Model = None,
     seed: Seed = 0,
-    temperature: Temperature = 0.0,
+    temperature: Temperature = 1.0,
 ) -> None:
     """Go on with a motion."""
     features = _loaded(model).predict(
@@ -229,11 +229,10 @@ def imagine(
     seed: Seed = 0,
 ) -> None:
     """Plan and move in a scene, for as long as is asked; the plan is written beside the motion."""
-    from training.generation import Sampling  # noqa: PLC0415 - slow, and not always needed
-    from training.long_motion import ImagineConfig  # noqa: PLC0415
+    from training.long_motion import ImagineConfig  # noqa: PLC0415 - slow
     from training.long_motion import imagine as run_imagine  # noqa: PLC0415
 
-    drawn = Sampling(temperature=1.0, top_k=10, seed=seed)
+    drawn = _sampling(seed, 1.0)
     config = ImagineConfig(seconds=seconds, plan=drawn, motion=drawn)
     long = run_imagine(_loaded(model), scene, task or None, config)
     features = np.concatenate(list(long.features()))
@@ -278,9 +277,9 @@ def _loaded(model: Path | None) -> Any:
 
 
 def _sampling(seed: int, temperature: float) -> Any:
-    from training.generation import Sampling  # noqa: PLC0415 - slow
+    from training.generation import DRAWN  # noqa: PLC0415 - slow
 
-    return Sampling(temperature=temperature, top_k=10 if temperature else 0, seed=seed)
+    return DRAWN.model_copy(update={"temperature": temperature, "seed": seed})
 
 
 def _motions(file: Path) -> list[NDArray[np.float32]]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data.motion_features import features_to_joints
 from training.batches import InstructionEncoder
 from training.datasets import MotionDataConfig, prepare_data
-from training.generation import Request, Sampling
+from training.generation import DRAWN, Request, Sampling
 from training.instructions import Instruction, Task
 from training.motion_model import MotionModel
 from training.reconstruction import reconstruction
@@ -35,7 +35,8 @@ class EvaluationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     items: int = Field(default=64, ge=1, description="Of each task, at most.")
-    sampling: Sampling = Field(default_factory=Sampling)
+    text: Sampling = Field(default_factory=Sampling, description="Of texts.")
+    motion: Sampling = Field(default=DRAWN, description="Of motions.")
 
 
 class EvaluationReport(BaseModel):
@@ -92,7 +93,7 @@ def evaluate_model(
     for task in (Task.M2T, *PLANNING):
         if not asked[task]:
             continue
-        found = [str(answer) for answer in _answers(model, asked[task], config)]
+        found = [str(answer) for answer in _answers(model, asked[task], config.text)]
         # Every text that a source has for what was asked is right.
         references = _references(asked[task])
         scores = score_texts(found, references)
@@ -120,7 +121,7 @@ def _motion_classes(
     """Share of generated motions that show what the real motion of their text shows."""
     wanted: list[str] = []
     found: list[str] = []
-    for one, answer in zip(asked, _answers(model, asked, config), strict=True):
+    for one, answer in zip(asked, _answers(model, asked, config.motion), strict=True):
         assert not isinstance(one.answer, str)  # noqa: S101 - t2m answers with motion
         wanted.append(_judged(model, one.answer, judge))
         # The generator may answer with nothing; that shows no activity.
@@ -142,14 +143,14 @@ def _judged(model: MotionModel, codes: object, judge: Judge) -> str:
 
 
 def _answers(
-    model: MotionModel, asked: Sequence[Instruction], config: EvaluationConfig
+    model: MotionModel, asked: Sequence[Instruction], sampling: Sampling
 ) -> list[str | tuple[int, ...]]:
     requests = [
         Request(one.prompt, one.task.answers_motion, 1 if one.task.answers_motion else 0)
         for one in asked
     ]
     with torch.inference_mode():
-        return model.lm.answer(requests, config.sampling)
+        return model.lm.answer(requests, sampling)
 
 
 def _references(asked: Sequence[Instruction]) -> list[list[str]]:

@@ -49,6 +49,10 @@ class Sampling(BaseModel):
     seed: int = 0
 
 
+DRAWN: Final = Sampling(temperature=1.0, top_p=0.9)
+"""For motion that is not held by what is around it: the likeliest tokens seldom end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What is asked.

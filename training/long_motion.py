@@ -24,7 +24,7 @@ from torch import Tensor
 
 from data.motion_features import stream_joints
 from data.skeleton import FPS
-from training.generation import Sampling
+from training.generation import DRAWN, Sampling
 from training.instructions import CODES_PER_S, FRAMES_PER_CODE, Codes
 from training.motion_model import Features, MotionModel
 
@@ -49,9 +49,7 @@ class ImagineConfig(BaseModel):
     plan: Sampling = Field(
         default_factory=lambda: Sampling(temperature=1.0, top_k=10), description="Of texts."
     )
-    motion: Sampling = Field(
-        default_factory=lambda: Sampling(temperature=1.0, top_k=10), description="Of motions."
-    )
+    motion: Sampling = Field(default=DRAWN, description="Of motions.")
 
 
 @dataclass(frozen=True, slots=True)

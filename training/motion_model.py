@@ -19,7 +19,13 @@ import torch
 from numpy.typing import NDArray
 
 from training.checkpoints import CheckpointError
-from training.generation import MotionLanguageModel, Request, Sampling, load_motion_lm
+from training.generation import (
+    DRAWN,
+    MotionLanguageModel,
+    Request,
+    Sampling,
+    load_motion_lm,
+)
 from training.instructions import CODES_PER_S, Codes, Prompt, Task, parse_steps, prompt_of
 from training.motion_tokenizer import MotionTokenizer, load_tokenizer
 
@@ -60,7 +66,7 @@ class MotionModel:
         self,
         captions: Sequence[str],
         seconds: float | None = None,
-        sampling: Sampling | None = None,
+        sampling: Sampling = DRAWN,
     ) -> list[Features]:
         """A motion of each caption, (T, D); of so many seconds where they are given."""
         return [self.decode(codes) for codes in self.text_to_codes(captions, seconds, sampling)]
@@ -69,7 +75,7 @@ class MotionModel:
         self,
         captions: Sequence[str],
         seconds: float | None = None,
-        sampling: Sampling | None = None,
+        sampling: Sampling = DRAWN,
     ) -> list[Codes]:
         """The motion tokens of each caption."""
         if seconds is None:
@@ -121,7 +127,7 @@ class MotionModel:
         return self._motions(requests, sampling)
 
     def predict(
-        self, features: Features, seconds: float | None = None, sampling: Sampling | None = None
+        self, features: Features, seconds: float | None = None, sampling: Sampling = DRAWN
     ) -> Features:
         """A motion with what comes after it, (T, D)."""
         begin = self.encode(features)

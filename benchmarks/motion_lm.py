@@ -1,8 +1,8 @@
 """What does the `small` motion language model do on real data? Reported as it is.
 
-CMU and Bandai-Namco motions with their labels as captions, VirtualHome plans; the motion tokenizer
-of benchmarks/reconstruction.py (`small`, trained there with --full). Trains the preset `small` for
-so many minutes, or goes on, and evaluates on the test splits:
+CMU and Bandai-Namco motions with their labels as captions, VirtualHome plans. Trains the presets
+`small` of the motion tokenizer (the one that benchmarks/reconstruction.py trains) and of the language
+model where they are not trained yet, and evaluates on the test splits:
 
 - t2m: activity of the generated motion, as the describer names it, against that of the real motion;
   beside it the commonest activity (chance), a training motion whose text is nearest (retrieval),
@@ -12,9 +12,10 @@ so many minutes, or goes on, and evaluates on the test splits:
 - junctions of two test motions: filled by m2m, against joined ones and uncut motions.
 - t2s, s2t, ct2t: BLEU and ROUGE against the nearest training plan's answer.
 
-    .venv/bin/python benchmarks/motion_lm.py [--minutes 32] [--items 60] [--draw]
+    .venv/bin/python benchmarks/motion_lm.py [--full] [--items 60] [--draw]
 
-The first run trains; later ones evaluate what is there.
+With --full, the tokenizer's preset as it is and half an hour for the language model; without, a few
+minutes each, which is not enough to move well.
 """
 
 import argparse
@@ -36,6 +37,7 @@ sys.path.insert(0, str(ROOT))
 from annotators.kinematics import describe_motion  # noqa: E402
 from annotators.stick_figure import draw_motion  # noqa: E402
 from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
+from benchmarks.reconstruction import trained  # noqa: E402
 from data.junctions import Junction, JunctionMeasures, junction_measures  # noqa: E402
 from data.motion_features import features_to_joints  # noqa: E402
 from data.motions import MotionImportConfig, import_motions  # noqa: E402
@@ -60,10 +62,14 @@ LONG_ENOUGH: Final = 8
 """Tokens (1.6 s) of a motion that a junction is told of."""
 PLANNING: Final = (Task.T2S, Task.S2T, Task.CT2T)
 STEPS_PER_MINUTE: Final = 45
+FULL_MINUTES: Final = 32.0
+QUICK_MINUTES: Final = 3.0
+"""Of each of the two models."""
 
 
-def configured(minutes: float) -> TrainMotionLmConfig:
+def configured(full: bool) -> TrainMotionLmConfig:
     """The preset on the mocap and the plans."""
+    minutes = FULL_MINUTES if full else QUICK_MINUTES
     plans = CACHE / "plans"
     import_motions(
         MotionImportConfig(
@@ -71,13 +77,14 @@ def configured(minutes: float) -> TrainMotionLmConfig:
         )
     )
     mocap = mocap_dataset()
-    tokenize_motions(TokenizeConfig(dataset=mocap, tokenizer=CACHE / "vqvae-small"))
+    tokenizer = trained("small", mocap, None if full else QUICK_MINUTES).run
+    tokenize_motions(TokenizeConfig(dataset=mocap, tokenizer=tokenizer))
     values: dict[str, Any] = preset_config("train-motion-lm", "small")
     values |= {
         "run": CACHE / f"lm-small-{minutes:g}min",
         "dataset": mocap,
         "plans": (plans,),
-        "tokenizer": CACHE / "vqvae-small",
+        "tokenizer": tokenizer,
     }
     # The rate falls to nothing by the end: as many steps as fit into the time on two cores.
     values["loop"] |= {
@@ -251,14 +258,14 @@ def planning(model: MotionModel, train: Mixture, test: Mixture, items: int) -> d
 def main() -> None:
     """Train, evaluate, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=32.0)
+    parser.add_argument("--full", action="store_true", help="train long enough to move")
     parser.add_argument("--items", type=int, default=60, help="of each task")
     parser.add_argument("--draw", action="store_true", help="write docs/text_to_motion.png")
     arguments = parser.parse_args()
-    config = configured(arguments.minutes)
+    config = configured(arguments.full)
     if not any(row["event"] == "end" for row in read_metrics(config.run)):
         train_motion_lm(config)
-    tokenizer = load_tokenizer(CACHE / "vqvae-small")
+    tokenizer = load_tokenizer(config.tokenizer)
     model = MotionModel(load_motion_lm(config.run), tokenizer)
     train, test = (read_mixture(config, tokenizer, name, Counter()) for name in ("train", "test"))
     with torch.inference_mode():
@@ -266,7 +273,6 @@ def main() -> None:
         said = answers(model, asked)
         right = [one.answer == found for one, found in zip(asked, said, strict=True)]
         figures = {
-            "minutes": arguments.minutes,
             "steps": read_metrics(config.run)[-1]["step"],
             **text_to_motion(model, train, test.all_of(Task.T2M, arguments.items), arguments.draw),
             "m2t_exact": round(float(np.mean(right)), 3),

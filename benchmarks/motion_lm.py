@@ -1,8 +1,8 @@
 """What does the `small` motion language model do on real data? Reported as it is.
 
 CMU and Bandai-Namco motions with their labels as captions, VirtualHome plans. Trains the presets
-`small` of the motion tokenizer (the one that benchmarks/reconstruction.py trains) and of the language
-model where they are not trained yet, and evaluates on the test splits:
+`small` of the motion tokenizer (the one of benchmarks/reconstruction.py) and of the language model
+where they are not trained yet, and evaluates on the test splits:
 
 - t2m: activity of the generated motion, as the describer names it, against that of the real motion;
   beside it the commonest activity (chance), a training motion whose text is nearest (retrieval),

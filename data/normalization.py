@@ -95,7 +95,9 @@ class FeatureStats:
         save_file(
             {"mean": self.mean_D, "std": self.std_D},
             temporary,
-            metadata={"format": STATS_FORMAT, "layout": _layout()},
+            # One entry: safetensors writes several in any order, and the same statistics should be
+            # the same file (tokenizers are told apart by it).
+            metadata={"about": json.dumps({"format": STATS_FORMAT, "layout": _layout()})},
         )
         temporary.replace(path)
 
@@ -111,6 +113,8 @@ class FeatureStats:
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
+                if "about" in metadata:  # older files have the entries themselves
+                    metadata = json.loads(metadata["about"])
                 if metadata.get("format") != STATS_FORMAT:
                     raise ValueError(
                         f"{path}: expected the format {STATS_FORMAT}, found "

@@ -4,12 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from data.assets import fetch_assets
 from data.motions import MotionImportConfig, import_motions
 from data.splits import SplitConfig
 from data.workers import WorkerConfig
 from tests.annotators.motions import mocap
+
+# How long an example takes is the machine's affair.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 CACHE_DIR = Path("~/.cache/avatargpt").expanduser()
 SHARED_VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "videos"

@@ -47,7 +47,7 @@ def _mocap() -> list[Floats]:
 
 MOTIONS = _mocap()
 motions = st.sampled_from(range(len(MOTIONS))).map(lambda index: MOTIONS[index])
-on_real_motions = settings(max_examples=25, deadline=None, derandomize=True)
+on_real_motions = settings(max_examples=25, derandomize=True)
 
 
 @pytest.fixture(scope="module")

@@ -168,3 +168,9 @@ def test_motions_that_cannot_be_counted_are_named(features: list[NDArray[np.floa
         compute_stats([features[0], features[0], broken])
     with pytest.raises(ValueError, match="never changes"):
         compute_stats([features[0][:1]])
+
+
+def test_the_same_statistics_are_the_same_file(tmp_path: Path, published: FeatureStats) -> None:
+    for number in range(8):
+        published.save(tmp_path / f"{number}.safetensors")
+    assert len({file.read_bytes() for file in tmp_path.iterdir()}) == 1

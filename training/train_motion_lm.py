@@ -49,6 +49,8 @@ _POOLED_ROWS: Final = 1024
 """Rows that are sorted by length together; fewer where these are of more than"""
 _POOLED_STEPS: Final = 16
 """steps, of which each would see few tasks."""
+_RUNS: Final = 4
+"""Lengths that a step has, at least."""
 
 
 PUBLISHED_LOOP: Final = LoopConfig(
@@ -249,7 +251,8 @@ class LmLearner(Learner):
         """
         batch = self.loop.batch_size
         steps = min(_POOLED_STEPS, max(1, _POOLED_ROWS // batch))
-        runs = next(count for count in (4, 3, 2, 1) if batch % count == 0)
+        # As many runs as make the step mixed; the fewer, the more alike each is.
+        runs = next(n for n in range(min(_RUNS, batch), batch + 1) if batch % n == 0)
         first = step // steps * steps
         if self._pool is None or self._pool[0] != first:
             drawn = self._pooled(range(first, first + steps))

@@ -46,7 +46,7 @@ from tests.annotators.motions import MOCAP  # noqa: E402
 from training.generation import DRAWN, MAX_MOTION, Request, Sampling, load_motion_lm  # noqa: E402
 from training.instructions import Codes, Instruction, Task  # noqa: E402
 from training.long_motion import ImagineConfig  # noqa: E402
-from training.loop import read_metrics  # noqa: E402
+from training.loop import has_ended, read_metrics  # noqa: E402
 from training.mixture import Mixture  # noqa: E402
 from training.motion_model import MotionModel  # noqa: E402
 from training.motion_tokenizer import load_tokenizer  # noqa: E402
@@ -263,7 +263,7 @@ def main() -> None:
     parser.add_argument("--draw", action="store_true", help="write docs/text_to_motion.png")
     arguments = parser.parse_args()
     config = configured(arguments.full)
-    if not any(row["event"] == "end" for row in read_metrics(config.run)):
+    if not has_ended(config.run):
         train_motion_lm(config)
     tokenizer = load_tokenizer(config.tokenizer)
     model = MotionModel(load_motion_lm(config.run), tokenizer)

@@ -209,10 +209,13 @@ def plan(
     temperature: Temperature = 1.0,
 ) -> None:
     """Plan: the next tasks in a scene, and the steps of each."""
+    from training.long_motion import ImagineConfig  # noqa: PLC0415 - slow
+
     loaded = _loaded(model)
+    usual = ImagineConfig().plan
     current = task or scene
     for number in range(tasks):
-        sampling = _sampling(seed + number, temperature)
+        sampling = usual.model_copy(update={"temperature": temperature, "seed": seed + number})
         current = task if task and not number else loaded.next_task(scene, current, sampling)
         typer.echo(current)
         for index, step in enumerate(loaded.steps_of(current, sampling), 1):
@@ -232,8 +235,13 @@ def imagine(
     from training.long_motion import ImagineConfig  # noqa: PLC0415 - slow
     from training.long_motion import imagine as run_imagine  # noqa: PLC0415
 
-    drawn = _sampling(seed, 1.0)
-    config = ImagineConfig(seconds=seconds, plan=drawn, motion=drawn)
+    seeded = {"seed": seed}
+    usual = ImagineConfig()
+    config = ImagineConfig(
+        seconds=seconds,
+        plan=usual.plan.model_copy(update=seeded),
+        motion=usual.motion.model_copy(update=seeded),
+    )
     long = run_imagine(_loaded(model), scene, task or None, config)
     features = np.concatenate(list(long.features()))
     _write(

@@ -32,7 +32,7 @@ from training.checkpoints import read_checkpoint
 from training.datasets import MotionDataConfig
 from training.evaluate import EvaluationConfig, EvaluationReport, evaluate_model
 from training.generation import load_motion_lm
-from training.loop import LoopConfig, read_metrics
+from training.loop import LoopConfig, has_ended
 from training.mixture import InstructionConfig
 from training.model_folder import PromotionConfig, promote, write_model
 from training.motion_lm import MotionLmConfig
@@ -244,7 +244,7 @@ def _stage(
     config: TrainAllConfig,
     skipped: list[str],
 ) -> TrainingSummary:
-    if any(row["event"] == "end" for row in read_metrics(stage.run)):
+    if has_ended(stage.run):
         skipped.append(flow_name)
         get_run_logger().info("%s: %s is finished, not run again", flow_name, stage.run)
         return summary_of(stage.run, kind)

@@ -6,7 +6,7 @@ Shapes: B batch, S prompt ids, L answer ids, N rows, P parts.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 import torch
@@ -17,8 +17,6 @@ from torch.nn.utils.rnn import pad_sequence
 from training.instructions import Instruction, Prompt, Task
 from training.motion_lm import IGNORED, Batch
 from training.vocabulary import TEXT_END, TEXT_PAD, TextTokenizer, Vocabulary
-
-NumberT = TypeVar("NumberT", int, NDArray[np.int64])
 
 TASKS: Final = tuple(Task)
 """Order of tasks in :attr:`Batch.tasks_B`."""
@@ -142,10 +140,9 @@ def cheapest_parts(rows: Sequence[Encoded], count: int) -> list[list[Encoded]]:
     # costs_NN[i, j]: rows i to j as one part; longest of i..j by running maxima from each i on.
     costs_NN = np.full((sizes, sizes), np.inf)
     for first in range(sizes):
-        longest = _cost(
-            np.maximum.accumulate(prompts_N[first:]), np.maximum.accumulate(answers_N[first:])
-        )
-        costs_NN[first, first:] = longest * np.arange(1, sizes - first + 1)
+        prompts, answers = (np.maximum.accumulate(n[first:]) for n in (prompts_N, answers_N))
+        # A decoder's token costs about as much as two of the encoder.
+        costs_NN[first, first:] = (prompts + 2 * answers) * np.arange(1, sizes - first + 1)
     # best_N[j]: the cheapest way to have rows 0 to j in so many parts.
     best_N = costs_NN[0]
     begins: list[NDArray[np.int64]] = []
@@ -166,11 +163,6 @@ def pad_prompts(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     ids_BS = _padded(prompts, TEXT_PAD)
     mask_BS = torch.arange(ids_BS.shape[1]) < lengths_B[:, None]
     return ids_BS, mask_BS.long()
-
-
-def _cost(prompt: NumberT, answer: NumberT) -> NumberT:
-    """A decoder's token costs about as much as two of the encoder."""
-    return prompt + 2 * answer
 
 
 def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:

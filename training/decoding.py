@@ -165,10 +165,7 @@ class Answers(Cache):
             unseen_BS = torch.zeros_like(mask_BS, dtype=encoded_BSD.dtype)
             unseen_BS.masked_fill_(mask_BS == 0, torch.finfo(encoded_BSD.dtype).min)
             self._unseen_B11S = unseen_BS[:, None, None]
-        words = decoder.model.vocabulary
-        motion_M = torch.arange(words.num_text, words.size, device=encoded_BSD.device)
-        embedding = decoder.model.t5.shared
-        self._motion_MD = _by_id(embedding(motion_M), 0)
+        self._motion_MD = _by_id(decoder.model.t5.shared.motion_table(), 0)
 
     def _embedded(self, ids_B: Tensor) -> Tensor:
         text: nn.Embedding = self._decoder.model.t5.shared.text

@@ -276,6 +276,11 @@ def train(
             minutes_before = found.state["minutes"]
             stopped = _ended(config, begin, stale, minutes_before)
             if stopped is not None:
+                # A kill may have come between the last checkpoint and the word that it is the last.
+                if ranks.rank == 0 and not has_ended(run):
+                    log = _Log(run, learner.config, begin, tensorboard=False)
+                    log.write({"step": begin, "event": "end", "stopped": stopped})
+                    log.close()
                 return TrainingResult(run, begin, best, stopped)
         if _wanted(config.compile, ranks.device):
             learner.compile()
@@ -532,6 +537,11 @@ class _Log:
         self._file.close()
         if self._board is not None:
             self._board.close()
+
+
+def has_ended(run: Path) -> bool:
+    """Whether a run has come to an end, as its metrics tell."""
+    return any(row["event"] == "end" for row in read_metrics(run))
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

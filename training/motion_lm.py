@@ -141,10 +141,13 @@ class MotionEmbedding(nn.Module):
 
     def table(self) -> Tensor:
         """Of all ids, (V + K + 3, D)."""
+        return torch.cat([self.text.weight, self.motion_table()])
+
+    def motion_table(self) -> Tensor:
+        """Of motion tokens, (K + 3, D)."""
         if not self.adapted:
-            return torch.cat([self.text.weight, self.learned.weight])
-        motion_MD = self.adapter(torch.cat([self.codebook_KC, self.specials]))
-        return torch.cat([self.text.weight, motion_MD])
+            return self.learned.weight
+        return self.adapter(torch.cat([self.codebook_KC, self.specials]))
 
 
 class TwoHeads(nn.Module):

@@ -137,7 +137,7 @@ class LmLearner(Learner):
         self._num_left_out = 0
         # What was drawn last, by its first step; and the step that was cut last: its parts ask.
         self._pool: tuple[int, list[Encoded]] | None = None
-        self._drawn: tuple[tuple[int, int], list[list[Encoded]]] | None = None
+        self._cut: tuple[int, list[list[Encoded]]] | None = None
         self._train = read_mixture(config, tokenizer, "train", self.left_out)
         self._val = read_mixture(config, tokenizer, "val", Counter())
         torch.manual_seed(config.loop.seed)
@@ -195,11 +195,11 @@ class LmLearner(Learner):
         self, model: nn.Module, step: int, part: int, ranks: Ranks
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of one part of one process, each instruction of the step counting alike."""
-        parts = self._parts(step, ranks.world)
-        batch = self._encoder.batch(parts[part * ranks.world + ranks.rank]).to(ranks.device)
+        batch = self._encoder.batch(self._parts(step, ranks)[part]).to(ranks.device)
         output = model(batch)
-        # Parts differ in size; the loop takes the mean over them.
-        loss = output.losses_B.sum() * (len(parts) / self.loop.batch_size)
+        # Parts differ in size; the loop takes the mean over those of all processes.
+        parts = ranks.world * self.loop.accumulate
+        loss = output.losses_B.sum() * (parts / self.loop.batch_size)
         rows_B = torch.stack(
             [
                 output.losses_B.detach(),
@@ -224,24 +224,19 @@ class LmLearner(Learner):
 
     def batch_of(self, step: int) -> Batch:
         """All instructions of a step as one batch."""
-        return self._encoder.batch([one for part in self._parts(step, 1) for one in part])
+        return self._encoder.batch(self._rows(step))
 
     def items_of(self, step: int) -> list[str]:
         """Motions and plans of a step's instructions."""
-        parts = self._parts(step, 1)
-        return list(dict.fromkeys(one.instruction.source_id for part in parts for one in part))
+        return list(dict.fromkeys(one.instruction.source_id for one in self._rows(step)))
 
-    def _parts(self, step: int, world: int) -> list[list[Encoded]]:
-        """The step's instructions, alike lengths together; rank r's part p is at p · world + r."""
-        if self._drawn is None or self._drawn[0] != (step, world):
-            rows = self._rows(step)
+    def _parts(self, step: int, ranks: Ranks) -> list[list[Encoded]]:
+        """A process's share of the step's instructions, alike lengths together."""
+        if self._cut is None or self._cut[0] != step:
             # Every rank gets rows of all lengths: none waits for another.
-            shares = [
-                cheapest_parts(rows[rank::world], self.loop.accumulate) for rank in range(world)
-            ]
-            parts = [share[part] for part in range(self.loop.accumulate) for share in shares]
-            self._drawn = (step, world), parts
-        return self._drawn[1]
+            share = self._rows(step)[ranks.rank :: ranks.world]
+            self._cut = step, cheapest_parts(share, self.loop.accumulate)
+        return self._cut[1]
 
     def _rows(self, step: int) -> list[Encoded]:
         """The step's instructions, in runs of alike lengths.

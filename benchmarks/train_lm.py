@@ -1,8 +1,8 @@
 """Instructions per second of language-model training, against padding everything to 256.
 
 The size of the preset `small`, instructions of real plans and synthetic motions. Both run the same
-batches through the same weights; the published way pads each prompt and answer to 256 ids,
-computes them in one part, asks its heads at every position, and has transformers' T5 as it comes.
+batches through the same weights; the published way pads each prompt and answer to 256 ids, asks its
+heads at every position, and has transformers' T5 as it comes.
 
     .venv/bin/python benchmarks/train_lm.py [--steps 10]
 """
@@ -12,13 +12,10 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -27,9 +24,9 @@ from benchmarks.mocap_dataset import CACHE  # noqa: E402
 from data.motions import MotionImportConfig, import_motions  # noqa: E402
 from flows.presets import preset_config  # noqa: E402
 from tests.annotators.motions import MOCAP  # noqa: E402
-from tests.training.published import as_it_comes  # noqa: E402
+from tests.training.published import as_it_comes, padded, padded_losses  # noqa: E402
 from training.loop import Ranks  # noqa: E402
-from training.motion_lm import IGNORED, Batch, MotionLm  # noqa: E402
+from training.motion_lm import MotionLm  # noqa: E402
 from training.motion_tokenizer import load_tokenizer  # noqa: E402
 from training.tokenize_motions import TokenizeConfig, tokenize_motions  # noqa: E402
 from training.train_motion_lm import LmLearner, TrainMotionLmConfig  # noqa: E402
@@ -55,39 +52,6 @@ def learner() -> LmLearner:
     return LmLearner(config, load_tokenizer(config.tokenizer))
 
 
-def padded(batch: Batch) -> Batch:
-    """Every prompt and answer as long as the longest that is allowed."""
-
-    def longer(ids: Tensor, value: int) -> Tensor:
-        return functional.pad(ids[:, :PADDED], (0, max(0, PADDED - ids.shape[1])), value=value)
-
-    return replace(
-        batch,
-        prompts_BS=longer(batch.prompts_BS, 0),
-        mask_BS=longer(batch.mask_BS, 0),
-        inputs_BL=longer(batch.inputs_BL, 0),
-        labels_BL=longer(batch.labels_BL, IGNORED),
-    )
-
-
-def loss_everywhere(model: MotionLm, batch: Batch) -> Tensor:
-    """Cross-entropy with logits of padding too, as transformers has it."""
-    encoded = model.encode(batch.prompts_BS, batch.mask_BS)[0]
-    hidden = model.t5.decoder(
-        input_ids=batch.inputs_BL,
-        encoder_hidden_states=encoded,
-        encoder_attention_mask=batch.mask_BS,
-        use_cache=False,
-    )[0]
-    losses: list[Tensor] = []
-    for motion, head in ((False, model.heads.text_logits), (True, model.heads.motion_logits)):
-        own = batch.motion_B == motion
-        labels = batch.labels_BL[own] - (model.vocabulary.num_text if motion else 0)
-        labels = labels.masked_fill(batch.labels_BL[own] == IGNORED, IGNORED)
-        losses.append(functional.cross_entropy(head(hidden[own]).flatten(0, 1), labels.flatten()))
-    return torch.stack(losses).mean()
-
-
 def main() -> None:
     """Measure in turns, print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -109,7 +73,8 @@ def main() -> None:
             (taught.losses(model, step, part, ranks)[0] / loop.accumulate).backward()
 
     def published(step: int) -> None:
-        loss_everywhere(plain, padded(taught.batch_of(step))).backward()
+        batch = padded(plain, taught.rows_of(step), PADDED)
+        padded_losses(plain, batch).mean().backward()
 
     ways: dict[str, Callable[[int], None]] = {"published": published, "ours": ours}
     seconds = dict.fromkeys(ways, 0.0)

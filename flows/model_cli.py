@@ -1,6 +1,7 @@
 """Commands of training and of the trained model."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -296,7 +297,9 @@ def _motions(file: Path) -> list[NDArray[np.float32]]:
     Raises:
         ValueError: it holds none that can be used.
     """
-    from data.motions import (  # noqa: PLC0415 - slow
+    from data.errors import ItemError  # noqa: PLC0415 - slow
+    from data.motion_quality import MotionGates  # noqa: PLC0415
+    from data.motions import (  # noqa: PLC0415
         MotionImportConfig,
         find_motions,
         prepare_motion,
@@ -304,12 +307,24 @@ def _motions(file: Path) -> list[NDArray[np.float32]]:
     from data.records import Rejection  # noqa: PLC0415
 
     path = file.expanduser()
-    gates = MotionImportConfig(sources=(str(path),), dataset=Path())
+    # What is to be answered need not be fit to be learnt from: models' own motions often are not.
+    any_motion = MotionGates(
+        min_frames=2,
+        max_root_speed_m_s=math.inf,
+        max_joint_speed_m_s=math.inf,
+        max_limb_drift=math.inf,
+    )
+    config = MotionImportConfig(
+        sources=(str(path),), dataset=Path(), gates=any_motion, max_foot_skate_m_s=math.inf
+    )
     found: list[NDArray[np.float32]] = []
     for item in find_motions(path):
         if isinstance(item, Rejection):
             raise ValueError(f"{path}: {item.detail} Remedy: {item.remedy}")
-        found.append(np.asarray(prepare_motion(item.read(), gates).features_TD, np.float32))
+        try:
+            found.append(np.asarray(prepare_motion(item.read(), config).features_TD, np.float32))
+        except ItemError as error:
+            raise ValueError(f"{path}: {error}") from error
     return found
 
 

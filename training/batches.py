@@ -1,11 +1,11 @@
-"""Instructions as padded id tensors.
+"""Instructions as tensors of ids.
 
-Shapes: B batch, S prompt ids, L answer ids, N rows, P parts.
+Shapes: B rows, S prompt ids, L answer ids, G groups.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final
 
 import numpy as np
@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from training.instructions import Instruction, Prompt, Task
-from training.motion_lm import IGNORED, Batch
+from training.motion_lm import Batch
+from training.packed_t5 import pack
 from training.vocabulary import TEXT_END, TEXT_PAD, TextTokenizer, Vocabulary
 
 TASKS: Final = tuple(Task)
@@ -88,33 +89,65 @@ class InstructionEncoder:
         ]
         return sorted(kept, key=lambda one: (len(one.answer), len(one.prompt)))
 
-    def batch(self, rows: Sequence[Encoded]) -> Batch:
-        """A batch, padded to its longest prompt and answer.
+    def batch(self, groups: Sequence[Sequence[Encoded]]) -> Batch:
+        """A batch.
 
         Args:
-            rows: at least one.
+            groups: rows that are padded together for attention; none is empty.
         """
+        rows = [one for group in groups for one in group]
         tasks = [one.instruction.task for one in rows]
         starts = [
             self.vocabulary.motion_start if task.answers_motion else TEXT_PAD for task in tasks
         ]
-        inputs = [[start, *one.answer[:-1]] for start, one in zip(starts, rows, strict=True)]
+        inputs = [(start, *one.answer[:-1]) for start, one in zip(starts, rows, strict=True)]
         return Batch(
-            *pad_prompts([one.prompt for one in rows]),
-            _padded(inputs, TEXT_PAD),
-            _padded([one.answer for one in rows], IGNORED),
+            _joined(one.prompt for one in rows),
+            pack([[len(one.prompt) for one in group] for group in groups]),
+            _joined(inputs),
+            _joined(one.answer for one in rows),
+            pack([[len(one.answer) for one in group] for group in groups]),
             torch.tensor([task.answers_motion for task in tasks]),
             torch.tensor([TASKS.index(task) for task in tasks]),
         )
 
 
-def neighbours(rows: Sequence[Encoded], runs: int) -> list[Encoded]:
-    """Rows in an order in which those that follow each other have prompts and answers alike.
+def cheapest_groups(rows: Sequence[Encoded], count: int) -> list[list[Encoded]]:
+    """Rows of like lengths together, cut into the groups whose attention costs least when padded.
+
+    A few long rows come to stand alone, and many short ones together.
 
     Args:
-        rows: in any order.
-        runs: pieces of this order that are to be alike.
+        rows: B of them, in any order.
+        count: G, up to B; no group is empty.
     """
+    rows = _neighbours(rows, count)
+    prompts_B = np.array([len(one.prompt) for one in rows])
+    answers_B = np.array([len(one.answer) for one in rows])
+    sizes = len(rows)
+    # costs_BB[i, j]: rows i to j as one group; longest of i..j by running maxima from each i on.
+    costs_BB = np.full((sizes, sizes), np.inf)
+    for first in range(sizes):
+        prompts, answers = (np.maximum.accumulate(n[first:]) for n in (prompts_B, answers_B))
+        # Prompts see themselves; answers see themselves and prompts.
+        scores = prompts**2 + answers * (answers + prompts)
+        costs_BB[first, first:] = scores * np.arange(1, sizes - first + 1)
+    # best_B[j]: the cheapest way to have rows 0 to j in so many groups.
+    best_B = costs_BB[0]
+    begins: list[NDArray[np.int64]] = []
+    for _ in range(count - 1):
+        before_BB = np.concatenate([[np.inf], best_B[:-1]])[:, None] + costs_BB
+        begins.append(before_BB.argmin(0))
+        best_B = before_BB.min(0)
+    cuts = [sizes]
+    for begin_B in reversed(begins):
+        cuts.append(int(begin_B[cuts[-1] - 1]))
+    cuts.append(0)
+    return [list(rows[begin:end]) for end, begin in pairwise(cuts)][::-1]
+
+
+def _neighbours(rows: Sequence[Encoded], runs: int) -> list[Encoded]:
+    # In an order whose runs have prompts and answers alike.
     by_answer = sorted(rows, key=lambda one: len(one.answer))
     bands = max(1, round(runs**0.5))
     ordered: list[Encoded] = []
@@ -125,45 +158,15 @@ def neighbours(rows: Sequence[Encoded], runs: int) -> list[Encoded]:
     return ordered
 
 
-def cheapest_parts(rows: Sequence[Encoded], count: int) -> list[list[Encoded]]:
-    """Rows in their order, cut into the parts whose padding costs least.
-
-    A few long rows thus come to stand alone, and many short ones together.
-
-    Args:
-        rows: N of them, as :func:`neighbours` orders them.
-        count: P, up to N; no part is empty.
-    """
-    prompts_N = np.array([len(one.prompt) for one in rows])
-    answers_N = np.array([len(one.answer) for one in rows])
-    sizes = len(rows)
-    # costs_NN[i, j]: rows i to j as one part; longest of i..j by running maxima from each i on.
-    costs_NN = np.full((sizes, sizes), np.inf)
-    for first in range(sizes):
-        prompts, answers = (np.maximum.accumulate(n[first:]) for n in (prompts_N, answers_N))
-        # A decoder's token costs about as much as two of the encoder.
-        costs_NN[first, first:] = (prompts + 2 * answers) * np.arange(1, sizes - first + 1)
-    # best_N[j]: the cheapest way to have rows 0 to j in so many parts.
-    best_N = costs_NN[0]
-    begins: list[NDArray[np.int64]] = []
-    for _ in range(count - 1):
-        before_NN = np.concatenate([[np.inf], best_N[:-1]])[:, None] + costs_NN
-        begins.append(before_NN.argmin(0))
-        best_N = before_NN.min(0)
-    cuts = [sizes]
-    for begin_N in reversed(begins):
-        cuts.append(int(begin_N[cuts[-1] - 1]))
-    cuts.append(0)
-    return [list(rows[begin:end]) for end, begin in pairwise(cuts)][::-1]
-
-
 def pad_prompts(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Prompts as (B, S) ids and (B, S) mask."""
     lengths_B = torch.tensor([len(prompt) for prompt in prompts])
-    ids_BS = _padded(prompts, TEXT_PAD)
+    ids_BS = pad_sequence(
+        [torch.tensor(prompt) for prompt in prompts], batch_first=True, padding_value=TEXT_PAD
+    )
     mask_BS = torch.arange(ids_BS.shape[1]) < lengths_B[:, None]
     return ids_BS, mask_BS.long()
 
 
-def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
-    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
+def _joined(rows: Iterable[Iterable[int]]) -> Tensor:
+    return torch.tensor(list(chain.from_iterable(rows)))

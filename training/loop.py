@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
@@ -123,6 +123,7 @@ class Learner(ABC):
     Attributes:
         kind: of model, in checkpoints.
         module: the network.
+        config_type: what the configuration is read with.
         config: resolved configuration, JSON-ready.
         data: what it is trained on, JSON-ready.
         stats: stored with checkpoints where features are normalised, else None.
@@ -133,6 +134,7 @@ class Learner(ABC):
 
     kind: str
     module: nn.Module
+    config_type: type[BaseModel]
     config: dict[str, Any]
     data: dict[str, Any]
     stats: FeatureStats | None
@@ -432,9 +434,14 @@ def _check_same(found: Checkpoint, learner: Learner, run: Path) -> None:
     free = {
         *("steps", "log_every", "validate_every", "checkpoint_every", "keep_checkpoints"),
         *("patience", "max_minutes", "device", "precision", "compile", "threads", "tensorboard"),
-        *("accumulate", "run"),
+        *("accumulate", "gradient_checkpointing", "attention_groups", "run"),
     }
-    before, now = _without(found.config, free), _without(learner.config, free)
+    try:
+        # An option that the run did not know yet was as it is by default.
+        known = learner.config_type.model_validate(found.config).model_dump(mode="json")
+    except ValidationError:
+        known = found.config
+    before, now = _without(known, free), _without(learner.config, free)
     changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     if changed:
         raise ValueError(
@@ -450,9 +457,16 @@ def _check_same(found: Checkpoint, learner: Learner, run: Path) -> None:
 
 
 def _without(config: Mapping[str, Any], free: set[str]) -> dict[str, Any]:
-    loop = {f"loop.{name}": value for name, value in config["loop"].items() if name not in free}
-    return loop | {
-        name: value for name, value in config.items() if name != "loop" and name not in free
+    inner = {
+        f"{part}.{name}": value
+        for part in ("loop", "model")
+        for name, value in config[part].items()
+        if name not in free
+    }
+    return inner | {
+        name: value
+        for name, value in config.items()
+        if name not in {"loop", "model"} and name not in free
     }
 
 

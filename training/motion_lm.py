@@ -6,26 +6,22 @@ answers with motion. Which head is used is settled by the task, so that a text a
 token and a motion answer no text, whatever the weights. The paper's ablations are options: learned
 motion embeddings, and one softmax over both vocabularies.
 
-Shapes: B batch, S prompt ids, L answer ids, D T5's width, V text pieces, K ``num_codes``,
-C ``code_dim``, N answer tokens of a batch.
+Shapes: B rows, S prompt ids, D T5's width, V text pieces, K ``num_codes``, C ``code_dim``, N ids
+of all prompts of a batch, M ids of all its answers.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import T5Config, T5ForConditionalGeneration
-from transformers.activations import NewGELUActivation
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.t5.modeling_t5 import T5Attention, T5DenseGatedActDense, T5LayerNorm
 
+from training.packed_t5 import Packing, answer_states, take_packed
 from training.vocabulary import (
     NUM_SPECIAL_CODES,
     TEXT_END,
@@ -33,9 +29,6 @@ from training.vocabulary import (
     TextTokenizer,
     Vocabulary,
 )
-
-IGNORED: Final = -100
-"""A label that is no label."""
 
 
 class T5Size(BaseModel):
@@ -68,32 +61,47 @@ class MotionLmConfig(BaseModel):
     )
     lora_rank: int = Field(default=0, ge=0, description="Of T5's attention; 0: full fine-tuning.")
     gradient_checkpointing: bool = False
+    attention_groups: int = Field(
+        default=2,
+        ge=1,
+        description="Groups of like lengths that a part's rows are padded in for attention: more "
+        "pad less, fewer are fewer calls.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Instructions as ids, padded to the longest of the batch.
+    """Instructions as ids, one behind the other.
 
     Attributes:
-        prompts_BS: (B, S).
-        mask_BS: (B, S), 1 where a prompt is.
-        inputs_BL: (B, L), what the decoder sees: the answer, one later.
-        labels_BL: (B, L), what it is to say; ``IGNORED`` after the end.
-        motion_B: (B,) bool, rows that answer with motion.
-        tasks_B: (B,) index of each row's task.
+        prompts_N: ids of all prompts.
+        prompts: which of them are whose.
+        inputs_M: what the decoder sees: the answers, one later.
+        labels_M: what it is to say.
+        answers: which of these are whose.
+        motion_B: bool, rows that answer with motion.
+        tasks_B: index of each row's task.
     """
 
-    prompts_BS: Tensor
-    mask_BS: Tensor
-    inputs_BL: Tensor
-    labels_BL: Tensor
+    prompts_N: Tensor
+    prompts: Packing
+    inputs_M: Tensor
+    labels_M: Tensor
+    answers: Packing
     motion_B: Tensor
     tasks_B: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """On a device."""
-        fields = (getattr(self, name) for name in Batch.__dataclass_fields__)
-        return Batch(*(field.to(device, non_blocking=True) for field in fields))
+        return Batch(
+            self.prompts_N.to(device, non_blocking=True),
+            self.prompts.to(device),
+            self.inputs_M.to(device, non_blocking=True),
+            self.labels_M.to(device, non_blocking=True),
+            self.answers.to(device),
+            self.motion_B.to(device, non_blocking=True),
+            self.tasks_B.to(device, non_blocking=True),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +169,14 @@ class TwoHeads(nn.Module):
         self.text_scale = text_scale
         self.shared = shared
 
-    def text_logits(self, hidden_ND: Tensor) -> Tensor:
-        """(N, V), or (N, V + K + 3) of the shared softmax."""
-        text = self.text(hidden_ND * self.text_scale)
-        return torch.cat([text, self.motion(hidden_ND)], -1) if self.shared else text
+    def text_logits(self, hidden_D: Tensor) -> Tensor:
+        """(…, V), or (…, V + K + 3) of the shared softmax."""
+        text = self.text(hidden_D * self.text_scale)
+        return torch.cat([text, self.motion(hidden_D)], -1) if self.shared else text
 
-    def motion_logits(self, hidden_ND: Tensor) -> Tensor:
-        """(N, K + 3), or (N, V + K + 3) of the shared softmax."""
-        return self.text_logits(hidden_ND) if self.shared else self.motion(hidden_ND)
+    def motion_logits(self, hidden_D: Tensor) -> Tensor:
+        """(…, K + 3), or (…, V + K + 3) of the shared softmax."""
+        return self.text_logits(hidden_D) if self.shared else self.motion(hidden_D)
 
 
 class _Unregistered:
@@ -196,7 +204,7 @@ class MotionLm(nn.Module):
         super().__init__()
         self.config = config
         self.t5: Any = t5  # its methods are typed for other uses
-        _fuse(t5)
+        take_packed(t5)
         text = t5.get_input_embeddings()
         self.vocabulary = Vocabulary(text.num_embeddings, len(codebook_KC))
         embedding = MotionEmbedding(text, codebook_KC, config)
@@ -222,7 +230,7 @@ class MotionLm(nn.Module):
         if config.lora_rank:
             self._add_lora(config.lora_rank)
         if config.gradient_checkpointing:
-            self.t5.gradient_checkpointing_enable({"use_reentrant": False})
+            self.t5.activation_checkpointing_enable({"use_reentrant": False})
 
     @property
     def heads(self) -> TwoHeads:
@@ -233,36 +241,32 @@ class MotionLm(nn.Module):
         """Losses of a batch; prompts are one sequence of text and motion embeddings."""
         embedding: MotionEmbedding = self.t5.shared
         table = embedding.table()
-        encoded_BSD = self.t5.encoder(
-            inputs_embeds=functional.embedding(batch.prompts_BS, table),
-            attention_mask=batch.mask_BS,
-        ).last_hidden_state
-        hidden_BLD = self.t5.decoder(
-            inputs_embeds=functional.embedding(batch.inputs_BL, table),
-            encoder_hidden_states=encoded_BSD,
-            encoder_attention_mask=batch.mask_BS,
-            use_cache=False,
-        ).last_hidden_state
-        said_BL = batch.labels_BL != IGNORED
-        rows = torch.arange(len(said_BL), device=said_BL.device)[:, None].expand_as(said_BL)
-        count = len(said_BL)
-        losses_B = hidden_BLD.new_zeros(count, dtype=torch.float32)
-        correct_B = torch.zeros(count, device=hidden_BLD.device)
+        hidden_MD = answer_states(
+            self.t5,
+            functional.embedding(batch.prompts_N, table),
+            batch.prompts,
+            functional.embedding(batch.inputs_M, table),
+            batch.answers,
+        )
+        count, rows_M = len(batch.motion_B), batch.answers.rows_N
+        losses_B = hidden_MD.new_zeros(count, dtype=torch.float32)
+        correct_B = torch.zeros_like(losses_B)
+        motion_M = batch.motion_B[rows_M]
         heads = self.heads
         # Each head sees only the tokens that are its own; none at all is a sum of nothing.
         for motion in (False, True):
-            own_BL = said_BL & (batch.motion_B == motion)[:, None]
-            labels_N = batch.labels_BL[own_BL]
+            own_M = motion_M == motion
+            labels = batch.labels_M[own_M]
             if motion and not heads.shared:
-                labels_N = labels_N - self.vocabulary.num_text
+                labels = labels - self.vocabulary.num_text
             head = heads.motion_logits if motion else heads.text_logits
-            logits = head(hidden_BLD[own_BL]).float()
-            token_losses_N = functional.cross_entropy(logits, labels_N, reduction="none")
-            losses_B = losses_B.index_add(0, rows[own_BL], token_losses_N)
-            right_N = (logits.detach().argmax(-1) == labels_N).float()
-            correct_B = correct_B.index_add(0, rows[own_BL], right_N)
-        tokens_B = said_BL.sum(1)
-        return LmOutput(losses_B / tokens_B.clamp(min=1), correct_B, tokens_B.float())
+            logits = head(hidden_MD[own_M]).float()
+            token_losses = functional.cross_entropy(logits, labels, reduction="none")
+            losses_B = losses_B.index_add(0, rows_M[own_M], token_losses)
+            right = (logits.detach().argmax(-1) == labels).float()
+            correct_B = correct_B.index_add(0, rows_M[own_M], right)
+        tokens_B = torch.zeros_like(losses_B).index_add(0, rows_M, torch.ones_like(rows_M).float())
+        return LmOutput(losses_B / tokens_B, correct_B, tokens_B)
 
     def encode(self, prompts_BS: Tensor, mask_BS: Tensor) -> BaseModelOutput:
         """Encoder states of prompts."""
@@ -280,93 +284,6 @@ class MotionLm(nn.Module):
         for name, weight in embedding.named_parameters():
             weight.requires_grad = not name.startswith("text.")
         heads.motion.weight.requires_grad = True
-
-
-class _RmsNorm(torch.autograd.Function):
-    """x / rms(x) · w with its gradient by hand: a third of what autograd makes of it on CPUs."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        inverse = (norm.square_() / x.shape[-1]).add_(epsilon).rsqrt_()
-        unit = x * inverse
-        ctx.save_for_backward(unit, inverse, weight_D)
-        return unit * weight_D
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        unit, inverse, weight_D = ctx.saved_tensors
-        (gradient,) = gradients
-        product = gradient * unit
-        weight_gradient_D = product.flatten(0, -2).sum(0)
-        # The part of the gradient along x itself changes nothing.
-        along = product @ (weight_D / -len(weight_D))
-        x_gradient = (gradient * weight_D).addcmul_(unit, along[..., None]).mul_(inverse)
-        return x_gradient, weight_gradient_D, None
-
-
-class _FusedNorm(T5LayerNorm):
-    """T5's norm as one operation instead of five."""
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        if hidden_states.device.type == "cpu" and torch.is_grad_enabled():
-            return _RmsNorm.apply(hidden_states, self.weight, self.variance_epsilon)  # pyright: ignore[reportReturnType]
-        return functional.rms_norm(
-            hidden_states, self.weight.shape, self.weight, self.variance_epsilon
-        )
-
-
-_ATTENTION: Final = "sdpa_with_learned_bias"
-
-
-def _attention(
-    module: T5Attention,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    position_bias: Tensor,
-    dropout: float = 0.0,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """SDPA, but where it has no kernel: on CPUs, with a bias that learns.
-
-    Its fallback scales, and guards against rows that see nothing; T5 needs neither.
-    """
-    learns = torch.is_grad_enabled() and position_bias.requires_grad
-    if query.device.type != "cpu" or not learns:
-        return sdpa_attention_forward(
-            module,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout=dropout,
-            position_bias=position_bias,
-            **kwargs,
-        )
-    scores = (query @ key.transpose(-1, -2)).add_(position_bias)
-    if attention_mask is None and module.is_causal:
-        attention_mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
-    if attention_mask is not None:
-        scores = scores.masked_fill_(~attention_mask, torch.finfo(scores.dtype).min)
-    shares = functional.dropout(scores.softmax(-1), dropout, module.training)
-    return (shares @ value).transpose(1, 2).contiguous(), None
-
-
-ALL_ATTENTION_FUNCTIONS.register(_ATTENTION, _attention)
-ALL_MASK_ATTENTION_FUNCTIONS.register(_ATTENTION, sdpa_mask)
-
-
-def _fuse(t5: T5ForConditionalGeneration) -> None:
-    """Replace what transformers computes step by step; the function stays the same."""
-    for stack in (t5.encoder, t5.decoder):
-        stack.set_attn_implementation(_ATTENTION)
-    for module in t5.modules():
-        if type(module) is T5LayerNorm:
-            module.__class__ = _FusedNorm
-        elif isinstance(module, T5DenseGatedActDense) and isinstance(module.act, NewGELUActivation):
-            module.act = nn.GELU("tanh")
 
 
 def build_t5(config: MotionLmConfig, num_pieces: int) -> T5ForConditionalGeneration:

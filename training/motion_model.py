@@ -173,7 +173,16 @@ class MotionModel:
     # ----------------------------------------------------------------------------------- tokens
 
     def encode(self, features: Features) -> Codes:
-        """Tokens of a motion."""
+        """Tokens of a motion.
+
+        Raises:
+            ValueError: it is shorter than one token.
+        """
+        if len(features) < self.tokenizer.frames_per_token:
+            raise ValueError(
+                f"motion: expected {self.tokenizer.frames_per_token} frames at least, found "
+                f"{len(features)}. Remedy: give a longer one."
+            )
         (codes_LQ,) = self.tokenizer.encode([features])
         return tuple(codes_LQ[:, 0].tolist())
 

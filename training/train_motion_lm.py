@@ -1,10 +1,10 @@
 """Train the motion language model: ``python -m training.train_motion_lm config.json``.
 
 Also under torchrun, and by the Prefect flow ``train-motion-lm``. Started again, it goes on. All
-tasks are learnt together: every update mixes them. An update's instructions are sorted by length
-into parts of the same number, so that little is padded.
+tasks are learnt together: every update mixes them. Nothing is padded but scores of attention, in
+groups of like lengths.
 
-Shapes: B batch, K codes, C ``code_dim``.
+Shapes: B rows, K codes, C ``code_dim``.
 """
 
 import json
@@ -21,7 +21,7 @@ from torch import distributed as dist
 
 from data.splits import Split, SplitConfig
 from data.store import write_text
-from training.batches import TASKS, Encoded, InstructionEncoder, cheapest_parts, neighbours
+from training.batches import TASKS, Encoded, InstructionEncoder, cheapest_groups
 from training.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from training.corruption import corrupt
 from training.instructions import Instruction, Task, wordings_of
@@ -36,7 +36,7 @@ from training.loop import (
 )
 from training.material import read_motion_items, read_plan_items
 from training.mixture import InstructionConfig, Mixture, build_instructions
-from training.motion_lm import Batch, MotionLm, MotionLmConfig, base_tokenizer, build_t5
+from training.motion_lm import MotionLm, MotionLmConfig, base_tokenizer, build_t5
 from training.motion_tokenizer import MotionTokenizer, load_tokenizer
 from training.tokenize_motions import read_motion_tokens
 from training.vocabulary import TextTokenizer, train_text_tokenizer
@@ -45,12 +45,6 @@ KIND: Final = "motion_lm"
 TOKENIZER_FILE: Final = "tokenizer.json"
 T5_FILE: Final = "t5.json"
 _VALIDATION_BATCH: Final = 32
-_POOLED_ROWS: Final = 1024
-"""Rows that are sorted by length together; fewer where these are of more than"""
-_POOLED_STEPS: Final = 16
-"""steps, of which each would see few tasks."""
-_RUNS: Final = 4
-"""Lengths that a step has, at least."""
 
 
 PUBLISHED_LOOP: Final = LoopConfig(
@@ -120,6 +114,7 @@ class LmLearner(Learner):
     """
 
     kind = KIND
+    config_type = TrainMotionLmConfig
     judged_by = "loss"
     stats = None
 
@@ -135,9 +130,8 @@ class LmLearner(Learner):
         self.config = config.model_dump(mode="json")
         self.left_out: Counter[str] = Counter()
         self._num_left_out = 0
-        # What was drawn last, by its first step; and the step that was cut last: its parts ask.
-        self._pool: tuple[int, list[Encoded]] | None = None
-        self._cut: tuple[int, list[list[Encoded]]] | None = None
+        # The step that was cut last: its parts ask one after the other.
+        self._cut: tuple[int, list[list[list[Encoded]]]] | None = None
         self._train = read_mixture(config, tokenizer, "train", self.left_out)
         self._val = read_mixture(config, tokenizer, "val", Counter())
         torch.manual_seed(config.loop.seed)
@@ -222,57 +216,38 @@ class LmLearner(Learner):
         losses = [value for name, value in metrics.items() if name.endswith("_loss")]
         return {"loss": sum(losses) / len(losses), **metrics}
 
-    def batch_of(self, step: int) -> Batch:
-        """All instructions of a step as one batch."""
-        return self._encoder.batch(self._rows(step))
-
     def items_of(self, step: int) -> list[str]:
         """Motions and plans of a step's instructions."""
-        return list(dict.fromkeys(one.instruction.source_id for one in self._rows(step)))
+        return list(dict.fromkeys(one.instruction.source_id for one in self.rows_of(step)))
 
-    def _parts(self, step: int, ranks: Ranks) -> list[list[Encoded]]:
-        """A process's share of the step's instructions, alike lengths together."""
-        if self._cut is None or self._cut[0] != step:
-            # Every rank gets rows of all lengths: none waits for another.
-            share = self._rows(step)[ranks.rank :: ranks.world]
-            self._cut = step, cheapest_parts(share, self.loop.accumulate)
-        return self._cut[1]
+    def rows_of(self, step: int) -> list[Encoded]:
+        """The step's instructions, of all processes.
 
-    def _rows(self, step: int) -> list[Encoded]:
-        """The step's instructions, in runs of alike lengths.
-
-        Some steps draw theirs together, and each takes runs from all over: short and long are in
-        every step, and a part of it needs little padding.
+        Raises:
+            TrainingError: none is short enough.
         """
-        batch = self.loop.batch_size
-        steps = min(_POOLED_STEPS, max(1, _POOLED_ROWS // batch))
-        # As many runs as make the step mixed; the fewer, the more alike each is.
-        runs = next(n for n in range(min(_RUNS, batch), batch + 1) if batch % n == 0)
-        first = step // steps * steps
-        if self._pool is None or self._pool[0] != first:
-            drawn = self._pooled(range(first, first + steps))
-            self._pool = first, neighbours(drawn, steps * runs)
-        size = batch // runs
-        starts = range((step - first) * size, batch * steps, steps * size)
-        return [one for start in starts for one in self._pool[1][start : start + size]]
-
-    def _pooled(self, steps: range) -> list[Encoded]:
-        """All instructions of some steps."""
         loop = self.loop
-        drawn = [
-            one
-            for step in steps
-            for one in self._corrupted(self._train.sample(loop.seed, step, loop.batch_size), step)
-        ]
+        drawn = self._corrupted(self._train.sample(loop.seed, step, loop.batch_size), step)
         fitting = self._encoder.fitting(drawn)
         self._num_left_out += len(drawn) - len(fitting)
         if not fitting:
             raise TrainingError(
-                f"step {steps[0]}: expected instructions of up to {self._config.max_prompt} and "
+                f"step {step}: expected instructions of up to {self._config.max_prompt} and "
                 f"{self._config.max_answer} ids, found none. Remedy: raise max_prompt, max_answer."
             )
         # What does not fit is made up for by what does: steps keep their size.
         return [fitting[i * len(fitting) // len(drawn)] for i in range(len(drawn))]
+
+    def _parts(self, step: int, ranks: Ranks) -> list[list[list[Encoded]]]:
+        """A process's share of the step's instructions, in groups of like lengths."""
+        if self._cut is None or self._cut[0] != step:
+            # They are sorted by length: every rank gets rows of all lengths, none waits.
+            share = self.rows_of(step)[ranks.rank :: ranks.world]
+            parts = self.loop.accumulate
+            each = min(self._config.model.attention_groups, len(share) // parts)
+            groups = cheapest_groups(share, parts * each)
+            self._cut = step, [groups[i * each : (i + 1) * each] for i in range(parts)]
+        return self._cut[1]
 
     def _corrupted(self, drawn: list[Instruction], step: int) -> list[Instruction]:
         if self._config.stage != "pretrain":
@@ -291,7 +266,8 @@ def task_losses(
     sums = torch.zeros(len(TASKS), 4)
     for task, asked in rows.items():
         for first in range(0, len(asked), _VALIDATION_BATCH):
-            batch = encoder.batch(asked[first : first + _VALIDATION_BATCH])
+            # They are sorted by length.
+            batch = encoder.batch([asked[first : first + _VALIDATION_BATCH]])
             output = model(batch.to(device))
             sums[TASKS.index(task)] += torch.stack(
                 [

@@ -76,6 +76,7 @@ class VqvaeLearner(Learner):
     """The motion VQ-VAE for the loop."""
 
     kind = KIND
+    config_type = TrainMotionVqvaeConfig
     judged_by = "mpjpe_mm"
 
     def __init__(self, config: TrainMotionVqvaeConfig, data: PreparedData) -> None:

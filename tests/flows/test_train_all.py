@@ -91,16 +91,23 @@ def test_the_model_answers_on_the_command_line(
     assert isinstance(run("m2t", "wave.bvh"), str)
     run("inbetween", "wave.npy", "wave.npy", "--seconds", "1", "--out", "between.joints.npy")
     assert np.load(tmp_path / "between.joints.npy").shape == (100, 22, 3)
-    missing = subprocess.run(
-        [AVATARGPT, "m2t", "none.npy", "--model", str(summary.model)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert missing.returncode == 2
-    assert "error: " in missing.stderr
-    assert "Remedy" in missing.stderr
+    broken = np.load(tmp_path / "wave.npy")
+    np.save(tmp_path / "short.npy", broken[:3])
+    broken[7] = np.nan
+    np.save(tmp_path / "broken.npy", broken)
+    said = {"none": "none.npy", "short": "4 frames at least, found 3", "broken": "1 of 40 rows"}
+    for name, complaint in said.items():
+        refused = subprocess.run(
+            [AVATARGPT, "m2t", f"{name}.npy", "--model", str(summary.model)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+        assert refused.returncode == 2
+        assert refused.stderr.startswith("error: ")
+        assert complaint in refused.stderr
+        assert "Remedy" in refused.stderr
 
 
 def test_presets_of_train_all_are_valid() -> None:

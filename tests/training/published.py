@@ -2,18 +2,27 @@
 
 The published VQ-VAE as its papers say, written as its releases are laid out: nested sequences over
 (B, D, T) with ``conv1d``; names of tensors are those of released files. And the language model in
-transformers' own modules.
+transformers' own modules, with padding to the longest row.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import dataclass
+from typing import Final
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 from transformers.activations import NewGELUActivation
-from transformers.models.t5.modeling_t5 import T5DenseGatedActDense, T5LayerNorm
+from transformers.models.t5.modeling_t5 import T5Attention, T5DenseGatedActDense, T5LayerNorm
 
 from data.motion_features import NUM_FEATURES
+from training.batches import Encoded, pad_prompts
 from training.motion_lm import MotionLm
+
+IGNORED: Final = -100
+"""A label that is no label."""
 
 
 class Block(nn.Module):
@@ -87,8 +96,69 @@ def as_it_comes(model: MotionLm, attention: str = "sdpa") -> MotionLm:
     for stack in (plain.t5.encoder, plain.t5.decoder):
         stack.set_attn_implementation(attention)
     for module in plain.t5.modules():
-        if isinstance(module, T5LayerNorm):
+        if isinstance(module, T5Attention):
+            module.__class__ = T5Attention
+        elif isinstance(module, T5LayerNorm):
             module.__class__ = T5LayerNorm
         elif isinstance(module, T5DenseGatedActDense):
             module.act = NewGELUActivation()
     return plain
+
+
+@dataclass(frozen=True, slots=True)
+class PaddedBatch:
+    """Instructions padded to the longest: prompts (B, S), answers (B, L)."""
+
+    prompts_BS: Tensor
+    mask_BS: Tensor
+    inputs_BL: Tensor
+    labels_BL: Tensor
+    motion_B: Tensor
+
+
+def padded(model: MotionLm, rows: Sequence[Encoded], length: int = 0) -> PaddedBatch:
+    """A batch; prompts and answers are padded to ``length`` ids, or cut to it, if one is given."""
+
+    def fitted(ids: Tensor, value: int) -> Tensor:
+        if not length:
+            return ids
+        return functional.pad(ids[:, :length], (0, max(0, length - ids.shape[1])), value=value)
+
+    prompts_BS, mask_BS = pad_prompts([one.prompt for one in rows])
+    motion_B = torch.tensor([one.instruction.task.answers_motion for one in rows])
+    labels_BL = pad_sequence(
+        [torch.tensor(one.answer) for one in rows], batch_first=True, padding_value=IGNORED
+    )
+    starts_B = torch.where(motion_B, model.vocabulary.motion_start, 0)
+    inputs_BL = torch.cat([starts_B[:, None], labels_BL[:, :-1].clamp(min=0)], 1)
+    return PaddedBatch(
+        fitted(prompts_BS, 0),
+        fitted(mask_BS, 0),
+        fitted(inputs_BL, 0),
+        fitted(labels_BL, IGNORED),
+        motion_B,
+    )
+
+
+def padded_losses(model: MotionLm, batch: PaddedBatch) -> Tensor:
+    """Mean cross-entropy of each row's tokens, with logits of padding too."""
+    encoded = model.encode(batch.prompts_BS, batch.mask_BS)[0]
+    hidden = model.t5.decoder(
+        input_ids=batch.inputs_BL,
+        encoder_hidden_states=encoded,
+        encoder_attention_mask=batch.mask_BS,
+        use_cache=False,
+    )[0]
+    losses_B = hidden.new_zeros(len(hidden))
+    for motion, head in ((False, model.heads.text_logits), (True, model.heads.motion_logits)):
+        own_B = batch.motion_B == motion
+        labels = batch.labels_BL[own_B]
+        said = labels != IGNORED
+        if motion and not model.heads.shared:
+            labels = torch.where(said, labels - model.vocabulary.num_text, IGNORED)
+        logits = head(hidden[own_B])
+        losses = functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), reduction="none"
+        ).view(said.shape)
+        losses_B = losses_B.index_add(0, own_B.nonzero()[:, 0], losses.sum(1) / said.sum(1))
+    return losses_B

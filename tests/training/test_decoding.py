@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
-from tests.training.published import as_it_comes
 from training.decoding import FIRST_CODE_ID, START_ID, StepDecoder
 from training.motion_lm import MotionLm, MotionLmConfig, T5Size, t5_config
 from training.vocabulary import TEXT_PAD
@@ -107,18 +106,3 @@ def test_weights_stay_the_modules_own() -> None:
         key.weight.fill_(3.0)
     inner = len(key.weight)
     assert (decoder.layers[0].self_qkv[inner : 2 * inner] == 3.0).all()
-
-
-def test_norm_and_attention_learn_as_transformers_do() -> None:
-    model = _model()
-    plain = as_it_comes(model, "eager")
-    ids_BL = torch.tensor([[0, 7, 9], [0, 4, 4], [0, 2, 3]])
-    for one in (model, plain):
-        _whole(one, ids_BL).square().sum().backward()
-    gradients = [
-        {name: weight.grad for name, weight in one.t5.named_parameters() if weight.grad is not None}
-        for one in (model, plain)
-    ]
-    assert gradients[0].keys() == gradients[1].keys()
-    assert len(gradients[0]) > 40
-    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)

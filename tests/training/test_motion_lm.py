@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
-from training.batches import InstructionEncoder
+from tests.training.published import as_it_comes, padded, padded_losses
+from training.batches import InstructionEncoder, cheapest_groups
 from training.corruption import corrupt
 from training.generation import MotionLanguageModel, Request, Sampling
 from training.instructions import Instruction, Task, prompt_of
-from training.motion_lm import IGNORED, MotionLm, MotionLmConfig, T5Size, build_t5, t5_config
+from training.motion_lm import MotionLm, MotionLmConfig, T5Size, build_t5, t5_config
 from training.vocabulary import TEXT_END, TextTokenizer, Vocabulary, train_text_tokenizer
 
 K, C = 32, 16
@@ -85,22 +86,52 @@ def test_the_loss_is_that_of_each_row_alone(text: TextTokenizer) -> None:
     model = _model(text)
     encoder = InstructionEncoder(text, model.vocabulary, 512, 512)
     instructions = _instructions()
-    together = model(encoder.batch([encoder.encode(one) for one in instructions]))
+    rows = [encoder.encode(one) for one in instructions]
+    together = model(encoder.batch([rows]))
     for row, one in enumerate(instructions):
-        alone = model(encoder.batch([encoder.encode(one)]))
+        alone = model(encoder.batch([[encoder.encode(one)]]))
         torch.testing.assert_close(together.losses_B[row], alone.losses_B[0])
         assert together.tokens_B[row] == len(encoder.answer_ids(one))
-    batch = encoder.batch([encoder.encode(one) for one in instructions])
-    assert (batch.labels_BL[0, :11] != IGNORED).all()
-    assert batch.inputs_BL[0, 0] == model.vocabulary.motion_start
-    assert batch.inputs_BL[1, 0] == 0
+    batch = encoder.batch([rows])
+    starts = batch.inputs_M[[0, 11]].tolist()
+    assert starts == [model.vocabulary.motion_start, 0]
+    assert batch.labels_M[:11].tolist() == rows[0].answer
+
+
+@pytest.mark.parametrize("heads", ["two", "shared"])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_packed_rows_learn_as_padded_ones_in_transformers(
+    text: TextTokenizer, heads: str, groups: int
+) -> None:
+    model = _model(text, heads=heads, gradient_checkpointing=groups == 3).train()
+    plain = as_it_comes(model, "eager")
+    encoder = InstructionEncoder(text, model.vocabulary, 512, 512)
+    alike = cheapest_groups([encoder.encode(one) for one in _instructions() * 2], groups)
+    rows = [one for group in alike for one in group]
+    losses = model(encoder.batch(alike)).losses_B
+    expected = padded_losses(plain, padded(model, rows))
+    torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-5)
+    # Rows count differently, or a mistake in one could be made up for by another.
+    weights_B = torch.arange(1.0, len(rows) + 1)
+    (losses * weights_B).sum().backward()
+    (expected * weights_B).sum().backward()
+    gradients = [
+        {name: weight.grad for name, weight in one.named_parameters() if weight.grad is not None}
+        for one in (model, plain)
+    ]
+    assert gradients[0].keys() == gradients[1].keys()
+    assert len(gradients[0]) > 40
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
+    with torch.no_grad():
+        unlearnt = model.eval()(encoder.batch(alike)).losses_B
+    torch.testing.assert_close(unlearnt, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_loss_of_a_motion_is_by_the_motion_head_only(text: TextTokenizer) -> None:
     model = _model(text)
     encoder = InstructionEncoder(text, model.vocabulary, 512, 512)
     one = _instructions()[0]
-    model(encoder.batch([encoder.encode(one)])).losses_B.sum().backward()
+    model(encoder.batch([[encoder.encode(one)]])).losses_B.sum().backward()
     assert model.heads.motion.weight.grad is not None
     assert model.heads.motion.weight.grad.abs().sum() > 0
     assert model.heads.text.weight.grad is None or not model.heads.text.weight.grad.any()
@@ -114,7 +145,7 @@ def test_the_loss_of_a_motion_is_by_the_motion_head_only(text: TextTokenizer) ->
 def test_every_variant_learns(text: TextTokenizer, config: dict[str, object]) -> None:
     model = _model(text, **config).train()
     encoder = InstructionEncoder(text, model.vocabulary, 512, 512)
-    batch = encoder.batch([encoder.encode(one) for one in _instructions()])
+    batch = encoder.batch([[encoder.encode(one) for one in _instructions()]])
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     if "lora_rank" in config:
         frozen = sum(weight.numel() for weight in model.parameters() if not weight.requires_grad)
@@ -204,7 +235,8 @@ def test_cached_generation_says_what_the_whole_prefix_says(text: TextTokenizer) 
     codes: tuple[int, ...] = ()
     while len(codes) < 10:
         # Encoder and whole decoder again for each token, as the release does it.
-        batch = encoder.batch([encoder.encode(Instruction(Task.T2M, prompt, (*codes, 0), "a"))])
+        rows = [encoder.encode(Instruction(Task.T2M, prompt, (*codes, 0), "a"))]
+        batch = padded(model, rows)
         hidden = model.t5.decoder(
             input_ids=batch.inputs_BL,
             encoder_hidden_states=model.encode(batch.prompts_BS, batch.mask_BS)[0],

@@ -137,7 +137,12 @@ def test_another_configuration_or_other_data_is_refused(
     other["data"]["min_quality"] = 2e-9
     with pytest.raises(ValueError, match="found other data"):
         train_motion_vqvae(type(vqvae_config(motions_root, run)).model_validate(other))
-    # More steps of the same are no other configuration.
+    # More steps of the same are no other configuration; nor is an option that the run, of an older
+    # version, did not know.
+    file = read_checkpoint(run, KIND).folder / "checkpoint.json"
+    info = json.loads(file.read_text())
+    del info["config"]["data"]["min_quality"]
+    file.write_text(json.dumps(info))
     longer = train_motion_vqvae(vqvae_config(motions_root, run, steps=STEPS + 5))
     assert longer.step == STEPS + 5
 

@@ -61,7 +61,7 @@ from training.train_motion_lm import (  # noqa: E402
 LONG_ENOUGH: Final = 8
 """Tokens (1.6 s) of a motion that a junction is told of."""
 PLANNING: Final = (Task.T2S, Task.S2T, Task.CT2T)
-STEPS_PER_MINUTE: Final = 45
+STEPS_PER_MINUTE: Final = 70
 FULL_MINUTES: Final = 32.0
 QUICK_MINUTES: Final = 3.0
 """Of each of the two models."""

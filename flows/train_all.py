@@ -139,9 +139,11 @@ def evaluate(
 ) -> Path:
     """Evaluate on the test split and write the version."""
     tokenizer, language = load_tokenizer(vqvae), load_motion_lm(lm)
-    report = evaluate_model(MotionModel(language, tokenizer), training, config, name_activity)
+    tokens, words = read_checkpoint(vqvae, VQVAE_KIND), read_checkpoint(lm, LM_KIND)
+    cache = tokens.folder.parents[1] / "cache"
+    model = MotionModel(language, tokenizer)
     folder = write_model(
-        models, read_checkpoint(vqvae, VQVAE_KIND), read_checkpoint(lm, LM_KIND), report
+        models, tokens, words, evaluate_model(model, training, config, name_activity, cache)
     )
     create_markdown_artifact((folder / "README.md").read_text(), key="train-all-model-card")
     return folder

@@ -7,6 +7,7 @@ Shapes: T frames, J = 22 joints.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -61,6 +62,7 @@ def evaluate_model(
     training: TrainMotionLmConfig,
     config: EvaluationConfig,
     judge: Judge,
+    cache: Path,
 ) -> EvaluationReport:
     """Evaluate on the test split of what the language model was trained on.
 
@@ -69,13 +71,15 @@ def evaluate_model(
         training: of the language model; tells the data.
         config: how much.
         judge: names the activity of a motion.
+        cache: folder of flat motions; that of the tokenizer's run has them already.
 
     Raises:
         ValueError: the test split is empty, or motions lack tokens.
     """
     metrics: dict[str, float] = {}
     examples: dict[str, list[dict[str, str]]] = defaultdict(list)
-    data = prepare_data(MotionDataConfig(dataset=training.dataset), training.run / "cache")
+    chosen = MotionDataConfig(dataset=training.dataset, min_quality=training.min_quality)
+    data = prepare_data(chosen, cache)
     rebuilt = reconstruction(
         model.tokenizer.model, data.splits["test"], model.tokenizer.stats, model.tokenizer.device
     )

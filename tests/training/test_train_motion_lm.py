@@ -110,7 +110,10 @@ def test_versions_are_evaluated_and_promoted_when_not_worse(
 ) -> None:
     training = lm_config(lm_root, vqvae_run.run, lm_run.run)
     config = EvaluationConfig(items=6)
-    report = evaluate_model(motion_model, training, config, lambda joints: f"{len(joints) > 60}")
+    cache = tmp_path / "cache"
+    report = evaluate_model(
+        motion_model, training, config, lambda joints: f"{len(joints) > 60}", cache
+    )
     assert report.metrics["reconstruction_mpjpe_mm"] > 0
     assert 0 <= report.metrics["t2m_class_accuracy"] <= 1
     assert report.metrics["t2m_class_chance"] >= 0.5

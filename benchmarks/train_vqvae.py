@@ -205,8 +205,8 @@ def two_processes(config: TrainMotionVqvaeConfig) -> float:
 def main() -> None:
     """Measure in turns, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=12)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     arguments = parser.parse_args()
     root = mocap_dataset()

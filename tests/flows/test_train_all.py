@@ -12,6 +12,7 @@ import yaml
 from prefect import flow
 from prefect.client.orchestration import get_client
 
+from flows.cli import main
 from flows.presets import PRESETS, preset_config
 from flows.then_train import start_training
 from flows.train_all import TrainAllConfig, TrainAllSummary, train_all
@@ -70,7 +71,10 @@ def test_sources_become_a_version_with_its_card(trained: tuple[Path, TrainAllSum
 
 
 def test_the_model_answers_on_the_command_line(
-    trained: tuple[Path, TrainAllSummary], tmp_path: Path
+    trained: tuple[Path, TrainAllSummary],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     _, summary = trained
 
@@ -97,17 +101,15 @@ def test_the_model_answers_on_the_command_line(
     np.save(tmp_path / "broken.npy", broken)
     said = {"none": "none.npy", "short": "4 frames at least, found 3", "broken": "1 of 40 rows"}
     for name, complaint in said.items():
-        refused = subprocess.run(
-            [AVATARGPT, "m2t", f"{name}.npy", "--model", str(summary.model)],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-        )
-        assert refused.returncode == 2
-        assert refused.stderr.startswith("error: ")
-        assert complaint in refused.stderr
-        assert "Remedy" in refused.stderr
+        file = str(tmp_path / f"{name}.npy")
+        monkeypatch.setattr(sys, "argv", ["avatargpt", "m2t", file, "--model", str(summary.model)])
+        with pytest.raises(SystemExit) as refused:
+            main()
+        assert refused.value.code == 2
+        told = capsys.readouterr().err
+        assert "error: " in told
+        assert complaint in told
+        assert "Remedy" in told
 
 
 def test_presets_of_train_all_are_valid() -> None:

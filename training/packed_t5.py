@@ -148,7 +148,7 @@ class _Moved(torch.autograd.Function):
 class _PackedAttention(T5Attention):
     """T5's attention, also of packed rows: when it is told how they lie."""
 
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - two keywords more
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - a keyword more
         self,
         hidden_states: Tensor,
         mask: Tensor | None = None,
@@ -156,17 +156,17 @@ class _PackedAttention(T5Attention):
         position_bias: Any = None,
         past_key_values: Any = None,
         *,
-        own: _HeadLayout | None = None,
-        seen: _HeadLayout | None = None,
+        layouts: Sequence[_HeadLayout] = (),
         **kwargs: Any,
     ) -> tuple[Tensor, Any, Tensor | None]:
-        if own is None:
+        if not layouts:
             return super().forward(
                 hidden_states, mask, key_value_states, position_bias, past_key_values, **kwargs
             )
         crossed = key_value_states is not None
         source = key_value_states if crossed else hidden_states
-        keys = seen if crossed and seen is not None else own
+        # Of the rows themselves, then of those that a decoder crosses to.
+        own, keys = layouts[0], layouts[int(crossed)]
         if position_bias is None:
             position_bias = self._added(keys, crossed, hidden_states.dtype)
         dropout = self.dropout if self.training else 0.0
@@ -278,11 +278,10 @@ def answer_states(
     """
     heads = t5.config.num_heads
     own, seen = _HeadLayout(answers, heads), _HeadLayout(prompts, heads)
-    encoded_1ND = t5.encoder(inputs_embeds=prompts_ND[None], own=seen).last_hidden_state
+    encoded_1ND = t5.encoder(inputs_embeds=prompts_ND[None], layouts=[seen]).last_hidden_state
     return t5.decoder(
         inputs_embeds=answers_MD[None],
         encoder_hidden_states=encoded_1ND,
         use_cache=False,
-        own=own,
-        seen=seen,
+        layouts=[own, seen],
     ).last_hidden_state[0]

@@ -13,7 +13,7 @@ from annotators.preview import best_clip, clip_figure, draw_skeleton, pose_strip
 from data.skeleton import NUM_JOINTS
 from data.store import Dataset
 from data.workers import WorkerConfig, Workers
-from flows.cli import picture
+from flows.commands.datasets import picture
 
 
 def test_only_seen_joints_are_drawn() -> None:

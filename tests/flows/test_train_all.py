@@ -12,7 +12,7 @@ import yaml
 from prefect import flow
 from prefect.client.orchestration import get_client
 
-from flows.cli import main
+from flows.commands.main import main
 from flows.presets import PRESETS, preset_config
 from flows.then_train import start_training
 from flows.train_all import TrainAllConfig, TrainAllSummary, train_all

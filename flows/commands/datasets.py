@@ -1,49 +1,22 @@
-"""Annotate videos into a text + 3-D motion dataset, and run the local Prefect server for it."""
+"""Commands that make datasets and show what is in them."""
 
 import json
 import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
-from data.assets import AssetError, fetch_assets
-from flows.model_cli import absolute_source, model_app
-from flows.server import (
-    is_alive,
-    is_healthy,
-    some_server,
-    start_prefect,
-    wait_until_healthy,
-)
-from flows.settings import LOOPBACK_API_URL, Settings, quiet_prefect
+from data.assets import fetch_assets
+from flows.commands.options import absolute_source
+from flows.server import some_server
+from flows.settings import Settings, quiet_prefect
 
-POOLS: Final = ("cpu", "gpu")
-"""Work pools of prefect.yaml; without a GPU, the worker of ``gpu`` trains on the CPU."""
-
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
-)
-app.add_typer(model_app)
+datasets_app = typer.Typer()
 
 
-def main() -> None:
-    """Run the command; what the user can mend ends in a message, not in a traceback."""
-    try:
-        app()
-    except (AssetError, ValidationError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(2) from error
-    except RuntimeError as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(1) from error
-
-
-@app.command()
+@datasets_app.command()
 def annotate(
     videos: Annotated[
         list[str], typer.Argument(help="Videos, folders, globs, or .txt/.csv/.parquet lists.")
@@ -137,7 +110,7 @@ def _set_model(
         values[stage] = section
 
 
-@app.command(name="import-motions")
+@datasets_app.command(name="import-motions")
 def import_motions(
     sources: Annotated[
         list[str],
@@ -180,7 +153,7 @@ def import_motions(
         typer.echo(f"  rejected: {count} x {reason}")
 
 
-@app.command(name="import-avatargpt")
+@datasets_app.command(name="import-avatargpt")
 def import_avatargpt(
     files: Annotated[list[Path], typer.Argument(help="JSON files of the release, or folders.")],
     dataset: Annotated[Path, typer.Option(help="Folder of the dataset; made, or added to.")],
@@ -197,7 +170,7 @@ def import_avatargpt(
     )
 
 
-@app.command(name="export-avatargpt")
+@datasets_app.command(name="export-avatargpt")
 def export_avatargpt(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.")],
     folder: Annotated[Path, typer.Argument(help="Folder for one JSON file per video.")],
@@ -209,7 +182,7 @@ def export_avatargpt(
     typer.echo(f"{len(files)} files written to {folder}")
 
 
-@app.command()
+@datasets_app.command()
 def picture(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.")],
     file: Annotated[Path, typer.Argument(help="PNG or JPEG file to write.")],
@@ -231,7 +204,7 @@ def picture(
     typer.echo(f"{clip.annotation['clip_id']} of {clip.video['path']} drawn to {file}")
 
 
-@app.command()
+@datasets_app.command()
 def render(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
     file: Annotated[Path, typer.Argument(help="GIF or MP4 file to write.")],
@@ -258,7 +231,7 @@ def render(
     typer.echo(f"{row['motion_id']} of {row['source_path']} rendered to {file}")
 
 
-@app.command()
+@datasets_app.command()
 def assets() -> None:
     """Fetch and verify the pose weights and the sample clip; prints where they are."""
     paths = fetch_assets(Settings().cache_dir.expanduser(), progress=_tell)
@@ -268,59 +241,3 @@ def assets() -> None:
 
 def _tell(text: str) -> None:
     sys.stderr.write(f"{text}\n")
-
-
-@app.command()
-def up(
-    project: Annotated[Path, typer.Option(help="Folder that holds prefect.yaml.")] = Path(),
-) -> None:
-    """Start a Prefect server on loopback and a worker per pool, and register the deployments."""
-    if not (project / "prefect.yaml").is_file():
-        raise ValueError(
-            f"expected prefect.yaml in {project.resolve()}, found none. "
-            "Remedy: run this in the project's folder, or name it with --project."
-        )
-    quiet_prefect()
-    os.environ["PREFECT_API_URL"] = LOOPBACK_API_URL
-    run_dir = Settings().run_dir
-    if is_healthy(LOOPBACK_API_URL):
-        typer.echo(f"A Prefect server answers at {LOOPBACK_API_URL} already.")
-    else:
-        typer.echo("Starting the Prefect server (the first time takes half a minute) …")
-        log = run_dir / "server.log"
-        pid = start_prefect(["server", "start", "--host", "127.0.0.1", "--port", "4200"], log)
-        (run_dir / "server.pid").write_text(str(pid))
-        wait_until_healthy(LOOPBACK_API_URL, pid, log)
-    for command in (
-        *(["work-pool", "create", pool, "--type", "process", "--overwrite"] for pool in POOLS),
-        ["--no-prompt", "deploy", "--all"],
-    ):
-        subprocess.run([sys.executable, "-m", "prefect", *command], cwd=project, check=True)
-    for pool in POOLS:
-        if not _is_up(run_dir / f"worker-{pool}.pid"):
-            arguments = ["worker", "start", "--pool", pool, "--name", f"local-{pool}"]
-            # Trainings share this machine's GPUs and cores: one at a time.
-            arguments += ["--limit", "1"] if pool == "gpu" else []
-            pid = start_prefect(arguments, run_dir / f"worker-{pool}.log")
-            (run_dir / f"worker-{pool}.pid").write_text(str(pid))
-    typer.echo(
-        f"\nPrefect UI: http://127.0.0.1:4200   logs: {run_dir}\n"
-        "Run:  prefect deployment run annotate-videos/local "
-        """-p 'config={"videos": ["/DIR"], "dataset": "/DIR"}'\n"""
-        "Stop: make down"
-    )
-
-
-@app.command()
-def down() -> None:
-    """Stop the server and the worker that `up` started."""
-    for name in (*(f"worker-{pool}" for pool in POOLS), "server"):
-        pid_file = Settings().run_dir / f"{name}.pid"
-        if _is_up(pid_file):
-            os.killpg(int(pid_file.read_text()), signal.SIGTERM)
-            typer.echo(f"stopped the {name}")
-        pid_file.unlink(missing_ok=True)
-
-
-def _is_up(pid_file: Path) -> bool:
-    return pid_file.exists() and is_alive(int(pid_file.read_text()))

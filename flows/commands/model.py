@@ -1,8 +1,7 @@
-"""Commands of training and of the trained model."""
+"""Commands of the trained model."""
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +12,7 @@ import typer
 from numpy.typing import NDArray
 
 from data.skeleton import FPS
-from flows.server import some_server
-from flows.settings import Settings, quiet_prefect
+from flows.settings import Settings
 
 model_app = typer.Typer()
 
@@ -31,114 +29,6 @@ Out = Annotated[
 Seed = Annotated[int, typer.Option(help="Of what is drawn at random.")]
 Temperature = Annotated[float, typer.Option(help="0: the likeliest answer; 1: drawn.")]
 _OUT: Final = Path("motion.gif")
-
-
-@model_app.command(name="train-vqvae")
-def train_vqvae(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
-    run: Annotated[Path, typer.Option(help="Folder of the run; gone on with when it exists.")],
-    preset: Annotated[str, typer.Option(help="A deployment of prefect.yaml.")] = "small",
-    config: Annotated[
-        Path | None, typer.Option(help="JSON file with the configuration, instead of a preset.")
-    ] = None,
-) -> None:
-    """Train the motion VQ-VAE, or go on training it."""
-    from flows.presets import preset_config  # noqa: PLC0415 - slow, and not always needed
-    from training.train_motion_vqvae import TrainMotionVqvaeConfig  # noqa: PLC0415
-
-    values = (
-        json.loads(config.read_text()) if config else preset_config("train-motion-vqvae", preset)
-    )
-    values["run"] = run.expanduser().absolute()
-    values["data"] = values.get("data", {}) | {"dataset": dataset.expanduser().absolute()}
-    checked = TrainMotionVqvaeConfig.model_validate(values)
-    quiet_prefect()
-    os.environ["PREFECT_API_URL"] = some_server()
-    from flows.train import train_motion_vqvae as run_flow  # noqa: PLC0415
-
-    summary = run_flow(checked)
-    typer.echo(f"\n{summary.checkpoint}: step {summary.step}, {_numbers(summary.metrics)}")
-
-
-@model_app.command(name="import-vqvae")
-def import_vqvae(
-    weights: Annotated[Path, typer.Argument(help="Released .pth or .safetensors, T2M-GPT layout.")],
-    mean: Annotated[Path, typer.Option(help="Mean.npy that they were trained with.")],
-    std: Annotated[Path, typer.Option(help="Std.npy likewise.")],
-    run: Annotated[Path, typer.Option(help="Folder to write; used like that of a training.")],
-    config: Annotated[
-        Path | None, typer.Option(help="JSON file with other sizes than the released ones.")
-    ] = None,
-) -> None:
-    """Use released VQ-VAE weights as the motion tokenizer."""
-    from training.motion_tokenizer import import_published  # noqa: PLC0415 - slow
-    from training.motion_vqvae import MotionVqvaeConfig  # noqa: PLC0415
-
-    sizes = json.loads(config.read_text()) if config else {}
-    checkpoint = import_published(
-        weights, mean, std, run.expanduser(), MotionVqvaeConfig.model_validate(sizes)
-    )
-    typer.echo(f"{checkpoint}: use it with --tokenizer {run}")
-
-
-@model_app.command(name="tokenize-motions")
-def tokenize_motions(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
-    tokenizer: Annotated[Path, typer.Option(help="Run or checkpoint of a motion VQ-VAE.")],
-) -> None:
-    """Write the motion tokens of a dataset, beside its motions. Resumes."""
-    from training.tokenize_motions import TokenizeConfig, tokenize_motions  # noqa: PLC0415
-
-    result = tokenize_motions(TokenizeConfig(dataset=dataset, tokenizer=tokenizer))
-    typer.echo(
-        f"{dataset}: {result.written} motions tokenised with {result.tokenizer_id}, "
-        f"{result.known} known before, {result.too_short} too short"
-    )
-
-
-def _numbers(metrics: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-
-
-@model_app.command(name="train-all")
-def train_all(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            help="Datasets of annotate or import-motions, motion files, plans, procedural:COUNT."
-        ),
-    ],
-    root: Annotated[Path, typer.Option(help="Folder of the motions, runs and models.")],
-    preset: Annotated[str, typer.Option(help="A deployment of prefect.yaml.")] = "small",
-    config: Annotated[
-        Path | None, typer.Option(help="JSON file with the configuration, instead of a preset.")
-    ] = None,
-) -> None:
-    """Train tokenizer and language model, evaluate, and keep the version. Resumes."""
-    from flows.presets import preset_config  # noqa: PLC0415 - slow, and not always needed
-
-    values = json.loads(config.read_text()) if config else preset_config("train-all", preset)
-    values["sources"] = [absolute_source(source) for source in sources]
-    values["root"] = root.expanduser().absolute()
-    quiet_prefect()
-    os.environ["PREFECT_API_URL"] = some_server()
-    from flows.train_all import TrainAllConfig  # noqa: PLC0415
-    from flows.train_all import train_all as run_flow  # noqa: PLC0415
-
-    summary = run_flow(TrainAllConfig.model_validate(values))
-    latest = "is the latest" if summary.is_latest else "is not the latest"
-    typer.echo(f"\n{summary.model} {latest}: {summary.why}")
-    for name, value in sorted(summary.metrics.items()):
-        typer.echo(f"  {name} {value:.4g}")
-
-
-def absolute_source(source: str) -> str:
-    """A source of motions as a worker can use it: an absolute path, or ``procedural:COUNT``."""
-    from data.procedural_motions import parse_procedural  # noqa: PLC0415 - slow
-
-    if parse_procedural(source) is not None:
-        return source
-    return str(Path(source).expanduser().absolute())
 
 
 @model_app.command()

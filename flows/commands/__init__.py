@@ -1,0 +1,1 @@
+"""The command line, grouped by what a command works on."""

@@ -30,3 +30,17 @@ def lock_folder(folder: Path) -> Generator[None]:
         lock.write(f"process {os.getpid()}")
         lock.flush()
         yield
+
+
+def lock_holder(folder: Path) -> str:
+    """Which process holds a folder's lock now; empty when none does. Makes and changes nothing."""
+    try:
+        descriptor = os.open(folder / ".lock", os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:  # no lock file, or a link that no run of ours made
+        return ""
+    with os.fdopen(descriptor) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return lock.read().strip() or "an unknown process"
+    return ""

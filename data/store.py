@@ -35,6 +35,7 @@ from data.skeleton import FPS, JOINT_NAMES
 
 ROW_GROUP_ROWS: Final = 256
 MANIFEST: Final = "dataset.json"
+STAGING: Final = ".staging"
 
 
 class DatasetError(ValueError):
@@ -111,7 +112,7 @@ class DatasetWriter:
     def __init__(self, root: Path, recipe: Mapping[str, Any]) -> None:
         self.root = root
         self.recipe = json.loads(json.dumps(recipe))
-        self._staging = root / ".staging"
+        self._staging = root / STAGING
         self._journal = self._staging / "journal.json"
         if self._journal.exists():
             self._roll_forward(json.loads(self._journal.read_text()))

@@ -1,21 +1,56 @@
 """Annotate videos into a text + 3-D motion dataset, and train and use a motion language model."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 
 from data.assets import AssetError
+from flows.commands.browse import browse_app
 from flows.commands.datasets import datasets_app
 from flows.commands.model import model_app
+from flows.commands.options import DATASETS, MODEL, SERVER, TRAINING
 from flows.commands.server import server_app
 from flows.commands.train import train_app
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=__doc__,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (datasets_app, train_app, model_app, server_app):
+for panel, group in (
+    (DATASETS, datasets_app),
+    (DATASETS, browse_app),
+    (TRAINING, train_app),
+    (MODEL, model_app),
+    (SERVER, server_app),
+):
+    for command in group.registered_commands:
+        command.rich_help_panel = panel
     app.add_typer(group)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"avatargpt {version('avatargpt')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Annotate videos into a text + 3-D motion dataset, and train and use a motion language model.
+
+    Errors end with exit code 1, wrong usage with 2. `avatargpt COMMAND -h` tells a command's
+    options; `avatargpt --install-completion` lets the shell complete them.
+    """
 
 
 def main() -> None:

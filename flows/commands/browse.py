@@ -1,0 +1,144 @@
+"""Commands that tell what is in a dataset: its state, what was rejected, whether it is whole."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from data.errors import Reason, Stage
+from flows.commands.options import DatasetFolder, Json, print_json, printable
+
+if TYPE_CHECKING:
+    from annotators.status import DatasetStatus, Failed
+
+browse_app = typer.Typer()
+
+
+@browse_app.command()
+def status(dataset: DatasetFolder, as_json: Json = False) -> None:
+    """Tell what is in a dataset, what is unfinished, what failed, and what to run next."""
+    from annotators.status import read_status  # noqa: PLC0415 - slow, and not always needed
+
+    found = read_status(dataset.expanduser())
+    if as_json:
+        print_json(found)
+        return
+    for line in _status_lines(found):
+        typer.echo(printable(line))
+
+
+def _status_lines(status: "DatasetStatus") -> Iterator[str]:
+    yield f"{status.dataset}: {status.kind}, {_size(status.size_bytes)} on disk"
+    if status.publications:
+        yield (
+            f"Published {status.publications} times, last {status.updated_at} "
+            f"by avatargpt {status.code_version}."
+        )
+    for role, who in status.made_with.items():
+        yield f"{role.capitalize()}: {who}."
+    if any(status.rows.values()):
+        yield ""
+        yield f"{'table':<16}{'rows':>12}{'size':>12}"
+        for table, count in status.rows.items():
+            if count:
+                yield f"{table:<16}{count:>12,}{_size(status.bytes_by_table[table]):>12}"
+    yield from _failed_lines("Rejected", status.rejected)
+    yield from _failed_lines("Texts that a model did not write", status.outcomes)
+    staged = status.staged
+    if staged.videos or staged.poses:
+        yield ""
+        yield f"Staged, not published yet ({_size(staged.size_bytes)}):"
+        yield f"  shots         {staged.videos:,} videos, cut into {staged.clips:,} clips"
+        yield f"  poses         {staged.poses:,} of {staged.clips:,} clips"
+        yield f"  captions      {staged.captions:,} of {staged.videos:,} videos"
+        yield f"  annotations   {staged.annotations:,} of {staged.videos:,} videos"
+        yield from _failed_lines("Staged as rejected", staged.rejected)
+    if status.interrupted_publication:
+        yield ""
+        yield "A publication was interrupted; the next run completes it."
+    if status.next_steps:
+        yield ""
+        yield "Next:"
+        for command, what in status.next_steps:
+            yield f"  {what}" if not command else f"  {command}\n      {what}"
+
+
+def _failed_lines(title: str, failed: "tuple[Failed, ...]") -> Iterator[str]:
+    if failed:
+        yield ""
+        yield f"{title}: {sum(one.count for one in failed):,}"
+        for one in failed:
+            yield f"  {one.stage:<14}{one.reason:<20}{one.count:>8,}"
+
+
+def _size(num_bytes: int) -> str:
+    size = float(num_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+@browse_app.command()
+def rejections(
+    dataset: DatasetFolder,
+    reason: Annotated[
+        list[Reason] | None, typer.Option(metavar="CODE", help="Only of this reason; repeatable.")
+    ] = None,
+    stage: Annotated[
+        list[Stage] | None, typer.Option(metavar="STAGE", help="Only of this stage; repeatable.")
+    ] = None,
+    item: Annotated[
+        str, typer.Option(metavar="TEXT", help="Only items whose name or id contains this.")
+    ] = "",
+    as_list: Annotated[
+        bool, typer.Option("--list", help="Show each item instead of groups.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell why items were rejected, grouped by stage and reason, and what to do about it."""
+    import pyarrow.compute as pc  # noqa: PLC0415 - slow, and not always needed
+
+    from data.store import Dataset  # noqa: PLC0415
+
+    columns = ("stage", "reason", "item", "item_id", "video_id", "detail", "remedy")
+    table = Dataset(dataset.expanduser()).read("rejections", columns)
+    for name, wanted in (("reason", reason), ("stage", stage)):
+        if wanted:
+            table = table.filter(pc.field(name).isin([code.value for code in wanted]))
+    rows = [r for r in table.to_pylist() if item in (r["item"] or "") or item in r["item_id"]]
+    groups = _grouped(rows)
+    if as_json:
+        print_json({"total": len(rows), **({"rows": rows} if as_list else {"groups": groups})})
+        return
+    chosen = reason or stage or item
+    typer.echo(f"{dataset}: {len(rows):,} rejections{' of those asked for' if chosen else ''}")
+    for line in _rejection_lines(rows) if as_list else _group_lines(groups):
+        typer.echo(printable(line))
+
+
+def _grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Groups of rows by stage and reason, the largest first, each with one of its rows."""
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        example = {name: row[name] for name in ("item", "detail", "remedy")}
+        new = {"stage": row["stage"], "reason": row["reason"], "count": 0, **example}
+        groups.setdefault((row["stage"], row["reason"]), new)["count"] += 1
+    return sorted(groups.values(), key=lambda group: -group["count"])
+
+
+def _group_lines(groups: list[dict[str, Any]]) -> Iterator[str]:
+    for group in groups:
+        yield ""
+        yield f"{group['count']:>8,} x {group['reason']} ({group['stage']})"
+        yield f"           e.g. {group['item']}"
+        yield f"           {group['detail']}"
+        yield f"           Remedy: {group['remedy']}"
+
+
+def _rejection_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    for row in rows:
+        yield ""
+        yield f"{row['item']}: {row['reason']} ({row['stage']}, {row['item_id']})"
+        yield f"  {row['detail']} Remedy: {row['remedy']}"

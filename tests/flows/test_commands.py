@@ -1,0 +1,194 @@
+"""The command line: help, what it prints for people and for programs, what it refuses."""
+
+import json
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from annotators.staging import (
+    SourceVideo,
+    StagedPoses,
+    StagedScan,
+    poses_path,
+    video_path,
+    write_staged,
+)
+from data.errors import Reason, Stage
+from data.records import Clip, Rejection, VideoProbe
+from data.schemas import SCHEMAS, Row, rejection_row
+from data.store import open_writer, rows_table
+from flows.commands.main import app
+
+RECIPE = {
+    "captions": {"captioner": "openai", "service": {"model": "some-vlm"}},
+    "annotations": {"annotator": "rules", "service": None},
+}
+
+
+def _run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def _printed(*arguments: str | Path) -> str:
+    result = _run(*arguments)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+def _source_video(folder: Path) -> SourceVideo:
+    path = folder / "a.mp4"
+    probe = VideoProbe(
+        *(path, 9, "mov", "h264", 64, 48, 0, Fraction(30), 0.0, 3.0, 90),
+        constant_rate=True,
+        issues=(),
+    )
+    return SourceVideo("v0", 1, probe)
+
+
+def _row(table: str, **values: Any) -> Row:
+    return dict.fromkeys(SCHEMAS[table].names) | values
+
+
+def _rejection(number: int, reason: Reason, stage: Stage = Stage.INGEST) -> Row:
+    item = f"/videos/{number}\x1b[31m.mp4"
+    rejection = Rejection(f"path-{number}", item, stage, reason, "expected a, found b.", "Mend it.")
+    return rejection_row(rejection, None)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Two videos with one clip each, a text that no service wrote, three rejections."""
+    root = tmp_path / "dataset"
+    rows = {
+        "videos": [_row("videos", video_id=v) for v in ("v0", "v1")],
+        "clips": [_row("clips", clip_id=f"c-{v}", video_id=v) for v in ("v0", "v1")],
+        "captions": [
+            _row("captions", clip_id="c-v0", video_id="v0", outcome="success"),
+            _row("captions", clip_id="c-v1", video_id="v1", outcome="unavailable"),
+        ],
+        "annotations": [_row("annotations", clip_id="c-v0", video_id="v0", outcome="success")],
+        "rejections": [
+            _rejection(0, Reason.NOT_A_VIDEO),
+            _rejection(1, Reason.NOT_A_VIDEO),
+            _rejection(2, Reason.NO_PERSON, Stage.POSES),
+        ],
+    }
+    with open_writer(root, RECIPE) as writer:
+        writer.publish({name: rows_table(name, listed) for name, listed in rows.items()})
+    return root
+
+
+# ------------------------------------------------------------------------------------------ help
+
+
+def test_help_is_grouped_and_h_is_help() -> None:
+    told = _printed("-h")
+    assert told == _printed("--help")
+    order = ("Datasets", "annotate", "status", "Training", "train-vqvae", "Model", "t2m", "Server")
+    positions = [told.index(f" {name} ") for name in order]
+    assert positions == sorted(positions)
+    assert "--install-completion" in told
+    assert "Usage: " in _printed("annotate", "-h")
+
+
+def test_version_is_shown() -> None:
+    assert _printed("--version") == f"avatargpt {version('avatargpt')}\n"
+
+
+# ---------------------------------------------------------------------------------------- status
+
+
+def test_status_tells_what_is_there_what_failed_and_what_to_run(dataset: Path) -> None:
+    told = _printed("status", dataset)
+    assert f"{dataset}: annotated videos" in told
+    assert "Captioner: openai (some-vlm)." in told
+    assert "Published 1 times" in told
+    lines = [line.split() for line in told.splitlines()]
+    assert ["ingest", "not_a_video", "2"] in lines
+    assert ["captions", "unavailable", "1"] in lines
+    assert f"annotate VIDEOS… --dataset {dataset} --retry-rejected" in told
+    assert f"avatargpt rejections {dataset}" in told
+    assert "Staged" not in told
+
+
+def test_status_is_one_json_document(dataset: Path) -> None:
+    told = json.loads(_printed("status", dataset, "--json"))
+    assert told["rows"]["videos"] == 2
+    assert told["rejected"][0] == {"stage": "ingest", "reason": "not_a_video", "count": 2}
+    assert told["size_bytes"] >= sum(told["bytes_by_table"].values()) > 0
+
+
+def test_status_tells_staged_work_that_no_publication_holds(tmp_path: Path) -> None:
+    clips = tuple(
+        Clip(f"c{i}", "v0", 0, 30 * i, 30 * i + 30, i, i + 1.0, 0.5, "static", 0.0)
+        for i in range(3)
+    )
+    short = Rejection("c9", "a.mp4 3-4 s", Stage.CLIPS, Reason.TOO_SHORT, "d", "r")
+    nobody = Rejection("c1", "a.mp4 1-2 s", Stage.POSES, Reason.NO_PERSON, "d", "r")
+    with open_writer(tmp_path, RECIPE) as writer:
+        scan = StagedScan(_source_video(tmp_path), None, clips, (short,))
+        write_staged(video_path(writer.work, "scans", "v0"), scan)
+        for clip, rejection in ((clips[0], None), (clips[1], nobody)):
+            staged = StagedPoses(clip, 1, 1, "decord", 0.9, (), rejection)
+            write_staged(poses_path(writer.work, clip), staged)
+        running = json.loads(_printed("status", tmp_path, "--json"))
+    assert running["writer"].startswith("process ")
+    told = json.loads(_printed("status", tmp_path, "--json"))
+    assert told["kind"] == "nothing published"
+    assert told["writer"] == ""
+    staged = told["staged"]
+    assert (staged["videos"], staged["clips"], staged["poses"]) == (1, 3, 2)
+    assert {one["reason"] for one in staged["rejected"]} == {"too_short", "no_person"}
+    assert "go on" in told["next_steps"][0][1]
+    lines = [line.strip() for line in _printed("status", tmp_path).splitlines()]
+    assert "poses         2 of 3 clips" in lines
+
+
+def test_status_of_no_dataset_is_refused(tmp_path: Path) -> None:
+    result = _run("status", tmp_path)
+    assert isinstance(result.exception, ValueError)
+    assert "expected a dataset" in str(result.exception)
+
+
+# ------------------------------------------------------------------------------------ rejections
+
+
+def test_rejections_are_grouped_with_a_remedy(dataset: Path) -> None:
+    told = _printed("rejections", dataset)
+    assert "3 rejections" in told
+    assert told.index("2 x not_a_video (ingest)") < told.index("1 x no_person (poses)")
+    assert "Remedy: Mend it." in told
+    assert "\x1b" not in told  # a file's name sends nothing to the terminal
+    groups = json.loads(_printed("rejections", dataset, "--json"))["groups"]
+    assert [(g["stage"], g["reason"], g["count"]) for g in groups] == [
+        ("ingest", "not_a_video", 2),
+        ("poses", "no_person", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--reason", "no_person"), {"path-2"}),
+        (("--reason", "no_person", "--reason", "not_a_video"), {"path-0", "path-1", "path-2"}),
+        (("--stage", "ingest"), {"path-0", "path-1"}),
+        (("--item", "videos/1"), {"path-1"}),
+        (("--stage", "ingest", "--item", "path-2"), set[str]()),
+    ],
+)
+def test_rejections_are_filtered(
+    dataset: Path, options: tuple[str, ...], expected: set[str]
+) -> None:
+    told = json.loads(_printed("rejections", dataset, "--list", "--json", *options))
+    assert {row["item_id"] for row in told["rows"]} == expected
+    assert told["total"] == len(expected)
+
+
+def test_a_reason_that_does_not_exist_is_refused(dataset: Path) -> None:
+    result = _run("rejections", dataset, "--reason", "nobody")
+    assert result.exit_code == 2
+    assert "no_person" in result.output  # what could have been meant

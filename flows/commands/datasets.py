@@ -1,7 +1,5 @@
 """Commands that make datasets and show what is in them."""
 
-import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,9 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from data.assets import fetch_assets
-from flows.commands.options import absolute_source
-from flows.server import some_server
-from flows.settings import Settings, quiet_prefect
+from flows.commands.options import (
+    CLIPS_KEPT,
+    MOTIONS_KEPT,
+    absolute_source,
+    read_config,
+    ready_for_flow,
+)
+from flows.settings import Settings
 
 datasets_app = typer.Typer()
 
@@ -51,7 +54,7 @@ def annotate(
     ] = False,
 ) -> None:
     """Annotate videos into a dataset. Needs no server: one is started for the run if none is up."""
-    values: dict[str, Any] = json.loads(config.read_text()) if config else {}
+    values: dict[str, Any] = read_config(config)
     values |= {
         "videos": [str(Path(video).expanduser().absolute()) for video in videos],
         "dataset": dataset.expanduser().absolute(),
@@ -72,9 +75,7 @@ def annotate(
     from annotators.config import AnnotateConfig  # noqa: PLC0415 - slow, and not always needed
 
     checked = AnnotateConfig.model_validate(values)
-    quiet_prefect()
-    # Prefect reads its address when it is imported.
-    os.environ["PREFECT_API_URL"] = some_server()
+    ready_for_flow(CLIPS_KEPT)
     from flows.annotate import annotate_videos  # noqa: PLC0415
 
     summary = annotate_videos(checked)
@@ -131,7 +132,7 @@ def import_motions(
     """Import motions of any source, as 263-d features with texts and splits. Resumes."""
     from data.motions import MotionImportConfig  # noqa: PLC0415 - slow, and not always needed
 
-    values: dict[str, Any] = json.loads(config.read_text()) if config else {}
+    values: dict[str, Any] = read_config(config)
     values |= {
         "sources": [absolute_source(source) for source in sources],
         "dataset": dataset.expanduser().absolute(),
@@ -142,8 +143,7 @@ def import_motions(
         values["licence"] = licence
 
     checked = MotionImportConfig.model_validate(values)
-    quiet_prefect()
-    os.environ["PREFECT_API_URL"] = some_server()
+    ready_for_flow(MOTIONS_KEPT)
     from flows.motions import import_motions as run_flow  # noqa: PLC0415
 
     summary = run_flow(checked)

@@ -1,19 +1,21 @@
 """Annotate videos into a text + 3-D motion dataset, and train and use a motion language model."""
 
+import signal
 import sys
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
-from data.assets import AssetError
 from flows.commands.browse import browse_app
 from flows.commands.datasets import datasets_app
 from flows.commands.model import model_app
-from flows.commands.options import DATASETS, MODEL, SERVER, TRAINING
+from flows.commands.options import DATASETS, MODEL, SERVER, TRAINING, printable
 from flows.commands.server import server_app
 from flows.commands.train import train_app
+from flows.failures import exit_code, report
+from flows.interruption import Interrupted, answer_signals, leave
+from flows.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,18 +50,24 @@ def options(
 ) -> None:
     """Annotate videos into a text + 3-D motion dataset, and train and use a motion language model.
 
-    Errors end with exit code 1, wrong usage with 2. `avatargpt COMMAND -h` tells a command's
+    Errors end with exit code 1, wrong usage with 2, interruption with 130. `avatargpt COMMAND -h` tells a command's
     options; `avatargpt --install-completion` lets the shell complete them.
     """
 
 
 def main() -> None:
-    """Run the command; what the user can mend ends in a message, not in a traceback."""
-    try:
-        app()
-    except (AssetError, ValidationError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(2) from error
-    except RuntimeError as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(1) from error
+    """Run the command; what fails ends in a message, not in a traceback.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    """
+    with answer_signals():
+        try:
+            app()
+        except Interrupted:
+            leave(signal.SIGTERM)
+        except Exception as error:
+            log = Settings().run_dir / "errors.log"
+            sys.stdout.flush()
+            for line in f"error: {report(error, log)}".splitlines():
+                sys.stderr.write(f"{printable(line)}\n")
+            raise SystemExit(exit_code(error)) from error

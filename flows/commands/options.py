@@ -1,9 +1,15 @@
 """What the options of several commands share."""
 
+import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+
+from flows.interruption import STOP_LIMIT_S, keep_when_stopped
+from flows.server import some_server
+from flows.settings import quiet_prefect
 
 Json = Annotated[
     bool,
@@ -18,6 +24,13 @@ DATASETS: Final = "Datasets"
 TRAINING: Final = "Training"
 MODEL: Final = "Model"
 SERVER: Final = "Server"
+
+CLIPS_KEPT: Final = "finished clips are kept; run the same command to go on"
+MOTIONS_KEPT: Final = "published motions are kept; run the same command to go on"
+CHECKPOINT_KEPT: Final = "a checkpoint is kept; run the same command to go on"
+"""What an interrupted command tells."""
+CHECKPOINT_LIMIT_S: Final = 25.0
+"""For a training to finish its step and store a checkpoint."""
 
 
 def absolute_source(source: str) -> str:
@@ -40,3 +53,48 @@ def print_json(value: Any) -> None:
 def printable(line: str) -> str:
     """A line as a terminal may show it: names of files may hold control characters."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """The values of a JSON configuration file; none without a file.
+
+    Raises:
+        ValueError: it cannot be read, or holds no JSON object; the message has the line.
+    """
+    if path is None:
+        return {}
+    try:
+        values = json.loads(path.expanduser().read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ValueError(
+            f"{path}: expected a JSON file with the configuration, found: {error.strerror}. "
+            "Remedy: correct the path given with --config."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path} line {error.lineno} column {error.colno}: expected JSON, found: {error.msg}. "
+            "Remedy: correct the file."
+        ) from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: expected JSON in UTF-8, found: {error}. Remedy: correct the file."
+        ) from error
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{path} line 1: expected a JSON object, found {type(values).__name__}. "
+            'Remedy: write the configuration as {"field": value, …}.'
+        )
+    return values
+
+
+def ready_for_flow(kept: str, limit_s: float = STOP_LIMIT_S) -> None:
+    """Prepare this process to run a flow; to be called before Prefect is imported.
+
+    Args:
+        kept: told when the command is interrupted: what is kept, and how to go on.
+        limit_s: for its work to stop.
+    """
+    keep_when_stopped(kept, limit_s)
+    quiet_prefect()
+    os.environ["PREFECT_API_URL"] = some_server()
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS", "flows.console.ConsoleHandler")

@@ -1,15 +1,17 @@
 """Commands of training."""
 
-import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.commands.options import absolute_source
-from flows.server import some_server
-from flows.settings import quiet_prefect
+from flows.commands.options import (
+    CHECKPOINT_KEPT,
+    CHECKPOINT_LIMIT_S,
+    absolute_source,
+    read_config,
+    ready_for_flow,
+)
 
 train_app = typer.Typer()
 
@@ -27,14 +29,11 @@ def train_vqvae(
     from flows.presets import preset_config  # noqa: PLC0415 - slow, and not always needed
     from training.train_motion_vqvae import TrainMotionVqvaeConfig  # noqa: PLC0415
 
-    values = (
-        json.loads(config.read_text()) if config else preset_config("train-motion-vqvae", preset)
-    )
+    values = read_config(config) if config else preset_config("train-motion-vqvae", preset)
     values["run"] = run.expanduser().absolute()
     values["data"] = values.get("data", {}) | {"dataset": dataset.expanduser().absolute()}
     checked = TrainMotionVqvaeConfig.model_validate(values)
-    quiet_prefect()
-    os.environ["PREFECT_API_URL"] = some_server()
+    ready_for_flow(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S)
     from flows.train import train_motion_vqvae as run_flow  # noqa: PLC0415
 
     summary = run_flow(checked)
@@ -55,7 +54,7 @@ def import_vqvae(
     from training.motion_tokenizer import import_published  # noqa: PLC0415 - slow
     from training.motion_vqvae import MotionVqvaeConfig  # noqa: PLC0415
 
-    sizes = json.loads(config.read_text()) if config else {}
+    sizes = read_config(config)
     checkpoint = import_published(
         weights, mean, std, run.expanduser(), MotionVqvaeConfig.model_validate(sizes)
     )
@@ -94,11 +93,10 @@ def train_all(
     """Train tokenizer and language model, evaluate, and keep the version. Resumes."""
     from flows.presets import preset_config  # noqa: PLC0415 - slow, and not always needed
 
-    values = json.loads(config.read_text()) if config else preset_config("train-all", preset)
+    values = read_config(config) if config else preset_config("train-all", preset)
     values["sources"] = [absolute_source(source) for source in sources]
     values["root"] = root.expanduser().absolute()
-    quiet_prefect()
-    os.environ["PREFECT_API_URL"] = some_server()
+    ready_for_flow(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S)
     from flows.train_all import TrainAllConfig  # noqa: PLC0415
     from flows.train_all import train_all as run_flow  # noqa: PLC0415
 

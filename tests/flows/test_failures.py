@@ -1,0 +1,153 @@
+"""What a failed command or flow says: what failed first, on what, the remedy, and the exit code."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from annotators.config import AnnotateConfig
+from flows.commands.main import main
+from flows.failures import (
+    StageError,
+    describe,
+    describe_validation,
+    exit_code,
+    report,
+    shortened,
+    stage,
+)
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str]:
+    """Run a command in this process: its exit code, and what it says on standard error."""
+    monkeypatch.setattr(sys, "argv", ["avatargpt", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    return int(ended.value.code or 0), told
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "complaint"),
+    [
+        (None, "", "No such file"),
+        ('{"clips": {\n  "max_clip_s": 5,\n}}', " line 3 column 1", "expected JSON"),
+        ("[1, 2]", " line 1", "expected a JSON object, found list"),
+        (b"\xff\xfe{}", "", "expected JSON in UTF-8"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("annotate", "x.mp4", "--dataset", "d"),
+        ("import-motions", "x.bvh", "--dataset", "d"),
+        ("train-vqvae", "d", "--run", "r"),
+        ("train-all", "d", "--root", "r"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_is_named_with_its_line(
+    command: tuple[str, ...],
+    content: str | bytes | None,
+    place: str,
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "config.json"
+    if content is not None:
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+    code, told = run(monkeypatch, capsys, *command, "--config", str(file))
+    assert code == 2
+    assert f"error: {file}{place}: " in told
+    assert complaint in told
+    assert "Remedy: " in told
+    assert not (tmp_path / "d").exists()
+
+
+def test_each_wrong_field_is_told_with_what_was_expected_and_found() -> None:
+    values = {
+        "videos": ["a.mp4"],
+        "dataset": "d",
+        "clips": {"max_clip": 5},
+        "publish_clips": "many",
+        "workers": {"num_workers": -1},
+    }
+    with pytest.raises(ValidationError) as refused:
+        AnnotateConfig.model_validate(values)
+    told = describe_validation(refused.value, "annotate.json")
+    assert told.splitlines()[0] == "annotate.json: 3 fields cannot be used:"
+    assert "clips.max_clip: expected no such field. Remedy: correct its name" in told
+    assert "publish_clips: expected a valid integer" in told
+    assert "found 'many'" in told
+    assert "workers.num_workers: expected greater than or equal to 0, found -1" in told
+    assert "pydantic" not in told
+    assert exit_code(refused.value) == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "expected", "remedy"),
+    [
+        (errno.ENOSPC, "room on the disk", "free space"),
+        (errno.EDQUOT, "room on the disk", "free space"),
+        (errno.EROFS, "the right to read or write here", "choose another path"),
+        (errno.EACCES, "the right to read or write here", "choose another path"),
+        (errno.ENOTDIR, "a folder", "move away the file"),
+    ],
+)
+def test_what_a_machine_refuses_has_a_remedy(number: int, expected: str, remedy: str) -> None:
+    error = OSError(number, os.strerror(number), "/data/x/part.parquet")
+    with pytest.raises(StageError) as failed, stage("poses", "shard 2/5"):
+        raise error
+    told = str(failed.value)
+    assert told.startswith("poses of shard 2/5 failed: /data/x/part.parquet: ")
+    assert f"expected {expected}, found: {os.strerror(number)}. Remedy: " in told
+    assert remedy in told
+    assert exit_code(failed.value) == 1
+
+
+def test_a_stage_keeps_the_first_name_and_the_users_own_mistakes() -> None:
+    with pytest.raises(StageError, match=r"^inner of a failed: KeyError: 'x'"), stage("outer"):  # noqa: SIM117
+        with stage("inner", "a"):
+            raise KeyError("x")
+    with pytest.raises(ValueError, match="expected 1"), stage("outer"):
+        raise ValueError("expected 1, found 2. Remedy: give 1.")
+    # Not the user's mistake, though Python calls it a ValueError.
+    with pytest.raises(StageError, match="codec can't decode"), stage("outer"):
+        b"\xff".decode()
+
+
+def test_an_error_that_nobody_foresaw_leaves_its_traceback_in_a_log(tmp_path: Path) -> None:
+    log = tmp_path / "run" / "errors.log"
+    foreseen = report(RuntimeError("x: expected 1, found 2. Remedy: give 1."), log)
+    assert foreseen == "x: expected 1, found 2. Remedy: give 1."
+    assert not log.exists()
+    with pytest.raises(KeyError) as failed:
+        os.environ["A_NAME_THAT_IS_NOT_SET"]  # pyright: ignore[reportUnusedExpression]
+    told = report(failed.value, log)
+    # Where no log can be written, nothing is lost.
+    (tmp_path / "file").write_text("")
+    beside = report(failed.value, tmp_path / "file" / "errors.log")
+    assert told.startswith("KeyError: 'A_NAME_THAT_IS_NOT_SET' Remedy: see the traceback in ")
+    assert str(log) in told
+    assert "test_an_error_that_nobody_foresaw" in log.read_text()
+    assert beside.startswith("Traceback")
+    assert beside.splitlines()[-1].startswith("KeyError: 'A_NAME_THAT_IS_NOT_SET'")
+
+
+def test_many_names_are_told_shortly() -> None:
+    assert shortened(["a", "b"]) == "a, b"
+    told = shortened([f"video{n}.mp4" for n in range(10_000)])
+    assert told == "video0.mp4, video1.mp4, video2.mp4 … (10000 in all)"
+
+
+def test_an_error_without_words_is_named() -> None:
+    assert describe(MemoryError()) == "MemoryError"
+    assert describe(RuntimeError("")) == "RuntimeError"

@@ -34,6 +34,7 @@ demo-train: demo
 	$(BIN)/avatargpt t2m "a person waves with the right hand" --model "$(AVATARGPT_HOME)/train-demo/models/latest" --out "$(AVATARGPT_HOME)/train-demo/wave.gif"
 
 test: setup
+	$(BIN)/avatargpt assets --tests > /dev/null
 	$(BIN)/python -m pytest
 
 lint: setup

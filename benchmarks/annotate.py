@@ -1,7 +1,7 @@
 """Seconds per stage of the annotation pipeline, and what Prefect adds to them.
 
 Runs the pipeline on the demo set (the sample clip; with --full also every clip of
-../shared/data/videos) as plain functions and as the Prefect flow, in turns, each time into a fresh
+the corpus) as plain functions and as the Prefect flow, in turns, each time into a fresh
 dataset, with the same warm worker pool and a Prefect server that is already up.
 
     .venv/bin/python benchmarks/annotate.py [--full] [--repeats N]
@@ -31,12 +31,12 @@ from annotators import pipeline  # noqa: E402
 from annotators.chat_model import NO_MODELS  # noqa: E402
 from annotators.config import AnnotateConfig  # noqa: E402
 from annotators.staging import Progress  # noqa: E402
+from benchmarks.support.corpus import VIDEOS, need_corpus, run_with_corpus  # noqa: E402
 from data.assets import fetch_assets  # noqa: E402
 from data.store import Dataset  # noqa: E402
 from data.workers import Workers  # noqa: E402
 from flows import annotate  # noqa: E402
 
-SHARED_VIDEOS = Path(__file__).parents[2] / "shared/data/videos"
 MAX_OVERHEAD = 1.15
 
 
@@ -70,15 +70,17 @@ def timed(function: Callable[[AnnotateConfig], object], videos: tuple[str, ...])
 def main() -> None:
     """Measure and print; the last line is the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="all shared videos, not the demo's")
+    parser.add_argument("--full", action="store_true", help="all videos of the corpus as well")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
 
-    assets = fetch_assets(Settings().cache_dir.expanduser())
+    if arguments.full:
+        need_corpus()
+    assets = fetch_assets(Settings().cache_dir.expanduser(), only=("pose_model", "sample_clip"))
     model_path = assets["pose_model"]
     videos = (str(assets["sample_clip"]),)
     if arguments.full:
-        videos += (str(SHARED_VIDEOS),)
+        videos += (str(VIDEOS),)
 
     clock = StageClock()
 
@@ -126,4 +128,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_corpus(main)

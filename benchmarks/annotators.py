@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from annotators.chat_client import ChatService
 from annotators.chat_protocol import ChatRequest, Jpeg, Sampling, make_body
 from annotators.model_config import ChatConfig
-from tests.chat_server import ChatServer
+from benchmarks.support.chat_server import ChatServer
 
 DELAY_S: Final = 0.2
 CONCURRENCY: Final = 16

@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from annotators.grounding import ground_claims, ground_statement, support_of
 from annotators.kinematics import MotionDescription, describe_motion
 from annotators.motion_phrases import timeline
+from benchmarks.support.corpus import MOCAP, need_corpus, run_with_corpus
 from data.records import Verdict
 
-MOCAP: Final = Path(__file__).parents[2] / "shared/data/mocap"
 WRONG_PER_CAPTION: Final = 10
 SEED: Final = 0
 FPS: Final = 20
@@ -45,6 +45,7 @@ class Told:
 
 def read_sequences() -> list[tuple[dict[str, Any], np.ndarray]]:
     """The rows of ``cmu_texts.jsonl`` with their joints, (T, 22, 3)."""
+    need_corpus()
     stored = np.load(MOCAP / "cmu_joints22_20fps.npz", allow_pickle=False)
     ends = np.cumsum([0, *stored["lengths"]]) if "lengths" in stored else stored["offsets"]
     places = {str(key): i for i, key in enumerate(stored["keys"])}
@@ -178,4 +179,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_corpus(main)

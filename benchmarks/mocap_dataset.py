@@ -1,12 +1,13 @@
-"""The shared motion capture as a dataset of motions: what the training benchmarks train on."""
+"""The motion capture of the corpus as a dataset: what the training benchmarks train on."""
 
 from pathlib import Path
 from typing import Final
 
+from benchmarks.support.corpus import MOCAP, need_corpus
 from data.motions import MotionImportConfig, import_motions
-from tests.annotators.motions import MOCAP
+from flows.settings import Settings
 
-CACHE: Final = Path("~/.cache/avatargpt/benchmarks").expanduser()
+CACHE: Final = Settings().cache_dir.expanduser() / "benchmarks"
 SOURCES: Final = ("cmu_joints22_20fps.npz", "bandai_joints22_20fps.npz")
 
 
@@ -15,6 +16,7 @@ def mocap_dataset() -> Path:
 
     The first call takes about a minute.
     """
+    need_corpus()
     root = CACHE / "mocap"
     config = MotionImportConfig(
         sources=tuple(str(MOCAP / name) for name in SOURCES),

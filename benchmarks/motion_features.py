@@ -13,6 +13,7 @@ import itertools
 import json
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+# Not this folder first, where `annotators.py` would hide the package.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.support.corpus import MOCAP, need_corpus, run_with_corpus
 from data.motion_features import (
     FEATURE_GROUPS,
     NUM_FEATURES,
@@ -30,7 +35,6 @@ from data.motion_features import (
 )
 from data.skeleton import JOINT, JOINT_NAMES, NUM_JOINTS, PARENTS
 
-MOCAP = Path(__file__).parents[2] / "shared/data/mocap/cmu_joints22_20fps.npz"
 MIN_SPEEDUP = 20
 MAX_ERROR = 1e-6
 CHAINS = (
@@ -166,7 +170,8 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     torch.set_num_threads(1)
 
-    with np.load(MOCAP, allow_pickle=False) as file:
+    need_corpus()
+    with np.load(MOCAP / "cmu_joints22_20fps.npz", allow_pickle=False) as file:
         positions, offsets = file["positions"].astype(np.float64), file["offsets"]
     motions = [positions[a:b] for a, b in itertools.pairwise(offsets)]
     num_frames = len(positions)
@@ -217,4 +222,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_corpus(main)

@@ -24,7 +24,7 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from annotators.kinematics import describe_motion  # noqa: E402
-from tests.annotators.motions import held_out, mocap  # noqa: E402
+from benchmarks.support.corpus import held_out, mocap, run_with_corpus  # noqa: E402
 
 BANDAI: Final = "bandai_joints22_20fps.npz"
 CMU: Final = "cmu_joints22_20fps.npz"
@@ -191,4 +191,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_corpus(main)

@@ -38,11 +38,11 @@ from annotators.kinematics import describe_motion  # noqa: E402
 from annotators.stick_figure import draw_motion  # noqa: E402
 from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
 from benchmarks.reconstruction import trained  # noqa: E402
+from benchmarks.support.corpus import TEXT, need_corpus, run_with_corpus  # noqa: E402
 from data.junctions import Junction, JunctionMeasures, junction_measures  # noqa: E402
 from data.motion_features import features_to_joints  # noqa: E402
 from data.motions import MotionImportConfig, import_motions  # noqa: E402
 from flows.presets import preset_config  # noqa: E402
-from tests.annotators.motions import MOCAP  # noqa: E402
 from training.generation import DRAWN, MAX_MOTION, Request, Sampling, load_motion_lm  # noqa: E402
 from training.instructions import Codes, Instruction, Task  # noqa: E402
 from training.long_motion import ImagineConfig  # noqa: E402
@@ -69,12 +69,11 @@ QUICK_MINUTES: Final = 3.0
 
 def configured(full: bool) -> TrainMotionLmConfig:
     """The preset on the mocap and the plans."""
+    need_corpus()
     minutes = FULL_MINUTES if full else QUICK_MINUTES
     plans = CACHE / "plans"
     import_motions(
-        MotionImportConfig(
-            sources=(str(MOCAP.parent / "text/virtualhome_task_steps.json"),), dataset=plans
-        )
+        MotionImportConfig(sources=(str(TEXT / "virtualhome_task_steps.json"),), dataset=plans)
     )
     mocap = mocap_dataset()
     tokenizer = trained("small", mocap, None if full else QUICK_MINUTES).run
@@ -291,4 +290,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_corpus(main)

@@ -1,4 +1,4 @@
-"""People found and speed of the pose stage, for every clip of ../shared/data/videos.
+"""People found and speed of the pose stage, for every clip of the corpus.
 
 One worker, one thread: what one CPU does. Frames/s counts analysed frames (20 a second). By default
 at most the first four stored clips of a video are timed; --full times all of them.
@@ -21,11 +21,10 @@ from annotators.captions import people_at_a_time
 from annotators.clips import ClipConfig, cut_clips, scan_video
 from annotators.pose_model import PoseModel
 from annotators.poses import PoseConfig, estimate_poses
+from benchmarks.support.corpus import VIDEOS, need_corpus, run_with_corpus
 from data.errors import ItemError
 from data.video import hash_file, open_frames, probe_video
 from flows.settings import pose_model_path
-
-SHARED_VIDEOS = Path(__file__).parents[2] / "shared/data/videos"
 
 
 def main() -> None:
@@ -34,8 +33,9 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="all clips of every video")
     most_clips = None if parser.parse_args().full else 4
 
+    need_corpus()
     config = PoseConfig()
-    with (SHARED_VIDEOS / "SOURCES.tsv").open(newline="") as file:
+    with (VIDEOS / "SOURCES.tsv").open(newline="") as file:
         sources = list(csv.DictReader(file, delimiter="\t"))
     wrong: list[str] = []
     frame_rates: list[float] = []
@@ -46,7 +46,7 @@ def main() -> None:
     print("|---|---|---:|---:|---:|---:|")
     with PoseModel.load(pose_model_path(None)) as model:
         for source in sources:
-            path = SHARED_VIDEOS / source["file"]
+            path = VIDEOS / source["file"]
             probe = probe_video(path)
             scan = scan_video(path, probe, ClipConfig())
             clips, _ = cut_clips(hash_file(path), scan, ClipConfig())
@@ -97,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_corpus(main)

@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from annotators.stick_figure import draw_motion  # noqa: E402
 from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
+from benchmarks.support.corpus import run_with_corpus  # noqa: E402
 from data.motion_features import features_to_joints  # noqa: E402
 from data.store import Dataset  # noqa: E402
 from flows.presets import preset_config  # noqa: E402
@@ -206,4 +207,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_corpus(main)

@@ -32,11 +32,11 @@ from synthetic_shots import Synthetic, Transition, load_source, make_videos
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from annotators.clips import ClipConfig, scan_video
+from benchmarks.support.corpus import VIDEOS, need_corpus, run_with_corpus
 from data.errors import ItemError
 from data.video import probe_video
 from data.workers import WorkerConfig, Workers
 
-VIDEOS_DIR: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "videos"
 TRUE_CUTS: Final = {
     "bikes_multishot.mp4": (30, 76, 137, 187, 242),
     "composite_a_multishot.mp4": (100, 141, 241, 316),
@@ -121,7 +121,7 @@ class Tally:
 
 def compare_real(repeats: int, folder: Path) -> dict[str, float]:
     """Print tables over the real clips; return the figures."""
-    videos = [p for p in VIDEOS_DIR.iterdir() if p.suffix not in {".tsv", ".json"}]
+    videos = [p for p in VIDEOS.iterdir() if p.suffix not in {".tsv", ".json"}]
     # Longest work first, as the pipeline does it.
     videos.sort(key=lambda p: p.stat().st_size, reverse=True)
     best_s = dict.fromkeys(RUNS, float("inf"))
@@ -169,7 +169,7 @@ def compare_synthetic(count: int) -> dict[str, float]:
     """Print tallies over made videos; return the figures."""
     clips = sorted(
         p
-        for p in VIDEOS_DIR.iterdir()
+        for p in VIDEOS.iterdir()
         if p.suffix not in {".tsv", ".json"}
         and "multishot" not in p.name
         and "5frames" not in p.name
@@ -194,6 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Shot detection against PySceneDetect.")
     parser.add_argument("--full", action="store_true", help="more repeats and synthetic videos")
     full: bool = parser.parse_args().full
+    need_corpus()
     with TemporaryDirectory() as folder:
         figures = compare_real(repeats=5 if full else 3, folder=Path(folder))
     figures |= compare_synthetic(count=60 if full else 15)
@@ -204,4 +205,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_corpus(main)

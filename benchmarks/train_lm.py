@@ -21,10 +21,10 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.mocap_dataset import CACHE  # noqa: E402
+from benchmarks.support.corpus import TEXT, need_corpus, run_with_corpus  # noqa: E402
+from benchmarks.support.published import as_it_comes, padded, padded_losses  # noqa: E402
 from data.motions import MotionImportConfig, import_motions  # noqa: E402
 from flows.presets import preset_config  # noqa: E402
-from tests.annotators.motions import MOCAP  # noqa: E402
-from tests.training.published import as_it_comes, padded, padded_losses  # noqa: E402
 from training.loop import Ranks  # noqa: E402
 from training.motion_lm import MotionLm  # noqa: E402
 from training.motion_tokenizer import load_tokenizer  # noqa: E402
@@ -38,8 +38,9 @@ TARGETS: Final = {"speed_ratio": 4.0}
 
 def learner() -> LmLearner:
     """The preset's model on synthetic motions and plans, tokenised by a tiny tokenizer."""
+    need_corpus()
     root = CACHE / "train-lm"
-    plans = MOCAP.parent / "text" / "virtualhome_task_steps.json"
+    plans = TEXT / "virtualhome_task_steps.json"
     import_motions(MotionImportConfig(sources=("procedural:60", str(plans)), dataset=root))
     values: dict[str, Any] = preset_config("train-motion-vqvae", "tiny")
     values |= {"run": CACHE / "train-lm-vqvae", "data": {"dataset": root}}
@@ -95,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_corpus(main)

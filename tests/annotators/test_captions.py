@@ -11,13 +11,13 @@ from annotators.captions import (
     framing,
     people_at_a_time,
 )
+from benchmarks.support.corpus import mocap
 from data.records import Outcome, PoseTrack
 from data.skeleton import JOINT
 from tests.annotators.motions import (
     FRAME_SIZE_PX,
     as_clip,
     as_track,
-    mocap,
     raising_left_arm,
     standing,
     waving_right_hand,

@@ -13,9 +13,9 @@ import pytest
 
 from annotators.chat_budget import Budget
 from annotators.chat_client import ChatConfig, ChatService, ChatStoppedError
+from benchmarks.support.chat_server import Asked, ChatServer
 from data.records import Outcome
 from tests.annotators.test_chat_client import KEY, PRICES, ask_for, config_of
-from tests.chat_server import Asked, ChatServer
 
 
 def batch_config(server: ChatServer, **more: object) -> ChatConfig:

@@ -21,8 +21,8 @@ from annotators.chat_budget import Budget, TokenPrice
 from annotators.chat_cache import ChatReply, ReplyCache
 from annotators.chat_client import ChatConfig, ChatService, ChatStoppedError
 from annotators.chat_protocol import ChatRequest, Jpeg
+from benchmarks.support.chat_server import Asked, ChatServer
 from data.records import Outcome
-from tests.chat_server import Asked, ChatServer
 
 KEY = SecretStr("sk-very-secret-key")
 PRICES = {"test": TokenPrice(input_usd=1.0, output_usd=10.0)}

@@ -18,14 +18,13 @@ from annotators.grounding import (
 from annotators.grounding_claims import parse_claims
 from annotators.kinematics import MotionDescription, describe_motion, describe_track
 from annotators.motion_phrases import timeline
+from benchmarks.support.corpus import Motion, mocap
 from data.records import Annotation, FineStep, Grounding, Outcome, Verdict
 from tests.annotators.motions import (
     FRAME_SIZE_PX,
-    Motion,
     as_track,
     jumping,
     mirrored,
-    mocap,
     raising_left_arm,
     standing,
     waving_right_hand,

@@ -3,13 +3,11 @@ import pytest
 
 from annotators.kinematics import MotionDescription, describe_motion
 from annotators.motion_signals import spans, turning_points
+from benchmarks.support.corpus import Motion, held_out, mocap
 from data.skeleton import JOINT
 from tests.annotators.motions import (
-    Motion,
-    held_out,
     jumping,
     mirrored,
-    mocap,
     moved,
     raising_left_arm,
     standing,

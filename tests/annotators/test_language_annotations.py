@@ -21,10 +21,10 @@ from annotators.language_annotations import (
 )
 from annotators.model_config import ChatConfig
 from annotators.prompts import load_prompt
+from benchmarks.support.chat_server import Asked, ChatServer
 from data.records import Annotation, Clip, Outcome, Verdict
 from tests.annotators.motions import raising_left_arm
 from tests.answers import annotation as good_annotation
-from tests.chat_server import Asked, ChatServer
 
 MOTION = describe_motion(raising_left_arm())
 GOOD: dict[str, Any] = {

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from annotators.side_swaps import GROUPS, find_side_swaps, swap_sides
+from benchmarks.support.corpus import Motion, mocap
 from data.skeleton import FPS, MIRROR
-from tests.annotators.motions import Motion, mocap, raising_left_arm
+from tests.annotators.motions import raising_left_arm
 
 CMU = "cmu_joints22_20fps.npz"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from annotators.models import open_models
 from annotators.staging import StagedAnnotations, StagedCaptions, read_staged, video_path
 from annotators.text_stages import annotate_videos, caption_videos
+from benchmarks.support.chat_server import PAID, Asked, ChatServer
 from data.store import Dataset
 from data.workers import Workers
 from tests.annotators.text_run import make_config, put_in_place
 from tests.answers import answer
-from tests.chat_server import PAID, Asked, ChatServer
 from tests.tiny_vlm import save_tiny_smolvlm
 
 NUM_VIDEOS, CLIPS_EACH = 12, 26

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from annotators.video_motions import pelvis_path
+from benchmarks.support.corpus import mocap
 from data.motion_quality import foot_skate
 from data.records import PoseTrack
 from data.skeleton import JOINT
-from tests.annotators.motions import as_track, jumping, mocap
+from tests.annotators.motions import as_track, jumping
 
 CMU = "cmu_joints22_20fps.npz"
 

@@ -21,9 +21,9 @@ from annotators.visual_captions import (
     read_video_frames,
     sample_times,
 )
+from benchmarks.support.chat_server import Asked, ChatServer
 from data.records import Clip, Outcome
 from data.video import ReaderConfig, probe_video
-from tests.chat_server import Asked, ChatServer
 
 NOTE = "The left arm goes up."
 

@@ -1,5 +1,6 @@
 """Every benchmark can be started as its page says; what it measures is not tested here."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,29 +10,55 @@ SCRIPTS = sorted(path.name for path in (PROJECT / "benchmarks").glob("*.py"))
 
 # As `python benchmarks/x.py` does it, each in a process of its own: the script's folder comes first
 # on the path. What all of them take long to import is there before they part.
-LOAD = """
+RUN = """
 import os, runpy, sys
-import cv2, pandas, pyarrow, torch
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+import cv2, pandas, prefect, pyarrow, scipy.spatial, torch
+import prefect.testing.utilities
 from transformers.models.t5 import modeling_t5
 
 sys.path[0] = "benchmarks"
-for name in sys.argv[1:]:
+run_name, expected, *scripts = sys.argv[1:]
+for script in scripts:
+    name, *options = script.split()
+    sys.argv = [name, *options]
     child = os.fork()
     if not child:
-        runpy.run_path(os.path.abspath(f"benchmarks/{name}"))
+        runpy.run_path(os.path.abspath(f"benchmarks/{name}"), run_name=run_name)
         os._exit(0)
-    if os.waitpid(child, 0)[1]:
-        sys.exit(f"{name} cannot be loaded")
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != int(expected):
+        sys.exit(f"{name} did not exit with {expected}")
 """
+NEED_CORPUS = (
+    *("annotate.py --full", "grounding.py", "motion_features.py", "motion_language.py"),
+    *("motion_lm.py", "poses.py", "reconstruction.py", "shots.py", "train_lm.py"),
+    "train_vqvae.py",
+)
 
 
-def test_all_of_them_load() -> None:
-    assert len(SCRIPTS) > 10
+def _run(
+    run_name: str, expected: int, scripts: tuple[str, ...], **environment: str
+) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, *SCRIPTS],
+        [sys.executable, "-c", RUN, run_name, str(expected), *scripts],
         cwd=PROJECT,
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_those_that_need_no_corpus_load() -> None:
+    need_corpus = {script.split()[0] for script in NEED_CORPUS}
+    assert need_corpus < set(SCRIPTS)
+    _run("loaded", 0, tuple(name for name in SCRIPTS if name not in need_corpus))
+
+
+def test_without_the_corpus_the_others_load_and_say_what_to_do(tmp_path: Path) -> None:
+    done = _run("__main__", 2, NEED_CORPUS, AVATARGPT_CORPUS=str(tmp_path / "none"))
+    assert "Traceback" not in done.stderr
+    told = [line for line in done.stderr.splitlines() if "Remedy: set AVATARGPT_CORPUS" in line]
+    assert len(told) == len(NEED_CORPUS)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.support.corpus import Motion, mocap
 from data.exporters import bvh_name, write_bvh, write_features, write_joints
 from data.importers.bvh import find_bvh
 from data.importers.records import Pending
 from data.motion_features import features_to_joints, joints_to_features
 from data.skeleton import JOINT_NAMES
-from tests.annotators.motions import Motion, mocap, standing
+from tests.annotators.motions import standing
 
 CMU = {
     key: motion

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from benchmarks.support.corpus import Motion, mocap
 from data.junctions import junction_measures
 from data.skeleton import JOINT, JOINT_NAMES
-from tests.annotators.motions import Motion, mocap, standing
+from tests.annotators.motions import standing
 
 
 def _still() -> Motion:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.support.corpus import MOCAP, Motion, mocap
 from data.motion_features import (
     NUM_FEATURES,
     canonical_joints,
@@ -19,7 +20,6 @@ from data.motion_features import (
 from data.motions import MotionImportConfig, import_motions
 from data.schemas import load_features
 from data.store import Dataset, DatasetError
-from tests.annotators.motions import MOCAP, Motion, mocap
 
 TEXT = MOCAP.parent / "text"
 

@@ -1,13 +1,12 @@
 """The skeleton: order, mirror, heading, against the reference clip's files."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from benchmarks.support.corpus import REFERENCE
 from data.skeleton import BONES, JOINT, JOINT_NAMES, MIRROR, PARENTS, heading_rad
 
-SAMPLE = Path(__file__).parents[3] / "shared/reference/humanml3d_sample/012314_joints.npy"
+SAMPLE = REFERENCE / "humanml3d_sample/012314_joints.npy"
 
 
 def test_mirror_swaps_sides_and_is_its_own_inverse() -> None:
@@ -24,6 +23,7 @@ def test_bones_make_one_tree() -> None:
     assert PARENTS[JOINT["left_wrist"]] == JOINT["left_elbow"]
 
 
+@pytest.mark.corpus
 def test_heading_of_the_reference_clip_starts_at_zero_and_turns_with_the_body() -> None:
     joints_TJ3 = np.load(SAMPLE, allow_pickle=False)
     heading_T = heading_rad(joints_TJ3)

@@ -14,11 +14,11 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from pydantic import SecretStr
 
 from annotators.config import AnnotateConfig
+from benchmarks.support.chat_server import Asked, ChatServer
 from data.store import Dataset
 from flows import annotate
 from flows.annotate import annotate_videos
 from tests.answers import SCENE, answer
-from tests.chat_server import Asked, ChatServer
 
 KEY = "sk-very-secret-key-of-the-test"
 PRICES = {"small": {"input_usd": 1.0, "output_usd": 2.0}}

@@ -10,6 +10,7 @@ import PIL.Image
 import pytest
 
 from annotators.config import AnnotateConfig
+from benchmarks.support.corpus import MOCAP
 from data.motion_features import features_to_joints
 from data.motions import MotionImportConfig
 from data.schemas import load_features, load_motion
@@ -17,7 +18,6 @@ from data.skeleton import JOINT
 from data.store import Dataset
 from flows.annotate import annotate_videos
 from flows.motions import import_motions
-from tests.annotators.motions import MOCAP
 
 AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
 

@@ -12,11 +12,11 @@ import yaml
 from prefect import flow
 from prefect.client.orchestration import get_client
 
+from benchmarks.support.corpus import MOCAP
 from flows.commands.main import main
 from flows.presets import PRESETS, preset_config
 from flows.then_train import start_training
 from flows.train_all import TrainAllConfig, TrainAllSummary, train_all
-from tests.annotators.motions import MOCAP
 
 AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.support.corpus import MOCAP
 from data.motions import MotionImportConfig, import_motions
 from data.splits import SplitConfig
 from data.workers import WorkerConfig
-from tests.annotators.motions import MOCAP
 from tests.training.runs import lm_config, vqvae_config
 from training.generation import load_motion_lm
 from training.loop import TrainingResult

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
-from tests.training.published import as_it_comes, padded, padded_losses
+from benchmarks.support.published import as_it_comes, padded, padded_losses
 from training.batches import InstructionEncoder, cheapest_groups
 from training.corruption import corrupt
 from training.generation import MotionLanguageModel, Request, Sampling

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.support.published import PublishedNetwork
 from data.motion_features import NUM_FEATURES
-from tests.training.published import PublishedNetwork
 from training.motion_tokenizer import import_published, load_tokenizer
 from training.motion_vqvae import (
     MotionVqvae,

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.support.corpus import MOCAP, mocap
 from data.errors import ItemError, Reason
 from data.importers.bvh import exact_rate, find_bvh, read_bvh
 from data.importers.records import ImportedMotion, Pending
 from data.motion_quality import resample
 from data.records import Rejection
 from data.skeleton import JOINT
-from tests.annotators.motions import MOCAP, mocap
 
 SAMPLES = MOCAP / "bvh_samples"
 CMU = "cmu_joints22_20fps.npz"

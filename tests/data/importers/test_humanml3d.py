@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.support.corpus import MOCAP
 from data.errors import Reason
 from data.importers.humanml3d import find_humanml3d, is_humanml3d, read_kit_texts
 from data.importers.records import ImportedMotion, Pending
 from data.motion_features import features_to_joints, mirror_features
 from data.records import Rejection
-from tests.annotators.motions import MOCAP
 
 SAMPLE = MOCAP.parents[1] / "reference/humanml3d_sample"
 

@@ -1,0 +1,1 @@
+"""What benchmarks share with the tests: the larger corpus, a chat server, published baselines."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from annotators.annotations import AnnotationConfig
 from annotators.captions import CaptionConfig
@@ -21,10 +21,16 @@ class AnnotateConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     videos: tuple[str, ...] = Field(
-        min_length=1,
-        description="Video files, folders, globs, or .txt/.csv/.parquet lists of paths.",
+        default=(),
+        description="Video files, folders, globs, or .txt/.csv/.parquet lists of paths; with "
+        "poses_from none is needed: its videos are taken.",
     )
     dataset: Path = Field(description="Folder of the dataset; made, or added to.")
+    poses_from: Path | None = Field(
+        default=None,
+        description="Folder of another dataset whose clips and poses are taken over, so that only "
+        "texts are made: by another captioner or annotator.",
+    )
     clips: ClipConfig = Field(default_factory=ClipConfig)
     poses: PoseConfig = Field(default_factory=PoseConfig)
     captions: CaptionConfig = Field(default_factory=CaptionConfig)
@@ -71,10 +77,24 @@ class AnnotateConfig(BaseModel):
     def _expand_videos(cls, videos: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(Path(video).expanduser()) for video in videos)
 
-    @field_validator("dataset", mode="after")
+    @field_validator("dataset", "poses_from", mode="after")
     @classmethod
-    def _expand_dataset(cls, dataset: Path) -> Path:
-        return dataset.expanduser()
+    def _expand_folder(cls, folder: Path | None) -> Path | None:
+        return None if folder is None else folder.expanduser()
+
+    @model_validator(mode="after")
+    def _has_sources(self) -> "AnnotateConfig":
+        if not self.videos and self.poses_from is None:
+            raise ValueError(
+                "videos: expected at least one video, found none. "
+                "Remedy: name files, folders with videos, globs, or lists of paths."
+            )
+        if self.poses_from is not None and self.poses_from.resolve() == self.dataset.resolve():
+            raise ValueError(
+                f"poses_from: expected another dataset than {self.dataset}, found the same: a "
+                "dataset has one recipe. Remedy: write the new texts to another dataset folder."
+            )
+        return self
 
     def recipe(self, pose_model_sha256: str) -> dict[str, Any]:
         """What decides the rows; a dataset has one recipe."""

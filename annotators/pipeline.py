@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +23,7 @@ from annotators.clips import ClipConfig, cut_clips, scan_video
 from annotators.config import AnnotateConfig
 from annotators.pose_model import PoseModel
 from annotators.poses import PoseConfig, estimate_poses
-from annotators.restaging import restage
+from annotators.restaging import require_same_poses, restage, restage_from
 from annotators.staging import (
     Progress,
     SourceVideo,
@@ -119,7 +119,8 @@ def ingest_files(
     Raises:
         ValueError: the sources name no file at all, or a list cannot be used.
     """
-    discovery = discover_videos(config.videos)
+    source = None if config.poses_from is None else Dataset(config.poses_from)
+    discovery = discover_videos(config.videos or _paths_of(source))
     if not discovery.files and not discovery.rejections:
         raise ValueError(
             f"videos: expected at least one video file in {list(config.videos)}, found none. "
@@ -169,9 +170,9 @@ def ingest_files(
         else:
             videos[video.video_id] = video
 
-    again = [video for video in videos.values() if video.video_id in known.retried_texts]
-    if published is not None and again:
-        restage(published, again, work)
+    strangers = _restage(videos.values(), published, source, known.retried_texts, work)
+    rejections |= {rejected.item_id: (rejected, v) for v, rejected in strangers.items()}
+    videos = {v: video for v, video in videos.items() if v not in strangers}
 
     new = {
         item_id: value
@@ -186,6 +187,31 @@ def ingest_files(
         replaced=tuple(video_id for video_id in videos if video_id in known.retried),
         num_known=num_known,
     )
+
+
+def _restage(
+    videos: Collection[SourceVideo],
+    published: Dataset | None,
+    source: Dataset | None,
+    retried_texts: Collection[str],
+    work: Path,
+) -> dict[str, Rejection]:
+    """Stage the clips and poses that are published, here or in the dataset they are taken from.
+
+    Returns:
+        Rejections of videos that the other dataset lacks, by ``video_id``.
+    """
+    again = [video for video in videos if video.video_id in retried_texts]
+    if published is not None and again:
+        restage(published, again, work)
+    if source is None:
+        return {}
+    return restage_from(source, [v for v in videos if v.video_id not in retried_texts], work)
+
+
+def _paths_of(source: Dataset | None) -> list[str]:
+    """Where a dataset's videos were read."""
+    return [] if source is None else source.read("videos", ["path"])["path"].to_pylist()
 
 
 def _discard_work_of(video_ids: Iterable[str], work: Path) -> None:
@@ -389,12 +415,21 @@ def _estimate(job: _PoseJob) -> StagedPoses:
 def estimate_clip_poses(
     scans: Sequence[StagedScan],
     config: AnnotateConfig,
-    model_path: Path,
+    model_path: Path | None,
     work: Path,
     workers: Workers,
     report: Callable[[Progress], None] = silent,
 ) -> list[StagedPoses]:
-    """Track the people of every clip and stage their poses."""
+    """Track the people of every clip and stage their poses.
+
+    Args:
+        scans: of the videos.
+        config: the run's configuration.
+        model_path: the pose model; None where every clip's poses are staged already.
+        work: the folder of staged work.
+        workers: where poses are estimated.
+        report: told of every clip.
+    """
     (work / "poses").mkdir(parents=True, exist_ok=True)
     staged: dict[str, StagedPoses | None] = {}
     todo: list[_PoseJob] = []
@@ -402,6 +437,8 @@ def estimate_clip_poses(
         for clip in scan.clips:
             staged[clip.clip_id] = load_staged(StagedPoses, poses_path(work, clip))
             if staged[clip.clip_id] is None:
+                if model_path is None:
+                    raise AssertionError(f"{clip.clip_id}: expected staged poses, found none")
                 todo.append(
                     _PoseJob(scan.video, clip, config.poses, config.reader, model_path, work)
                 )
@@ -490,9 +527,30 @@ def publish(
     return publication
 
 
+def recipe_of(config: AnnotateConfig, model_path: Path | None) -> dict[str, Any]:
+    """What decides the rows of a run's dataset.
+
+    Args:
+        config: the run's configuration.
+        model_path: the pose model; None where poses are taken over, which name their model.
+
+    Raises:
+        data.store.DatasetError: clips and poses are to be taken from a dataset that cannot give
+            them.
+    """
+    if config.poses_from is None:
+        if model_path is None:
+            raise AssertionError("expected a pose model or poses_from, found neither")
+        return config.recipe(file_sha256(model_path))
+    made_with = Dataset(config.poses_from).manifest["recipe"].get("pose_model", "")
+    recipe = config.recipe(made_with if model_path is None else file_sha256(model_path))
+    require_same_poses(config.poses_from, recipe)
+    return recipe
+
+
 def annotate_dataset(
     config: AnnotateConfig,
-    model_path: Path,
+    model_path: Path | None,
     workers: Workers,
     models: Models,
     report: Callable[[Progress], None] = silent,
@@ -506,7 +564,7 @@ def annotate_dataset(
         models: that write the texts.
         report: told of every finished item.
     """
-    with open_writer(config.dataset, config.recipe(file_sha256(model_path))) as writer:
+    with open_writer(config.dataset, recipe_of(config, model_path)) as writer:
         work = writer.work
         ingested = ingest_files(config, writer.published(), work, workers, report)
         scans: list[StagedScan] = []

@@ -1,13 +1,14 @@
 """Published work of a video put back as staged work, so that only its texts are made again.
 
 A service that was away costs texts, not poses: when these are asked for again
-(``retry_rejected``), the clips and the people in them need not be looked for twice.
+(``retry_rejected``), the clips and the people in them need not be looked for twice. Nor need they
+when another captioner or annotator writes the texts of a new dataset (``poses_from``).
 """
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,14 +18,17 @@ from annotators.staging import (
     SourceVideo,
     StagedPoses,
     StagedScan,
+    load_staged,
     poses_path,
     tracks_path,
     video_path,
     write_staged,
 )
-from data.errors import Reason, Stage
+from data.errors import ItemError, Reason, Stage
+from data.recipes import MISSING, recipe_differences, told_differences
 from data.records import Clip, Rejection, Shot, VideoScan
-from data.store import Dataset, write_table
+from data.sources import path_item_id
+from data.store import Dataset, DatasetError, write_table
 
 _CLIP_FIELDS = tuple(Clip.__dataclass_fields__)
 
@@ -71,6 +75,68 @@ def restage(published: Dataset, videos: Collection[SourceVideo], work: Path) -> 
         # What is left of the rejections is of shots that made no clip.
         scan = StagedScan(video, _scan(told, video), tuple(clips), tuple(rejections.values()))
         write_staged(video_path(work, "scans", video_id), scan)
+
+
+POSE_STAGES: Final = ("clips", "poses", "pose_model")
+"""Sections of a recipe that decide the rows of ``clips`` and ``poses``."""
+
+
+def require_same_poses(root: Path, recipe: Mapping[str, Any]) -> None:
+    """Refuse to take clips and poses over that another configuration would have made.
+
+    Args:
+        root: the dataset that has them.
+        recipe: of the dataset that takes them.
+
+    Raises:
+        data.store.DatasetError: there is no dataset, or its clips and poses were made otherwise.
+    """
+    made_with = Dataset(root).manifest["recipe"]
+    differing = recipe_differences(
+        {stage: made_with.get(stage, MISSING) for stage in POSE_STAGES},
+        {stage: recipe.get(stage, MISSING) for stage in POSE_STAGES},
+    )
+    if differing:
+        raise DatasetError(
+            f"{root}: its clips and poses cannot be taken, they were made with another "
+            f"configuration: {told_differences(differing)}. "
+            "Remedy: give the same configuration of clips, poses and pose model, or annotate "
+            "without --poses-from."
+        )
+
+
+def restage_from(
+    source: Dataset, videos: Sequence[SourceVideo], work: Path
+) -> dict[str, Rejection]:
+    """Stage clips and poses of another dataset for the videos that it holds.
+
+    Args:
+        source: that dataset.
+        videos: to be annotated, found in it by their content.
+        work: the folder of staged work; what an earlier run staged there is kept.
+
+    Returns:
+        Rejections of the videos that it does not hold, by ``video_id``.
+    """
+    held = set(source.read("videos", ["video_id"])["video_id"].to_pylist())
+    found = [video for video in videos if video.video_id in held]
+    restage(source, [video for video in found if not _is_staged(video, work)], work)
+    return {v.video_id: _stranger(v, source) for v in videos if v.video_id not in held}
+
+
+def _stranger(video: SourceVideo, source: Dataset) -> Rejection:
+    path = video.probe.path
+    error = ItemError(
+        Reason.NOT_FOUND,
+        f"expected its content among the videos of {source.root}, found other content.",
+        "Annotate it into that dataset first, or leave it out.",
+    )
+    return Rejection.of(path_item_id(path), str(path), Stage.INGEST, error)
+
+
+def _is_staged(video: SourceVideo, work: Path) -> bool:
+    scan = load_staged(StagedScan, video_path(work, "scans", video.video_id))
+    return scan is not None and all(poses_path(work, clip).exists() for clip in scan.clips)
 
 
 def _of_videos(published: Dataset, table: str, ids: pa.Array) -> pa.Table:

@@ -146,7 +146,7 @@ def clips(
 
 @task(task_run_name="poses {shard}", cache_policy=NO_CACHE)
 def poses(
-    shard: str, scans: list[StagedScan], config: AnnotateConfig, model_path: Path, work: Path
+    shard: str, scans: list[StagedScan], config: AnnotateConfig, model_path: Path | None, work: Path
 ) -> list[StagedScan]:
     """Track the people in a shard of clips."""
     workers = shared_workers(config.workers)
@@ -233,9 +233,12 @@ def annotate_videos(config: AnnotateConfig, train_with: str = "") -> AnnotateSum
             others finished is published), or the dataset has no annotation at all.
     """
     started_s = time.monotonic()
-    require_absolute((*config.videos, config.dataset), "config.videos and config.dataset")
-    model_path = pose_model_path(config.pose_model)
-    recipe = config.recipe(pipeline.file_sha256(model_path))
+    folders = (config.dataset, *([config.poses_from] if config.poses_from else []))
+    require_absolute((*config.videos, *folders), "config.videos, dataset and poses_from")
+    # Poses that are taken over need no model.
+    computes_poses = config.poses_from is None or config.pose_model is not None
+    model_path = pose_model_path(config.pose_model) if computes_poses else None
+    recipe = pipeline.recipe_of(config, model_path)
     limiter = concurrency_limiter(config.concurrency_limit)
     with (
         open_models(config, api_key, replies_dir(), limiter) as models,
@@ -285,7 +288,7 @@ def _work_through(
     run: _Run,
     writer: DatasetWriter,
     ingested: Ingested,
-    model_path: Path,
+    model_path: Path | None,
 ) -> _Done:
     """Take all shards through all stages, publishing whenever enough clips are complete."""
     done = _Done()

@@ -44,6 +44,7 @@ from data.store import MANIFEST, Dataset, DatasetWriter, open_writer
 from data.workers import WorkerConfig, Workers
 from flows.limits import concurrency_limiter
 from flows.paths import require_absolute
+from flows.progress import StageProgress, tell
 from flows.settings import api_key, pose_model_path, replies_dir
 from flows.then_train import start_training
 
@@ -98,25 +99,29 @@ def _pool(config_json: str) -> Workers:
 
 
 def _reporter(shard: str) -> Callable[[Progress], None]:
-    """Report progress to Prefect: an artifact that moves, and a line in the log."""
+    """Report progress: a bar, and to Prefect an artifact that moves and a line in the log."""
     logger = get_run_logger()
+    parts = int(shard.partition("/")[2] or 1)
     artifact_id: UUID | None = None
     last_s = started_s = time.monotonic()
 
     def report(progress: Progress) -> None:
         nonlocal artifact_id, last_s
         now_s = time.monotonic()
+        speed = progress.video_s / max(1e-9, now_s - started_s)
+        notes = [
+            *([f"{progress.rejected} rejected"] if progress.rejected else []),
+            *([f"{speed:.1f} x real time"] if progress.video_s else []),
+            *([f"{progress.cost_usd:.4f} USD"] if progress.cost_usd else []),
+        ]
+        note = ", ".join(notes)
+        tell(StageProgress(progress.stage, progress.done, progress.total, shard, parts, note))
         if now_s - last_s < REPORT_EVERY_S and progress.done < progress.total:
             return
         last_s = now_s
         percent = 100.0 * progress.done / max(1, progress.total)
-        speed = progress.video_s / max(1e-9, now_s - started_s)
-        text = (
-            f"{progress.stage} {shard}: {progress.done}/{progress.total}"
-            + (f", {progress.rejected} rejected" if progress.rejected else "")
-            + (f", {speed:.1f} x real time" if progress.video_s else "")
-            + (f", {progress.cost_usd:.4f} USD" if progress.cost_usd else "")
-        )
+        done = f"{progress.stage} {shard}: {progress.done}/{progress.total}"
+        text = ", ".join([done, *notes])
         logger.info(text)
         if artifact_id is None:
             key = f"annotate-videos-{progress.stage}"

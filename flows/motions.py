@@ -17,6 +17,7 @@ from data.procedural_motions import parse_procedural
 from data.schemas import SCHEMAS
 from data.store import MANIFEST, Dataset
 from flows.paths import require_absolute
+from flows.progress import StageProgress, tell
 
 
 class ImportSummary(BaseModel):
@@ -45,6 +46,8 @@ def import_sources(config: MotionImportConfig, num_sources: int) -> ImportProgre
     logger = get_run_logger()
 
     def report(progress: ImportProgress) -> None:
+        note = f"{progress.known} known, {progress.rejected.total()} rejected"
+        tell(StageProgress("motions", progress.done, None, note=note))
         logger.info(
             "%d items of %d sources: %d known before, %d new motions, %d rejected",
             progress.done,

@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.paths import require_absolute
+from flows.progress import StageProgress, tell
 from flows.training_process import num_processes, run_training
 from training.checkpoints import read_checkpoint
 from training.loop import read_metrics
@@ -116,6 +117,7 @@ def tokenize(config: TokenizeConfig) -> TokenizeResult:
     logger = get_run_logger()
 
     def report(done: int, total: int) -> None:
+        tell(StageProgress("tokens", done, total))
         logger.info("%d of %d motions tokenised", done, total)
 
     return run_tokenize(config, report)

@@ -16,6 +16,7 @@ import torch
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+from flows.progress import StageProgress, tell
 from training.loop import METRICS_FILE
 
 LOG_FILE: Final = "training.log"
@@ -119,6 +120,14 @@ def _reporter(key: str) -> Callable[[dict[str, Any]], None]:
         total = row.get("of", total)
         if not total:
             return
+        tell(
+            StageProgress(
+                key,
+                row["step"],
+                total,
+                note=f"loss {row['loss']:.4g}" if "loss" in row else row["event"],
+            )
+        )
         percent = 100.0 * row["step"] / total
         if artifact_id is None:
             artifact_id = create_progress_artifact(percent, key=key, description=text)  # pyright: ignore[reportAssignmentType]

@@ -1,8 +1,10 @@
 """Commands that make datasets and show what is in them."""
 
+import shlex
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,21 +12,39 @@ from data.assets import ASSETS, fetch_assets
 from flows.commands.options import (
     CLIPS_KEPT,
     MOTIONS_KEPT,
+    Json,
+    Quiet,
     absolute_source,
+    print_json,
+    printable,
     read_config,
     ready_for_flow,
+    refuse_idle,
 )
+from flows.progress_bars import progress_bars
 from flows.settings import Settings
+
+if TYPE_CHECKING:
+    from annotators.config import AnnotateConfig
+    from flows.annotate import AnnotateSummary
 
 datasets_app = typer.Typer()
 
 
 @datasets_app.command()
 def annotate(
-    videos: Annotated[
-        list[str], typer.Argument(help="Videos, folders, globs, or .txt/.csv/.parquet lists.")
-    ],
     dataset: Annotated[Path, typer.Option(help="Folder of the dataset; made, or added to.")],
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(help="Videos, folders, globs, or .txt/.csv/.parquet lists."),
+    ] = None,
+    poses_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="Dataset whose clips and poses are taken over; only texts are made. Without "
+            "VIDEOS, of all its videos."
+        ),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="JSON file with more of the configuration.")
     ] = None,
@@ -52,15 +72,19 @@ def annotate(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only estimate calls, tokens and cost.")
     ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Annotate videos into a dataset. Needs no server: one is started for the run if none is up."""
     values: dict[str, Any] = read_config(config)
     values |= {
-        "videos": [str(Path(video).expanduser().absolute()) for video in videos],
+        "videos": [str(Path(video).expanduser().absolute()) for video in videos or ()],
         "dataset": dataset.expanduser().absolute(),
         "retry_rejected": retry_rejected,
         "dry_run": dry_run,
     }
+    if poses_from is not None:
+        values["poses_from"] = poses_from.expanduser().absolute()
     if budget_usd:
         values["budget_usd"] = budget_usd
     service = {"model": model} if model else {}
@@ -75,27 +99,71 @@ def annotate(
     from annotators.config import AnnotateConfig  # noqa: PLC0415 - slow, and not always needed
 
     checked = AnnotateConfig.model_validate(values)
-    ready_for_flow(CLIPS_KEPT)
+    _refuse_idle_models(
+        checked,
+        {
+            "--model": model,
+            "--base-url": base_url,
+            "--local-model": local_model,
+            "--budget-usd": budget_usd,
+            "--dry-run": dry_run,
+        },
+    )
+    ready_for_flow(CLIPS_KEPT, quiet=quiet)
     from flows.annotate import annotate_videos  # noqa: PLC0415
 
-    summary = annotate_videos(checked)
-    rows = ", ".join(f"{count} {name}" for name, count in summary.rows.items())
-    typer.echo(f"\n{summary.dataset}: {rows}")
+    with progress_bars(quiet=quiet):
+        summary = annotate_videos(checked)
+    if as_json:
+        print_json(summary)
+        return
+    for line in _summary_lines(summary):
+        typer.echo(printable(line))
+
+
+def _summary_lines(summary: "AnnotateSummary") -> Iterator[str]:
+    yield ""
+    rows = ", ".join(f"{count} {name}" for name, count in summary.rows.items() if count)
+    yield f"{summary.dataset}: {rows or 'nothing published'}"
     for reason, count in summary.rejections.items():
-        typer.echo(f"  rejected: {count} x {reason}")
+        yield f"  rejected: {count} x {reason}"
     for table, outcomes in summary.outcomes.items():
         for outcome, count in outcomes.items():
             if outcome != "success":
-                typer.echo(f"  {table}: {count} x {outcome}")
+                yield f"  {table}: {count} x {outcome}"
     if summary.spend.calls or summary.spend.cache_hits:
-        typer.echo(f"  models: {summary.spend}")
+        yield f"  models: {summary.spend}"
     if summary.remaining is not None:
-        typer.echo(f"  remaining: {summary.remaining}")
+        yield f"  remaining: {summary.remaining}"
         return
-    typer.echo(
+    yield f"Next: avatargpt status {shlex.quote(str(summary.dataset))}"
+    yield (
         f'Browse it: {sys.executable} -c "import pandas as pd; '
         f"print(pd.read_parquet('{summary.dataset}/annotations'))\""
     )
+
+
+def _refuse_idle_models(config: "AnnotateConfig", given: Mapping[str, object]) -> None:
+    """Refuse options of models that write no text in this run.
+
+    Args:
+        config: as the run has it.
+        given: options to what they were given, false where they were not.
+
+    Raises:
+        ValueError: an option would have no effect.
+    """
+    captioner, annotator = config.captions.captioner, config.annotations.annotator
+    writers = f"captioner {captioner} and annotator {annotator}"
+    remedy = "give --captioner openai or --annotator openai"
+    for option in ("--model", "--base-url", "--budget-usd"):
+        if given[option] and "openai" not in (captioner, annotator):
+            refuse_idle(option, "a captioner or annotator openai", writers, remedy)
+    if given["--local-model"] and captioner != "transformers":
+        needed = "captioner transformers"
+        refuse_idle("--local-model", needed, writers, "give --captioner transformers")
+    if given["--dry-run"] and (captioner, annotator) == ("kinematic", "rules"):
+        refuse_idle("--dry-run", "a model that writes texts", writers, remedy)
 
 
 def _set_model(
@@ -128,6 +196,8 @@ def import_motions(
         Path | None, typer.Option(help="KIT-ML texts, joined by the motions' own ids.")
     ] = None,
     licence: Annotated[str, typer.Option(help="Of sources that do not tell theirs.")] = "",
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Import motions of any source, as 263-d features with texts and splits. Resumes."""
     from data.motions import MotionImportConfig  # noqa: PLC0415 - slow, and not always needed
@@ -143,10 +213,14 @@ def import_motions(
         values["licence"] = licence
 
     checked = MotionImportConfig.model_validate(values)
-    ready_for_flow(MOTIONS_KEPT)
+    ready_for_flow(MOTIONS_KEPT, quiet=quiet)
     from flows.motions import import_motions as run_flow  # noqa: PLC0415
 
-    summary = run_flow(checked)
+    with progress_bars(quiet=quiet):
+        summary = run_flow(checked)
+    if as_json:
+        print_json(summary)
+        return
     rows = ", ".join(f"{count} {name}" for name, count in summary.rows.items() if count)
     typer.echo(f"\n{summary.dataset}: {rows}; {summary.num_known} known before")
     for reason, count in summary.rejected.items():

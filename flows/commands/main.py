@@ -20,7 +20,6 @@ from flows.settings import Settings
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help=__doc__,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for panel, group in (
@@ -50,8 +49,8 @@ def options(
 ) -> None:
     """Annotate videos into a text + 3-D motion dataset, and train and use a motion language model.
 
-    Errors end with exit code 1, wrong usage with 2, interruption with 130. `avatargpt COMMAND -h` tells a command's
-    options; `avatargpt --install-completion` lets the shell complete them.
+    `avatargpt COMMAND -h` tells what a command takes.
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
 
 

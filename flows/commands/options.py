@@ -2,8 +2,9 @@
 
 import json
 import os
+import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -87,14 +88,29 @@ def read_config(path: Path | None) -> dict[str, Any]:
     return values
 
 
-def ready_for_flow(kept: str, limit_s: float = STOP_LIMIT_S) -> None:
+def ready_for_flow(kept: str, limit_s: float = STOP_LIMIT_S, *, quiet: bool = False) -> None:
     """Prepare this process to run a flow; to be called before Prefect is imported.
 
     Args:
         kept: told when the command is interrupted: what is kept, and how to go on.
         limit_s: for its work to stop.
+        quiet: log lines of warnings and errors only, as beside the bars of a terminal.
     """
     keep_when_stopped(kept, limit_s)
     quiet_prefect()
     os.environ["PREFECT_API_URL"] = some_server()
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS", "flows.console.ConsoleHandler")
+    if quiet or sys.stderr.isatty():
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+
+
+def refuse_idle(option: str, needed: str, found: str, remedy: str) -> NoReturn:
+    """Refuse an option that would have no effect: whoever gave it expects one.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(
+        f"{option} has no effect: expected {needed}, found {found}. Remedy: {remedy}, or leave "
+        f"{option} out."
+    )

@@ -1,5 +1,6 @@
 """The command line: help, what it prints for people and for programs, what it refuses."""
 
+import io
 import json
 from fractions import Fraction
 from importlib.metadata import version
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from annotators.staging import (
@@ -22,6 +24,8 @@ from data.records import Clip, Rejection, VideoProbe
 from data.schemas import SCHEMAS, Row, rejection_row
 from data.store import open_writer, rows_table
 from flows.commands.main import app
+from flows.progress import StageProgress
+from flows.progress_bars import ProgressBars
 
 RECIPE = {
     "captions": {"captioner": "openai", "service": {"model": "some-vlm"}},
@@ -192,3 +196,107 @@ def test_a_reason_that_does_not_exist_is_refused(dataset: Path) -> None:
     result = _run("rejections", dataset, "--reason", "nobody")
     assert result.exit_code == 2
     assert "no_person" in result.output  # what could have been meant
+
+
+# ------------------------------------------------------------- options without effect, and results
+
+
+@pytest.mark.parametrize(
+    ("options", "option", "needed"),
+    [
+        (("--model", "gpt-4.1-mini"), "--model", "openai"),
+        (("--base-url", "http://127.0.0.1:1/v1"), "--base-url", "openai"),
+        (("--budget-usd", "5"), "--budget-usd", "openai"),
+        (("--dry-run",), "--dry-run", "a model that writes texts"),
+        (("--local-model", "/models/vlm"), "--local-model", "captioner transformers"),
+        (
+            ("--captioner", "transformers", "--local-model", "/models/vlm", "--model", "gpt-5"),
+            "--model",
+            "openai",
+        ),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    tmp_path: Path, options: tuple[str, ...], option: str, needed: str
+) -> None:
+    result = _run("annotate", tmp_path, "--dataset", tmp_path / "dataset", *options)
+    assert isinstance(result.exception, ValueError)
+    told = str(result.exception)
+    assert told.startswith(f"{option} has no effect: expected")
+    assert needed in told
+    assert "Remedy: " in told
+    assert not (tmp_path / "dataset").exists()
+
+
+@pytest.fixture
+def tests_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run on the Prefect server of the tests instead of starting one."""
+    from prefect.settings import PREFECT_API_URL
+
+    monkeypatch.setattr("flows.commands.options.some_server", lambda: str(PREFECT_API_URL.value()))
+    for name in (
+        "PREFECT_API_URL",
+        *(f"PREFECT_LOGGING_HANDLERS_CONSOLE_{n}" for n in ("CLASS", "LEVEL")),
+    ):
+        monkeypatch.setenv(name, "")  # what the command sets is undone
+
+
+@pytest.mark.usefixtures("tests_server")
+def test_a_result_is_one_json_document(tmp_path: Path) -> None:
+    root = tmp_path / "motions"
+    told = json.loads(
+        _printed("import-motions", "procedural:2", "--dataset", root, "--json", "--quiet")
+    )
+    assert told["dataset"] == str(root)
+    assert told["rows"]["motions"] == told["added"]["motions"] == 4  # with their mirror images
+    status = json.loads(_printed("status", root, "--json"))
+    assert (status["kind"], status["rows"]["motions"]) == ("motions", 4)
+
+
+# ----------------------------------------------------------------------------------------- progress
+
+
+def _drawn(width: int, *told: StageProgress) -> list[str]:
+    """Lines of the bars on a terminal of that width, at the end."""
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=width, color_system=None)
+    bars = ProgressBars(console)
+    for progress in told:
+        bars.show(progress)
+    console.print(bars.bars.get_renderable())
+    return screen.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_bars_of_all_stages_and_shards_fit_a_terminal(width: int) -> None:
+    lines = _drawn(
+        width,
+        StageProgress("ingest", 3, 3, "files"),
+        StageProgress("clips", 2, 4, "1/3", 3, "12.5 x real time"),
+        StageProgress("clips", 1, 2, "2/3", 3, "12.5 x real time"),
+        StageProgress("motions", 256, None, note="4 known, 2 rejected"),
+        StageProgress("annotations", 90, 12345, "1/1", 1, "13 rejected, 12.3456 USD"),
+    )
+    assert [line.split()[0] for line in lines] == ["ingest", "clips", "motions", "annotations"]
+    assert " 3/3 " in lines[0]
+    # Two of three shards have begun: nine clips are expected of all.
+    assert " 3/~9 " in lines[1]
+    assert "12.5 x real time" in lines[1]
+    assert " 256 " in lines[2]
+    assert "12.3456 USD" in lines[3]
+    assert all(len(line) <= width for line in lines)
+
+
+def test_a_bar_tells_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    bars = ProgressBars(Console(file=io.StringIO(), force_terminal=True, width=120))
+    monkeypatch.setattr(bars.bars, "get_time", lambda: now_s)
+    for done in range(5):
+        now_s = 30.0 * done
+        bars.show(StageProgress("poses", done, 10))
+    screen = Console(file=io.StringIO(), width=120, record=True)
+    screen.print(bars.bars.get_renderable())
+    told = screen.export_text()
+    assert "4/10" in told
+    assert "2.0/min" in told
+    assert "03:00" in told

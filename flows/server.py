@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from flows.settings import LOOPBACK_API_URL, Settings
+from flows.settings import LOOPBACK_API_URL, Settings, off_current_folder
 
 START_LIMIT_S: Final = 180.0
 """A first start migrates the database, which takes half a minute on a slow machine."""
@@ -63,6 +63,7 @@ def start_prefect(arguments: list[str], log: Path) -> int:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            env=off_current_folder(),
         ).pid
 
 
@@ -116,7 +117,7 @@ def start_temporary_server(log: Path) -> str:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env={**os.environ, "PREFECT_API_URL": api_url},
+            env={**off_current_folder(), "PREFECT_API_URL": api_url},
         )
     _temporary_servers.append(server)
     wait_until_healthy(api_url, server.pid, log)

@@ -29,9 +29,14 @@ class Settings(BaseSettings):
     )
 
     @property
+    def home_folder(self) -> Path:
+        """``home`` as an absolute path."""
+        return self.home.expanduser().absolute()
+
+    @property
     def run_dir(self) -> Path:
         """Logs and process ids of the local server and worker."""
-        return self.home.expanduser() / "run"
+        return self.home_folder / "run"
 
 
 def pose_model_path(configured: Path | None) -> Path:
@@ -90,6 +95,15 @@ def api_key(name: str) -> SecretStr | None:
     except ValueError:
         return None
     return SecretStr(str(value))
+
+
+def off_current_folder() -> dict[str, str]:
+    """The environment of a child process that must not import from the folder it runs in.
+
+    ``python -m`` puts that folder first on ``sys.path``: a user's own ``data/`` or ``training.py``
+    there would hide ours. The variable reaches grandchildren too, which ``python -P`` does not.
+    """
+    return {**os.environ, "PYTHONSAFEPATH": "1"}
 
 
 def quiet_prefect() -> None:

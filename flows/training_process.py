@@ -17,6 +17,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from flows.progress import StageProgress, tell
+from flows.settings import off_current_folder
 from training.loop import METRICS_FILE
 
 LOG_FILE: Final = "training.log"
@@ -62,7 +63,12 @@ def run_training(module: str, config_json: str, run: Path, processes: int, key: 
         # Old lines of the metrics are those of an earlier start.
         seen = _Tail(run / METRICS_FILE)
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=off_current_folder(),
         )
         try:
             while process.poll() is None:

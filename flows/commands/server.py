@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from flows.server import is_alive, is_healthy, start_prefect, wait_until_healthy
-from flows.settings import LOOPBACK_API_URL, Settings, quiet_prefect
+from flows.settings import LOOPBACK_API_URL, Settings, off_current_folder, quiet_prefect
 
 POOLS: Final = ("cpu", "gpu")
 """Work pools of prefect.yaml; without a GPU, the worker of ``gpu`` trains on the CPU."""
@@ -43,7 +43,12 @@ def up(
         *(["work-pool", "create", pool, "--type", "process", "--overwrite"] for pool in POOLS),
         ["--no-prompt", "deploy", "--all"],
     ):
-        subprocess.run([sys.executable, "-m", "prefect", *command], cwd=project, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "prefect", *command],
+            cwd=project,
+            check=True,
+            env=off_current_folder(),
+        )
     for pool in POOLS:
         if not _is_up(run_dir / f"worker-{pool}.pid"):
             arguments = ["worker", "start", "--pool", pool, "--name", f"local-{pool}"]

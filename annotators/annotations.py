@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -80,6 +80,8 @@ class AnnotationConfig(BaseModel):
     """Who writes the annotations."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {"annotator": ("service",)}
 
     annotator: Literal["rules", "openai"] = Field(
         default="rules",

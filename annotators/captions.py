@@ -7,10 +7,10 @@ the body is seen, what moved how, when, how fast and how often.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -50,6 +50,8 @@ class CaptionConfig(BaseModel):
     """Who writes the captions, and what they see."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {"captioner": ("service",)}
 
     captioner: Literal["kinematic", "openai", "transformers"] = Field(
         default="kinematic",

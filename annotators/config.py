@@ -1,7 +1,7 @@
 """All that ``annotate-videos`` can be told; one section per stage."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -11,6 +11,7 @@ from annotators.chat_budget import TokenPrice
 from annotators.clips import ClipConfig
 from annotators.poses import PoseConfig
 from annotators.prompts import prompts_digest
+from data.presets import HOME, Presets
 from data.video import ReaderConfig
 from data.workers import WorkerConfig
 
@@ -112,3 +113,23 @@ class AnnotateConfig(BaseModel):
         local = captions.local_model if captions.captioner == "transformers" else None
         recipe["captions"]["local_model"] = local.reply_fields() if local else None
         return {**recipe, "pose_model": pose_model_sha256}
+
+
+_MODEL: Final = {"model": "gpt-4.1-mini", "max_concurrency": 32}
+PRESETS: Final[Presets] = {
+    # No model, no key: worded from the measured motion.
+    "local": {"videos": [f"{HOME}/videos"], "dataset": f"{HOME}/dataset"},
+    # Visual LLM and ChatGPT: set the key (docs/operations.md), change model, endpoint and budget.
+    "production": {
+        "videos": [f"{HOME}/videos"],
+        "dataset": f"{HOME}/dataset-production",
+        "captions": {"captioner": "openai", "use_motion": True, "service": _MODEL},
+        "annotations": {
+            "annotator": "openai",
+            "service": _MODEL,
+            "grounding": {"policy": "reask"},
+        },
+        "budget_usd": 20,
+    },
+}
+"""Named sets of values; a run names one and gives what differs (:mod:`data.presets`)."""

@@ -26,6 +26,7 @@ from data.motion_features import (
     mirror_text,
 )
 from data.motion_quality import MotionGates, find_flaws, foot_skate, jitter, resample
+from data.presets import HOME, Presets
 from data.procedural_motions import find_procedural, parse_procedural
 from data.records import Annotation, Clip, FloatArray, Rejection
 from data.schemas import Row, annotation_row, motion_row, rejection_row
@@ -87,6 +88,12 @@ class MotionImportConfig(BaseModel):
         fields = {"mirror", "gates", "max_foot_skate_m_s", "min_quality", "splits"}
         motions = self.model_dump(mode="json", include=fields)
         return {"import": "motions", "version": MOTIONS_VERSION, "motions": motions}
+
+
+PRESETS: Final[Presets] = {
+    "local": {"sources": [f"{HOME}/dataset"], "dataset": f"{HOME}/motions"},
+}
+"""Named sets of values; a run names one and gives what differs (:mod:`data.presets`)."""
 
 
 @dataclass(slots=True)

@@ -10,9 +10,10 @@ Shapes: B rows, S prompt ids, D T5's width, V text pieces, K ``num_codes``, C ``
 of all prompts of a batch, M ids of all its answers.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -48,6 +49,10 @@ class MotionLmConfig(BaseModel):
     """The language model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "base": ("scratch",),
+        "scratch": ("base",),
+    }
 
     base: str = Field(
         default="", description="T5 or FLAN-T5: hub name or folder. Empty: from scratch."

@@ -14,8 +14,9 @@ Shapes: B batch, L tokens, C ``code_dim``, K ``num_codes``, Q ``num_quantizers``
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -31,6 +32,8 @@ class QuantizerConfig(BaseModel):
     """Kind and size of the quantiser; by default as published for AvatarGPT and T2M-GPT."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {"kind": ("num_quantizers",)}
 
     kind: Literal["ema", "residual", "fsq"] = "ema"
     num_codes: int = Field(default=512, ge=2, description="Codes of a codebook (not for fsq).")

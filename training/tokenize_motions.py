@@ -9,7 +9,7 @@ Shapes: T frames, L tokens, Q codes per token.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data.motion_features import NUM_FEATURES
+from data.presets import HOME, Presets
 from data.schemas import motion_tokens_row
 from data.store import Dataset, open_published, rows_table
 from training.motion_tokenizer import load_tokenizer
@@ -38,6 +39,12 @@ class TokenizeConfig(BaseModel):
     @classmethod
     def _expand(cls, path: Path) -> Path:
         return path.expanduser()
+
+
+PRESETS: Final[Presets] = {
+    "local": {"dataset": f"{HOME}/motions", "tokenizer": f"{HOME}/runs/vqvae-small"},
+}
+"""Named sets of values; a run names one and gives what differs (:mod:`data.presets`)."""
 
 
 @dataclass(frozen=True, slots=True)

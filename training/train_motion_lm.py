@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from data.presets import HOME, Presets
 from data.splits import Split, SplitConfig
 from data.store import write_text
 from training.batches import TASKS, Encoded, InstructionEncoder, cheapest_groups
@@ -103,6 +104,78 @@ class TrainMotionLmConfig(BaseModel):
     @classmethod
     def _expand_plans(cls, plans: tuple[Path, ...]) -> tuple[Path, ...]:
         return tuple(path.expanduser() for path in plans)
+
+
+PRESETS: Final[Presets] = {
+    # As published, on FLAN-T5-large, for a GPU.
+    "paper": {
+        "run": f"{HOME}/runs/lm-paper",
+        "dataset": f"{HOME}/motions",
+        "tokenizer": f"{HOME}/runs/vqvae-paper",
+        "model": {"base": "google/flan-t5-large", "gradient_checkpointing": True},
+        "loop": PUBLISHED_LOOP.model_dump(mode="json", exclude_unset=True),
+    },
+    # From scratch, what two CPU cores train in an hour.
+    "small": {
+        "run": f"{HOME}/runs/lm-small",
+        "dataset": f"{HOME}/motions",
+        "tokenizer": f"{HOME}/runs/vqvae-small",
+        "model": {
+            "scratch": {
+                "width": 192,
+                "ff_width": 384,
+                "layers": 3,
+                "heads": 4,
+                "dropout": 0.0,
+                "num_pieces": 2000,
+            },
+            "attention_groups": 8,
+        },
+        "loop": {
+            "steps": 6000,
+            "batch_size": 60,
+            "learning_rate": 1e-3,
+            "warmup_steps": 100,
+            "decay": "cosine",
+            "clip_norm": 1.0,
+            "weight_decay": 0.01,
+            "betas": [0.9, 0.98],
+            "validate_every": 250,
+            "checkpoint_every": 250,
+            "log_every": 50,
+            "max_minutes": 40,
+        },
+    },
+    # A few steps, to try an installation.
+    "tiny": {
+        "run": f"{HOME}/runs/lm-tiny",
+        "dataset": f"{HOME}/motions",
+        "tokenizer": f"{HOME}/runs/vqvae-tiny",
+        "model": {
+            "scratch": {
+                "width": 96,
+                "ff_width": 192,
+                "layers": 2,
+                "heads": 4,
+                "dropout": 0.0,
+                "num_pieces": 800,
+            },
+            "attention_groups": 6,
+        },
+        "loop": {
+            "steps": 250,
+            "batch_size": 26,
+            "learning_rate": 2e-3,
+            "warmup_steps": 20,
+            "decay": "cosine",
+            "clip_norm": 1.0,
+            "validate_every": 125,
+            "checkpoint_every": 50,
+            "log_every": 25,
+        },
+    },
+}
+"""Named sets of values; a run names one and gives what differs (:mod:`data.presets`)."""
 
 
 class LmLearner(Learner):

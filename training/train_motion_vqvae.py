@@ -9,7 +9,7 @@ Shapes: B batch, T frames, D features, L tokens, Q codes per token, K codes.
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from data.presets import HOME, Presets
 from training.checkpoints import CheckpointError
 from training.datasets import MotionDataConfig, PreparedData, Windows, prepare_data
 from training.loop import (
@@ -70,6 +71,64 @@ class TrainMotionVqvaeConfig(BaseModel):
                 f"{self.window}. Remedy: correct window or down_stages."
             )
         return self
+
+
+_DATA: Final = {"dataset": f"{HOME}/motions"}
+_SMALL: Final[dict[str, Any]] = {
+    "run": f"{HOME}/runs/vqvae-small",
+    "data": _DATA,
+    "model": {"width": 128, "quantizer": {"num_codes": 256, "code_dim": 128}},
+    "loop": {
+        "steps": 6000,
+        "batch_size": 64,
+        "learning_rate": 5e-4,
+        "warmup_steps": 100,
+        "decay": "cosine",
+        "validate_every": 500,
+        "checkpoint_every": 250,
+        "log_every": 100,
+        "max_minutes": 20,
+    },
+}
+PRESETS: Final[Presets] = {
+    # As published, for a GPU.
+    "paper": {
+        "run": f"{HOME}/runs/vqvae-paper",
+        "data": _DATA,
+        "loop": PUBLISHED_LOOP.model_dump(mode="json", exclude_unset=True),
+    },
+    # What two CPU cores train in 20 minutes.
+    "small": _SMALL,
+    # The same with four residual codebooks, which reconstruct better.
+    "small-residual": {
+        **_SMALL,
+        "run": f"{HOME}/runs/vqvae-small-residual",
+        "model": {
+            "width": 128,
+            "quantizer": {
+                "kind": "residual",
+                "num_codes": 256,
+                "num_quantizers": 4,
+                "code_dim": 128,
+            },
+        },
+    },
+    # A few steps, to try an installation.
+    "tiny": {
+        "run": f"{HOME}/runs/vqvae-tiny",
+        "data": _DATA,
+        "model": {"width": 32, "depth": 1, "quantizer": {"num_codes": 64, "code_dim": 32}},
+        "loop": {
+            "steps": 200,
+            "batch_size": 16,
+            "learning_rate": 1e-3,
+            "validate_every": 100,
+            "checkpoint_every": 100,
+            "log_every": 20,
+        },
+    },
+}
+"""Named sets of values; a run names one and gives what differs (:mod:`data.presets`)."""
 
 
 class VqvaeLearner(Learner):

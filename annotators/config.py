@@ -1,7 +1,8 @@
 """All that ``annotate-videos`` can be told; one section per stage."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -20,6 +21,7 @@ class AnnotateConfig(BaseModel):
     """Sources, dataset folder and a section per stage."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {"poses_from": ("videos",)}
 
     videos: tuple[str, ...] = Field(
         default=(),

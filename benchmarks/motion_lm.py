@@ -42,7 +42,7 @@ from benchmarks.support.corpus import TEXT, need_corpus, run_with_corpus  # noqa
 from data.junctions import Junction, JunctionMeasures, junction_measures  # noqa: E402
 from data.motion_features import features_to_joints  # noqa: E402
 from data.motions import MotionImportConfig, import_motions  # noqa: E402
-from flows.presets import preset_config  # noqa: E402
+from data.presets import resolve  # noqa: E402
 from training.generation import DRAWN, MAX_MOTION, Request, Sampling, load_motion_lm  # noqa: E402
 from training.instructions import Codes, Instruction, Task  # noqa: E402
 from training.long_motion import ImagineConfig  # noqa: E402
@@ -53,6 +53,7 @@ from training.motion_tokenizer import load_tokenizer  # noqa: E402
 from training.text_metrics import score_texts  # noqa: E402
 from training.tokenize_motions import TokenizeConfig, tokenize_motions  # noqa: E402
 from training.train_motion_lm import (  # noqa: E402
+    PRESETS,
     TrainMotionLmConfig,
     read_mixture,
     train_motion_lm,
@@ -78,21 +79,20 @@ def configured(full: bool) -> TrainMotionLmConfig:
     mocap = mocap_dataset()
     tokenizer = trained("small", mocap, None if full else QUICK_MINUTES).run
     tokenize_motions(TokenizeConfig(dataset=mocap, tokenizer=tokenizer))
-    values: dict[str, Any] = preset_config("train-motion-lm", "small")
-    values |= {
+    changes: dict[str, Any] = {
         "run": CACHE / f"lm-small-{minutes:g}min",
         "dataset": mocap,
         "plans": (plans,),
         "tokenizer": tokenizer,
+        # The rate falls to nothing by the end: as many steps as fit into the time on two cores.
+        "loop": {
+            "steps": round(STEPS_PER_MINUTE * minutes),
+            "max_minutes": minutes,
+            "validate_every": 200,
+            "checkpoint_every": 100,
+        },
     }
-    # The rate falls to nothing by the end: as many steps as fit into the time on two cores.
-    values["loop"] |= {
-        "steps": round(STEPS_PER_MINUTE * minutes),
-        "max_minutes": minutes,
-        "validate_every": 200,
-        "checkpoint_every": 100,
-    }
-    return TrainMotionLmConfig.model_validate(values)
+    return resolve(TrainMotionLmConfig, PRESETS, "small", changes, CACHE)
 
 
 def words_of(one: Instruction) -> frozenset[str]:

@@ -1,7 +1,8 @@
 """How well does the `small` motion VQ-VAE give back motion that it has not seen?
 
 CMU and Bandai-Namco motion capture, split by subject and content. Trains the preset `small` of
-prefect.yaml (and with --full its residual sister) on this machine, within its minutes, and compares
+the tokenizer (and with --full its residual sister) on this machine, within its minutes, and
+compares
 joints of the test split after feature inversion, the pelvis of each frame in one place: against the
 mean pose, and against PCA of 64-frame windows with as many numbers per window as there are codes.
 
@@ -13,7 +14,7 @@ Without --full, `small` trains for six minutes instead of twenty.
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,12 +30,16 @@ from annotators.stick_figure import draw_motion  # noqa: E402
 from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
 from benchmarks.support.corpus import run_with_corpus  # noqa: E402
 from data.motion_features import features_to_joints  # noqa: E402
+from data.presets import resolve  # noqa: E402
 from data.store import Dataset  # noqa: E402
-from flows.presets import preset_config  # noqa: E402
 from training.datasets import MotionArray, PreparedData, prepare_data  # noqa: E402
 from training.motion_tokenizer import MotionTokenizer, load_tokenizer  # noqa: E402
 from training.reconstruction import reconstruction  # noqa: E402
-from training.train_motion_vqvae import TrainMotionVqvaeConfig, train_motion_vqvae  # noqa: E402
+from training.train_motion_vqvae import (  # noqa: E402
+    PRESETS,
+    TrainMotionVqvaeConfig,
+    train_motion_vqvae,
+)
 
 WINDOW: Final = 64
 QUICK_MINUTES: Final = 6.0
@@ -105,15 +110,15 @@ def gathered(motions: list[tuple[str, NDArray[np.float32]]]) -> MotionArray:
 
 def trained(preset: str, root: Path, minutes: float | None) -> TrainMotionVqvaeConfig:
     """Train a preset, or go on, in the benchmarks' cache."""
-    values = preset_config("train-motion-vqvae", preset)
-    loop: dict[str, Any] = values["loop"] | ({} if minutes is None else {"max_minutes": minutes})
+    usual: Mapping[str, Any] = PRESETS[preset]["loop"]
+    loop: dict[str, Any] = {}
     if minutes is not None:
         # The schedule must end within the time: as many steps as its share of the preset's.
-        loop["steps"] = int(loop["steps"] * minutes / values["loop"]["max_minutes"])
+        steps = int(usual["steps"] * minutes / usual["max_minutes"])
+        loop = {"max_minutes": minutes, "steps": steps}
     name = preset if minutes is None else f"{preset}-{minutes:g}min"
-    config = TrainMotionVqvaeConfig.model_validate(
-        values | {"run": CACHE / f"vqvae-{name}", "data": {"dataset": root}, "loop": loop}
-    )
+    changes = {"run": CACHE / f"vqvae-{name}", "data": {"dataset": root}, "loop": loop}
+    config = resolve(TrainMotionVqvaeConfig, PRESETS, preset, changes, CACHE)
     train_motion_vqvae(config)
     return config
 

@@ -24,12 +24,14 @@ from benchmarks.mocap_dataset import CACHE  # noqa: E402
 from benchmarks.support.corpus import TEXT, need_corpus, run_with_corpus  # noqa: E402
 from benchmarks.support.published import as_it_comes, padded, padded_losses  # noqa: E402
 from data.motions import MotionImportConfig, import_motions  # noqa: E402
-from flows.presets import preset_config  # noqa: E402
+from data.presets import resolve  # noqa: E402
 from training.loop import Ranks  # noqa: E402
 from training.motion_lm import MotionLm  # noqa: E402
 from training.motion_tokenizer import load_tokenizer  # noqa: E402
 from training.tokenize_motions import TokenizeConfig, tokenize_motions  # noqa: E402
+from training.train_motion_lm import PRESETS as LM_PRESETS  # noqa: E402
 from training.train_motion_lm import LmLearner, TrainMotionLmConfig  # noqa: E402
+from training.train_motion_vqvae import PRESETS as VQVAE_PRESETS  # noqa: E402
 from training.train_motion_vqvae import TrainMotionVqvaeConfig, train_motion_vqvae  # noqa: E402
 
 PADDED: Final = 256
@@ -42,14 +44,13 @@ def learner() -> LmLearner:
     root = CACHE / "train-lm"
     plans = TEXT / "virtualhome_task_steps.json"
     import_motions(MotionImportConfig(sources=("procedural:60", str(plans)), dataset=root))
-    values: dict[str, Any] = preset_config("train-motion-vqvae", "tiny")
-    values |= {"run": CACHE / "train-lm-vqvae", "data": {"dataset": root}}
-    values["loop"] |= {"steps": 40, "validate_every": 40}
-    train_motion_vqvae(TrainMotionVqvaeConfig.model_validate(values))
-    tokenize_motions(TokenizeConfig(dataset=root, tokenizer=values["run"]))
-    lm = preset_config("train-motion-lm", "small")
-    lm |= {"run": CACHE / "train-lm-run", "dataset": root, "tokenizer": values["run"]}
-    config = TrainMotionLmConfig.model_validate(lm)
+    tokenizer = CACHE / "train-lm-vqvae"
+    changes: dict[str, Any] = {"run": tokenizer, "data": {"dataset": root}}
+    changes["loop"] = {"steps": 40, "validate_every": 40}
+    train_motion_vqvae(resolve(TrainMotionVqvaeConfig, VQVAE_PRESETS, "tiny", changes, CACHE))
+    tokenize_motions(TokenizeConfig(dataset=root, tokenizer=tokenizer))
+    changes = {"run": CACHE / "train-lm-run", "dataset": root, "tokenizer": tokenizer}
+    config = resolve(TrainMotionLmConfig, LM_PRESETS, "small", changes, CACHE)
     return LmLearner(config, load_tokenizer(config.tokenizer))
 
 

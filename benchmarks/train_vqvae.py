@@ -32,10 +32,14 @@ from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
 from benchmarks.support.corpus import run_with_corpus  # noqa: E402
 from benchmarks.support.published import PublishedNetwork  # noqa: E402
 from data.motion_features import LOCAL_POSITIONS  # noqa: E402
-from flows.presets import preset_config  # noqa: E402
+from data.presets import resolve  # noqa: E402
 from training.datasets import PreparedData, prepare_data  # noqa: E402
 from training.loop import Ranks, read_metrics  # noqa: E402
-from training.train_motion_vqvae import TrainMotionVqvaeConfig, VqvaeLearner  # noqa: E402
+from training.train_motion_vqvae import (  # noqa: E402
+    PRESETS,
+    TrainMotionVqvaeConfig,
+    VqvaeLearner,
+)
 
 TARGETS: Final = {"speed_ratio": 1.5}
 DDP_STEPS: Final = 12
@@ -211,10 +215,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     arguments = parser.parse_args()
     root = mocap_dataset()
-    values = preset_config("train-motion-vqvae", "small")
-    config = TrainMotionVqvaeConfig.model_validate(
-        values | {"run": CACHE / "train-vqvae-speed", "data": {"dataset": root}}
-    )
+    changes = {"run": CACHE / "train-vqvae-speed", "data": {"dataset": root}}
+    config = resolve(TrainMotionVqvaeConfig, PRESETS, "small", changes, CACHE)
     data = prepare_data(config.data, config.run / "cache")
     ways = {
         "published": Published(config, data, arguments.device),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
@@ -32,16 +32,18 @@ from pydantic import BaseModel, ConfigDict
 from annotators import pipeline
 from annotators.chat_client import Spend
 from annotators.chat_model import Models
-from annotators.config import AnnotateConfig
+from annotators.config import PRESETS, AnnotateConfig
 from annotators.estimates import TextEstimate, estimate_texts
 from annotators.models import open_models
 from annotators.pipeline import Ingested
 from annotators.preview import best_clip, pose_strip_jpeg
 from annotators.staging import Progress, SourceVideo, StagedScan
+from data.presets import NOTHING, PartOf, one_of
 from data.records import Outcome
 from data.schemas import SCHEMAS
 from data.store import MANIFEST, Dataset, DatasetWriter, open_writer
 from data.workers import WorkerConfig, Workers
+from flows.configuration import resolve_config
 from flows.limits import concurrency_limiter
 from flows.paths import require_absolute
 from flows.progress import StageProgress, tell
@@ -219,15 +221,20 @@ class _Run:
 
 
 @flow(name="annotate-videos", task_runner=_RUNNER)
-def annotate_videos(config: AnnotateConfig, train_with: str = "") -> AnnotateSummary:
+def annotate_videos(
+    config: Annotated[AnnotateConfig | dict[str, Any], PartOf(AnnotateConfig)] = NOTHING,
+    train_with: str = "",
+    preset: Annotated[str, one_of(PRESETS)] = "",
+) -> AnnotateSummary:
     """Turn videos into a three-level, pose-grounded text + 3-D motion dataset in Parquet.
 
     Resumes: what an earlier run finished is not done again. One bad video never stops the others.
 
     Args:
-        config: sources, dataset folder and a section per stage.
+        config: sources, dataset folder and a section per stage: what differs from the preset.
         train_with: deployment of train-all to start on the dataset when something was added;
             empty: none.
+        preset: named set of values that holds where config says nothing; empty: none.
 
     Returns:
         Counts of what the dataset holds and of what this run added.
@@ -238,6 +245,7 @@ def annotate_videos(config: AnnotateConfig, train_with: str = "") -> AnnotateSum
             others finished is published), or the dataset has no annotation at all.
     """
     started_s = time.monotonic()
+    config = resolve_config(AnnotateConfig, PRESETS, preset, config)
     folders = (config.dataset, *([config.poses_from] if config.poses_from else []))
     require_absolute((*config.videos, *folders), "config.videos, dataset and poses_from")
     # Poses that are taken over need no model.

@@ -4,6 +4,7 @@ Thin: the work is :func:`data.motions.import_motions`, which publishes as it goe
 """
 
 from pathlib import Path
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
@@ -11,11 +12,13 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
 from annotators.video_motions import find_video_motions
-from data.motions import ImportProgress, MotionImportConfig
+from data.motions import PRESETS, ImportProgress, MotionImportConfig
 from data.motions import import_motions as run_import
+from data.presets import NOTHING, PartOf, one_of
 from data.procedural_motions import parse_procedural
 from data.schemas import SCHEMAS
 from data.store import MANIFEST, Dataset
+from flows.configuration import resolve_config
 from flows.paths import require_absolute
 from flows.progress import StageProgress, tell
 
@@ -61,16 +64,21 @@ def import_sources(config: MotionImportConfig, num_sources: int) -> ImportProgre
 
 
 @flow(name="import-motions")
-def import_motions(config: MotionImportConfig) -> ImportSummary:
+def import_motions(
+    config: Annotated[MotionImportConfig | dict[str, Any], PartOf(MotionImportConfig)] = NOTHING,
+    preset: Annotated[str, one_of(PRESETS)] = "",
+) -> ImportSummary:
     """Import BVH, HumanML3D, NumPy and video motions, and plans, into one dataset. Resumes.
 
     Args:
-        config: sources, dataset, gates, splits.
+        config: sources, dataset, gates, splits: what differs from the preset.
+        preset: named set of values that holds where config says nothing; empty: none.
 
     Raises:
         ValueError: the configuration cannot be used.
         RuntimeError: the dataset has neither a motion nor a plan.
     """
+    config = resolve_config(MotionImportConfig, PRESETS, preset, config)
     paths = [source for source in config.sources if parse_procedural(source) is None]
     require_absolute((*paths, config.dataset), "config.sources and config.dataset")
     progress = import_sources(config, len(config.sources))

@@ -4,23 +4,28 @@ Thin: training is :mod:`training`, run by torchrun with as many processes as the
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict, Field
 
+from data.presets import NOTHING, PartOf, one_of
+from flows.configuration import resolve_config
 from flows.paths import require_absolute
 from flows.progress import StageProgress, tell
 from flows.training_process import num_processes, run_training
 from training.checkpoints import read_checkpoint
 from training.loop import read_metrics
 from training.motion_tokenizer import KIND as VQVAE_KIND
+from training.tokenize_motions import PRESETS as TOKENIZE_PRESETS
 from training.tokenize_motions import TokenizeConfig, TokenizeResult
 from training.tokenize_motions import tokenize_motions as run_tokenize
 from training.train_motion_lm import KIND as LM_KIND
+from training.train_motion_lm import PRESETS as LM_PRESETS
 from training.train_motion_lm import TrainMotionLmConfig
+from training.train_motion_vqvae import PRESETS as VQVAE_PRESETS
 from training.train_motion_vqvae import TrainMotionVqvaeConfig
 
 
@@ -75,17 +80,25 @@ def summary_of(run: Path, kind: str) -> TrainingSummary:
 
 
 @flow(name="train-motion-vqvae")
-def train_motion_vqvae(config: TrainMotionVqvaeConfig, processes: int = 0) -> TrainingSummary:
+def train_motion_vqvae(
+    config: Annotated[
+        TrainMotionVqvaeConfig | dict[str, Any], PartOf(TrainMotionVqvaeConfig)
+    ] = NOTHING,
+    processes: int = 0,
+    preset: Annotated[str, one_of(VQVAE_PRESETS)] = "",
+) -> TrainingSummary:
     """Train the motion VQ-VAE on a dataset's motions, or go on with a run.
 
     Args:
-        config: data, model, training, and the run's folder.
+        config: data, model, training, and the run's folder: what differs from the preset.
         processes: of torchrun; 0: one per GPU of this worker, or one.
+        preset: named set of values that holds where config says nothing; empty: none.
 
     Raises:
         ValueError: the configuration cannot be used.
         RuntimeError: the training failed.
     """
+    config = resolve_config(TrainMotionVqvaeConfig, VQVAE_PRESETS, preset, config)
     require_absolute((config.run, config.data.dataset), "config.run and config.data.dataset")
     count = num_processes(config.loop.device, processes)
     values = config.model_dump_json()
@@ -93,17 +106,23 @@ def train_motion_vqvae(config: TrainMotionVqvaeConfig, processes: int = 0) -> Tr
 
 
 @flow(name="train-motion-lm")
-def train_motion_lm(config: TrainMotionLmConfig, processes: int = 0) -> TrainingSummary:
+def train_motion_lm(
+    config: Annotated[TrainMotionLmConfig | dict[str, Any], PartOf(TrainMotionLmConfig)] = NOTHING,
+    processes: int = 0,
+    preset: Annotated[str, one_of(LM_PRESETS)] = "",
+) -> TrainingSummary:
     """Train the motion language model on a tokenised dataset, or go on with a run.
 
     Args:
-        config: data, model, training, and the run's folder.
+        config: data, model, training, and the run's folder: what differs from the preset.
         processes: of torchrun; 0: one per GPU of this worker, or one.
+        preset: named set of values that holds where config says nothing; empty: none.
 
     Raises:
         ValueError: the configuration cannot be used.
         RuntimeError: the training failed.
     """
+    config = resolve_config(TrainMotionLmConfig, LM_PRESETS, preset, config)
     paths = config.run, config.dataset, *config.plans, config.tokenizer
     require_absolute(paths, "config.run, dataset, plans and tokenizer")
     count = num_processes(config.loop.device, processes)
@@ -124,15 +143,20 @@ def tokenize(config: TokenizeConfig) -> TokenizeResult:
 
 
 @flow(name="tokenize-motions")
-def tokenize_motions(config: TokenizeConfig) -> dict[str, Any]:
+def tokenize_motions(
+    config: Annotated[TokenizeConfig | dict[str, Any], PartOf(TokenizeConfig)] = NOTHING,
+    preset: Annotated[str, one_of(TOKENIZE_PRESETS)] = "",
+) -> dict[str, Any]:
     """Write the motion tokens of a dataset with a trained VQ-VAE. Resumes.
 
     Args:
-        config: dataset and tokenizer.
+        config: dataset and tokenizer: what differs from the preset.
+        preset: named set of values that holds where config says nothing; empty: none.
 
     Raises:
         ValueError: the configuration cannot be used.
     """
+    config = resolve_config(TokenizeConfig, TOKENIZE_PRESETS, preset, config)
     require_absolute((config.dataset, config.tokenizer), "config.dataset and config.tokenizer")
     result = tokenize(config)
     return {

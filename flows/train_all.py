@@ -7,18 +7,20 @@ not run again. Runs inline, or each training as a deployment on the ``gpu`` pool
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict
 
 from annotators.kinematics import describe_motion
 from data.motions import MotionImportConfig
+from data.presets import NOTHING, PartOf, one_of
 from data.procedural_motions import parse_procedural
 from data.store import MANIFEST, Dataset
+from flows.configuration import resolve_config
 from flows.motions import import_motions
 from flows.paths import require_absolute
 from flows.train import (
@@ -32,80 +34,16 @@ from training.checkpoints import read_checkpoint
 from training.datasets import MotionDataConfig
 from training.evaluate import EvaluationConfig, EvaluationReport, evaluate_model
 from training.generation import load_motion_lm
-from training.loop import LoopConfig, has_ended
-from training.mixture import InstructionConfig
-from training.model_folder import PromotionConfig, promote, write_model
-from training.motion_lm import MotionLmConfig
+from training.loop import has_ended
+from training.model_folder import promote, write_model
 from training.motion_model import MotionModel
 from training.motion_tokenizer import KIND as VQVAE_KIND
 from training.motion_tokenizer import load_tokenizer
-from training.motion_vqvae import MotionVqvaeConfig
 from training.tokenize_motions import TokenizeConfig
+from training.train_all_config import PRESETS, TrainAllConfig
 from training.train_motion_lm import KIND as LM_KIND
-from training.train_motion_lm import PUBLISHED_LOOP as LM_LOOP
 from training.train_motion_lm import TrainMotionLmConfig
-from training.train_motion_vqvae import PUBLISHED_LOOP as VQVAE_LOOP
 from training.train_motion_vqvae import TrainMotionVqvaeConfig
-
-
-class VqvaeStage(BaseModel):
-    """How the motion tokenizer is trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: MotionVqvaeConfig = Field(default_factory=MotionVqvaeConfig)
-    window: int = Field(default=64, ge=4)
-    loop: LoopConfig = VQVAE_LOOP
-
-
-class LmStage(BaseModel):
-    """How the language model is trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: MotionLmConfig = Field(default_factory=MotionLmConfig)
-    instructions: InstructionConfig = Field(default_factory=InstructionConfig)
-    pretraining: LoopConfig | None = Field(
-        default=None, description="Of a stage before, on restored spans and translation."
-    )
-    loop: LoopConfig = LM_LOOP
-
-
-class TrainAllConfig(BaseModel):
-    """From datasets to a model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sources: tuple[str, ...] = Field(
-        min_length=1,
-        description="What import-motions takes: annotated video datasets, BVH, HumanML3D, arrays, "
-        "plans, procedural:COUNT. A dataset of motions alone is used as it is.",
-    )
-    root: Path = Field(description="Folder of the motions, runs and models.")
-    min_quality: float = Field(default=0.0, ge=0, le=1, description="Least confidence of poses.")
-    min_grounding_score: float | None = Field(
-        default=None, ge=0, le=1, description="Least agreement of annotations with their motion."
-    )
-    vqvae: VqvaeStage = Field(default_factory=VqvaeStage)
-    lm: LmStage = Field(default_factory=LmStage)
-    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
-    promotion: PromotionConfig = Field(default_factory=PromotionConfig)
-    as_deployments: str = Field(
-        default="",
-        description="Name of the deployments of train-motion-vqvae and train-motion-lm to run, "
-        "such as paper; empty: train in this process's machine.",
-    )
-    processes: int = Field(default=0, ge=0, description="Of torchrun; 0: one per GPU.")
-
-    @field_validator("root", mode="after")
-    @classmethod
-    def _expand(cls, root: Path) -> Path:
-        return root.expanduser()
-
-    @field_validator("sources", mode="after")
-    @classmethod
-    def _expand_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(Path(source).expanduser()) for source in sources)
 
 
 class TrainAllSummary(BaseModel):
@@ -150,17 +88,22 @@ def evaluate(
 
 
 @flow(name="train-all")
-def train_all(config: TrainAllConfig) -> TrainAllSummary:
+def train_all(
+    config: Annotated[TrainAllConfig | dict[str, Any], PartOf(TrainAllConfig)] = NOTHING,
+    preset: Annotated[str, one_of(PRESETS)] = "",
+) -> TrainAllSummary:
     """Motions and texts to an evaluated motion model. Resumes, and repeats nothing.
 
     Args:
-        config: sources, folder, models, training.
+        config: sources, folder, models, training: what differs from the preset.
+        preset: named set of values that holds where config says nothing; empty: none.
 
     Raises:
         ValueError: the configuration cannot be used.
         RuntimeError: a stage failed.
     """
     logger = get_run_logger()
+    config = resolve_config(TrainAllConfig, PRESETS, preset, config)
     paths = [source for source in config.sources if parse_procedural(source) is None]
     require_absolute((*paths, config.root), "config.sources and config.root")
     skipped: list[str] = []
@@ -251,7 +194,12 @@ def _stage(
         get_run_logger().info("%s: %s is finished, not run again", flow_name, stage.run)
         return summary_of(stage.run, kind)
     if config.as_deployments:
-        parameters = {"config": stage.model_dump(mode="json"), "processes": config.processes}
+        # Every field is given; the deployment's own preset is not to be merged below.
+        parameters = {
+            "config": stage.model_dump(mode="json"),
+            "preset": "",
+            "processes": config.processes,
+        }
         name = f"{flow_name}/{config.as_deployments}"
         run: Any = run_deployment(name, parameters=parameters)
         if not run.state.is_completed():

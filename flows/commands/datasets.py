@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from data.assets import ASSETS, fetch_assets
+from data.presets import preset_values
 from flows.commands.options import (
     CLIPS_KEPT,
     MOTIONS_KEPT,
+    Assignments,
+    ConfigFile,
     Json,
+    Preset,
     Quiet,
     absolute_source,
+    changes_of,
+    check_config,
     print_json,
     printable,
-    read_config,
     ready_for_flow,
     refuse_idle,
 )
@@ -45,9 +50,9 @@ def annotate(
             "VIDEOS, of all its videos."
         ),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="JSON file with more of the configuration.")
-    ] = None,
+    preset: Preset = "",
+    config: ConfigFile = None,
+    assignments: Assignments = None,
     workers: Annotated[int, typer.Option(help="Worker processes; 0: one per CPU.")] = 0,
     retry_rejected: Annotated[
         bool,
@@ -76,31 +81,29 @@ def annotate(
     as_json: Json = False,
 ) -> None:
     """Annotate videos into a dataset. Needs no server: one is started for the run if none is up."""
-    values: dict[str, Any] = read_config(config)
-    values |= {
+    options: dict[str, Any] = {
         "videos": [str(Path(video).expanduser().absolute()) for video in videos or ()],
-        "dataset": dataset.expanduser().absolute(),
-        "retry_rejected": retry_rejected,
-        "dry_run": dry_run,
+        "dataset": str(dataset.expanduser().absolute()),
     }
     if poses_from is not None:
-        values["poses_from"] = poses_from.expanduser().absolute()
-    if budget_usd:
-        values["budget_usd"] = budget_usd
+        options["poses_from"] = str(poses_from.expanduser().absolute())
+    flags = {"retry_rejected": retry_rejected, "dry_run": dry_run, "budget_usd": budget_usd}
+    options |= {name: value for name, value in flags.items() if value}
+    if workers:
+        options["workers"] = {"num_workers": workers}
+
+    from annotators.config import PRESETS, AnnotateConfig  # noqa: PLC0415 - slow
+
+    changes = changes_of(AnnotateConfig, config, assignments, options)
     service = {"model": model} if model else {}
     service |= {"base_url": base_url} if base_url else {}
-    _set_model(values, "captions", "captioner", captioner, service)
-    _set_model(values, "annotations", "annotator", annotator, service)
+    below = preset_values(PRESETS, preset) if preset else {}
+    _set_model(changes, below, ("captions", "captioner"), captioner, service)
+    _set_model(changes, below, ("annotations", "annotator"), annotator, service)
     if local_model:
-        values["captions"] = {**values.get("captions", {}), "local_model": {"model": local_model}}
-    if workers:
-        values["workers"] = {**values.get("workers", {}), "num_workers": workers}
-
-    from annotators.config import AnnotateConfig  # noqa: PLC0415 - slow, and not always needed
-
-    checked = AnnotateConfig.model_validate(values)
+        changes["captions"]["local_model"] = {"model": local_model}
     _refuse_idle_models(
-        checked,
+        check_config(AnnotateConfig, PRESETS, preset, changes),
         {
             "--model": model,
             "--base-url": base_url,
@@ -113,7 +116,7 @@ def annotate(
     from flows.annotate import annotate_videos  # noqa: PLC0415
 
     with progress_bars(quiet=quiet):
-        summary = annotate_videos(checked)
+        summary = annotate_videos(changes, preset=preset)
     if as_json:
         print_json(summary)
         return
@@ -167,16 +170,28 @@ def _refuse_idle_models(config: "AnnotateConfig", given: Mapping[str, object]) -
 
 
 def _set_model(
-    values: dict[str, Any], stage: str, role: str, who: str, service: dict[str, str]
+    changes: dict[str, Any],
+    below: Mapping[str, Any],
+    stage_and_role: tuple[str, str],
+    who: str,
+    service: Mapping[str, str],
 ) -> None:
-    """Put the command's options for one text stage into the configuration."""
-    section = dict(values.get(stage, {}))
+    """Put the command's options for one text stage into what it changes of its preset.
+
+    Args:
+        changes: so far; completed.
+        below: values of the preset.
+        stage_and_role: section of the configuration, and its field that says who writes.
+        who: writes; empty: as it is.
+        service: endpoint and model, where an endpoint writes.
+    """
+    stage, role = stage_and_role
+    section = changes.setdefault(stage, {})
     if who:
         section[role] = who
-    if service and section.get(role) == "openai":
+    writer = section.get(role, below.get(stage, {}).get(role))
+    if service and writer == "openai":
         section["service"] = {**(section.get("service") or {}), **service}
-    if section:
-        values[stage] = section
 
 
 @datasets_app.command(name="import-motions")
@@ -189,9 +204,9 @@ def import_motions(
         ),
     ],
     dataset: Annotated[Path, typer.Option(help="Folder of the dataset; made, or added to.")],
-    config: Annotated[
-        Path | None, typer.Option(help="JSON file with more of the configuration.")
-    ] = None,
+    preset: Preset = "",
+    config: ConfigFile = None,
+    assignments: Assignments = None,
     texts: Annotated[
         Path | None, typer.Option(help="KIT-ML texts, joined by the motions' own ids.")
     ] = None,
@@ -200,24 +215,23 @@ def import_motions(
     as_json: Json = False,
 ) -> None:
     """Import motions of any source, as 263-d features with texts and splits. Resumes."""
-    from data.motions import MotionImportConfig  # noqa: PLC0415 - slow, and not always needed
+    from data.motions import PRESETS, MotionImportConfig  # noqa: PLC0415 - slow
 
-    values: dict[str, Any] = read_config(config)
-    values |= {
+    options: dict[str, Any] = {
         "sources": [absolute_source(source) for source in sources],
-        "dataset": dataset.expanduser().absolute(),
+        "dataset": str(dataset.expanduser().absolute()),
     }
     if texts is not None:
-        values["texts"] = texts.expanduser().absolute()
+        options["texts"] = str(texts.expanduser().absolute())
     if licence:
-        values["licence"] = licence
-
-    checked = MotionImportConfig.model_validate(values)
+        options["licence"] = licence
+    changes = changes_of(MotionImportConfig, config, assignments, options)
+    check_config(MotionImportConfig, PRESETS, preset, changes)
     ready_for_flow(MOTIONS_KEPT, quiet=quiet)
     from flows.motions import import_motions as run_flow  # noqa: PLC0415
 
     with progress_bars(quiet=quiet):
-        summary = run_flow(checked)
+        summary = run_flow(changes, preset)
     if as_json:
         print_json(summary)
         return

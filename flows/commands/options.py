@@ -3,14 +3,17 @@
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
+from pydantic import BaseModel
 
+from data.presets import Config, Presets, check_names, merge, parse_assignments, resolve
 from flows.interruption import STOP_LIMIT_S, keep_when_stopped
 from flows.server import some_server
-from flows.settings import quiet_prefect
+from flows.settings import Settings, quiet_prefect
 
 Json = Annotated[
     bool,
@@ -18,6 +21,20 @@ Json = Annotated[
 ]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Show the result, warnings and errors only.")
+]
+Preset = Annotated[
+    str, typer.Option(help="Named set of values, over which --config and --set go; empty: none.")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option(help="JSON file with more of the configuration, over the preset.")
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="One field of the configuration, such as loop.steps=500; may be given again.",
+    ),
 ]
 DatasetFolder = Annotated[Path, typer.Argument(help="Folder of a dataset.")]
 
@@ -32,6 +49,40 @@ CHECKPOINT_KEPT: Final = "a checkpoint is kept; run the same command to go on"
 """What an interrupted command tells."""
 CHECKPOINT_LIMIT_S: Final = 25.0
 """For a training to finish its step and store a checkpoint."""
+
+
+def changes_of(
+    config_type: type[BaseModel],
+    file: Path | None,
+    assignments: Sequence[str] | None,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a command was told over its preset: a file, over it ``--set``, over both its options.
+
+    Args:
+        config_type: the configuration of the flow.
+        file: JSON file with a part of it.
+        assignments: values of ``--set``.
+        options: a part of it, from the command's other options.
+
+    Raises:
+        ValueError: the file cannot be read, or something names no field.
+    """
+    values = read_config(file)
+    check_names(config_type, values)
+    assigned = parse_assignments(config_type, assignments or ())
+    return merge(config_type, merge(config_type, values, assigned), options)
+
+
+def check_config(
+    config_type: type[Config], presets: Presets, preset: str, changes: Mapping[str, Any]
+) -> Config:
+    """What the flow will work with; refuses what it would refuse, before anything is started.
+
+    Raises:
+        ValueError: there is no such preset, or the values do not fit together.
+    """
+    return resolve(config_type, presets, preset, changes, Settings().home_folder)
 
 
 def absolute_source(source: str) -> str:

@@ -8,7 +8,12 @@ import typer
 from flows.commands.options import (
     CHECKPOINT_KEPT,
     CHECKPOINT_LIMIT_S,
+    Assignments,
+    ConfigFile,
+    Preset,
     absolute_source,
+    changes_of,
+    check_config,
     read_config,
     ready_for_flow,
 )
@@ -20,23 +25,23 @@ train_app = typer.Typer()
 def train_vqvae(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
     run: Annotated[Path, typer.Option(help="Folder of the run; gone on with when it exists.")],
-    preset: Annotated[str, typer.Option(help="A deployment of prefect.yaml.")] = "small",
-    config: Annotated[
-        Path | None, typer.Option(help="JSON file with the configuration, instead of a preset.")
-    ] = None,
+    preset: Preset = "small",
+    config: ConfigFile = None,
+    assignments: Assignments = None,
 ) -> None:
     """Train the motion VQ-VAE, or go on training it."""
-    from flows.presets import preset_config  # noqa: PLC0415 - slow, and not always needed
-    from training.train_motion_vqvae import TrainMotionVqvaeConfig  # noqa: PLC0415
+    from training.train_motion_vqvae import PRESETS, TrainMotionVqvaeConfig  # noqa: PLC0415 - slow
 
-    values = read_config(config) if config else preset_config("train-motion-vqvae", preset)
-    values["run"] = run.expanduser().absolute()
-    values["data"] = values.get("data", {}) | {"dataset": dataset.expanduser().absolute()}
-    checked = TrainMotionVqvaeConfig.model_validate(values)
+    options = {
+        "run": str(run.expanduser().absolute()),
+        "data": {"dataset": str(dataset.expanduser().absolute())},
+    }
+    changes = changes_of(TrainMotionVqvaeConfig, config, assignments, options)
+    check_config(TrainMotionVqvaeConfig, PRESETS, preset, changes)
     ready_for_flow(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S)
     from flows.train import train_motion_vqvae as run_flow  # noqa: PLC0415
 
-    summary = run_flow(checked)
+    summary = run_flow(changes, preset=preset)
     typer.echo(f"\n{summary.checkpoint}: step {summary.step}, {_numbers(summary.metrics)}")
 
 
@@ -85,22 +90,23 @@ def train_all(
         ),
     ],
     root: Annotated[Path, typer.Option(help="Folder of the motions, runs and models.")],
-    preset: Annotated[str, typer.Option(help="A deployment of prefect.yaml.")] = "small",
-    config: Annotated[
-        Path | None, typer.Option(help="JSON file with the configuration, instead of a preset.")
-    ] = None,
+    preset: Preset = "small",
+    config: ConfigFile = None,
+    assignments: Assignments = None,
 ) -> None:
     """Train tokenizer and language model, evaluate, and keep the version. Resumes."""
-    from flows.presets import preset_config  # noqa: PLC0415 - slow, and not always needed
+    from training.train_all_config import PRESETS, TrainAllConfig  # noqa: PLC0415 - slow
 
-    values = read_config(config) if config else preset_config("train-all", preset)
-    values["sources"] = [absolute_source(source) for source in sources]
-    values["root"] = root.expanduser().absolute()
+    options = {
+        "sources": [absolute_source(source) for source in sources],
+        "root": str(root.expanduser().absolute()),
+    }
+    changes = changes_of(TrainAllConfig, config, assignments, options)
+    check_config(TrainAllConfig, PRESETS, preset, changes)
     ready_for_flow(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S)
-    from flows.train_all import TrainAllConfig  # noqa: PLC0415
     from flows.train_all import train_all as run_flow  # noqa: PLC0415
 
-    summary = run_flow(TrainAllConfig.model_validate(values))
+    summary = run_flow(changes, preset)
     latest = "is the latest" if summary.is_latest else "is not the latest"
     typer.echo(f"\n{summary.model} {latest}: {summary.why}")
     for name, value in sorted(summary.metrics.items()):

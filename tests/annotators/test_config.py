@@ -4,29 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from annotators.config import AnnotateConfig
-from data.motions import MotionImportConfig
-
-PROJECT = Path(__file__).parents[2]
-
-
-def test_the_deployments_parameters_are_valid() -> None:
-    deployments: list[dict[str, Any]] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())[
-        "deployments"
-    ]
-    motions = [d for d in deployments if d["entrypoint"].startswith("flows.motions.")]
-    assert [d["name"] for d in motions] == ["local", "import-motions"]
-    for deployment in motions:
-        MotionImportConfig.model_validate(deployment["parameters"]["config"])
-    deployments = [d for d in deployments if d["entrypoint"].startswith("flows.annotate.")]
-    configs = {
-        d["name"]: AnnotateConfig.model_validate(d["parameters"]["config"]) for d in deployments
-    }
-    assert configs["local"] == configs["annotate-videos"]
-    assert configs["production"].captions.captioner == "openai"
-    assert configs["production"].annotations.annotator == "openai"
 
 
 def _recipe(**more: Any) -> dict[str, Any]:

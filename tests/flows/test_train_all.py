@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from prefect import flow
 from prefect.client.orchestration import get_client
 
 from benchmarks.support.corpus import MOCAP
 from flows.commands.main import main
-from flows.presets import PRESETS, preset_config
 from flows.then_train import start_training
 from flows.train_all import TrainAllConfig, TrainAllSummary, train_all
 
@@ -112,19 +110,10 @@ def test_the_model_answers_on_the_command_line(
         assert "Remedy" in told
 
 
-def test_presets_of_train_all_are_valid() -> None:
-    for name in ("paper", "train-all", "small", "tiny"):
-        TrainAllConfig.model_validate(preset_config("train-all", name))
-    deployments = yaml.safe_load(PRESETS.read_text())["deployments"]
-    triggers = [t for d in deployments for t in d.get("triggers", [])]
-    # Training after every annotation costs: it is there, and off.
-    assert [trigger["enabled"] for trigger in triggers] == [False]
-
-
 def test_annotating_can_start_training(tmp_path: Path) -> None:
     # As prefect deploy registers it, without a worker to run it.
     registered: Any = train_all.to_deployment(
-        name="quiet", parameters={"config": {"sources": ["x"], "root": str(tmp_path)}}
+        name="quiet", parameters={"preset": "tiny", "config": {"root": str(tmp_path)}}
     )
     registered.apply()
 
@@ -137,9 +126,10 @@ def test_annotating_can_start_training(tmp_path: Path) -> None:
     name = annotated()
     with get_client(sync_client=True) as client:
         (run,) = [run for run in client.read_flow_runs() if run.name == name]
-    assert run.parameters["config"] == {
-        "sources": [str(tmp_path / "dataset")],
-        "root": str(tmp_path),
+    # The deployment's preset holds, and so does what it has beside it.
+    assert run.parameters == {
+        "preset": "tiny",
+        "config": {"sources": [str(tmp_path / "dataset")], "root": str(tmp_path)},
     }
     assert run.state is not None
     assert run.state.is_scheduled()

@@ -1,46 +1,132 @@
 """One process at a time in a folder."""
 
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+LOCK: Final = ".lock"
+"""File that is locked; it is removed when its holder has finished."""
+
+_NO_LOCKS: Final = frozenset(
+    {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
+)
+"""What a file system without locks answers, such as NFS without its lock service."""
+
+_HOLDER_BYTES: Final = 100
+"""Read of what a lock file says of its holder."""
 
 
 class LockedError(RuntimeError):
     """Another process holds the lock; the message says which."""
 
 
+class LockUnavailableError(ValueError):
+    """The folder cannot be locked at all; the message says why, and what to do."""
+
+
 @contextmanager
 def lock_folder(folder: Path) -> Generator[None]:
-    """Hold a folder's lock; it is made when missing.
+    """Hold a folder's lock; the folder is made when missing.
 
     Raises:
         LockedError: another process holds it.
+        LockUnavailableError: the file system has no locks, or ``.lock`` is not a plain file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as lock:
-        # The kernel drops this lock when the process dies, however it dies.
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise LockedError(lock.read().strip()) from error
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()}")
-        lock.flush()
+    path = folder / LOCK
+    descriptor = _acquire(path)
+    try:
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()}".encode())
         yield
+    finally:
+        # Removed while it is still held: whoever opened it before finds out in `_acquire`.
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def lock_holder(folder: Path) -> str:
     """Which process holds a folder's lock now; empty when none does. Makes and changes nothing."""
     try:
-        descriptor = os.open(folder / ".lock", os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:  # no lock file, or a link that no run of ours made
         return ""
-    with os.fdopen(descriptor) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return lock.read().strip() or "an unknown process"
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(descriptor)
+    except OSError:  # a file system without locks: nobody can hold one
+        return ""
+    finally:
+        os.close(descriptor)
     return ""
+
+
+def _holder(descriptor: int) -> str:
+    told = os.pread(descriptor, _HOLDER_BYTES, 0).decode(errors="replace").strip()
+    return told or "an unknown process"
+
+
+def _acquire(path: Path) -> int:
+    """Open and lock the file; the descriptor holds the lock until it is closed."""
+    while True:
+        descriptor = _open(path)
+        try:
+            _lock(descriptor, path)
+            if _is_still(descriptor, path):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        # The last holder removed the file between our open and our lock: lock the new one.
+        os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:
+            raise _not_a_file(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_a_file(path)
+    return descriptor
+
+
+def _not_a_file(path: Path) -> LockUnavailableError:
+    return LockUnavailableError(
+        f"{path}: expected a plain file, found a link or something else. "
+        "Remedy: look at what it is, and remove it."
+    )
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    # The kernel drops this lock when the process dies, however it dies.
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise LockedError(_holder(descriptor)) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise LockUnavailableError(
+            f"{path.parent}: expected a file system with locks, found that it refuses them "
+            f"({error.strerror}). Two runs could write here at a time and destroy each other's "
+            "work. Remedy: use a folder on a local disk, or turn on the locks of this file system "
+            "(NFS: its lock service)."
+        ) from error
+
+
+def _is_still(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False

@@ -2,16 +2,17 @@
 
 Layout under the dataset root::
 
-    dataset.json            the manifest: what is published; always written last
+    dataset.json            the manifest: what is published; decides what readers see
     README.md               the dataset card
     <table>/part-*.parquet  published rows, immutable once written
     .lock  .staging/        a writer's own: unfinished work that readers never see
 
 Finished pieces of work are *staged* one small file each, so that a killed run loses at most the
 pieces in flight. A *publication* turns the staged pieces of complete videos into new parts. It
-first writes the parts aside, then a journal that says which file goes where, then moves them, then
-writes the manifest. A crash before the journal changes nothing; a crash after it is rolled forward
-by the next writer.
+first writes the parts aside, then a journal that says which parts go in place and which go away,
+then moves them, then writes the manifest, then removes what newer parts replace. A crash before the
+journal changes nothing; a crash after it is rolled forward by the next writer, wherever the dataset
+lies by then. A finished run leaves neither ``.lock`` nor ``.staging`` behind.
 """
 
 import hashlib
@@ -23,23 +24,28 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from data.locks import LockedError, lock_folder
-from data.schemas import CODE_VERSION, FLOAT_LEAVES, SCHEMA_VERSION, SCHEMAS, Row
+from data.dataset import WHOLE_BATCH_ROWS, Dataset, open_part
+from data.locks import LockedError, LockUnavailableError, lock_folder
+from data.manifest import (
+    MANIFEST,
+    STAGING,
+    DatasetError,
+    Journal,
+    manifest_parts,
+    read_journal,
+    read_manifest,
+    replaced_name,
+    require_plain,
+    require_plain_tree,
+)
+from data.parquet import WrittenFile, any_value, read_batches, write_tables
+from data.recipes import plain_recipe, recipe_differences, told_differences
+from data.schemas import CODE_VERSION, SCHEMA_VERSION, SCHEMAS, Row
 from data.skeleton import FPS, JOINT_NAMES
-
-ROW_GROUP_ROWS: Final = 256
-MANIFEST: Final = "dataset.json"
-STAGING: Final = ".staging"
-
-
-class DatasetError(ValueError):
-    """The dataset cannot be used as asked; the message says what was found and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,52 +61,6 @@ class Publication:
     removed: Mapping[str, int]
 
 
-class Dataset:
-    """A published dataset, for reading.
-
-    Args:
-        root: the dataset's folder.
-
-    Raises:
-        DatasetError: there is no dataset there, or its schema is newer than this code.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        path = root / MANIFEST
-        if not path.is_file():
-            raise DatasetError(
-                f"{root}: expected a dataset, found no {MANIFEST}. "
-                "Remedy: make one with `avatargpt annotate PATH… --dataset DIR`."
-            )
-        self.manifest: dict[str, Any] = json.loads(path.read_text())
-        if self.manifest["schema_version"] != SCHEMA_VERSION:
-            raise DatasetError(
-                f"{root}: expected schema version {SCHEMA_VERSION}, found "
-                f"{self.manifest['schema_version']}. Remedy: use the avatargpt version that wrote "
-                f"it ({self.manifest['code_version']}), or annotate into a new folder."
-            )
-
-    def parts(self, table: str) -> list[Path]:
-        """The published files of a table."""
-        # Datasets from before a table existed have none of it.
-        entry = self.manifest["tables"].get(table, {"parts": []})
-        return [self.root / part["file"] for part in entry["parts"]]
-
-    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """The published rows of a table, exactly those that the manifest lists."""
-        schema = SCHEMAS[table]
-        wanted = list(columns) if columns is not None else schema.names
-        tables = [pq.read_table(part, columns=wanted) for part in self.parts(table)]
-        if not tables:
-            return pa.schema([schema.field(name) for name in wanted]).empty_table()
-        return pa.concat_tables(tables)
-
-    def frame(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The published rows of a table as a DataFrame."""
-        return self.read(table, columns).to_pandas()
-
-
 class DatasetWriter:
     """The one writer of a dataset at a time. Use :func:`open_writer`.
 
@@ -111,12 +71,15 @@ class DatasetWriter:
 
     def __init__(self, root: Path, recipe: Mapping[str, Any]) -> None:
         self.root = root
-        self.recipe = json.loads(json.dumps(recipe))
+        self.recipe = plain_recipe(json.loads(json.dumps(recipe)))
         self._staging = root / STAGING
+        self._aside = self._staging / "parts"
         self._journal = self._staging / "journal.json"
+        self._require_plain()
         if self._journal.exists():
-            self._roll_forward(json.loads(self._journal.read_text()))
-        self._discard_unfinished_parts()
+            self._roll_forward(read_journal(self._journal))
+        if self._aside.exists():
+            shutil.rmtree(self._aside)
         self._manifest: dict[str, Any] = self._load_or_start_manifest()
         # Staged work of another recipe could never be published: it does not survive.
         recipe_id = hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()
@@ -128,6 +91,15 @@ class DatasetWriter:
         # What a killed run was writing: no name tells that it exists, so nobody would remove it.
         for unfinished in self.work.rglob("*.tmp-*"):
             unfinished.unlink(missing_ok=True)
+
+    def _require_plain(self) -> None:
+        """Refuse a dataset in which a write would leave its folder."""
+        require_plain_tree(self._staging)
+        for name in SCHEMAS:
+            if os.path.lexists(self.root / name):
+                require_plain(self.root / name, folder=True)
+        if os.path.lexists(self.root / MANIFEST):
+            read_manifest(self.root)
 
     def published(self) -> Dataset | None:
         """What is published now, or None before the first publication."""
@@ -142,7 +114,8 @@ class DatasetWriter:
     ) -> Publication:
         """Append rows as one new part per table, atomically.
 
-        Old parts are not touched, unless they hold rows that are replaced.
+        Old parts are not touched, unless they hold rows that are replaced: what is left of such a
+        part goes to a new one.
 
         Args:
             tables: table name to its new rows; a table that gets none may be left out.
@@ -151,35 +124,36 @@ class DatasetWriter:
 
         Returns:
             What changed.
+
+        Raises:
+            DatasetError: a part with rows that are replaced is damaged.
         """
         serial = self._manifest["publications"] + 1
-        aside = self._staging / "parts"
-        moves: list[tuple[str, str]] = []
+        moves: list[str] = []
         deletes: list[str] = []
-        entries: dict[str, list[dict[str, Any]]] = {}
+        entries: dict[str, list[Mapping[str, Any]]] = {}
         removed: dict[str, int] = {}
         added: dict[str, int] = {}
         for name, schema in SCHEMAS.items():
-            parts: list[dict[str, Any]] = []
-            # Datasets from before a table existed have none of it.
-            for part in self._manifest["tables"].get(name, {"parts": []})["parts"]:
-                kept, dropped = self._without(
-                    name, part, set(replace_videos), set(replace_rejections)
-                )
+            gone = {"video_id": set(replace_videos)} if "video_id" in schema.names else {}
+            if name == "rejections":
+                gone["item_id"] = set(replace_rejections)
+            parts: list[Mapping[str, Any]] = []
+            for part in manifest_parts(self._manifest, name):
+                kept, dropped = self._without(name, part, gone, serial)
                 removed[name] = removed.get(name, 0) + dropped
-                if not dropped:
-                    parts.append(part)
-                elif kept.num_rows:
-                    parts.append(self._write_part(aside, part["file"], name, kept, serial))
-                    moves.append((str(aside / part["file"]), part["file"]))
-                else:
+                if dropped:
                     deletes.append(part["file"])
+                if kept is not None:
+                    parts.append(kept)
+                if kept is not None and dropped:
+                    moves.append(kept["file"])
             table = tables.get(name, schema.empty_table())
             added[name] = table.num_rows
             if table.num_rows:
                 file = f"{name}/part-{serial:06d}.parquet"
-                parts.append(self._write_part(aside, file, name, table, serial))
-                moves.append((str(aside / file), file))
+                parts.append(_entry(file, self._write_aside(file, name, [table]), serial))
+                moves.append(file)
             entries[name] = parts
         manifest = {
             **self._manifest,
@@ -191,71 +165,72 @@ class DatasetWriter:
                 for name, parts in entries.items()
             },
         }
-        write_json(self._journal, {"moves": moves, "deletes": deletes, "manifest": manifest})
-        self._roll_forward({"moves": moves, "deletes": deletes, "manifest": manifest})
+        journal = Journal(moves=moves, deletes=deletes, manifest=manifest)
+        write_json(self._journal, journal.model_dump(mode="json"))
+        self._roll_forward(journal)
         self._manifest = manifest
         return Publication(added, {name: count for name, count in removed.items() if count})
 
     def _without(
-        self, name: str, part: Mapping[str, Any], videos: set[str], rejections: set[str]
-    ) -> tuple[pa.Table, int]:
-        """The part's rows that stay, and how many do not."""
-        empty = SCHEMAS[name].empty_table()
-        by_video = videos and "video_id" in SCHEMAS[name].names
-        if not by_video and (name != "rejections" or not rejections):
-            return empty, 0
+        self, name: str, part: Mapping[str, Any], gone: Mapping[str, set[str]], serial: int
+    ) -> tuple[Mapping[str, Any] | None, int]:
+        """What is left of a part without some rows, written aside, and how many are gone."""
+        if not any(gone.values()):
+            return part, 0
         path = self.root / part["file"]
-        keys = pq.read_table(path, columns=_key_columns(name)).to_pandas()
-        gone = keys["video_id"].isin(videos)
-        if "item_id" in keys:
-            gone |= keys["item_id"].isin(rejections)
-        dropped = int(gone.sum())
-        kept = pq.read_table(path).filter(pa.array(~gone)) if dropped else empty
-        return kept, dropped
+        require_plain(path)
+        with open_part(path) as file:
+            goes = any_value(gone, SCHEMAS[name])
+            keys = read_batches(file, list(gone), batch_rows=WHOLE_BATCH_ROWS)
+            dropped = sum(batch.filter(goes).num_rows for batch in keys)
+            if not dropped:
+                return part, 0
+            if dropped == part["rows"]:
+                return None, dropped
+            kept = (batch.filter(~goes) for batch in read_batches(file, SCHEMAS[name].names))
+            target = replaced_name(part["file"], serial)
+            return _entry(target, self._write_aside(target, name, kept), serial), dropped
 
-    def _write_part(
-        self, aside: Path, file: str, name: str, table: pa.Table, serial: int
-    ) -> dict[str, Any]:
-        path = aside / file
+    def _write_aside(self, file: str, name: str, tables: Iterable[pa.Table]) -> WrittenFile:
+        path = self._aside / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_table(path, name, table)
-        return {
-            "file": file,
-            "rows": table.num_rows,
-            "bytes": path.stat().st_size,
-            "publication": serial,
-        }
+        return write_tables(path, name, tables)
 
-    def _roll_forward(self, journal: dict[str, Any]) -> None:
-        """Carry out a journal; harmless when part of it, or all of it, was done before."""
-        for source, file in journal["moves"]:
+    def _roll_forward(self, journal: Journal) -> None:
+        """Carry out a journal; harmless when part of it, or all of it, was done before.
+
+        Raises:
+            DatasetError: a part that it moves is nowhere.
+        """
+        for file in journal.moves:
+            # A part that is not aside was moved before the crash.
+            if not (self._aside / file).exists():
+                require_plain(self.root / file)
+        for file in journal.moves:
             target = self.root / file
             target.parent.mkdir(parents=True, exist_ok=True)
-            # A source that is gone was moved before the crash.
-            if Path(source).exists():
-                Path(source).replace(target)
-        for file in journal["deletes"]:
+            if (self._aside / file).exists():
+                (self._aside / file).replace(target)
+        write_text(self.root / "README.md", dataset_card(journal.manifest))
+        write_json(self.root / MANIFEST, journal.manifest)
+        # Last: until here readers find the parts that the manifest before lists.
+        for file in journal.deletes:
             (self.root / file).unlink(missing_ok=True)
-        write_text(self.root / "README.md", dataset_card(journal["manifest"]))
-        write_json(self.root / MANIFEST, journal["manifest"])
         self._journal.unlink(missing_ok=True)
 
-    def _discard_unfinished_parts(self) -> None:
-        shutil.rmtree(self._staging / "parts", ignore_errors=True)
+    def remove_empty_staging(self) -> None:
+        """Remove the staging folder when no unfinished work is left in it."""
+        for folder, _, _ in os.walk(self._staging, topdown=False):
+            _remove_if_empty(Path(folder))
 
     def _load_or_start_manifest(self) -> dict[str, Any]:
         if (self.root / MANIFEST).is_file():
             manifest = Dataset(self.root).manifest
-            changed = sorted(
-                stage
-                for stage in {*self.recipe, *manifest["recipe"]}
-                if self.recipe.get(stage) != manifest["recipe"].get(stage)
-            )
+            changed = recipe_differences(manifest["recipe"], self.recipe)
             if changed:
                 raise DatasetError(
-                    f"{self.root}: this dataset was made with another configuration of "
-                    f"{', '.join(changed)} (expected {[manifest['recipe'].get(c) for c in changed]}"
-                    f", found {[self.recipe.get(c) for c in changed]}). "
+                    f"{self.root}: this dataset was made with another configuration: "
+                    f"{told_differences(changed)}. "
                     "Remedy: use the same configuration, or another --dataset folder."
                 )
             return manifest
@@ -267,7 +242,7 @@ class DatasetWriter:
             "created_at": now,
             "updated_at": now,
             "publications": 0,
-            "skeleton": {"name": "smpl22", "joint_names": JOINT_NAMES},
+            "skeleton": {"name": "smpl22", "joint_names": list(JOINT_NAMES)},
             "fps": FPS,
             "units": "metres, pixels, seconds",
             "up_axis": "y",
@@ -280,25 +255,37 @@ class DatasetWriter:
 def open_writer(root: Path, recipe: Mapping[str, Any]) -> Generator[DatasetWriter]:
     """Open a dataset for writing; a second writer at the same time is refused.
 
+    What is left empty at the end is removed: the staging folder, and a dataset that was made here
+    and got nothing.
+
     Args:
         root: the dataset's folder; made when missing.
         recipe: everything that decides what the rows contain, JSON-serialisable.
 
     Raises:
-        DatasetError: another process writes to it, it was made with another recipe, or the folder
-            cannot be made.
+        DatasetError: another process writes to it, it was made with another recipe, the folder
+            cannot be made or locked, or it points outside of itself.
     """
     if root.exists() and not root.is_dir():
         raise DatasetError(f"{root}: expected a folder, found a file. Remedy: choose another one.")
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(lock_folder(root))
-        except LockedError as error:
-            raise DatasetError(
-                f"{root}: another run is writing to this dataset ({error}). "
-                "Remedy: wait until it ends, or choose another folder."
-            ) from error
-        yield DatasetWriter(root, recipe)
+    is_new = not root.exists()
+    try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(lock_folder(root))
+            except LockedError as error:
+                raise DatasetError(
+                    f"{root}: another run is writing to this dataset ({error}). "
+                    "Remedy: wait until it ends, or choose another folder."
+                ) from error
+            except LockUnavailableError as error:
+                raise DatasetError(str(error)) from error
+            writer = DatasetWriter(root, recipe)
+            stack.callback(writer.remove_empty_staging)
+            yield writer
+    finally:
+        if is_new:
+            _remove_if_empty(root)
 
 
 @contextmanager
@@ -310,6 +297,22 @@ def open_published(root: Path) -> Generator[DatasetWriter]:
     """
     with open_writer(root, Dataset(root).manifest["recipe"]) as writer:
         yield writer
+
+
+def _entry(file: str, written: WrittenFile, serial: int) -> dict[str, Any]:
+    """What the manifest says of a part."""
+    return {
+        "file": file,
+        "rows": written.rows,
+        "bytes": written.bytes,
+        "sha256": written.sha256,
+        "publication": serial,
+    }
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def rows_table(name: str, rows: Iterable[Row]) -> pa.Table:
@@ -325,21 +328,8 @@ def rows_table(name: str, rows: Iterable[Row]) -> pa.Table:
 
 
 def write_table(path: Path, name: str, table: pa.Table) -> None:
-    """Write one Parquet file of a table with the dataset's encodings, durably."""
-    leaves = [f"{column}.list.element" for column in FLOAT_LEAVES.get(name, ())]
-    dictionary = [field.name for field in SCHEMAS[name] if pa.types.is_string(field.type)]
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    pq.write_table(
-        table.cast(SCHEMAS[name]),
-        temporary,
-        row_group_size=ROW_GROUP_ROWS,
-        compression="zstd",
-        # The stubs know only booleans here; both take column names.
-        use_dictionary=dictionary,  # pyright: ignore[reportArgumentType]
-        use_byte_stream_split=leaves or False,  # pyright: ignore[reportArgumentType]
-    )
-    _sync(temporary)
-    temporary.replace(path)
+    """Write one Parquet file of a table: see :func:`data.parquet.write_tables`."""
+    write_tables(path, name, [table])
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -356,21 +346,13 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically and durably."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.write_bytes(content)
-    _sync(temporary)
+    # A new file, never one that lies there: it could be a link.
+    temporary.unlink(missing_ok=True)
+    with temporary.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _key_columns(name: str) -> list[str]:
-    return ["video_id", "item_id"] if name == "rejections" else ["video_id"]
 
 
 def dataset_card(manifest: Mapping[str, Any]) -> str:
@@ -401,7 +383,6 @@ Motion: {len(manifest["skeleton"]["joint_names"])} joints ({manifest["skeleton"]
 {rows}
 
 ```python
-import pandas as pd
 annotations = pd.read_parquet("annotations")   # coarse, medium, fine of every clip
 ```
 """

@@ -1,8 +1,10 @@
 """The store: atomic publication, roll-forward after a crash, replacement, refusal."""
 
+import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from data import store
+from data.check import check_dataset
+from data.dataset import RowIndex
 from data.records import Clip, PoseTrack
 from data.schemas import SCHEMAS, Row, load_motion, load_pose, load_pose_2d, load_track, pose_row
 from data.skeleton import FPS, JOINT_NAMES
 from data.store import Dataset, DatasetError, DatasetWriter, open_writer, rows_table
 
 RECIPE = {"clips": {"max_clip_s": 10.0}, "poses": {"max_people": 4}}
+
+
+def _damaged_files(root: Path) -> list[str]:
+    """What a check finds in files; the rows of these tests share ids as no real ones do."""
+    return [finding.file for finding in check_dataset(root) if finding.file not in SCHEMAS]
 
 
 class Crash(BaseException):
@@ -130,6 +139,20 @@ def _fail_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(Path, "replace", crashing)
 
 
+def _crash_at(
+    monkeypatch: pytest.MonkeyPatch, step: int, root: Path, change: Callable[[DatasetWriter], Any]
+) -> bool:
+    """Change a dataset, crashing at a step; whether it crashed."""
+    with monkeypatch.context() as patch:
+        _fail_at(patch, step)
+        try:
+            with open_writer(root, RECIPE) as writer:
+                change(writer)
+        except Crash:
+            return True
+    return False
+
+
 @pytest.mark.parametrize("step", range(12))
 def test_a_crash_at_any_step_of_a_publication_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
@@ -137,14 +160,7 @@ def test_a_crash_at_any_step_of_a_publication_loses_nothing(
     with open_writer(tmp_path, RECIPE) as writer:
         writer.publish(_tables(3, "v0"))
     second = _tables(2, "v1")
-    crashed = False
-    with monkeypatch.context() as patch:
-        _fail_at(patch, step)
-        try:
-            with open_writer(tmp_path, RECIPE) as writer:
-                writer.publish(second)
-        except Crash:
-            crashed = True
+    crashed = _crash_at(monkeypatch, step, tmp_path, lambda writer: writer.publish(second))
     # Whatever happened, every table is readable, by the manifest and by plain pandas.
     for name in second:
         assert Dataset(tmp_path).read(name).num_rows in {3, 5}
@@ -160,6 +176,145 @@ def test_a_crash_at_any_step_of_a_publication_loses_nothing(
         assert Dataset(tmp_path).read(name).num_rows == 5
     # 3 parts aside, the journal, 3 moves, the card, the manifest: 9 steps may crash.
     assert crashed == (step < 9)
+
+
+@pytest.mark.parametrize("step", range(17))
+def test_a_dataset_that_is_moved_after_a_crash_in_mid_publication_opens_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    root = tmp_path / "before"
+    with open_writer(root, RECIPE) as writer:
+        # A part with rows that stay, and one of which nothing is left.
+        writer.publish(
+            {n: pa.concat_tables([_tables(3, "v0")[n], t]) for n, t in _tables(2, "v1").items()}
+        )
+        writer.publish(_tables(1, "v0"))
+    tables = _tables(4, "v0")
+    crashed = _crash_at(monkeypatch, step, root, lambda w: w.publish(tables, replace_videos=["v0"]))
+    # 3 parts with what is left, 3 new ones, the journal, 6 moves, the card, the manifest.
+    assert crashed == (step < 15)
+    # A reader of the manifest finds its parts, on either side of the crash.
+    assert Dataset(root).read("clips").num_rows == 6
+    journalled = (root / ".staging" / "journal.json").exists()
+    moved = root.rename(tmp_path / "after")
+    with open_writer(moved, RECIPE) as writer:
+        if crashed and not journalled:
+            writer.publish(tables, replace_videos=["v0"])
+    for name in tables:
+        ids = sorted(pd.read_parquet(moved / name)["video_id"])
+        assert ids == ["v0"] * 4 + ["v1"] * 2
+        assert sorted(Dataset(moved).frame(name)["video_id"]) == ids
+    assert _damaged_files(moved) == []
+    assert not (tmp_path / "before").exists()
+
+
+def test_a_journal_of_an_earlier_version_is_carried_out_where_the_dataset_lies_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "before"
+    with open_writer(root, RECIPE) as writer:
+        writer.publish(_tables(3, "v0"))
+    assert _crash_at(monkeypatch, 5, root, lambda writer: writer.publish(_tables(2, "v1")))
+    path = root / ".staging" / "journal.json"
+    journal = json.loads(path.read_text())
+    # Earlier versions wrote where a part lies, as an absolute path.
+    journal["moves"] = [[f"{root}/.staging/parts/{file}", file] for file in journal["moves"]]
+    path.write_text(json.dumps(journal))
+    moved = root.rename(tmp_path / "after")
+    with open_writer(moved, RECIPE):
+        assert Dataset(moved).read("clips").num_rows == 5
+
+
+def test_a_part_is_never_written_in_place(tmp_path: Path) -> None:
+    with open_writer(tmp_path, RECIPE) as writer:
+        tables = {
+            n: pa.concat_tables([_tables(300, "v0")[n], t]) for n, t in _tables(400, "v1").items()
+        }
+        writer.publish(tables)
+        (old,) = Dataset(tmp_path).parts("clips")
+        with old.open("rb") as reader:
+            writer.publish({}, replace_videos=["v0"])
+            (new,) = Dataset(tmp_path).parts("clips")
+            assert new != old
+            assert not old.exists()
+            # A reader that had it open reads on.
+            assert pq.read_table(reader).num_rows == 700
+        assert new.name == "part-000001-000002.parquet"
+        assert set(Dataset(tmp_path).frame("clips")["video_id"]) == {"v1"}
+        groups = pq.ParquetFile(new).metadata
+        assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [256, 144]
+        # Once more: the name still tells which part it was.
+        writer.publish({}, replace_videos=["v1"])
+        assert Dataset(tmp_path).parts("clips") == []
+    assert _damaged_files(tmp_path) == []
+
+
+def test_a_finished_run_leaves_neither_lock_nor_staging(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    with open_writer(root, RECIPE) as writer:
+        (writer.work / "scans").mkdir()
+        assert (root / ".lock").exists()
+        writer.publish(_tables(1, "v0"))
+    assert {path.name for path in root.iterdir()} == {
+        "dataset.json",
+        "README.md",
+        "videos",
+        "clips",
+        "rejections",
+    }
+    # What is not published yet stays.
+    with open_writer(root, RECIPE) as writer:
+        (writer.work / "scans").mkdir()
+        (writer.work / "scans" / "v1.json").write_text("{}")
+    assert (writer.work / "scans" / "v1.json").exists()
+
+
+def test_a_run_that_publishes_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    root = tmp_path / "new" / "dataset"
+    with pytest.raises(RuntimeError, match="first run"), open_writer(root, RECIPE):
+        raise RuntimeError("first run fails")
+    assert not root.exists()
+    # A folder that was there before stays.
+    root.mkdir()
+    with open_writer(root, RECIPE):
+        pass
+    assert list(root.iterdir()) == []
+
+
+def test_parts_carry_size_and_hash_and_pages_carry_checksums(tmp_path: Path) -> None:
+    with open_writer(tmp_path, RECIPE) as writer:
+        writer.publish({"poses": rows_table("poses", [pose_row(_CLIP, _track(), "full")])})
+    dataset = Dataset(tmp_path)
+    (part,) = dataset.parts("poses")
+    (entry,) = dataset.manifest["tables"]["poses"]["parts"]
+    content = part.read_bytes()
+    assert entry["bytes"] == len(content)
+    assert entry["sha256"] == hashlib.sha256(content).hexdigest()
+    # One bit of the joints flips on the disk: nobody reads a wrong number.
+    column = pq.ParquetFile(part).metadata.row_group(0).column(5)
+    assert column.path_in_schema == "joints_3d.list.element"
+    place = column.data_page_offset + column.total_compressed_size // 2
+    part.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    for read in (
+        lambda: dataset.read("poses"),
+        lambda: list(dataset.rows("poses", where={"clip_id": ["c0"]})),
+        lambda: RowIndex(dataset, "poses", "clip_id").get(["c0"]),
+    ):
+        with pytest.raises(DatasetError, match=r"CRC.*avatargpt check"):
+            read()
+
+
+def test_a_manifest_without_hashes_is_read_and_added_to(tmp_path: Path) -> None:
+    with open_writer(tmp_path, RECIPE) as writer:
+        writer.publish(_tables(3, "v0"))
+    manifest = json.loads((tmp_path / "dataset.json").read_text())
+    for table in manifest["tables"].values():
+        for part in table["parts"]:
+            del part["sha256"]
+    store.write_json(tmp_path / "dataset.json", manifest)
+    with open_writer(tmp_path, RECIPE) as writer:
+        writer.publish(_tables(2, "v1"))
+    assert Dataset(tmp_path).read("clips").num_rows == 5
 
 
 def test_replaced_videos_and_rejections_give_way(tmp_path: Path) -> None:
@@ -184,10 +339,36 @@ def test_another_recipe_is_refused_with_what_differs(tmp_path: Path) -> None:
         writer.publish(_tables(1, "v0"))
     changed = {**RECIPE, "poses": {"max_people": 2}}
     with (
-        pytest.raises(DatasetError, match=r"configuration of poses .*another --dataset"),
+        pytest.raises(
+            DatasetError, match=r"poses\.max_people \(expected 4, found 2\).*another --dataset"
+        ),
         open_writer(tmp_path, changed),
     ):
         pass
+
+
+def test_how_a_model_is_reached_is_no_part_of_the_recipe(tmp_path: Path) -> None:
+    service = {"model": "m", "temperature": None}
+    before = {"captions": {"service": {**service, "base_url": "http://10.0.0.1:8000/v1"}}}
+    with open_writer(tmp_path, before) as writer:
+        writer.publish(_tables(1, "v0"))
+    # A dataset of an earlier version has the address in its manifest.
+    manifest = json.loads((tmp_path / "dataset.json").read_text())
+    store.write_json(tmp_path / "dataset.json", {**manifest, "recipe": before})
+    for recipe in (
+        before,
+        {"captions": {"service": service}},
+        {"captions": {"service": {**service, "base_url": None, "max_concurrency": 4}}},
+    ):
+        with open_writer(tmp_path, recipe):
+            pass
+    changed = {"captions": {"service": {**service, "model": "n"}}, "new": 1}
+    with (
+        pytest.raises(DatasetError) as refused,
+        open_writer(tmp_path, changed),
+    ):
+        pass
+    assert "captions.service.model (expected 'm', found 'n'), new (expected" in str(refused.value)
 
 
 def test_a_second_writer_is_refused_until_the_first_dies(tmp_path: Path) -> None:

@@ -1,0 +1,248 @@
+"""The manifest and the journal of a dataset, checked before anything in them is used.
+
+A dataset may come from a stranger. What its files say decides which files are read, moved and
+deleted, so every path must be that of a part of a known table, and nothing on the way to it may be
+a link: opening a dataset touches nothing outside its folder.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import from_json
+
+from data.schemas import SCHEMA_VERSION, SCHEMAS
+
+MANIFEST: Final = "dataset.json"
+STAGING: Final = ".staging"
+MAX_JSON_BYTES: Final = 256 * 2**20
+"""Of a manifest or journal; one entry of a part has about 200 bytes."""
+
+_PART: Final = re.compile(r"(?P<table>[a-z_]+)/(?P<part>part-[0-9]{6,9})(-[0-9]{6,9})?\.parquet")
+
+
+class DatasetError(ValueError):
+    """The dataset cannot be used as asked; the message says what was found and what to do."""
+
+
+def _check_part_file(file: str) -> str:
+    match = _PART.fullmatch(file)
+    if match is None or match["table"] not in SCHEMAS:
+        raise ValueError(f"expected TABLE/part-NUMBER.parquet of a known table, found {file!r}")
+    return file
+
+
+def _only_target(move: Any) -> Any:
+    # Earlier versions wrote where a part comes from too, as an absolute path. It always comes from
+    # `.staging/parts`, wherever the dataset lies by now.
+    return move[1] if isinstance(move, list | tuple) and len(move) == 2 else move
+
+
+PartFile = Annotated[str, AfterValidator(_check_part_file)]
+_Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class _Checked(BaseModel):
+    # Fields that a later version adds are kept: the checked values are those of the file.
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+
+class _Part(_Checked):
+    file: PartFile
+    rows: _Count
+    bytes: _Count
+    publication: _Count
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+
+
+class _Table(_Checked):
+    rows: _Count
+    parts: list[_Part]
+
+
+class _Skeleton(_Checked):
+    name: str
+    joint_names: list[str]
+
+
+class _Manifest(_Checked):
+    schema_version: int
+    code_version: str
+    created_at: str
+    updated_at: str
+    publications: Annotated[int, Field(ge=0, lt=10**9)]
+    skeleton: _Skeleton
+    fps: _Count
+    units: str
+    up_axis: str
+    recipe: dict[str, Any]
+    tables: dict[str, _Table]
+
+    @model_validator(mode="after")
+    def _check_tables(self) -> "_Manifest":
+        seen: set[str] = set()
+        for name, table in self.tables.items():
+            if name not in SCHEMAS:
+                raise ValueError(f"expected the tables {', '.join(SCHEMAS)}, found {name!r}")
+            for part in table.parts:
+                if not part.file.startswith(f"{name}/") or part.file in seen:
+                    raise ValueError(f"expected each part once, in its table, found {part.file!r}")
+                seen.add(part.file)
+        return self
+
+
+class Journal(BaseModel):
+    """What a publication is about to do.
+
+    Attributes:
+        moves: parts to be moved from ``.staging/parts`` into their place.
+        deletes: parts that newer ones replace.
+        manifest: to be written when the parts are in place.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    moves: list[Annotated[PartFile, BeforeValidator(_only_target)]]
+    deletes: list[PartFile]
+    manifest: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Journal":
+        tables = _Manifest.model_validate(self.manifest).tables.values()
+        listed = {part.file for table in tables for part in table.parts}
+        for file in self.moves:
+            if file not in listed:
+                raise ValueError(f"expected to move parts of the manifest, found {file!r}")
+        for file in self.deletes:
+            if file in listed:
+                raise ValueError(f"expected to delete no part of the manifest, found {file!r}")
+        return self
+
+
+def read_manifest(root: Path) -> dict[str, Any]:
+    """The manifest of a dataset.
+
+    Raises:
+        DatasetError: there is none, it is damaged, its schema is another one, or it names files
+            that are no parts of the dataset.
+    """
+    path = root / MANIFEST
+    if not os.path.lexists(path):
+        raise DatasetError(
+            f"{root}: expected a dataset, found no {MANIFEST}. "
+            "Remedy: make one with `avatargpt annotate PATH… --dataset DIR`."
+        )
+    manifest = _read_json(path)
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if isinstance(version, int) and version != SCHEMA_VERSION:
+        raise DatasetError(
+            f"{root}: expected schema version {SCHEMA_VERSION}, found {version}. Remedy: use the "
+            f"avatargpt version that wrote it ({manifest.get('code_version')}), or annotate into "
+            "a new folder."
+        )
+    _validate(_Manifest, manifest, path)
+    return manifest
+
+
+def read_journal(path: Path) -> Journal:
+    """A journal that a crashed publication left.
+
+    Raises:
+        DatasetError: it names files that are no parts of the dataset.
+    """
+    return _validate(Journal, _read_json(path), path)
+
+
+def replaced_name(file: str, publication: int) -> str:
+    """Name of the part that holds what is left of a part after a publication.
+
+    Parts are never written in place: a reader of the manifest before may still have them open.
+    """
+    match = _PART.fullmatch(file)
+    if match is None:
+        raise AssertionError(f"{file}: expected the name of a part")
+    return f"{match['table']}/{match['part']}-{publication:06d}.parquet"
+
+
+def require_plain(path: Path, *, folder: bool = False) -> None:
+    """Refuse links, and whatever else is not the file or folder that is expected.
+
+    Raises:
+        DatasetError: there is something else, or nothing.
+    """
+    expected = "folder" if folder else "file"
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"{path}: expected a {expected} of the dataset, found none. Remedy: if another run "
+            "replaced rows meanwhile, start again; otherwise see `avatargpt check`."
+        ) from error
+    if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
+        found = "a link" if stat.S_ISLNK(mode) else "something else"
+        raise DatasetError(
+            f"{path}: expected a plain {expected}, found {found}: a dataset that points outside of "
+            "its folder is not opened. Remedy: if you trust it, copy it with its links followed "
+            "(cp -rL DATASET COPY) and open the copy."
+        )
+
+
+def require_plain_tree(folder: Path) -> None:
+    """Refuse a folder that holds anything but plain files and folders; none at all is well.
+
+    Raises:
+        DatasetError: it does.
+    """
+    if not os.path.lexists(folder):
+        return
+    require_plain(folder, folder=True)
+    for parent, folders, files in os.walk(folder):
+        for name in folders:
+            require_plain(Path(parent, name), folder=True)
+        for name in files:
+            require_plain(Path(parent, name))
+
+
+def _read_json(path: Path) -> Any:
+    require_plain(path)
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise _damaged(path, f"{path.stat().st_size} bytes")
+    try:
+        return from_json(path.read_bytes())
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _validate(kind: type[Any], value: Any, path: Path) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise _damaged(path, f"{where}: {first['msg']}" if where else first["msg"]) from error
+
+
+def _damaged(path: Path, found: str) -> DatasetError:
+    return DatasetError(
+        f"{path}: expected what a publication writes, found {found}. The file is damaged, or not "
+        "from avatargpt. Remedy: restore it from a copy of the dataset; do not open datasets that "
+        "you do not trust."
+    )
+
+
+def manifest_parts(manifest: Mapping[str, Any], table: str) -> list[Mapping[str, Any]]:
+    """Entries of a table's parts; a dataset from before the table existed has none of it."""
+    return manifest["tables"].get(table, {"parts": []})["parts"]

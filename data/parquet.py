@@ -1,0 +1,217 @@
+"""Parquet files of the dataset's tables: written durably, read a few rows at a time.
+
+Nothing here holds more than one row group: the joints of a large dataset do not fit into memory.
+Pages carry checksums, which every read verifies; files from before they did are read without.
+"""
+
+import functools
+import hashlib
+import io
+import operator
+import os
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from data.schemas import FLOAT_LEAVES, SCHEMAS, Row
+
+ROW_GROUP_ROWS: Final = 256
+BATCH_ROWS: Final = 64
+"""Rows read at a time; 64 tracks of 160 frames are 6 MB."""
+
+Where = Mapping[str, Collection[Any]]
+"""Column to the values that are asked for: rows that have one of them, in every such column."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """What was written.
+
+    Attributes:
+        rows: in the file.
+        bytes: its size.
+        sha256: of its content, hex.
+    """
+
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class _HashedFile(io.RawIOBase):
+    """A new file that is hashed while it is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.hash = hashlib.sha256()
+        self.num_bytes = 0
+        self._file = path.open("xb")
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.hash.update(data)
+        self.num_bytes += len(data)
+        return self._file.write(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        super().close()
+
+
+def write_tables(path: Path, name: str, tables: Iterable[pa.Table]) -> WrittenFile:
+    """Write one Parquet file of a table with the dataset's encodings, atomically and durably.
+
+    Args:
+        path: the file.
+        name: of the table.
+        tables: its rows, one piece after another; only a row group of them is held at a time.
+    """
+    schema = SCHEMAS[name]
+    leaves = [f"{column}.list.element" for column in FLOAT_LEAVES.get(name, ())]
+    dictionary = [field.name for field in schema if pa.types.is_string(field.type)]
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    rows = 0
+    with (
+        _HashedFile(temporary) as file,
+        pq.ParquetWriter(
+            file,
+            schema,
+            compression="zstd",
+            # The stubs know only booleans here; both take column names.
+            use_dictionary=dictionary,  # pyright: ignore[reportArgumentType]
+            use_byte_stream_split=leaves or False,  # pyright: ignore[reportArgumentType]
+            write_page_checksum=True,
+        ) as writer,
+    ):
+        for group in _row_groups(table.cast(schema) for table in tables):
+            rows += group.num_rows
+            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+    temporary.replace(path)
+    return WrittenFile(rows, file.num_bytes, file.hash.hexdigest())
+
+
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows in tables of :data:`ROW_GROUP_ROWS`, the last one of what is left."""
+    waiting: list[pa.Table] = []
+    num_rows = 0
+    for table in tables:
+        start = 0
+        while start < table.num_rows:
+            piece = table.slice(start, ROW_GROUP_ROWS - num_rows)
+            start += piece.num_rows
+            num_rows += piece.num_rows
+            waiting.append(piece)
+            if num_rows == ROW_GROUP_ROWS:
+                yield pa.concat_tables(waiting)
+                waiting, num_rows = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+@contextmanager
+def open_parquet(path: Path) -> Generator[pq.ParquetFile]:
+    """Open a Parquet file; what is read of it is verified."""
+    # Without pre_buffer: it would hold all columns of all row groups that are going to be read.
+    with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
+        yield file
+
+
+def read_batches(
+    file: pq.ParquetFile,
+    columns: Sequence[str],
+    where: Where | None = None,
+    *,
+    groups: Sequence[int] | None = None,
+    batch_rows: int = BATCH_ROWS,
+) -> Iterator[pa.Table]:
+    """Rows of a file, a few at a time.
+
+    Args:
+        file: to read from.
+        columns: of the rows.
+        where: which rows; row groups that have none of them are not read, their keys aside.
+        groups: of the row groups only these.
+        batch_rows: at most so many rows at a time.
+
+    Yields:
+        Tables of at least one row.
+    """
+    if where and groups is None:
+        groups = _groups_with(file, where)
+    read = list(dict.fromkeys((*columns, *(where or ()))))
+    for batch in file.iter_batches(
+        batch_rows,
+        row_groups=None if groups is None else list(groups),
+        columns=read,
+    ):
+        table = pa.Table.from_batches([batch])
+        if where:
+            table = table.filter(_every_value(where, table.schema))
+        if table.num_rows:
+            yield table.select(list(columns))
+
+
+def row_group_numbers(file: pq.ParquetFile) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The row group of each row, (rows,)."""
+    sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    return np.repeat(np.arange(len(sizes)), sizes)
+
+
+def table_rows(table: pa.Table) -> Iterator[Row]:
+    """Rows as dictionaries; lists of numbers as NumPy arrays, which take a tenth of the memory."""
+    columns = [_values(table.column(name).combine_chunks()) for name in table.column_names]
+    for values in zip(*columns, strict=True):
+        yield dict(zip(table.column_names, values, strict=True))
+
+
+def any_value(where: Where, schema: pa.Schema) -> pc.Expression:
+    """Filter for rows that have one of the values in at least one of the columns."""
+    return functools.reduce(operator.or_, _conditions(where, schema))
+
+
+def _every_value(where: Where, schema: pa.Schema) -> pc.Expression:
+    return functools.reduce(operator.and_, _conditions(where, schema))
+
+
+def _conditions(where: Where, schema: pa.Schema) -> list[pc.Expression]:
+    return [
+        pc.field(name).isin(pa.array(list(values), schema.field(name).type))
+        for name, values in where.items()
+    ]
+
+
+def _groups_with(file: pq.ParquetFile, where: Where) -> list[int]:
+    keys = file.read(columns=list(where))
+    numbered = keys.append_column("row_group", pa.array(row_group_numbers(file)))
+    found = numbered.filter(_every_value(where, keys.schema))["row_group"]
+    return found.unique().to_pylist()
+
+
+def _values(array: pa.Array) -> Sequence[Any]:
+    kind = array.type
+    numbers = pa.types.is_list(kind) and (
+        pa.types.is_floating(kind.value_type)
+        or pa.types.is_integer(kind.value_type)
+        or pa.types.is_boolean(kind.value_type)
+    )
+    if not numbers:
+        return array.to_pylist()
+    flat = array.values.to_numpy(zero_copy_only=False)
+    offsets = array.offsets.to_numpy()
+    known = array.is_valid().to_numpy(zero_copy_only=False)
+    return [
+        flat[begin:end] if is_known else None
+        for begin, end, is_known in zip(offsets[:-1], offsets[1:], known, strict=True)
+    ]

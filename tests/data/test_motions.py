@@ -219,7 +219,7 @@ def test_what_is_no_source_is_told(tmp_path: Path) -> None:
 
 
 def test_other_gates_are_another_dataset(root: Path, sources: Path) -> None:
-    with pytest.raises(DatasetError, match="another configuration of motions"):
+    with pytest.raises(DatasetError, match=r"another configuration: motions\.mirror"):
         import_motions(_config(root, sources, mirror=False))
 
 

@@ -10,8 +10,11 @@ Image coordinates are pixels, x right, y down. Images are (H, W, 3) uint8 RGB.
 """
 
 import math
+import os
+import sys
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -291,6 +294,23 @@ class PoseModel:
         )
 
 
+@contextmanager
+def _without_greeting() -> Generator[None]:
+    """Keep what LiteRT writes to standard error when it starts: it would tear progress bars.
+
+    What goes wrong is an exception.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 class _Network:
     """One TFLite network with a single image input.
 
@@ -306,8 +326,9 @@ class _Network:
         num_threads: int,
         outputs: Mapping[str, Callable[[tuple[int, ...]], bool]],
     ) -> None:
-        self._interpreter: Any = Interpreter(model_content=content, num_threads=num_threads)
-        self._interpreter.allocate_tensors()
+        with _without_greeting():
+            self._interpreter: Any = Interpreter(model_content=content, num_threads=num_threads)
+            self._interpreter.allocate_tensors()
         image: dict[str, Any] = self._interpreter.get_input_details()[0]
         self._input: int = image["index"]
         self.input_px = int(image["shape"][1])

@@ -68,7 +68,7 @@ class StagedAnnotations:
 
 @dataclass(slots=True)
 class Progress:
-    """How far a stage is; ``report`` is called after every finished item.
+    """How far a stage is; ``report`` is called when it begins and after every finished item.
 
     Attributes:
         stage: its name.
@@ -86,6 +86,10 @@ class Progress:
     rejected: int = 0
     video_s: float = 0.0
     cost_usd: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.total:
+            self.report(self)
 
     def advance(
         self,

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
-from rich.progress import TimeRemainingColumn as TimeLeftColumn
 from rich.text import Text
+from rich.theme import Theme
 
 from flows.progress import StageProgress, listening
 
@@ -30,7 +30,7 @@ class ProgressBars:
             BarColumn(bar_width=20),
             _CountColumn(),
             _RateColumn(),
-            TimeLeftColumn(compact=True, elapsed_when_finished=True),
+            _TimeColumn(),
             TextColumn("{task.fields[note]}", style="dim"),
             console=console,
             speed_estimate_period=RATE_PERIOD_S,
@@ -83,6 +83,24 @@ class _RateColumn(ProgressColumn):
         return Text(f"{speed:.1f}/s" if speed >= 1 else f"{60 * speed:.1f}/min")
 
 
+class _TimeColumn(ProgressColumn):
+    """Time left, or the time that a finished stage took."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        if task.finished:
+            return Text(f"in {_clock(task.finished_time)}")
+        left_s = task.time_remaining
+        return Text("" if left_s is None else f"{_clock(left_s)} left")
+
+
+def _clock(seconds: float | None) -> str:
+    minutes, rest_s = divmod(round(seconds or 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest_s:02d}" if hours else f"{minutes}:{rest_s:02d}"
+
+
 @contextmanager
 def progress_bars(*, quiet: bool) -> Generator[None]:
     """Show bars while a flow runs; not in a log, where its lines tell the same.
@@ -93,8 +111,10 @@ def progress_bars(*, quiet: bool) -> Generator[None]:
     if quiet or not sys.stderr.isatty():
         yield
         return
-    shown = ProgressBars(_log_console())
-    with shown.bars, listening(shown.show):
+    console = _log_console()
+    shown = ProgressBars(console)
+    # Prefect's console knows the styles of log lines only.
+    with console.use_theme(Theme()), shown.bars, listening(shown.show):
         # A run that is killed could not bring a hidden cursor back.
         shown.bars.console.show_cursor(show=True)
         yield

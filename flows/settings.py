@@ -109,3 +109,4 @@ def off_current_folder() -> dict[str, str]:
 def quiet_prefect() -> None:
     """Let Prefect call nobody. To be called before it is imported; what the user set stays."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # the client's own, told of in terminals

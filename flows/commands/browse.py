@@ -31,7 +31,7 @@ def _status_lines(status: "DatasetStatus") -> Iterator[str]:
     yield f"{status.dataset}: {status.kind}, {_size(status.size_bytes)} on disk"
     if status.publications:
         yield (
-            f"Published {status.publications} times, last {status.updated_at} "
+            f"Publications: {status.publications}, the last {status.updated_at} "
             f"by avatargpt {status.code_version}."
         )
     for role, who in status.made_with.items():
@@ -60,7 +60,7 @@ def _status_lines(status: "DatasetStatus") -> Iterator[str]:
         yield ""
         yield "Next:"
         for command, what in status.next_steps:
-            yield f"  {what}" if not command else f"  {command}\n      {what}"
+            yield from (f"  {command}", f"      {what}") if command else (f"  {what}",)
 
 
 def _failed_lines(title: str, failed: "tuple[Failed, ...]") -> Iterator[str]:
@@ -132,13 +132,19 @@ def _group_lines(groups: list[dict[str, Any]]) -> Iterator[str]:
     for group in groups:
         yield ""
         yield f"{group['count']:>8,} x {group['reason']} ({group['stage']})"
-        yield f"           e.g. {group['item']}"
-        yield f"           {group['detail']}"
+        yield f"           e.g. {_told(group)}"
         yield f"           Remedy: {group['remedy']}"
 
 
 def _rejection_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     for row in rows:
         yield ""
-        yield f"{row['item']}: {row['reason']} ({row['stage']}, {row['item_id']})"
-        yield f"  {row['detail']} Remedy: {row['remedy']}"
+        yield f"{row['reason']} ({row['stage']}, {row['item_id']})"
+        yield f"  {_told(row)}"
+        yield f"  Remedy: {row['remedy']}"
+
+
+def _told(row: dict[str, Any]) -> str:
+    """What was expected and found, with the item; some details name it themselves."""
+    item, detail = row["item"] or "", row["detail"] or ""
+    return detail if item in detail else f"{item}: {detail}"

@@ -110,13 +110,14 @@ def test_status_tells_what_is_there_what_failed_and_what_to_run(dataset: Path) -
     told = _printed("status", dataset)
     assert f"{dataset}: annotated videos" in told
     assert "Captioner: openai (some-vlm)." in told
-    assert "Published 1 times" in told
+    assert "Publications: 1, the last 20" in told
     lines = [line.split() for line in told.splitlines()]
     assert ["ingest", "not_a_video", "2"] in lines
     assert ["captions", "unavailable", "1"] in lines
     assert f"annotate VIDEOS… --dataset {dataset} --retry-rejected" in told
     assert f"avatargpt rejections {dataset}" in told
     assert "Staged" not in told
+    assert "\N{REPLACEMENT CHARACTER}" not in told
 
 
 def test_status_is_one_json_document(dataset: Path) -> None:
@@ -299,4 +300,4 @@ def test_a_bar_tells_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None
     told = screen.export_text()
     assert "4/10" in told
     assert "2.0/min" in told
-    assert "03:00" in told
+    assert "3:00 left" in told

@@ -150,7 +150,12 @@ def _answers(
     model: MotionModel, asked: Sequence[Instruction], sampling: Sampling
 ) -> list[str | tuple[int, ...]]:
     requests = [
-        Request(one.prompt, one.task.answers_motion, 1 if one.task.answers_motion else 0)
+        Request(
+            one.prompt,
+            one.task.answers_motion,
+            1 if one.task.answers_motion else 0,
+            caption=one.caption,
+        )
         for one in asked
     ]
     with torch.inference_mode():

@@ -1,19 +1,21 @@
 """Answers of the motion language model: text or motion, batched, with a KV cache.
 
 ``transformers`` generates; this module gives it rows of both kinds in one batch, their lengths, and
-a seed.
+a seed. Of several motions that were drawn for a text, the model itself can choose: it also learnt
+to describe motions, and tells how likely the text is as the description of each.
 
 Shapes: B rows, S prompt ids, L answer ids.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from transformers import (
     GenerationConfig,
@@ -26,7 +28,7 @@ from transformers import (
 from training.batches import InstructionEncoder, pad_prompts
 from training.checkpoints import Checkpoint, read_checkpoint
 from training.decoding import FIRST_CODE_ID, START_ID, StepDecoder
-from training.instructions import Codes, Prompt
+from training.instructions import Codes, Instruction, Prompt, Task, prompt_of
 from training.motion_lm import MotionLm, MotionLmConfig
 from training.train_motion_lm import KIND, T5_FILE, TOKENIZER_FILE
 from training.vocabulary import TEXT_END, TEXT_PAD, TextTokenizer
@@ -47,10 +49,27 @@ class Sampling(BaseModel):
     top_p: float = Field(default=1.0, gt=0, le=1, description="Only among the likeliest.")
     beams: int = Field(default=1, ge=1)
     seed: int = 0
+    best_of: int = Field(
+        default=1,
+        ge=1,
+        description="Motions drawn for a text, of which the one is taken that the model itself "
+        "would most likely describe so; one that has not ended is taken only if none has.",
+    )
+
+    @model_validator(mode="after")
+    def _check_best_of(self) -> "Sampling":
+        if self.best_of > 1 and not self.temperature:
+            raise ValueError(
+                f"best_of: expected 1 at temperature 0, where all answers are the same, found "
+                f"{self.best_of}. Remedy: raise temperature, or set best_of to 1."
+            )
+        return self
 
 
 DRAWN: Final = Sampling(temperature=1.0, top_p=0.9)
 """For motion that is not held by what is around it: the likeliest tokens seldom end."""
+CHOSEN: Final = Sampling(temperature=0.7, top_p=0.9, best_of=4)
+"""For motion that a text asks for: nearer to the likeliest, and the model chooses among several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +81,19 @@ class Request:
         motion: whether the answer is a motion.
         min_length: tokens of the answer at least, without its end.
         max_length: at most; 0: the default for its kind. With ``min_length`` the same, exactly.
+        caption: that the motion is to show; :attr:`Sampling.best_of` goes by it.
     """
 
     prompt: Prompt
     motion: bool
     min_length: int = 0
     max_length: int = 0
+    caption: str = ""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the answer at most."""
+        return self.max_length or (MAX_MOTION if self.motion else MAX_TEXT)
 
 
 class MotionLanguageModel:
@@ -104,12 +130,76 @@ class MotionLanguageModel:
         Args:
             requests: what is asked.
             sampling: how; None: greedily.
-            batch_size: requests at a time.
+            batch_size: answers at a time.
 
         Returns:
             A text or motion codes for each, in order.
+
+        Raises:
+            ValueError: ``best_of`` is above 1, and a request has no caption to choose by.
         """
         sampling = sampling or Sampling()
+        each = sampling.best_of
+        if each == 1:
+            return self._drawn(requests, sampling, batch_size)
+        if not all(request.motion and request.caption for request in requests):
+            raise ValueError(
+                "best_of: expected 1 for answers that are not motions of a text, which the model "
+                f"cannot choose by, found {each}. Remedy: set best_of to 1."
+            )
+        repeated = [request for request in requests for _ in range(each)]
+        drawn = self._drawn(repeated, sampling, batch_size)
+        motions = [answer for answer in drawn if not isinstance(answer, str)]
+        captions = [request.caption for request in repeated]
+        scores = self.caption_scores(motions, captions, batch_size=batch_size)
+        ranks = [
+            (_has_ended(request, codes), score)
+            for request, codes, score in zip(repeated, motions, scores, strict=True)
+        ]
+        starts = range(0, len(repeated), each)
+        return [motions[max(range(i, i + each), key=ranks.__getitem__)] for i in starts]
+
+    @torch.no_grad()
+    def caption_scores(
+        self, motions: Sequence[Codes], captions: Sequence[str], *, batch_size: int = 32
+    ) -> list[float]:
+        """How likely the model would describe each motion by its caption.
+
+        Args:
+            motions: codes of each.
+            captions: one for each.
+            batch_size: pairs at a time.
+
+        Returns:
+            Mean log-likelihood of a caption's pieces and its end, at most 0; minus infinity for a
+            motion without codes.
+        """
+        scores = [-math.inf] * len(motions)
+        rows = {
+            index: self._encoder.encode(
+                Instruction(
+                    Task.M2T, prompt_of(Task.M2T, codes=codes), " ".join(caption.split()), ""
+                )
+            )
+            for index, (codes, caption) in enumerate(zip(motions, captions, strict=True))
+            if codes
+        }
+        known = sorted(rows, key=lambda index: len(rows[index].prompt))
+        for first in range(0, len(known), batch_size):
+            chosen = known[first : first + batch_size]
+            batch = self._encoder.batch([[rows[index] for index in chosen]]).to(self.device)
+            for index, loss in zip(chosen, self.model(batch).losses_B.tolist(), strict=True):
+                scores[index] = -loss
+        return scores
+
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """Ids of a prompt."""
+        return self._encoder.prompt_ids(prompt)
+
+    def _drawn(
+        self, requests: Sequence[Request], sampling: Sampling, batch_size: int
+    ) -> list[str | Codes]:
+        """One answer to each request."""
         prompts = [self._encoder.prompt_ids(request.prompt) for request in requests]
         order = sorted(range(len(requests)), key=lambda i: (len(prompts[i]), i))
         answers: dict[int, str | Codes] = {}
@@ -123,10 +213,6 @@ class MotionLanguageModel:
                 )
                 answers |= dict(zip(chosen, found, strict=True))
         return [answers[index] for index in range(len(requests))]
-
-    def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """Ids of a prompt."""
-        return self._encoder.prompt_ids(prompt)
 
     @torch.no_grad()
     def _generate(
@@ -173,15 +259,16 @@ class MotionLanguageModel:
         return tuple(i - FIRST_CODE_ID for i in own if i >= FIRST_CODE_ID)
 
 
+def _has_ended(request: Request, codes: Codes) -> bool:
+    """Whether the model ended a motion by itself, or had to at the length that was asked for."""
+    return len(codes) < request.longest or request.min_length == request.longest
+
+
 class _Lengths(LogitsProcessor):
     """Keeps each row's answer within its lengths, and out of pieces that no answer has."""
 
     def __init__(self, requests: Sequence[Request], num_pieces: int) -> None:
-        defaults = [MAX_MOTION if request.motion else MAX_TEXT for request in requests]
-        longest = [
-            request.max_length or default
-            for request, default in zip(requests, defaults, strict=True)
-        ]
+        longest = [request.longest for request in requests]
         self.longest = max(longest)
         self._min_B = torch.tensor([request.min_length for request in requests])
         self._max_B = torch.tensor(longest)

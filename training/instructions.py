@@ -83,12 +83,14 @@ class Instruction:
         prompt: texts and motion codes, in order.
         answer: motion codes where the task answers with motion, else text.
         source_id: of the motion or plan that it was made from.
+        caption: that the prompt asks a motion of (t2m, l2m); else empty.
     """
 
     task: Task
     prompt: Prompt
     answer: str | Codes
     source_id: str
+    caption: str = ""
 
 
 class Given(TypedDict, total=False):

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from data.motion_features import stream_joints
 from data.skeleton import FPS
-from training.generation import DRAWN, Sampling
+from training.generation import CHOSEN, DRAWN, Sampling
 from training.instructions import CODES_PER_S, FRAMES_PER_CODE, Codes
 from training.motion_model import Features, MotionModel
 
@@ -49,7 +49,8 @@ class ImagineConfig(BaseModel):
     plan: Sampling = Field(
         default_factory=lambda: Sampling(temperature=1.0, top_k=10), description="Of texts."
     )
-    motion: Sampling = Field(default=DRAWN, description="Of motions.")
+    motion: Sampling = Field(default=CHOSEN, description="Of the motions of steps.")
+    between: Sampling = Field(default=DRAWN, description="Of in-betweens.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +258,7 @@ def _between(
         for one, other in pairwise(chain)
         if one
     ]
-    sampling = _seeded(config.motion, round_number, config.tries)
+    sampling = _seeded(config.between, round_number, config.tries)
     found = model.codes_between(ends, config.between_seconds, sampling) if ends else []
     return found if before else [(), *found]
 

@@ -193,7 +193,8 @@ class Mixture:
 
     def _instruct(self, task: Task, item: Item, variant: int, wording: str) -> Instruction:
         given, answer = _example(task, item, variant, self.config)
-        return Instruction(task, prompt_of(task, wording, **given), answer, _source_id(item))
+        prompt = prompt_of(task, wording, **given)
+        return Instruction(task, prompt, answer, _source_id(item), given.get("caption", ""))
 
 
 def _source_id(item: Item) -> str:

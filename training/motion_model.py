@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from training.checkpoints import CheckpointError
 from training.generation import (
+    CHOSEN,
     DRAWN,
     MotionLanguageModel,
     Request,
@@ -66,7 +67,7 @@ class MotionModel:
         self,
         captions: Sequence[str],
         seconds: float | None = None,
-        sampling: Sampling = DRAWN,
+        sampling: Sampling = CHOSEN,
     ) -> list[Features]:
         """A motion of each caption, (T, D); of so many seconds where they are given."""
         return [self.decode(codes) for codes in self.text_to_codes(captions, seconds, sampling)]
@@ -75,22 +76,18 @@ class MotionModel:
         self,
         captions: Sequence[str],
         seconds: float | None = None,
-        sampling: Sampling = DRAWN,
+        sampling: Sampling = CHOSEN,
     ) -> list[Codes]:
         """The motion tokens of each caption."""
-        if seconds is None:
-            requests = [
-                _motion_request(prompt_of(Task.T2M, caption=caption), MIN_MOTION)
-                for caption in captions
-            ]
-        else:
-            length = max(1, round(seconds * CODES_PER_S))
-            requests = [
-                _motion_request(
-                    prompt_of(Task.L2M, caption=caption, length_s=seconds), length, length
-                )
-                for caption in captions
-            ]
+        requests: list[Request] = []
+        for caption in captions:
+            if seconds is None:
+                low, high = MIN_MOTION, 0
+                prompt = prompt_of(Task.T2M, caption=caption)
+            else:
+                low = high = max(1, round(seconds * CODES_PER_S))
+                prompt = prompt_of(Task.L2M, caption=caption, length_s=seconds)
+            requests.append(_motion_request(prompt, low, high, caption))
         return self._motions(requests, sampling)
 
     def in_between(
@@ -198,8 +195,8 @@ class MotionModel:
         return [answer for answer in self.lm.answer(requests, sampling) if isinstance(answer, str)]
 
 
-def _motion_request(prompt: Prompt, low: int, high: int = 0) -> Request:
-    return Request(prompt, motion=True, min_length=low, max_length=high)
+def _motion_request(prompt: Prompt, low: int, high: int = 0, caption: str = "") -> Request:
+    return Request(prompt, motion=True, min_length=low, max_length=high, caption=caption)
 
 
 def _lengths(seconds: float | None, most: int) -> tuple[int, int]:

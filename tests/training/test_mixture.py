@@ -88,7 +88,8 @@ def test_each_task_asks_and_answers_what_it_should() -> None:
     assert expected.keys() == set(Task)
     for task, (prompt, answer) in expected.items():
         first = mixture.all_of(task)[0]
-        assert first == Instruction(task, prompt, answer, first.source_id)
+        asked = "walks 0" if task in {"t2m", "l2m"} else ""
+        assert first == Instruction(task, prompt, answer, first.source_id, asked)
         assert first.source_id == (
             "m0" if task in {"t2m", "m2t", "m2m", "predict", "l2m"} else "p0"
         )

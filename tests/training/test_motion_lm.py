@@ -288,3 +288,96 @@ def test_pre_training_restores_what_was_taken(text: TextTokenizer) -> None:
     assert isinstance(said.answer, str)
     pieces = [*str(said.prompt[0]).split(), *said.answer.split()]
     assert sorted(w for w in pieces if "extra_id" not in w) == sorted(words.split())
+
+
+@pytest.mark.parametrize("length", [0, 9], ids=["free", "given length"])
+def test_the_best_of_several_is_the_likeliest_to_be_described_so(
+    text: TextTokenizer, length: int
+) -> None:
+    lm = MotionLanguageModel(_model(text), text, "t", torch.device("cpu"))
+    captions = ["a person jumps", "the person sits down on a chair", "bow and turn left"]
+    requests = [
+        Request(
+            prompt_of(Task.T2M, caption=caption),
+            motion=True,
+            min_length=length or 2,
+            max_length=length or 14,
+            caption=caption,
+        )
+        for caption in captions
+    ]
+    each = 6
+    several = Sampling(temperature=1.0, seed=3, best_of=each)
+    found = lm.answer(requests, several)
+    # The same draws one by one, and what the model says of each.
+    one = several.model_copy(update={"best_of": 1})
+    repeated = [request for request in requests for _ in range(each)]
+    drawn = [codes for codes in lm.answer(repeated, one) if not isinstance(codes, str)]
+    scores = lm.caption_scores(drawn, [request.caption for request in repeated])
+    assert len(set(scores)) > 2 * len(captions)
+    for row, answer in enumerate(found):
+        own = range(row * each, (row + 1) * each)
+        ended = [i for i in own if length or len(drawn[i]) < 14]
+        best = max(ended or own, key=lambda i: scores[i])
+        assert answer == drawn[best]
+        if length:
+            assert len(answer) == length
+    # The same seed chooses the same, another one does not.
+    assert lm.answer(requests, several) == found
+    assert lm.answer(requests, several.model_copy(update={"seed": 4})) != found
+
+
+def test_one_that_did_not_end_is_chosen_only_if_none_did(text: TextTokenizer) -> None:
+    model = _model(text)
+    # All motion tokens are as likely: one of 33 ends, so that of 4 tokens most do not.
+    model.heads.motion = _Biased(K + 3)  # pyright: ignore[reportAttributeAccessIssue]
+    lm = MotionLanguageModel(model, text, "t", torch.device("cpu"))
+    caption = "a person jumps"
+    request = Request(
+        prompt_of(Task.T2M, caption=caption), motion=True, max_length=4, caption=caption
+    )
+    outcomes: set[tuple[bool, bool]] = set()
+    for seed in range(12):
+        sampling = Sampling(temperature=1.0, seed=seed, best_of=8)
+        (found,) = lm.answer([request], sampling)
+        drawn = lm.answer([request] * 8, sampling.model_copy(update={"best_of": 1}))
+        outcomes.add((any(len(codes) < 4 for codes in drawn), len(found) < 4))
+    # Whenever any ended, one that ended was taken; and both were seen.
+    assert outcomes == {(True, True), (False, False)}
+
+
+def test_a_description_s_score_is_its_mean_log_likelihood(text: TextTokenizer) -> None:
+    model = _model(text)
+    lm = MotionLanguageModel(model, text, "t", torch.device("cpu"))
+    motions = [(3, 1, 4, 1, 5), (9, 2), (), tuple(range(20))]
+    captions = ["a person jumps", "the person sits down on a chair", "bow", "turn left"]
+    scores = lm.caption_scores(motions, captions)
+    assert scores[2] == -torch.inf  # no motion shows nothing
+    encoder = InstructionEncoder(text, model.vocabulary, 512, 512)
+    for motion, caption, score in zip(motions, captions, scores, strict=True):
+        if not motion:
+            continue
+        asked = Instruction(Task.M2T, prompt_of(Task.M2T, codes=motion), caption, "a")
+        batch = padded(model, [encoder.encode(asked)])
+        hidden_BLD = model.t5.decoder(
+            input_ids=batch.inputs_BL,
+            encoder_hidden_states=model.encode(batch.prompts_BS, batch.mask_BS)[0],
+            encoder_attention_mask=batch.mask_BS,
+        )[0]
+        pieces = torch.tensor([*text.encode(caption), TEXT_END])
+        chances = model.heads.text_logits(hidden_BLD[0]).log_softmax(-1)
+        mean = chances.gather(1, pieces[:, None]).mean().item()
+        assert score == pytest.approx(mean, abs=1e-4)
+    assert scores == pytest.approx(lm.caption_scores(motions, captions, batch_size=1), abs=1e-4)
+
+
+def test_best_of_is_refused_where_nothing_can_be_chosen_by(text: TextTokenizer) -> None:
+    with pytest.raises(ValueError, match="expected 1 at temperature 0"):
+        Sampling(best_of=4)
+    lm = MotionLanguageModel(_model(text), text, "t", torch.device("cpu"))
+    sampling = Sampling(temperature=1.0, best_of=2)
+    between = Request(prompt_of(Task.M2M, head=(1, 2), tail=(3, 4)), motion=True)
+    told = Request(prompt_of(Task.M2T, codes=(1, 2)), motion=False)
+    for request in (between, told):
+        with pytest.raises(ValueError, match="cannot choose by, found 2"):
+            lm.answer([request], sampling)

@@ -28,6 +28,14 @@ Out = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Of what is drawn at random.")]
 Temperature = Annotated[float, typer.Option(help="0: the likeliest answer; 1: drawn.")]
+BestOf = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Motions drawn for a text; the model takes the one that it would most likely describe "
+        "so. By default 4, and 1 at temperature 0.",
+    ),
+]
 _OUT: Final = Path("motion.gif")
 
 
@@ -38,12 +46,12 @@ def t2m(
     seconds: Annotated[float, typer.Option(help="Length; 0: as the model likes.")] = 0.0,
     model: Model = None,
     seed: Seed = 0,
-    temperature: Temperature = 1.0,
+    temperature: Temperature = 0.7,
+    best_of: BestOf = None,
 ) -> None:
     """Text to motion."""
-    (features,) = _loaded(model).text_to_motion(
-        [text], seconds or None, _sampling(seed, temperature)
-    )
+    sampling = _choosing(seed, temperature, best_of)
+    (features,) = _loaded(model).text_to_motion([text], seconds or None, sampling)
     _write(features, out, text)
 
 
@@ -121,6 +129,7 @@ def imagine(
     seconds: Annotated[float, typer.Option(help="Of motion, at least.")] = 60.0,
     model: Model = None,
     seed: Seed = 0,
+    best_of: BestOf = None,
 ) -> None:
     """Plan and move in a scene, for as long as is asked; the plan is written beside the motion."""
     from training.long_motion import ImagineConfig  # noqa: PLC0415 - slow
@@ -131,7 +140,8 @@ def imagine(
     config = ImagineConfig(
         seconds=seconds,
         plan=usual.plan.model_copy(update=seeded),
-        motion=usual.motion.model_copy(update=seeded),
+        motion=_choosing(seed, usual.motion.temperature, best_of),
+        between=usual.between.model_copy(update=seeded),
     )
     long = run_imagine(_loaded(model), scene, task or None, config)
     features = np.concatenate(list(long.features()))
@@ -179,6 +189,19 @@ def _sampling(seed: int, temperature: float) -> Any:
     from training.generation import DRAWN  # noqa: PLC0415 - slow
 
     return DRAWN.model_copy(update={"temperature": temperature, "seed": seed})
+
+
+def _choosing(seed: int, temperature: float, best_of: int | None) -> Any:
+    """How motions of texts are drawn and chosen.
+
+    Raises:
+        ValueError: several are to be drawn at temperature 0.
+    """
+    from training.generation import CHOSEN, Sampling  # noqa: PLC0415 - slow
+
+    usual = CHOSEN.best_of if temperature else 1
+    values = {"temperature": temperature, "seed": seed, "best_of": best_of or usual}
+    return Sampling.model_validate(CHOSEN.model_dump() | values)
 
 
 def _motions(file: Path) -> list[NDArray[np.float32]]:

@@ -28,7 +28,7 @@ from data.skeleton import FPS, JOINT, NUM_JOINTS
 
 Floats = NDArray[np.float64]
 
-PROCEDURAL_VERSION: Final = "1"
+PROCEDURAL_VERSION: Final = "2"
 """Raised whenever a rule changes what a seed gives."""
 PREFIX: Final = "procedural:"
 MIN_SECONDS: Final = 2.5
@@ -526,8 +526,8 @@ def _wave_hand(rng: np.random.Generator, plan: _Plan) -> _Plan:
     return replace(
         plan,
         captions=(
-            f"a person waves with the {side} hand",
-            f"someone raises the {side} arm and waves",
+            f"someone waves with the {side} hand",
+            f"a person raises the {side} arm and waves",
             f"a person is waving hello with their {side} hand",
             f"the figure lifts its {side} hand and waves it from side to side",
         ),

@@ -68,7 +68,7 @@ class Sampling(BaseModel):
 
 DRAWN: Final = Sampling(temperature=1.0, top_p=0.9)
 """For motion that is not held by what is around it: the likeliest tokens seldom end."""
-CHOSEN: Final = Sampling(temperature=0.7, top_p=0.9, best_of=4)
+CHOSEN: Final = Sampling(temperature=0.7, top_p=0.95, best_of=4)
 """For motion that a text asks for: nearer to the likeliest, and the model chooses among several."""
 
 

@@ -23,7 +23,7 @@ from annotators.clips import ClipConfig, cut_clips, scan_video
 from annotators.config import AnnotateConfig
 from annotators.pose_model import PoseModel
 from annotators.poses import PoseConfig, estimate_poses
-from annotators.restaging import require_same_poses, restage, restage_from
+from annotators.restaging import TEXT_STAGES, require_same_poses, restage, restage_from
 from annotators.staging import (
     Progress,
     SourceVideo,
@@ -63,8 +63,16 @@ from data.store import (
 from data.video import ReaderConfig, hash_file, open_frames, probe_video
 from data.workers import Workers
 
-RETRYABLE: Final = frozenset({Reason.DECODE_TIMEOUT, Reason.WORKER_CRASHED})
-"""Reasons that may go away on a better machine; ``retry_rejected`` tries these again."""
+RETRYABLE: Final = frozenset(
+    {
+        Reason.DECODE_TIMEOUT,
+        Reason.OUT_OF_MEMORY,
+        Reason.WORKER_CRASHED,
+        Reason.UNEXPECTED,
+    }
+)
+"""Reasons that may go away on a better machine, or with a better version of this code;
+``retry_rejected`` tries these again."""
 RETRYABLE_OUTCOMES: Final = frozenset({Outcome.UNAVAILABLE.value, Outcome.RATE_LIMITED.value})
 """Outcomes of calls that may go away on another day; ``retry_rejected`` tries these again."""
 
@@ -141,7 +149,10 @@ def ingest_files(
     }
     readable: dict[Path, SourceVideo] = {}
     progress = Progress("ingest", len(changed), report)
-    for path, result in workers.run(inspect_file, changed, video_s=_no_video):
+    inspected = workers.run(
+        inspect_file, changed, video_s=_no_video, size_bytes=_size_bytes, stage="ingest"
+    )
+    for path, result in inspected:
         if isinstance(result, ItemError):
             item_id = path_item_id(path)
             rejection = Rejection.of(item_id, str(path), Stage.INGEST, result)
@@ -259,8 +270,9 @@ class _Known:
         videos = published.read("videos", columns).to_pylist()
         columns = ("item_id", "video_id", "reason", "stage")
         rejections = published.read("rejections", columns).to_pylist()
-        retried = {r["video_id"] for r in rejections if retry and r["reason"] in RETRYABLE}
-        texts: set[str] = set()
+        again = [row for row in rejections if retry and row["reason"] in RETRYABLE]
+        retried = {row["video_id"] for row in again if row["stage"] not in TEXT_STAGES}
+        texts = {row["video_id"] for row in again if row["stage"] in TEXT_STAGES}
         for table in ("captions", "annotations") if retry else ():
             rows = published.read(table, ("video_id", "outcome")).to_pylist()
             texts |= {r["video_id"] for r in rows if r["outcome"] in RETRYABLE_OUTCOMES}
@@ -342,7 +354,7 @@ def scan_videos(
     # The longest first, so that no worker is left with it when the others have finished.
     todo.sort(key=_scan_s, reverse=True)
     progress = Progress("clips", len(todo), report)
-    for job, result in workers.run(_scan, todo, video_s=_scan_s):
+    for job, result in workers.run(_scan, todo, video_s=_scan_s, name=_video_name, stage="clips"):
         video = job.video
         if isinstance(result, ItemError):
             item = str(video.probe.path)
@@ -443,7 +455,8 @@ def estimate_clip_poses(
                     _PoseJob(scan.video, clip, config.poses, config.reader, model_path, work)
                 )
     progress = Progress("poses", len(todo), report)
-    for job, result in workers.run(_estimate, todo, video_s=_pose_s):
+    estimated = workers.run(_estimate, todo, video_s=_pose_s, name=_clip_name, stage="poses")
+    for job, result in estimated:
         if isinstance(result, ItemError):
             rejection = Rejection.of(job.clip.clip_id, _clip_name(job), Stage.POSES, result)
             poses = StagedPoses(job.clip, 0, 0, "none", 0.0, (), rejection)
@@ -504,6 +517,8 @@ def publish(
                 poses.append(pq.read_table(tracks_path(work, clip)))
         captions = read_staged(StagedCaptions, video_path(work, "captions", video_id))
         texts = read_staged(StagedAnnotations, video_path(work, "annotations", video_id))
+        for rejection in (*captions.rejections, *texts.rejections):
+            rows["rejections"].append(rejection_row(rejection, video_id))
         rows["captions"] += [caption_row(caption) for caption in captions.captions]
         clips = {clip.clip_id: clip for clip in scan.clips}
         rows["annotations"] += [annotation_row(a, clips[a.clip_id]) for a in texts.annotations]
@@ -563,6 +578,10 @@ def annotate_dataset(
         workers: where the work is done.
         models: that write the texts.
         report: told of every finished item.
+
+    Raises:
+        data.unexpected.UnexpectedErrorsError: items ended in an unexpected error; what the others
+            came to is published.
     """
     with open_writer(config.dataset, recipe_of(config, model_path)) as writer:
         work = writer.work
@@ -574,6 +593,7 @@ def annotate_dataset(
             captioned = caption_videos(scanned, config, work, workers, models, report)
             scans += annotate_videos(captioned, config, work, workers, models, report)
         publish(writer, ingested, [scan.video.video_id for scan in scans])
+    workers.unexpected.require_none()
 
 
 def _clip_name(job: _PoseJob) -> str:
@@ -582,6 +602,17 @@ def _clip_name(job: _PoseJob) -> str:
 
 def _no_video(_: Path) -> float:
     return 0.0
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # It went away meanwhile; its worker says so.
+        return 0
+
+
+def _video_name(job: _ScanJob) -> str:
+    return str(job.video.probe.path)
 
 
 def _scan_s(job: _ScanJob) -> float:

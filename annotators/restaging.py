@@ -30,6 +30,9 @@ from data.records import Clip, Rejection, Shot, VideoScan
 from data.sources import path_item_id
 from data.store import Dataset, DatasetError, write_table
 
+TEXT_STAGES: Final = frozenset({Stage.CAPTIONS, Stage.ANNOTATIONS})
+"""Stages whose rejections go away when texts are made again."""
+
 _CLIP_FIELDS = tuple(Clip.__dataclass_fields__)
 
 
@@ -54,7 +57,11 @@ def restage(published: Dataset, videos: Collection[SourceVideo], work: Path) -> 
             write_table(work / "poses" / f"{clip_id}.parquet", "poses", table)
     for video in videos:
         video_id = video.video_id
-        rejections = {row["item_id"]: _rejection(row) for row in rows["rejections"][video_id]}
+        rejections = {
+            row["item_id"]: _rejection(row)
+            for row in rows["rejections"][video_id]
+            if row["stage"] not in TEXT_STAGES
+        }
         clips: list[Clip] = []
         for row in sorted(rows["clips"][video_id], key=lambda row: row["start_frame"]):
             clip = Clip(**{name: row[name] for name in _CLIP_FIELDS})

@@ -53,17 +53,19 @@ class StagedPoses:
 
 @dataclass(frozen=True, slots=True)
 class StagedCaptions:
-    """Result of the captions stage for one video."""
+    """Result of the captions stage for one video; ``rejections`` are of clips without a text."""
 
     captions: tuple[Caption, ...]
+    rejections: tuple[Rejection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StagedAnnotations:
-    """Result of the annotations stage for one video."""
+    """Result of the annotations stage for one video; ``rejections`` are of clips without one."""
 
     coarse: str
     annotations: tuple[Annotation, ...]
+    rejections: tuple[Rejection, ...] = ()
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow.parquet as pq
 
@@ -42,13 +42,14 @@ from annotators.visual_captions import (
     read_clip_frames,
     read_video_frames,
 )
-from data.errors import ItemError
-from data.records import Caption, Clip, Outcome, PoseTrack
+from data.errors import ItemError, Stage, UnexpectedItemError
+from data.records import Annotation, Caption, Clip, Outcome, PoseTrack, Rejection
 from data.schemas import load_track
 from data.video import ReaderConfig
 from data.workers import Workers
 
 Tag = TypeVar("Tag")
+Text = TypeVar("Text")
 
 
 def caption_videos(
@@ -65,7 +66,7 @@ def caption_videos(
         The videos whose captions are complete: all, unless the budget is used up.
     """
     if models.captioner is None:
-        _write_texts(_caption, "captions", scans, config, work, workers, report)
+        _write_texts(_caption, Stage.CAPTIONS, scans, config, work, workers, report)
     else:
         _caption_with_model(models.captioner, scans, config, work, workers, report)
     return _with_stage("captions", scans, work)
@@ -85,7 +86,7 @@ def annotate_videos(
         The videos whose annotations are complete: all, unless the budget is used up.
     """
     if models.annotator is None:
-        _write_texts(_annotate, "annotations", scans, config, work, workers, report)
+        _write_texts(_annotate, Stage.ANNOTATIONS, scans, config, work, workers, report)
     else:
         _annotate_with_model(models.annotator, scans, config, work, workers, report)
     return _with_stage("annotations", scans, work)
@@ -125,20 +126,41 @@ def _frame_size_px(video: SourceVideo) -> tuple[int, int]:
     return video.probe.width_px, video.probe.height_px
 
 
-def _caption(job: _TextJob) -> StagedCaptions:
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """What a text stage made of a video, and the clips that it failed on, each with its error."""
+
+    staged: StagedCaptions | StagedAnnotations
+    failed: tuple[tuple[Clip, ItemError], ...]
+
+
+def _each_clip(
+    clips: Iterable[Clip], write: Callable[[Clip], Iterable[Text]]
+) -> tuple[tuple[Text, ...], tuple[tuple[Clip, ItemError], ...]]:
+    """The texts of clips; an error on one costs only its own."""
+    texts: list[Text] = []
+    failed: list[tuple[Clip, ItemError]] = []
+    for clip in clips:
+        try:
+            texts += write(clip)
+        except ItemError as error:
+            failed.append((clip, error))
+        except Exception as error:  # noqa: BLE001 - becomes the clip's rejection, and is logged
+            failed.append((clip, UnexpectedItemError.of(error)))
+    return tuple(texts), tuple(failed)
+
+
+def _caption(job: _TextJob) -> _Texts:
     tracks = job.tracks()
-    return StagedCaptions(
-        tuple(
-            caption
-            for clip in job.scan.clips
-            for caption in caption_from_motion(
-                clip, tracks.get(clip.clip_id, ()), job.frame_size_px
-            )
-        )
-    )
+
+    def write(clip: Clip) -> list[Caption]:
+        return caption_from_motion(clip, tracks.get(clip.clip_id, ()), job.frame_size_px)
+
+    captions, failed = _each_clip(job.scan.clips, write)
+    return _Texts(StagedCaptions(captions), failed)
 
 
-def _annotate(job: _TextJob) -> StagedAnnotations:
+def _annotate(job: _TextJob) -> _Texts:
     if job.scan.scan is None:
         raise AssertionError(f"{job.scan.video.video_id}: a rejected video has no texts")
     tracks = job.tracks()
@@ -149,17 +171,18 @@ def _annotate(job: _TextJob) -> StagedAnnotations:
         job.frame_size_px,
         len(job.scan.scan.shots),
     )
-    annotations = tuple(
-        annotate_clip(clip, tracks[clip.clip_id], facts, job.annotations)
-        for clip in job.scan.clips
-        if clip.clip_id in tracks
-    )
-    return StagedAnnotations(facts.coarse, annotations)
+
+    def write(clip: Clip) -> list[Annotation]:
+        return [annotate_clip(clip, tracks[clip.clip_id], facts, job.annotations)]
+
+    told = [clip for clip in job.scan.clips if clip.clip_id in tracks]
+    annotations, failed = _each_clip(told, write)
+    return _Texts(StagedAnnotations(facts.coarse, annotations), failed)
 
 
 def _write_texts(
-    function: Callable[[_TextJob], Any],
-    stage: str,
+    function: Callable[[_TextJob], _Texts],
+    stage: Stage,
     scans: Sequence[StagedScan],
     config: AnnotateConfig,
     work: Path,
@@ -168,12 +191,45 @@ def _write_texts(
 ) -> None:
     todo = _jobs(stage, scans, config, work)
     progress = Progress(stage, len(todo), report)
-    for job, result in workers.run(function, todo, video_s=_text_s):
+    written = workers.run(function, todo, video_s=_text_s, name=_job_name, stage=stage)
+    for job, result in written:
         if isinstance(result, ItemError):
-            # Texts are made from our own measurements: a failure here is ours, not the video's.
-            raise result
-        write_staged(video_path(work, stage, job.scan.video.video_id), result)
-        progress.advance(video_s=_text_s(job))
+            staged = _without_texts(job, stage, result)
+        else:
+            failed = dict(result.failed)
+            rejections: list[Rejection] = []
+            for clip in job.scan.clips:
+                if clip in failed:
+                    item = _clip_name(job, clip)
+                    problem = failed[clip]
+                    rejections.append(workers.unexpected.reject(clip.clip_id, item, stage, problem))
+                else:
+                    workers.unexpected.note(stage, "", None)
+            staged = replace(result.staged, rejections=tuple(rejections))
+        write_staged(video_path(work, stage, job.scan.video.video_id), staged)
+        progress.advance(video_s=_text_s(job), rejected=bool(staged.rejections))
+
+
+def _without_texts(
+    job: _TextJob, stage: Stage, error: ItemError
+) -> StagedCaptions | StagedAnnotations:
+    """What is staged of a video none of whose texts could be made: every clip says why."""
+    rejections = tuple(
+        Rejection.of(clip.clip_id, _clip_name(job, clip), stage, error)
+        for clip in job.scan.clips
+        if tracks_path(job.work, clip).exists()
+    )
+    if stage is Stage.CAPTIONS:
+        return StagedCaptions((), rejections)
+    return StagedAnnotations("", (), rejections)
+
+
+def _job_name(job: _TextJob) -> str:
+    return str(job.scan.video.probe.path)
+
+
+def _clip_name(job: _TextJob, clip: Clip) -> str:
+    return f"{_job_name(job)} {clip.start_s:.2f}-{clip.end_s:.2f} s"
 
 
 def _jobs(
@@ -222,14 +278,18 @@ def _show_clip(job: _ShowJob) -> ClipView:
 
 def video_views(jobs: Sequence[_ShowJob], workers: Workers) -> Iterator[VideoView]:
     """Frames of whole videos; one that cannot be shown is left out, as its clips tell why."""
-    for _, result in workers.run(_show_video, jobs, video_s=_show_s):
+    for _, result in workers.run(
+        _show_video, jobs, video_s=_show_s, name=_show_name, stage="frames"
+    ):
         if not isinstance(result, ItemError) and result.frames:
             yield result
 
 
 def clip_views(jobs: Sequence[_ShowJob], workers: Workers) -> Iterator[ClipView]:
     """Frames of clips; one that cannot be shown says why."""
-    for job, result in workers.run(_show_clip, jobs, video_s=_show_s):
+    for job, result in workers.run(
+        _show_clip, jobs, video_s=_show_s, name=_show_name, stage="frames"
+    ):
         if isinstance(result, ItemError) and job.clip is not None:
             yield ClipView(job.clip, (), problem=str(result))
         elif isinstance(result, ClipView):
@@ -359,12 +419,14 @@ def _annotate_with_model(
     report: Callable[[Progress], None],
 ) -> None:
     videos: list[VideoTexts] = []
-    for _, result in workers.run(
-        _measure, _jobs("annotations", scans, config, work), video_s=_text_s
-    ):
+    todo = _jobs("annotations", scans, config, work)
+    measured = workers.run(_measure, todo, video_s=_text_s, name=_job_name, stage=Stage.ANNOTATIONS)
+    for job, result in measured:
         if isinstance(result, ItemError):
-            raise result
-        videos.append(result)
+            staged = _without_texts(job, Stage.ANNOTATIONS, result)
+            write_staged(video_path(work, "annotations", job.scan.video.video_id), staged)
+        else:
+            videos.append(result)
     progress = Progress("annotations", sum(len(video.clips) for video in videos), report)
     reported = _Reported(model, progress)
     finished = annotate_videos_with(videos, reported, model.name, config.annotations)
@@ -396,6 +458,10 @@ class _Reported:
 
 def _text_s(job: _TextJob) -> float:
     return job.scan.video.probe.duration_s
+
+
+def _show_name(job: _ShowJob) -> str:
+    return str(job.video.probe.path)
 
 
 def _show_s(job: _ShowJob) -> float:

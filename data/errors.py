@@ -1,11 +1,15 @@
 """The typed ways in which an item can fail (DESIGN §5, the four fates of an error).
 
 A bad configuration is a ``ValueError`` before any work. A bad *item* (a file, a clip) raises
-:class:`ItemError`, which the calling stage turns into one row of the ``rejections`` table.
-Everything else propagates.
+:class:`ItemError`, which the calling stage turns into one row of ``rejections``. Any other
+exception on one item becomes an :class:`UnexpectedItemError`: the run goes on, and its end tells
+(:mod:`data.unexpected`). Outside of items, everything else propagates.
 """
 
+import traceback
 from enum import StrEnum
+
+from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 
 
 class Stage(StrEnum):
@@ -48,6 +52,9 @@ class Reason(StrEnum):
     KNOWN_BAD = "known_bad"
     FOOT_SKATE = "foot_skate"
     LOW_QUALITY = "low_quality"
+    TOO_LARGE = "too_large"
+    OUT_OF_MEMORY = "out_of_memory"
+    UNEXPECTED = "unexpected"
 
 
 class ItemError(Exception):
@@ -60,6 +67,8 @@ class ItemError(Exception):
     """
 
     def __init__(self, reason: Reason, detail: str, remedy: str) -> None:
+        # Names and messages of others stand in it.
+        detail = plain_text(detail, MAX_MESSAGE_CHARS)
         super().__init__(f"{reason.value}: {detail} Remedy: {remedy}")
         self.reason = reason
         self.detail = detail
@@ -68,3 +77,29 @@ class ItemError(Exception):
     def __reduce__(self) -> tuple[type["ItemError"], tuple[Reason, str, str]]:
         # Exceptions cross process borders by pickling their args, which here are not the message.
         return (ItemError, (self.reason, self.detail, self.remedy))
+
+
+class UnexpectedItemError(ItemError):
+    """An error on one item that nobody foresaw: a defect here, or in a library.
+
+    Args:
+        detail: the exception's type and message.
+        trace: its traceback, for the log.
+    """
+
+    def __init__(self, detail: str, trace: str) -> None:
+        super().__init__(
+            Reason.UNEXPECTED,
+            detail,
+            "Report it with the traceback in the run's log; leave the item out until it is mended.",
+        )
+        self.trace = trace
+
+    @classmethod
+    def of(cls, error: Exception) -> "UnexpectedItemError":
+        """What an exception on an item becomes."""
+        trace = "".join(traceback.format_exception(error))
+        return cls(f"{type(error).__name__}: {error}", plain_text(trace))
+
+    def __reduce__(self) -> tuple[type["UnexpectedItemError"], tuple[str, str]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return (UnexpectedItemError, (self.detail, self.trace))

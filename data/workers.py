@@ -1,23 +1,24 @@
 """Work in processes that can be killed: what touches a stranger's file never runs in ours.
 
-A decoder may hang, crash or eat memory on a bad file. Every call therefore runs in a worker with a
-wall-clock limit; a worker that exceeds it, or dies, is replaced, and the item becomes an
-:class:`~data.errors.ItemError`.
+A decoder may hang, crash or eat memory on a bad file. Every call therefore runs in a worker with
+limits on wall-clock time and memory; a worker that exceeds them, or dies, is replaced. Its item is
+tried once more, alone, since the fault may have been its neighbours', and then becomes an
+:class:`~data.errors.ItemError`. So does an item on which an error comes up that nobody foresaw.
 """
 
-import multiprocessing
+import itertools
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, wait
-from multiprocessing.connection import wait as wait_for_sentinel
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from pebble import ProcessExpired, ProcessPool
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.errors import ItemError, Reason
+from data.process_pool import Call, Killed, ProcessPool
+from data.unexpected import UnexpectedErrors
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,15 +41,33 @@ class WorkerConfig(BaseModel):
     timeout_per_video_s: float = Field(
         default=60.0, gt=0, description="Limit added for every second of video in the piece."
     )
+    timeout_per_gb_s: float = Field(
+        default=120.0, gt=0, description="Limit added for every gigabyte of a file that is read."
+    )
+    memory_gb: float = Field(
+        default=0.0,
+        ge=0,
+        description="Most memory of a worker process; 0: its share of this machine's, 1 to 4.",
+    )
 
     @property
     def resolved_num_workers(self) -> int:
         """Worker processes to start."""
         return self.num_workers or usable_cpus()
 
-    def timeout_s(self, video_s: float) -> float:
-        """Wall-clock limit for a piece of work on ``video_s`` seconds of video."""
-        return self.min_timeout_s + self.timeout_per_video_s * video_s
+    @property
+    def resolved_memory_bytes(self) -> int:
+        """Memory at which a worker is stopped."""
+        share = 0.9 * usable_memory_bytes() / self.resolved_num_workers
+        return int(self.memory_gb * 1e9) or int(min(max(share, 1e9), 4e9))
+
+    def timeout_s(self, video_s: float, size_bytes: int = 0) -> float:
+        """Wall-clock limit for a piece of work on so much video, in a file of that size."""
+        return (
+            self.min_timeout_s
+            + self.timeout_per_video_s * video_s
+            + self.timeout_per_gb_s * size_bytes / 1e9
+        )
 
 
 def usable_cpus() -> int:
@@ -58,20 +77,43 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
+def usable_memory_bytes() -> int:
+    """Memory that this process may use (a container's share, where the system tells)."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return machine
+    return min(machine, int(limit)) if limit.isdigit() else machine
+
+
+def no_bytes(_: object) -> int:
+    """The size of items that are no files."""
+    return 0
+
+
 class Workers:
     """A pool of killable processes. Use as a context manager.
 
     Args:
         config: how many, and their limits.
+        unexpected: counts the unexpected errors of the run.
+        pool: processes to use; its own by default.
     """
 
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(
+        self,
+        config: WorkerConfig,
+        unexpected: UnexpectedErrors | None = None,
+        pool: ProcessPool | None = None,
+    ) -> None:
         self.config = config
-        self._pool = ProcessPool(
-            max_workers=config.resolved_num_workers,
-            initializer=_die_with_parent,
-            context=multiprocessing.get_context("spawn"),
-        )
+        self.unexpected = unexpected or UnexpectedErrors()
+        self._pool = pool or ProcessPool(config.resolved_num_workers, config.resolved_memory_bytes)
+
+    def for_run(self, unexpected: UnexpectedErrors) -> "Workers":
+        """The same processes, for a run that counts its own unexpected errors."""
+        return Workers(self.config, unexpected, self._pool)
 
     def __enter__(self) -> "Workers":
         return self
@@ -80,9 +122,8 @@ class Workers:
         self.close()
 
     def close(self) -> None:
-        """Stop the workers, whatever they do."""
-        self._pool.stop()
-        self._pool.join()
+        """Stop the workers at once, whatever they do."""
+        self._pool.close()
 
     def run(
         self,
@@ -90,6 +131,9 @@ class Workers:
         items: Iterable[Item],
         *,
         video_s: Callable[[Item], float],
+        size_bytes: Callable[[Item], int] = no_bytes,
+        name: Callable[[Item], str] = str,
+        stage: str = "",
     ) -> Generator[tuple[Item, Result | ItemError]]:
         """Call ``function(item)`` for every item, in parallel.
 
@@ -97,62 +141,64 @@ class Workers:
             function: a module-level function; raises :class:`ItemError` for a bad item.
             items: what to call it with; taken as workers become free.
             video_s: seconds of video in an item, for its time limit.
+            size_bytes: of the file that an item makes it read, likewise.
+            name: of an item, for the log.
+            stage: that unexpected errors are counted by; the function's name by default.
 
         Yields:
-            ``(item, result)`` in order of completion; the result is the error of a bad item. Any
-            other exception of the function propagates.
+            ``(item, result)`` in order of completion; the result is the error of an item that is
+            bad, had no end within its limits even when it was tried again alone, or met an
+            unexpected error.
+
+        Raises:
+            data.unexpected.UnexpectedErrorsError: unexpected errors are many.
+            data.process_pool.PoolError: the pool is closed, or cannot start processes.
         """
-        pending: dict[Any, tuple[Item, float]] = {}
-        waiting = deque(items)
+        stage = stage or function.__name__.strip("_")
+        pending: dict[Any, tuple[Item, Call]] = {}
+        again: deque[Item] = deque()
+        source = iter(items)
+
+        def submit(item: Item, *, alone: bool = False) -> None:
+            limit_s = self.config.timeout_s(video_s(item), size_bytes(item))
+            call = self._pool.submit(function, item, limit_s, alone=alone)
+            pending[call.future] = (item, call)
+
+        def fill() -> None:
+            room = QUEUED_PER_WORKER * self.config.resolved_num_workers - len(pending)
+            for item in itertools.islice(source, max(room, 0)):
+                submit(item)
+
         try:
-            while waiting or pending:
-                while (
-                    waiting and len(pending) < QUEUED_PER_WORKER * self.config.resolved_num_workers
-                ):
-                    item = waiting.popleft()
-                    limit_s = self.config.timeout_s(video_s(item))
-                    pending[self._pool.schedule(function, args=[item], timeout=limit_s)] = (
-                        item,
-                        limit_s,
-                    )
+            fill()
+            while pending or again:
+                if not pending:
+                    submit(again.popleft(), alone=True)
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
-                    item, limit_s = pending.pop(future)
-                    yield item, _result_or_error(future, limit_s)
+                    item, call = pending.pop(future)
+                    ended = future.result()
+                    if isinstance(ended, Killed) and not call.alone:
+                        again.append(item)
+                        continue
+                    result = _error_of(ended) if isinstance(ended, Killed) else ended.result
+                    error = result if isinstance(result, ItemError) else None
+                    self.unexpected.note(stage, name(item), error)
+                    yield item, result
+                fill()
         finally:
-            for future in pending:
-                future.cancel()
+            for _, call in pending.values():
+                self._pool.drop(call)
 
 
-def _result_or_error(future: Any, limit_s: float) -> Any:
-    try:
-        return future.result()
-    except ItemError as error:
-        return error
-    except TimeoutError:
-        return ItemError(
-            Reason.DECODE_TIMEOUT,
-            f"expected to finish within {limit_s:.0f} s, was still working and was stopped.",
-            "Re-encode the video, or raise workers.timeout_per_video_s and run again with "
-            "retry_rejected.",
-        )
-    except ProcessExpired as error:
-        return ItemError(
-            Reason.WORKER_CRASHED,
-            f"the process working on it died with exit code {error.exitcode}.",
-            "Re-encode the video, or give the machine more memory, and run again with "
-            "retry_rejected.",
-        )
-
-
-def _die_with_parent() -> None:
-    """End this worker when its parent is gone, even by SIGKILL."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        raise RuntimeError("expected to run in a worker process, found the main process")
-
-    def watch() -> None:
-        wait_for_sentinel([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _error_of(ended: Killed) -> ItemError:
+    remedies = {
+        Reason.DECODE_TIMEOUT: "raise workers.timeout_per_video_s or workers.min_timeout_s",
+        Reason.OUT_OF_MEMORY: "raise workers.memory_gb",
+    }
+    remedy = remedies.get(ended.reason, "give the machine more memory")
+    return ItemError(
+        ended.reason,
+        f"expected it to be worked through, found twice that it {ended.found}.",
+        f"Re-encode or export the file again, or {remedy}, and run again with retry_rejected.",
+    )

@@ -42,6 +42,7 @@ from data.presets import NOTHING, PartOf, one_of
 from data.records import Outcome
 from data.schemas import SCHEMAS
 from data.store import MANIFEST, Dataset, DatasetWriter, open_writer
+from data.unexpected import UnexpectedErrors
 from data.workers import WorkerConfig, Workers
 from flows.configuration import resolve_config
 from flows.limits import concurrency_limiter
@@ -135,29 +136,30 @@ def _reporter(shard: str) -> Callable[[Progress], None]:
 
 
 @task(task_run_name="ingest", cache_policy=NO_CACHE)
-def ingest(config: AnnotateConfig, work: Path) -> Ingested:
+def ingest(config: AnnotateConfig, run: "_Run") -> Ingested:
     """Find, probe and hash the sources."""
     published = Dataset(config.dataset) if (config.dataset / "dataset.json").exists() else None
-    workers = shared_workers(config.workers)
-    return pipeline.ingest_files(config, published, work, workers, _reporter("files"))
+    return pipeline.ingest_files(config, published, run.work, run.workers, _reporter("files"))
 
 
 @task(task_run_name="clips {shard}", cache_policy=NO_CACHE)
 def clips(
-    shard: str, videos: Sequence[SourceVideo], config: AnnotateConfig, work: Path
+    shard: str, videos: Sequence[SourceVideo], config: AnnotateConfig, run: "_Run"
 ) -> list[StagedScan]:
     """Find the shots of a shard of videos and cut them into clips."""
-    workers = shared_workers(config.workers)
-    return pipeline.scan_videos(videos, config, work, workers, _reporter(shard))
+    return pipeline.scan_videos(videos, config, run.work, run.workers, _reporter(shard))
 
 
 @task(task_run_name="poses {shard}", cache_policy=NO_CACHE)
 def poses(
-    shard: str, scans: list[StagedScan], config: AnnotateConfig, model_path: Path | None, work: Path
+    shard: str,
+    scans: list[StagedScan],
+    config: AnnotateConfig,
+    model_path: Path | None,
+    run: "_Run",
 ) -> list[StagedScan]:
     """Track the people in a shard of clips."""
-    workers = shared_workers(config.workers)
-    pipeline.estimate_clip_poses(scans, config, model_path, work, workers, _reporter(shard))
+    pipeline.estimate_clip_poses(scans, config, model_path, run.work, run.workers, _reporter(shard))
     return scans
 
 
@@ -167,8 +169,7 @@ TextStage = Callable[..., list[StagedScan]]
 def _write_texts(
     stage: TextStage, shard: str, scans: list[StagedScan], config: AnnotateConfig, run: "_Run"
 ) -> list[StagedScan]:
-    workers = shared_workers(config.workers)
-    return stage(scans, config, run.work, workers, run.models, _reporter(shard))
+    return stage(scans, config, run.work, run.workers, run.models, _reporter(shard))
 
 
 @task(task_run_name="captions {shard}", cache_policy=NO_CACHE)
@@ -213,11 +214,13 @@ class _Run:
     Attributes:
         models: that write the texts.
         work: folder of staged work.
+        workers: the machine's, counting this run's unexpected errors.
     """
 
-    def __init__(self, models: Models, work: Path) -> None:
+    def __init__(self, models: Models, work: Path, workers: Workers) -> None:
         self.models = models
         self.work = work
+        self.workers = workers
 
 
 @flow(name="annotate-videos", task_runner=_RUNNER)
@@ -241,8 +244,9 @@ def annotate_videos(
 
     Raises:
         ValueError: the configuration cannot be used.
-        RuntimeError: some shards failed on an error that is not the fault of a video (what the
-            others finished is published), or the dataset has no annotation at all.
+        RuntimeError: some shards failed on an error that is not the fault of a video, or items
+            ended in an unexpected error (what the others came to is published), or the dataset has
+            no annotation at all.
     """
     started_s = time.monotonic()
     config = resolve_config(AnnotateConfig, PRESETS, preset, config)
@@ -257,8 +261,11 @@ def annotate_videos(
         open_models(config, api_key, replies_dir(), limiter) as models,
         open_writer(config.dataset, recipe) as writer,
     ):
-        run = _Run(models, writer.work)
-        ingested = ingest(config, writer.work)
+        # Errors that nobody foresaw go to the run's own log, with their tracebacks.
+        unexpected = UnexpectedErrors(get_run_logger().error)
+        workers = shared_workers(config.workers).for_run(unexpected)
+        run = _Run(models, writer.work, workers)
+        ingested = ingest(config, run)
         if config.dry_run:
             done = _estimate_all(config, run, ingested)
         else:
@@ -271,6 +278,7 @@ def annotate_videos(
         ) from done.failures[0]
     summary = _summarise(config.dataset, done, ingested, spend, time.monotonic() - started_s)
     _show(summary)
+    unexpected.require_none()
     if not summary.rows["annotations"] and summary.remaining is None:
         raise RuntimeError(
             f"{config.dataset}: no clip could be annotated; rejections by reason: "
@@ -310,8 +318,8 @@ def _work_through(
     running: list[PrefectFuture[list[StagedScan]]] = []
     for index, shard in enumerate(shards):
         name = f"{index + 1}/{len(shards)}"
-        scanned = clips.submit(name, shard, config, writer.work)
-        posed.append(poses.submit(name, scanned, config, model_path, writer.work))  # pyright: ignore[reportArgumentType]
+        scanned = clips.submit(name, shard, config, run)
+        posed.append(poses.submit(name, scanned, config, model_path, run))  # pyright: ignore[reportArgumentType]
         captioned = captions.submit(name, posed[-1], config, run)  # pyright: ignore[reportArgumentType]
         running.append(annotations.submit(name, captioned, config, run))  # pyright: ignore[reportArgumentType]
     complete: list[StagedScan] = []
@@ -343,8 +351,7 @@ def _estimate_all(config: AnnotateConfig, run: _Run, ingested: Ingested) -> _Don
     shards = pipeline.make_shards(ingested.videos, config)
     names = [f"{index + 1}/{len(shards)}" for index in range(len(shards))]
     scanned = [
-        clips.submit(name, shard, config, run.work)
-        for name, shard in zip(names, shards, strict=True)
+        clips.submit(name, shard, config, run) for name, shard in zip(names, shards, strict=True)
     ]
     scans = [scan for future in scanned for scan in future.result()]
     return _Done(remaining=_estimate(scans, config, run, people_only=False))
@@ -353,8 +360,7 @@ def _estimate_all(config: AnnotateConfig, run: _Run, ingested: Ingested) -> _Don
 def _estimate(
     scans: list[StagedScan], config: AnnotateConfig, run: _Run, *, people_only: bool
 ) -> TextEstimate:
-    workers = shared_workers(config.workers)
-    return estimate_texts(scans, config, run.work, workers, run.models, people_only=people_only)
+    return estimate_texts(scans, config, run.work, run.workers, run.models, people_only=people_only)
 
 
 def _summarise(

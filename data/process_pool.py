@@ -1,0 +1,342 @@
+"""Processes that can be killed, each working on one call at a time.
+
+One thread owns the processes: it hands out calls, holds a clock and an eye on memory for each, and
+replaces a process that dies or is killed. Clocks are monotonic and start when the work does, not
+when it is queued or while a new process imports its modules.
+"""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Final
+
+from data.errors import ItemError, Reason, UnexpectedItemError
+
+START_LIMIT_S: Final = 300.0
+"""For a process to start and to import what a call needs, on a machine that is overloaded."""
+WATCH_EVERY_S: Final = 0.1
+"""Between two looks at the memory of the processes."""
+MAX_FAILED_STARTS: Final = 3
+"""Processes in a row that die before they can work: the pool is broken, not an item."""
+
+_READY: Final = b"ready"
+_BEGUN: Final = b"begun"
+
+
+class PoolError(RuntimeError):
+    """The pool cannot work: its processes do not start, or it is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The call came to an end; ``result`` is its value, or the error of its item."""
+
+    pickled: bytes
+
+    @property
+    def result(self) -> Any:
+        """Unpickled: it comes from our own process."""
+        return pickle.loads(self.pickled)  # noqa: S301
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """The call's process was killed, or died.
+
+    Attributes:
+        reason: ``DECODE_TIMEOUT``, ``OUT_OF_MEMORY`` or ``WORKER_CRASHED``.
+        found: what there was instead of an end.
+    """
+
+    reason: Reason
+    found: str
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A call to be made.
+
+    Attributes:
+        pickled: function and argument.
+        limit_s: for its work.
+        alone: nothing else runs beside it, and its process is a new one.
+        future: how it ended.
+        dropped: nobody waits for it any more.
+    """
+
+    pickled: bytes
+    limit_s: float
+    alone: bool
+    future: "Future[Returned | Killed]" = field(default_factory=Future)
+    dropped: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    process: BaseProcess
+    connection: "Connection[Any, Any]"
+    deadline_s: float
+    call: Call | None = None
+    ready: bool = False
+    used: bool = False
+
+
+class ProcessPool:
+    """Up to ``num_processes`` spawned processes, started when there is work for them.
+
+    Args:
+        num_processes: at most.
+        memory_bytes: resident memory at which a process is killed.
+    """
+
+    def __init__(self, num_processes: int, memory_bytes: int) -> None:
+        self._num_processes = num_processes
+        self._memory_bytes = memory_bytes
+        self._context = multiprocessing.get_context("spawn")
+        self._lock = threading.Lock()
+        self._queue: deque[Call] = deque()
+        self._alone: deque[Call] = deque()
+        self._workers: list[_Worker] = []
+        self._failed_starts = 0
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._wake_receiver, self._wake_sender = self._context.Pipe(duplex=False)
+
+    def submit(
+        self, function: Callable[[Any], Any], item: Any, limit_s: float, *, alone: bool = False
+    ) -> Call:
+        """Queue ``function(item)``.
+
+        Raises:
+            PoolError: the pool is closed.
+        """
+        call = Call(pickle.dumps((function, item)), limit_s, alone)
+        with self._lock:
+            if self._closed:
+                raise PoolError("the worker processes were stopped")
+            (self._alone if alone else self._queue).append(call)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._own, name="workers", daemon=True)
+                self._thread.start()
+        self._wake()
+        return call
+
+    def drop(self, call: Call) -> None:
+        """Nobody waits for a call any more: it is not made, or its process is killed."""
+        call.dropped = True
+        self._wake()
+
+    def close(self) -> None:
+        """Kill all processes at once; calls that are not done end in :class:`PoolError`."""
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+        self._wake()
+        if thread is not None:
+            thread.join()
+
+    def _wake(self) -> None:
+        with self._lock:
+            if not self._wake_receiver.poll():
+                self._wake_sender.send_bytes(b"\0")
+
+    # -------------------------------------------------------------------- the thread that owns all
+
+    def _own(self) -> None:
+        error: Exception = PoolError("the worker processes were stopped")
+        try:
+            while not self._closed:
+                self._hand_out()
+                self._listen()
+                self._watch()
+        except Exception as problem:  # noqa: BLE001 - whoever waits for a call is told
+            error = problem
+        with self._lock:
+            self._closed = True
+        for worker in tuple(self._workers):
+            call = worker.call
+            self._kill(worker)
+            if call is not None:
+                call.future.set_exception(error)
+        for call in (*self._queue, *self._alone):
+            call.future.set_exception(error)
+
+    def _hand_out(self) -> None:
+        busy = [worker for worker in self._workers if worker.call is not None]
+        if any(worker.call is not None and worker.call.alone for worker in busy):
+            return
+        # While a call waits to run alone, no other is begun.
+        queue = self._alone or self._queue
+        while queue and queue[0].dropped:
+            queue.popleft().future.cancel()
+        if not queue:
+            return
+        if queue is self._alone:
+            if busy:
+                return
+            for worker in [worker for worker in self._workers if worker.used]:
+                self._kill(worker)
+        for worker in self._workers:
+            if worker.ready and worker.call is None and queue:
+                self._begin(worker, queue.popleft())
+                if queue is self._alone:
+                    return
+        starting = sum(not worker.ready for worker in self._workers)
+        wanted = min(len(queue), 1 if queue is self._alone else self._num_processes)
+        for _ in range(min(wanted - starting, self._num_processes - len(self._workers))):
+            self._start()
+
+    def _start(self) -> None:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_serve, args=(theirs,), name="avatargpt worker", daemon=True
+        )
+        process.start()
+        theirs.close()
+        self._workers.append(_Worker(process, ours, time.monotonic() + START_LIMIT_S))
+
+    def _begin(self, worker: _Worker, call: Call) -> None:
+        worker.call, worker.used = call, True
+        worker.deadline_s = time.monotonic() + START_LIMIT_S
+        try:
+            worker.connection.send_bytes(call.pickled)
+        except OSError:
+            self._bury(worker)
+
+    def _listen(self) -> None:
+        connections = {worker.connection: worker for worker in self._workers}
+        busy = any(not w.ready or w.call is not None for w in self._workers)
+        found = wait([self._wake_receiver, *connections], WATCH_EVERY_S if busy else None)
+        for connection in found:
+            if connection is self._wake_receiver:
+                self._wake_receiver.recv_bytes()
+            else:
+                self._take(connections[connection])  # pyright: ignore[reportArgumentType]
+
+    def _take(self, worker: _Worker) -> None:
+        try:
+            message = worker.connection.recv_bytes()
+        except (EOFError, OSError):
+            self._bury(worker)
+            return
+        if message == _READY:
+            worker.ready = True
+            self._failed_starts = 0
+        elif message == _BEGUN and worker.call is not None:
+            worker.deadline_s = time.monotonic() + worker.call.limit_s
+        elif worker.call is not None:
+            worker.call.future.set_result(Returned(message))
+            worker.call = None
+
+    def _watch(self) -> None:
+        now_s = time.monotonic()
+        for worker in tuple(self._workers):
+            call = worker.call
+            if call is None:
+                if not worker.ready and now_s > worker.deadline_s:
+                    self._bury(worker)
+                continue
+            if call.dropped:
+                self._kill(worker)
+                call.future.cancel()
+            elif now_s > worker.deadline_s:
+                self._kill(worker)
+                found = f"was still working after {call.limit_s:.0f} s and was stopped"
+                call.future.set_result(Killed(Reason.DECODE_TIMEOUT, found))
+            elif (used := _resident_bytes(worker.process.pid)) > self._memory_bytes:
+                self._kill(worker)
+                found = f"made its process grow to {used / 1e9:.1f} GB"
+                call.future.set_result(Killed(Reason.OUT_OF_MEMORY, found))
+
+    def _bury(self, worker: _Worker) -> None:
+        """Take leave of a process that died."""
+        # Its pipe is closed a moment before its exit code can be had.
+        worker.process.join(1.0)
+        call, code = worker.call, worker.process.exitcode
+        self._kill(worker)
+        if call is not None:
+            found = f"ended its process with exit code {code}"
+            call.future.set_result(Killed(Reason.WORKER_CRASHED, found))
+        elif not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_FAILED_STARTS:
+                raise PoolError(
+                    f"worker processes: expected them to start, found that {MAX_FAILED_STARTS} in "
+                    f"a row ended with exit code {code}. Remedy: see their messages above; a "
+                    "script of your own needs `if __name__ == '__main__':` around its work."
+                )
+
+    def _kill(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.process.kill()
+        worker.process.join()
+        worker.process.close()
+        worker.connection.close()
+
+
+def _resident_bytes(pid: int | None) -> int:
+    """Memory that a process has in use; 0 where the system does not tell (not Linux)."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+# ------------------------------------------------------------------------------- in the processes
+
+
+def _serve(connection: "Connection[Any, Any]") -> None:
+    # Ctrl-C reaches every process of the terminal; the parent decides what becomes of this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_parent()
+    connection.send_bytes(_READY)
+    while True:
+        try:
+            pickled = connection.recv_bytes()
+        except EOFError:
+            return
+        connection.send_bytes(_answer(pickled, connection))
+
+
+def _answer(pickled: bytes, connection: "Connection[Any, Any]") -> bytes:
+    try:
+        # From our own parent. This imports the function's module.
+        function, item = pickle.loads(pickled)  # noqa: S301
+        connection.send_bytes(_BEGUN)
+        return pickle.dumps(function(item))
+    except ItemError as error:
+        return pickle.dumps(error)
+    except MemoryError:
+        return pickle.dumps(
+            ItemError(
+                Reason.OUT_OF_MEMORY,
+                "expected it to fit into memory, found that it does not.",
+                "Split the file, or give the machine more memory.",
+            )
+        )
+    except Exception as error:  # noqa: BLE001 - one item must not stop the others
+        return pickle.dumps(UnexpectedItemError.of(error))
+
+
+def _die_with_parent() -> None:
+    """End this process when its parent is gone, even by SIGKILL."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise RuntimeError("expected to run in a worker process, found the main process")
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

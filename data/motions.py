@@ -4,12 +4,15 @@ Shapes: T frames at 20 fps, J = 22 joints, D = 263 features (T - 1 rows).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data.errors import ItemError, Reason, Stage
@@ -17,7 +20,15 @@ from data.importers.arrays import find_arrays
 from data.importers.bvh import find_bvh
 from data.importers.humanml3d import find_humanml3d, is_humanml3d, read_kit_texts, text_key
 from data.importers.plans import find_plans
-from data.importers.records import Found, ImportedMotion, MotionText, Pending, content_id
+from data.importers.records import (
+    Found,
+    ImportedMotion,
+    MotionText,
+    Pending,
+    Unforeseen,
+    content_id,
+    find_in,
+)
 from data.motion_features import (
     NUM_FEATURES,
     features_to_joints,
@@ -31,9 +42,9 @@ from data.procedural_motions import find_procedural, parse_procedural
 from data.records import Annotation, Clip, FloatArray, Rejection
 from data.schemas import Row, annotation_row, motion_row, rejection_row
 from data.skeleton import FPS
-from data.sources import path_item_id
 from data.splits import SplitConfig, split_of
-from data.store import DatasetWriter, open_writer, rows_table
+from data.store import DatasetError, DatasetWriter, open_writer, rows_table
+from data.unexpected import UnexpectedErrors
 from data.workers import WorkerConfig, Workers
 
 MOTIONS_VERSION: Final = 1
@@ -42,6 +53,7 @@ BATCH: Final = 256
 """Motions between two publications: what a killed run does again at most."""
 
 FindMotions = Callable[[Path], Found]
+_Found = Pending | Annotation | Rejection | Unforeseen
 
 
 class MotionImportConfig(BaseModel):
@@ -142,6 +154,13 @@ def prepare_motion(motion: ImportedMotion, config: MotionImportConfig) -> Prepar
             f"expected a confidence of {config.min_quality:g} or more, found {motion.quality:.2f}.",
             "Lower min_quality to keep it.",
         )
+    values = motion.joints_TJ3 if motion.joints_TJ3 is not None else motion.features_TD
+    if values is not None and len(values) < 2:
+        raise ItemError(
+            Reason.TOO_SHORT,
+            f"expected a motion, found {len(values)} frames.",
+            "Nothing to do, or export it again.",
+        )
     if motion.joints_TJ3 is not None:
         joints_TJ3 = resample(motion.joints_TJ3, motion.fps)
         _check(joints_TJ3, config.gates)
@@ -208,15 +227,24 @@ def find_motions(path: Path, find_in_dataset: FindMotions | None = None) -> Foun
     Args:
         path: file or folder; ``procedural:COUNT`` or ``procedural:COUNT:SEED`` for synthetic ones.
         find_in_dataset: finds those of an annotated video dataset.
+
+    Raises:
+        ItemError: it is no such source.
     """
     synthetic = parse_procedural(str(path))
     if synthetic is not None:
         yield from find_procedural(*synthetic)
     elif not path.exists():
-        error = ItemError(Reason.NOT_FOUND, f"expected {path}, found nothing.", "Correct the path.")
-        yield Rejection.of(path_item_id(path), str(path), Stage.IMPORT, error)
+        raise ItemError(Reason.NOT_FOUND, f"expected {path}, found nothing.", "Correct the path.")
     elif path.is_dir() and find_in_dataset is not None and (path / "dataset.json").is_file():
-        yield from find_in_dataset(path)
+        try:
+            yield from find_in_dataset(path)
+        except (DatasetError, pa.ArrowException, OSError, JSONDecodeError) as error:
+            raise ItemError(
+                Reason.UNREADABLE,
+                f"expected the tables of a dataset in {path}, found: {error}.",
+                "Copy the dataset again, or annotate its videos into a new one.",
+            ) from error
     elif path.is_dir() and is_humanml3d(path):
         yield from find_humanml3d(path)
     elif path.is_dir() or path.suffix.lower() in (".bvh", ".zip", ".npy", ".npz"):
@@ -227,25 +255,24 @@ def find_motions(path: Path, find_in_dataset: FindMotions | None = None) -> Foun
                 found = True
                 yield item
         if not found:
-            error = ItemError(
+            raise ItemError(
                 Reason.WRONG_FORM,
                 f"expected motions in {path}, found no .bvh, .npy or .npz.",
                 "Name files or folders that hold motions.",
             )
-            yield Rejection.of(path_item_id(path), str(path), Stage.IMPORT, error)
     else:
-        error = ItemError(
+        raise ItemError(
             Reason.WRONG_FORM,
             f"expected .bvh, .zip, .npy, .npz, .txt, .json or a folder, found {path.name}.",
             "Name files or folders that hold motions.",
         )
-        yield Rejection.of(path_item_id(path), str(path), Stage.IMPORT, error)
 
 
 def import_motions(
     config: MotionImportConfig,
     find_in_dataset: FindMotions | None = None,
     report: Callable[[ImportProgress], None] | None = None,
+    unexpected: UnexpectedErrors | None = None,
 ) -> ImportProgress:
     """Import motions and plans into a dataset, publishing as it goes; resumes.
 
@@ -253,14 +280,19 @@ def import_motions(
         config: sources, dataset, gates.
         find_in_dataset: finds the motions of annotated video datasets among the sources.
         report: told after every publication.
+        unexpected: counts errors that nobody foresaw, for the caller to look at in the end.
 
     Raises:
         ValueError: ``texts`` cannot be read.
+        data.unexpected.UnexpectedErrorsError: unexpected errors are many.
         data.store.DatasetError: the dataset is another one, or another run writes to it.
     """
     texts = read_kit_texts(config.texts.expanduser()) if config.texts is not None else {}
     progress = ImportProgress(0, 0, Counter(), Counter())
-    with open_writer(config.dataset, config.recipe()) as writer, Workers(config.workers) as workers:
+    with (
+        open_writer(config.dataset, config.recipe()) as writer,
+        Workers(config.workers, unexpected) as workers,
+    ):
         known = _known(writer)
         for batch in _batches(config, find_in_dataset):
             rows = _batch_rows(batch, known, texts, config, workers, progress)
@@ -282,21 +314,23 @@ def _known(writer: DatasetWriter) -> set[str]:
 
 def _batches(
     config: MotionImportConfig, find_in_dataset: FindMotions | None
-) -> Iterator[list[Pending | Annotation | Rejection]]:
-    batch: list[Pending | Annotation | Rejection] = []
+) -> Iterator[list[_Found]]:
+    batch: list[_Found] = []
     for source in config.sources:
-        path = Path(source)
-        plans = path.suffix.lower() in (".txt", ".json") and path.is_file()
-        found: Iterable[Pending | Annotation | Rejection] = (
-            find_plans(path) if plans else find_motions(path, find_in_dataset)
-        )
-        for item in found:
+        for item in find_in(Path(source), partial(_find, find_in_dataset=find_in_dataset)):
             batch.append(item)
             if len(batch) == BATCH:
                 yield batch
                 batch = []
     if batch:
         yield batch
+
+
+def _find(path: Path, find_in_dataset: FindMotions | None) -> Iterator[_Found]:
+    if path.suffix.lower() in (".txt", ".json") and path.is_file():
+        yield from find_plans(path)
+    else:
+        yield from find_motions(path, find_in_dataset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +362,7 @@ def _prepare(job: _Job) -> list[Prepared]:
 
 
 def _batch_rows(
-    batch: Sequence[Pending | Annotation | Rejection],
+    batch: Sequence[_Found],
     known: set[str],
     texts: dict[str, tuple[str, ...]],
     config: MotionImportConfig,
@@ -353,9 +387,14 @@ def _batch_rows(
             jobs.append(_Job(item, config, texts))
         elif isinstance(item, Annotation):
             rows["annotations"].append(annotation_row(item, _no_clip(item)))
-        else:
+        elif isinstance(item, Rejection):
             reject(item)
-    for job, result in workers.run(_prepare, jobs, video_s=_no_video):
+        else:
+            reject(workers.unexpected.reject(item.item_id, item.item, Stage.IMPORT, item.error))
+    prepared_jobs = workers.run(
+        _prepare, jobs, video_s=_no_video, size_bytes=_size_bytes, name=_job_name, stage="import"
+    )
+    for job, result in prepared_jobs:
         if isinstance(result, ItemError):
             pending = job.pending
             reject(Rejection.of(pending.motion_id, pending.item, Stage.IMPORT, result))
@@ -370,7 +409,7 @@ def _batch_rows(
     return {name: new for name, new in rows.items() if new}
 
 
-def _item_id(item: Pending | Annotation | Rejection) -> str:
+def _item_id(item: _Found) -> str:
     if isinstance(item, Pending):
         return item.motion_id
     return item.clip_id if isinstance(item, Annotation) else item.item_id
@@ -394,6 +433,14 @@ def _row(prepared: Prepared, split: str) -> Row:
 
 def _no_video(_: _Job) -> float:
     return 0.0
+
+
+def _size_bytes(job: _Job) -> int:
+    return job.pending.size_bytes
+
+
+def _job_name(job: _Job) -> str:
+    return job.pending.item
 
 
 assert NUM_FEATURES == 263  # noqa: S101 - the number that all published models expect

@@ -9,6 +9,8 @@ from typing import Final
 
 MAX_MESSAGE_CHARS: Final = 1000
 """Of a text that goes into a message or a row's ``detail``."""
+MAX_TEXT_CHARS: Final = 20_000
+"""Of a caption, a step or a plan: longer ones are no text on a motion."""
 
 # ECMA-48: control sequences (CSI), strings that a terminal takes as commands (OSC, DCS, SOS, PM,
 # APC), and the two- or three-character escapes; each also with its one-character C1 introducer.

@@ -18,6 +18,7 @@ from data.presets import NOTHING, PartOf, one_of
 from data.procedural_motions import parse_procedural
 from data.schemas import SCHEMAS
 from data.store import MANIFEST, Dataset
+from data.unexpected import UnexpectedErrors
 from flows.configuration import resolve_config
 from flows.paths import require_absolute
 from flows.progress import StageProgress, tell
@@ -44,7 +45,9 @@ class ImportSummary(BaseModel):
 
 
 @task(task_run_name="import {num_sources} sources", cache_policy=NO_CACHE)
-def import_sources(config: MotionImportConfig, num_sources: int) -> ImportProgress:
+def import_sources(
+    config: MotionImportConfig, num_sources: int, unexpected: UnexpectedErrors
+) -> ImportProgress:
     """Read, check, encode and publish the motions of all sources."""
     logger = get_run_logger()
 
@@ -60,7 +63,7 @@ def import_sources(config: MotionImportConfig, num_sources: int) -> ImportProgre
             progress.rejected.total(),
         )
 
-    return run_import(config, find_video_motions, report)
+    return run_import(config, find_video_motions, report, unexpected)
 
 
 @flow(name="import-motions")
@@ -76,12 +79,15 @@ def import_motions(
 
     Raises:
         ValueError: the configuration cannot be used.
-        RuntimeError: the dataset has neither a motion nor a plan.
+        RuntimeError: the dataset has neither a motion nor a plan, or items ended in an unexpected
+            error (what the others came to is published).
     """
     config = resolve_config(MotionImportConfig, PRESETS, preset, config)
     paths = [source for source in config.sources if parse_procedural(source) is None]
     require_absolute((*paths, config.dataset), "config.sources and config.dataset")
-    progress = import_sources(config, len(config.sources))
+    # Errors that nobody foresaw go to the run's own log, with their tracebacks.
+    unexpected = UnexpectedErrors(get_run_logger().error)
+    progress = import_sources(config, len(config.sources), unexpected)
     rows = dict.fromkeys(SCHEMAS, 0)
     if (config.dataset / MANIFEST).is_file():
         tables = Dataset(config.dataset).manifest["tables"]
@@ -104,6 +110,7 @@ def import_motions(
         key="import-motions-counts",
         description=f"Rows of {config.dataset}",
     )
+    unexpected.require_none()
     if not rows["motions"] and not rows["annotations"]:
         raise RuntimeError(
             f"{config.dataset}: nothing could be imported; rejections by reason: "

@@ -15,22 +15,29 @@ Shapes: T frames, J = 22 joints, D = 263 features.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ItemError, Reason
+from data.importers.archives import open_archive, read_npz_member
 from data.importers.humanml3d import load_array
-from data.importers.records import Found, ImportedMotion, Pending, content_id, rejected
+from data.importers.records import (
+    Found,
+    ImportedMotion,
+    Pending,
+    content_id,
+    find_in,
+    rejected,
+)
 from data.motion_features import NUM_FEATURES
+from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 from data.skeleton import FPS, NUM_JOINTS
-from data.sources import path_item_id
 
 Array = NDArray[np.floating[Any]]
 
@@ -47,55 +54,106 @@ def find_arrays(path: Path) -> Found:
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             if file.suffix.lower() in (".npy", ".npz"):
-                yield from find_arrays(file)
-        return
-    item = str(path)
-    try:
-        if path.suffix.lower() == ".npy":
-            yield _pending(load_array(path), item, path.stem, Fraction(FPS))
-        else:
-            yield from _in_archive(path)
-    except ItemError as error:
-        yield rejected(path_item_id(path), item, error)
+                yield from find_in(file, find_arrays)
+    elif path.suffix.lower() == ".npy":
+        yield from find_in(path, _in_file)
+    else:
+        yield from find_in(path, _in_archive)
 
 
-def _in_archive(path: Path) -> Iterator[Any]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = list(archive.files)
-            arrays = {name: archive[name] for name in names}
-    except (OSError, ValueError, BadZipFile, EOFError) as error:
+def _in_file(path: Path) -> Found:
+    array = load_array(path)
+    load = partial(load_array, path)
+    yield _pending(array, load, str(path), path.stem, Fraction(FPS))
+
+
+def _in_archive(path: Path) -> Found:
+    with open_archive(path) as archive:
+        # What is no array (a text file beside them) is left alone.
+        members = {
+            info.filename.removesuffix(".npy"): info
+            for info in archive.infolist()
+            if info.filename.endswith(".npy")
+        }
+        small = {*_RATE_NAMES, "offsets", "keys", "label", "content"} & members.keys()
+        facts = {name: read_npz_member(archive, members[name]) for name in sorted(small)}
+        fps = _rate(facts)
+        if {"positions", "offsets", "keys"} <= members.keys():
+            yield from _concatenated(path, read_npz_member(archive, members["positions"]), facts)
+            return
+        shapes: dict[str, str] = {}
+        found = False
+        for name, info in members.items():
+            item = plain_text(f"{path}:{name}", MAX_MESSAGE_CHARS)
+            try:
+                array = read_npz_member(archive, info)
+            except ItemError as error:
+                found = True
+                yield rejected(content_id(item), item, error)
+                continue
+            if _kind(array):
+                found = True
+                load = partial(_load_member, path, info.filename)
+                yield _pending(array, load, item, plain_text(name, MAX_MESSAGE_CHARS), fps)
+            elif len(shapes) < 6:
+                shapes[name] = f"{array.dtype} of {array.shape}"
+    if found:
+        return
+    if members.keys() & _SMPL_NAMES:
         raise ItemError(
             Reason.WRONG_FORM,
-            f"expected a NumPy archive without objects, found {type(error).__name__}.",
-            "Save it with numpy.savez.",
-        ) from error
-    fps = _rate(arrays)
-    if {"positions", "offsets", "keys"} <= arrays.keys():
-        labels = arrays.get("label", arrays.get("content"))
-        offsets = arrays["offsets"].astype(int)
-        for number, key in enumerate(arrays["keys"].tolist()):
-            joints = arrays["positions"][offsets[number] : offsets[number + 1]]
-            label = (str(labels[number]),) if labels is not None else ()
-            yield _pending(joints, f"{path}:{key}", str(key), fps, label)
-        return
-    motions = {name: array for name, array in arrays.items() if _kind(array)}
-    if motions:
-        for name, array in motions.items():
-            yield _pending(array, f"{path}:{name}", name, fps)
-        return
-    if arrays.keys() & _SMPL_NAMES:
-        raise ItemError(
-            Reason.WRONG_FORM,
-            f"expected joints or features, found SMPL parameters ({', '.join(sorted(names)[:6])}).",
+            f"expected joints or features, found SMPL parameters "
+            f"({', '.join(sorted(members)[:6])}).",
             "Run your body model first and save its 22 joints: see data/importers/arrays.py.",
         )
-    shapes = {name: array.shape for name, array in list(arrays.items())[:6]}
     raise ItemError(
         Reason.WRONG_FORM,
-        f"expected arrays of (T, {NUM_JOINTS}, 3) or (T, {NUM_FEATURES}), found {shapes}.",
+        f"expected arrays of (T, {NUM_JOINTS}, 3) or (T, {NUM_FEATURES}), found "
+        f"{shapes or 'no array'}.",
         "Save the motions in one of these forms.",
     )
+
+
+def _concatenated(path: Path, joints: Array, facts: Mapping[str, Array]) -> Found:
+    keys, offsets = facts["keys"], facts["offsets"]
+    ordered = (
+        offsets.dtype.kind in "iu"
+        and keys.ndim == 1
+        and offsets.shape == (len(keys) + 1,)
+        and int(offsets.min()) >= 0
+        and int(offsets.max()) <= len(joints)
+        and bool((offsets[1:] >= offsets[:-1]).all())
+    )
+    if not ordered:
+        raise ItemError(
+            Reason.WRONG_FORM,
+            f"expected {len(keys) if keys.ndim else 0} keys and one more offset, ascending whole "
+            f"numbers up to {len(joints)}, found offsets of {offsets.dtype} and {offsets.shape}.",
+            "Save positions, offsets and keys anew.",
+        )
+    labels = facts.get("label", facts.get("content"))
+    if labels is not None and labels.shape != keys.shape:
+        raise ItemError(
+            Reason.WRONG_FORM,
+            f"expected a label for each of {len(keys)} keys, found {labels.shape}.",
+            "Save the labels anew.",
+        )
+    fps = _rate(facts)
+    starts = offsets.tolist()
+    for number, key in enumerate(keys.tolist()):
+        motion = joints[starts[number] : starts[number + 1]]
+        name = plain_text(str(key), MAX_MESSAGE_CHARS)
+        label = (plain_text(str(labels[number]), MAX_MESSAGE_CHARS),) if labels is not None else ()
+        yield _pending(motion, partial(_same, motion), f"{path}:{name}", name, fps, label)
+
+
+def _same(array: Array) -> Array:
+    return array
+
+
+def _load_member(path: Path, name: str) -> Array:
+    with open_archive(path) as archive:
+        return read_npz_member(archive, archive.getinfo(name))
 
 
 def _kind(array: Array) -> str:
@@ -109,6 +167,12 @@ def _kind(array: Array) -> str:
 def _rate(arrays: Mapping[str, Array]) -> Fraction:
     for name in _RATE_NAMES:
         if name in arrays and arrays[name].size == 1:
+            if arrays[name].dtype.kind not in "fiu":
+                raise ItemError(
+                    Reason.WRONG_FORM,
+                    f"expected a number as {name}, found {arrays[name].dtype}.",
+                    "Correct it.",
+                )
             rate = float(arrays[name].reshape(()))
             if not 1 <= rate <= 1000:
                 raise ItemError(
@@ -121,16 +185,28 @@ def _rate(arrays: Mapping[str, Array]) -> Fraction:
 
 
 def _pending(
-    array: Array, item: str, name: str, fps: Fraction, labels: tuple[str, ...] = ()
+    array: Array,
+    load: Callable[[], Array],
+    item: str,
+    name: str,
+    fps: Fraction,
+    labels: tuple[str, ...] = (),
 ) -> Pending:
     motion_id = content_id("array", np.ascontiguousarray(array).tobytes(), f"{fps}")
-    read = partial(_read, array, motion_id, item, name, fps, labels)
-    return Pending(motion_id, item, read)
+    return Pending(
+        motion_id, item, partial(_read, load, motion_id, item, name, fps, labels), array.nbytes
+    )
 
 
 def _read(
-    array: Array, motion_id: str, item: str, name: str, fps: Fraction, labels: tuple[str, ...]
+    load: Callable[[], Array],
+    motion_id: str,
+    item: str,
+    name: str,
+    fps: Fraction,
+    labels: tuple[str, ...],
 ) -> ImportedMotion:
+    array = load()
     kind = _kind(array)
     if not kind:
         raise ItemError(

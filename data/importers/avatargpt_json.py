@@ -17,11 +17,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from data.errors import ItemError, Reason, Stage
+from data.importers.archives import read_small_file
+from data.plain_text import MAX_TEXT_CHARS, plain_text
 from data.records import (
     Annotation,
     Caption,
@@ -39,6 +41,7 @@ from data.records import (
 from data.schemas import Row, annotation_row, caption_row, clip_row, rejection_row, video_row
 from data.sources import path_item_id
 from data.store import Dataset, open_writer, rows_table, write_text
+from data.unexpected import UnexpectedErrors
 
 RECIPE: Final = {"import": "avatargpt_json", "version": 1}
 SOURCE: Final = "avatargpt-release"
@@ -53,31 +56,38 @@ _CHATTER: Final = re.compile(
     r"\b(sorry|apolog(?:y|ies|i[sz]e)|as an ai|cannot (?:assist|help|provide))\b", re.IGNORECASE
 )
 _ID_LENGTH: Final = 16
+MAX_LENGTH_S: Final = 24 * 3600.0
+MAX_FRAMES: Final = 1000 * 24 * 3600
 
 
 class _Item(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
+_Text = Annotated[str, Field(max_length=MAX_TEXT_CHARS), AfterValidator(plain_text)]
+_Time = Annotated[float, Field(ge=0, le=MAX_LENGTH_S, allow_inf_nan=False)]
+_Index = Annotated[int, Field(ge=0, le=MAX_FRAMES)]
+
+
 class _Texts(_Item):
-    detail: str
-    executable: str
-    simplified: list[str]
+    detail: _Text
+    executable: _Text
+    simplified: list[_Text]
 
 
 class _Segment(_Item):
-    start_time: float = Field(ge=0)
-    end_time: float
-    start_frame: int = Field(ge=0)
-    end_frame: int
-    captions: list[_Texts | str]
+    start_time: _Time
+    end_time: _Time
+    start_frame: _Index
+    end_frame: _Index
+    captions: list[_Texts | _Text]
 
 
 class _Video(_Item):
-    video_name: str = Field(min_length=1)
+    video_name: _Text = Field(min_length=1)
     video_fps: float = Field(gt=0, le=1000)
     caption_list: list[dict[str, Any]]
-    description: list[str] = []
+    description: list[_Text] = []
 
 
 @dataclass(slots=True)
@@ -132,6 +142,8 @@ def import_avatargpt_json(files: Sequence[Path], root: Path) -> ImportReport:
     Raises:
         ValueError: there is no such file at all.
         data.store.DatasetError: the dataset is one of videos, or another run writes to it.
+        data.unexpected.UnexpectedErrorsError: files ended in an unexpected error; what the others
+            came to is published.
     """
     paths = sorted({found for file in files for found in _json_files(file)})
     if not paths:
@@ -139,6 +151,7 @@ def import_avatargpt_json(files: Sequence[Path], root: Path) -> ImportReport:
             f"expected JSON files of the AvatarGPT release in {[str(f) for f in files]}, found "
             "none. Remedy: name the files, or the folder that holds them."
         )
+    unexpected = UnexpectedErrors()
     with open_writer(root, RECIPE) as writer:
         published = writer.published()
         known = _column(published, "videos", "video_id")
@@ -148,12 +161,13 @@ def import_avatargpt_json(files: Sequence[Path], root: Path) -> ImportReport:
         for path in paths:
             try:
                 video = read_avatargpt_json(path)
-            except ItemError as error:
+            except Exception as error:  # noqa: BLE001 - a rejection, or logged
                 item_id = path_item_id(path)
                 if item_id not in rejected:
-                    rejection = Rejection.of(item_id, str(path), Stage.IMPORT, error)
+                    rejection = unexpected.reject(item_id, str(path), Stage.IMPORT, error)
                     rows["rejections"].append(rejection_row(rejection, None))
                 continue
+            unexpected.note(Stage.IMPORT, str(path), None)
             if video.video_id in known:
                 num_known += 1
                 continue
@@ -169,6 +183,7 @@ def import_avatargpt_json(files: Sequence[Path], root: Path) -> ImportReport:
             added = writer.publish(
                 {name: rows_table(name, new) for name, new in rows.items()}
             ).added
+    unexpected.require_none()
     return ImportReport(len(rows["videos"]), num_known, num_repeated, added)
 
 
@@ -187,18 +202,17 @@ def read_avatargpt_json(path: Path) -> ImportedVideo:
         ItemError: it is no such file.
     """
     try:
-        video = _Video.model_validate_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise ItemError(
-            Reason.NOT_FOUND, f"expected a file at {path}, found none.", "Correct the path."
-        ) from error
-    except (OSError, ValidationError) as error:
+        video = _Video.model_validate_json(read_small_file(path))
+    except ValidationError as error:
         raise ItemError(
             Reason.WRONG_FORM,
             f"expected a JSON file of the AvatarGPT release, found {_briefly(error)}.",
             "Leave the file out, or correct it.",
         ) from error
-    spans = [(raw.get("start_frame"), raw.get("end_frame")) for raw in video.caption_list]
+    spans = [
+        (_plain_number(raw.get("start_frame")), _plain_number(raw.get("end_frame")))
+        for raw in video.caption_list
+    ]
     content = json.dumps([Path(video.video_name).name, video.video_fps, spans])
     video_id = hashlib.sha256(content.encode()).hexdigest()[:_ID_LENGTH]
     segments = list(_segments(video, video_id, str(path)))
@@ -216,6 +230,11 @@ def read_avatargpt_json(path: Path) -> ImportedVideo:
         else:
             _add_segment(imported, segment, coarse, f"{path} segment {index}")
     return imported
+
+
+def _plain_number(value: object) -> float | None:
+    """A number that can be a frame's, as it stands; None for all else."""
+    return value if isinstance(value, (int, float)) and 0 <= value <= MAX_FRAMES else None
 
 
 def _segments(
@@ -245,11 +264,9 @@ def _segments(
             yield index, Rejection.of(f"{video_id}-{index}", name, Stage.IMPORT, problem)
 
 
-def _briefly(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
-    return type(error).__name__
+def _briefly(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
 
 
 def _video_row(

@@ -17,7 +17,6 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +24,18 @@ from pymotion.io.bvh import BVH
 from scipy.spatial.transform import Rotation
 
 from data.errors import ItemError, Reason
-from data.importers.records import Found, ImportedMotion, Pending, content_id, rejected
+from data.importers.archives import open_archive, read_member, read_small_file
+from data.importers.records import (
+    Found,
+    ImportedMotion,
+    Pending,
+    content_id,
+    find_in,
+    rejected,
+)
+from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 from data.skeleton import JOINT, JOINT_NAMES, NUM_JOINTS
-from data.sources import path_item_id
 
-MAX_BYTES: Final = 512_000_000
 MAX_FRAME_RATE: Final = 1000
 
 RATE_TOLERANCE: Final = 0.002
@@ -107,49 +113,43 @@ def find_bvh(path: Path) -> Found:
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             if file.suffix.lower() == ".bvh":
-                yield from find_bvh(file)
+                yield from find_in(file, find_bvh)
     elif path.suffix.lower() == ".zip":
-        yield from _find_in_zip(path)
+        yield from find_in(path, _find_in_zip)
     else:
-        item = str(path)
-        try:
-            size_bytes = path.stat().st_size
-            if size_bytes > MAX_BYTES:
-                raise _wrong_form(f"at most {MAX_BYTES} bytes", f"{size_bytes}")
-            data = path.read_bytes()
-        except OSError as error:
-            problem = ItemError(
-                Reason.NOT_FOUND if isinstance(error, FileNotFoundError) else Reason.UNREADABLE,
-                f"expected a BVH file at {path}, found {error.strerror}.",
-                "Correct the path or its permissions.",
-            )
-            yield rejected(path_item_id(path), item, problem)
-            return
-        except ItemError as error:
-            yield rejected(path_item_id(path), item, error)
-            return
-        motion_id = content_id("bvh", data)
-        yield Pending(motion_id, item, partial(read_bvh, data, motion_id, item, path.stem))
+        yield from find_in(path, _find_in_file)
+
+
+def _find_in_file(path: Path) -> Found:
+    data = read_small_file(path)
+    motion_id = content_id("bvh", data)
+    yield Pending(motion_id, str(path), partial(_read_file, path, motion_id), len(data))
+
+
+def _read_file(path: Path, motion_id: str) -> ImportedMotion:
+    return read_bvh(read_small_file(path), motion_id, str(path), path.stem)
 
 
 def _find_in_zip(path: Path) -> Found:
-    try:
-        with ZipFile(path) as archive:
-            for info in sorted(archive.infolist(), key=lambda info: info.filename):
-                if not info.filename.lower().endswith(".bvh"):
-                    continue
-                item = f"{path}:{info.filename}"
-                if info.file_size > MAX_BYTES:
-                    error = _wrong_form(f"at most {MAX_BYTES} bytes", f"{info.file_size}")
-                    yield rejected(content_id(item), item, error)
-                    continue
-                data = archive.read(info)
-                motion_id = content_id("bvh", data)
-                name = Path(info.filename).stem
-                yield Pending(motion_id, item, partial(read_bvh, data, motion_id, item, name))
-    except (OSError, BadZipFile) as error:
-        problem = _wrong_form("a ZIP archive", type(error).__name__)
-        yield rejected(path_item_id(path), str(path), problem)
+    with open_archive(path) as archive:
+        for info in sorted(archive.infolist(), key=lambda info: info.filename):
+            if not info.filename.lower().endswith(".bvh"):
+                continue
+            item = plain_text(f"{path}:{info.filename}", MAX_MESSAGE_CHARS)
+            try:
+                data = read_member(archive, info)
+            except ItemError as error:
+                yield rejected(content_id(item), item, error)
+                continue
+            motion_id = content_id("bvh", data)
+            read = partial(_read_in_zip, path, info.filename, motion_id, item)
+            yield Pending(motion_id, item, read, len(data))
+
+
+def _read_in_zip(path: Path, name: str, motion_id: str, item: str) -> ImportedMotion:
+    with open_archive(path) as archive:
+        data = read_member(archive, archive.getinfo(name))
+    return read_bvh(data, motion_id, item, plain_text(Path(name).stem, MAX_MESSAGE_CHARS))
 
 
 def read_bvh(data: bytes, motion_id: str, item: str, name: str) -> ImportedMotion:
@@ -224,8 +224,9 @@ def _check_motion_lines(text: str) -> None:
         raise _wrong_form("'Frames:' and 'Frame Time:'", repr(motion.strip()[:40]))
     lines = motion[found.end() :].split("\n")
     rows = [line for line in lines if line.strip()]
-    if len(rows) != int(found.group(1)) or not rows:
-        raise _wrong_form(f"{found.group(1)} frames", f"{len(rows)} lines of motion")
+    # As text: a count of thousands of digits is no number that Python reads.
+    if f"{len(rows)}" != (found.group(1).lstrip("0") or "0") or not rows:
+        raise _wrong_form(f"{found.group(1)[:20]} frames", f"{len(rows)} lines of motion")
     channels = sum(map(int, counts))
     for number, row in enumerate(rows):
         if len(row.split()) != channels:
@@ -259,6 +260,8 @@ def _forward_kinematics(data: Mapping[str, Any]) -> NDArray[np.float64]:
     places: list[NDArray[np.float64]] = []
     for joint, parent in enumerate(data["parents"]):
         order = "".join(data["rot_order"][joint]).upper()
+        if set(order) != set("XYZ") or len(order) != 3:
+            raise _wrong_form("rotations about X, Y and Z, each once", f"{order or 'none'}")
         turned = Rotation.from_euler(order, data["rotations"][:, joint], degrees=True)
         if joint == 0:
             rotations.append(turned)

@@ -18,21 +18,24 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ItemError, Reason
+from data.importers.archives import read_npy, read_small_file
 from data.importers.records import (
     Found,
     ImportedMotion,
     MotionText,
     Pending,
     content_id,
+    find_in,
     rejected,
 )
 from data.motion_features import NUM_FEATURES
+from data.plain_text import MAX_TEXT_CHARS, plain_text
 from data.skeleton import FPS
 from data.splits import Split
 
@@ -42,6 +45,7 @@ KNOWN_BAD: Final[Mapping[str, str]] = {
     "011059": "one frame only",
 }
 """Clips that the published data set has wrong (and their mirror images)."""
+MAX_LENGTH_S: Final = 24 * 3600.0
 LICENCE: Final = "HumanML3D texts: MIT; motions: AMASS and HumanAct12 terms, research only"
 _SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
 
@@ -70,45 +74,46 @@ def find_humanml3d(root: Path) -> Found:
     """
     splits = _read_splits(root)
     for path in sorted((root / "new_joint_vecs").glob("*.npy")):
-        name, item = path.stem, str(path)
-        why = KNOWN_BAD.get(name.removeprefix("M"))
-        if why is not None:
-            error = ItemError(
-                Reason.KNOWN_BAD, f"expected a usable clip, found {why}.", "Leave it out."
-            )
-            yield rejected(content_id("humanml3d", name), item, error)
-            continue
-        try:
-            lines, problems = _read_texts(root / "texts" / f"{name}.txt")
-        except OSError:
-            lines, problems = [], []
-        for problem in problems:
-            yield rejected(content_id("humanml3d", name, problem.detail), item, problem)
-        # The id comes from the vector's bytes: equal for every copy of the data set.
-        data = path.read_bytes()
-        whole = [line for line in lines if line.is_whole]
-        crops: dict[tuple[float, float], list[_Line]] = defaultdict(list)
-        for line in lines:
-            if not line.is_whole:
-                crops[line.start_s, line.end_s].append(line)
-        original = root / "new_joint_vecs" / f"{name[1:]}.npy"
-        mirrored = name.startswith("M") and original.is_file()
-        twin = original.read_bytes() if mirrored else b""
-        # A mirror image lies with its original, whatever the lists say.
-        split = splits.get(name.removeprefix("M")) or splits.get(name)
-        read = partial(_read, path=path, name=name, split=split)
-        if whole or not crops:
-            yield Pending(
-                _id(data, None),
-                item,
-                partial(read, _id(data, None), None, whole, _id(twin, None) if twin else ""),
-            )
-        for span, told in sorted(crops.items()):
-            yield Pending(
-                _id(data, span),
-                f"{item}#{span[0]:g}-{span[1]:g}",
-                partial(read, _id(data, span), span, told, _id(twin, span) if twin else ""),
-            )
+        yield from find_in(path, partial(_find_one, root, splits))
+
+
+def _find_one(root: Path, splits: Mapping[str, Split], path: Path) -> Found:
+    name, item = path.stem, str(path)
+    why = KNOWN_BAD.get(name.removeprefix("M"))
+    if why is not None:
+        error = ItemError(
+            Reason.KNOWN_BAD, f"expected a usable clip, found {why}.", "Leave it out."
+        )
+        yield rejected(content_id("humanml3d", name), item, error)
+        return
+    lines, problems = _read_texts(root / "texts" / f"{name}.txt")
+    for problem in problems:
+        yield rejected(content_id("humanml3d", name, problem.detail), item, problem)
+    # The id comes from the vector's bytes: equal for every copy of the data set.
+    data = read_small_file(path)
+    whole = [line for line in lines if line.is_whole]
+    crops: dict[tuple[float, float], list[_Line]] = defaultdict(list)
+    for line in lines:
+        if not line.is_whole:
+            crops[line.start_s, line.end_s].append(line)
+    original = root / "new_joint_vecs" / f"{name[1:]}.npy"
+    mirrored = name.startswith("M") and original.is_file()
+    twin = read_small_file(original) if mirrored else b""
+    # A mirror image lies with its original, whatever the lists say.
+    split = splits.get(name.removeprefix("M")) or splits.get(name)
+    read = partial(_read, path=path, name=name, split=split)
+    if whole or not crops:
+        yield Pending(
+            _id(data, None),
+            item,
+            partial(read, _id(data, None), None, whole, _id(twin, None) if twin else ""),
+        )
+    for span, told in sorted(crops.items()):
+        yield Pending(
+            _id(data, span),
+            f"{item}#{span[0]:g}-{span[1]:g}",
+            partial(read, _id(data, span), span, told, _id(twin, span) if twin else ""),
+        )
 
 
 def _id(data: bytes, span: tuple[float, float] | None) -> str:
@@ -120,21 +125,38 @@ def _read_splits(root: Path) -> dict[str, Split]:
     for split in _SPLITS:
         path = root / f"{split}.txt"
         if path.is_file():
-            found |= dict.fromkeys(path.read_text(encoding="utf-8").split(), split)
+            found |= dict.fromkeys(_read_utf8(path).split(), split)
     return found
 
 
+def _read_utf8(path: Path) -> str:
+    try:
+        return read_small_file(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ItemError(
+            Reason.WRONG_FORM,
+            f"expected UTF-8 in {path.name}, found the byte 0x{error.object[error.start]:02x} at "
+            f"{error.start}.",
+            "Convert it (iconv -f latin1 -t utf-8).",
+        ) from error
+
+
 def _read_texts(path: Path) -> tuple[list[_Line], list[ItemError]]:
+    """Captions of a motion, and what is wrong with its file; without one there are none."""
     lines: list[_Line] = []
     problems: list[ItemError] = []
-    for number, raw in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        content = _read_utf8(path)
+    except ItemError as error:
+        return [], [] if error.reason is Reason.NOT_FOUND else [error]
+    for number, raw in enumerate(content.splitlines(), 1):
         if not raw.strip():
             continue
         parts = raw.rsplit("#", 2)
         try:
             start_s, end_s = (0.0 if part.strip() == "nan" else float(part) for part in parts[1:])
-            text = parts[0].split("#")[0].strip()
-            if len(parts) != 3 or not text or end_s < start_s or start_s < 0:
+            text = plain_text(parts[0].split("#")[0], MAX_TEXT_CHARS).strip()
+            if len(parts) != 3 or not text or not 0 <= start_s <= end_s <= MAX_LENGTH_S:
                 raise ValueError
         except ValueError:
             problem = ItemError(
@@ -155,21 +177,14 @@ def load_array(path: Path) -> NDArray[np.floating[Any]]:
     Raises:
         ItemError: it holds something else; nothing is unpickled.
     """
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    array = read_npy(path)
+    if array.dtype.kind not in "fiu":
         raise ItemError(
             Reason.WRONG_FORM,
-            f"expected a NumPy array in {path.name}, found {type(error).__name__}.",
-            "Save it with numpy.save, without objects.",
-        ) from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise ItemError(
-            Reason.WRONG_FORM,
-            f"expected an array of numbers in {path.name}, found {getattr(array, 'dtype', '?')}.",
+            f"expected an array of numbers in {path.name}, found {array.dtype}.",
             "Save it with numpy.save, without objects.",
         )
-    return cast(NDArray[np.floating[Any]], array)
+    return array
 
 
 def _read(
@@ -242,12 +257,15 @@ def read_kit_texts(path: Path) -> dict[str, tuple[str, ...]]:
                 row = json.loads(line)
                 for kit in row.get("kit", ()):
                     found[text_key(row.get("cmu_id") or row["key"])] += kit["captions"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {
+            name: tuple(dict.fromkeys(plain_text(text, MAX_TEXT_CHARS) for text in texts))
+            for name, texts in found.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{path}: expected KIT-ML texts (<id>_annotations.json with <id>_meta.json, or JSON "
             f"Lines with key and kit), found {type(error).__name__}: {error}. Remedy: correct it."
         ) from error
-    return {name: tuple(dict.fromkeys(texts)) for name, texts in found.items()}
 
 
 def text_key(name: str) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from data.errors import ItemError, Reason
+from data.importers.archives import read_small_file
 from data.importers.records import content_id, rejected
+from data.plain_text import MAX_TEXT_CHARS, plain_text
 from data.records import Annotation, FineStep, Grounding, Outcome, Rejection, Verdict
-from data.sources import path_item_id
 
 SOURCE: Final = "plan"
 _TASK: Final = re.compile(r"task\s*:\s*(.+)", re.IGNORECASE)
@@ -24,28 +25,30 @@ def find_plans(path: Path) -> Iterator[Annotation | Rejection]:
 
     Args:
         path: the file.
+
+    Raises:
+        ItemError: it is no such file.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_small_file(path).decode("utf-8")
         if path.suffix.lower() == ".json":
             plans = json.loads(text)
             if not isinstance(plans, list) or not all(isinstance(plan, str) for plan in plans):
                 raise ValueError("no list of texts")
         else:
             plans = [plan for plan in re.split(r"\n\s*\n", text) if plan.strip()]
-    except (OSError, ValueError) as error:
-        problem = ItemError(
+    except (ValueError, RecursionError) as error:
+        raise ItemError(
             Reason.WRONG_FORM,
             f"expected plans as text or a JSON list of texts, found {error}.",
             "Correct the file.",
-        )
-        yield rejected(path_item_id(path), str(path), problem)
-        return
+        ) from error
     for number, plan in enumerate(plans):
         try:
-            yield read_plan(plan)
+            yield read_plan(plain_text(plan, MAX_TEXT_CHARS))
         except ItemError as error:
-            yield rejected(content_id(SOURCE, plan), f"{path} plan {number}", error)
+            item_id = content_id(SOURCE, plain_text(plan))
+            yield rejected(item_id, f"{path} plan {number}", error)
 
 
 def read_plan(plan: str) -> Annotation:

@@ -4,13 +4,16 @@ Shapes: T frames, J = 22 joints (see :mod:`data.skeleton`), D = 263 features.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeVar
 
-from data.errors import ItemError, Stage
+from data.errors import ItemError, Reason, Stage, UnexpectedItemError
 from data.records import FloatArray, Rejection
+from data.sources import path_item_id
 from data.splits import Split
 
 MotionSource = Literal["video", "bvh", "humanml3d", "joints", "features", "procedural"]
@@ -88,14 +91,65 @@ class Pending:
         motion_id: of the motion.
         item: what a person calls it.
         read: reads it; raises :class:`~data.errors.ItemError` when it cannot be used.
+        size_bytes: of the file that it reads, for its time limit.
     """
 
     motion_id: str
     item: str
     read: Callable[[], ImportedMotion]
+    size_bytes: int = 0
 
 
-Found = Iterator[Pending | Rejection]
+@dataclass(frozen=True, slots=True)
+class Unforeseen:
+    """A file on which an importer met an error that nobody foresaw.
+
+    Attributes:
+        item_id: of the file.
+        item: its path.
+        error: what it was.
+    """
+
+    item_id: str
+    item: str
+    error: UnexpectedItemError
+
+
+FoundItem = TypeVar("FoundItem")
+Found = Iterator[Pending | Rejection | Unforeseen]
+
+
+def find_in(
+    path: Path, find: Callable[[Path], Iterable[FoundItem]]
+) -> Iterator[FoundItem | Rejection | Unforeseen]:
+    """What an importer finds in a file or folder; an error there costs only that one.
+
+    Args:
+        path: the file or folder.
+        find: the importer; errors of :class:`~data.errors.ItemError` are rejections of the path.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        item = os.fsencode(path).decode("utf-8", "backslashreplace")
+        error = ItemError(
+            Reason.UNREADABLE, "expected a name in UTF-8, found other bytes.", "Rename the file."
+        )
+        yield rejected(path_item_id(path), item, error)
+        return
+    try:
+        yield from find(path)
+    except ItemError as error:
+        yield rejected(path_item_id(path), str(path), error)
+    except OSError as error:
+        problem = ItemError(
+            Reason.UNREADABLE,
+            f"expected to read {path}, found: {error.strerror or error}.",
+            "Correct the path or its permissions, and check the disk.",
+        )
+        yield rejected(path_item_id(path), str(path), problem)
+    except Exception as error:  # noqa: BLE001 - becomes a rejection, and is logged
+        yield Unforeseen(path_item_id(path), str(path), UnexpectedItemError.of(error))
 
 
 def content_id(*parts: bytes | str) -> str:

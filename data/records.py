@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ItemError, Reason, Stage
+from data.plain_text import plain_text
 
 CLIP_ID_LENGTH: Final = 16
 FloatArray = NDArray[np.float32]
@@ -204,7 +205,7 @@ class Rejection:
     @classmethod
     def of(cls, item_id: str, item: str, stage: Stage, error: ItemError) -> "Rejection":
         """The row for an item that failed with ``error``."""
-        return cls(item_id, item, stage, error.reason, error.detail, error.remedy)
+        return cls(item_id, plain_text(item), stage, error.reason, error.detail, error.remedy)
 
 
 class Outcome(StrEnum):

@@ -211,6 +211,7 @@ def _motions(file: Path) -> list[NDArray[np.float32]]:
         ValueError: it holds none that can be used.
     """
     from data.errors import ItemError  # noqa: PLC0415 - slow
+    from data.importers.records import Unforeseen, find_in  # noqa: PLC0415
     from data.motion_quality import MotionGates  # noqa: PLC0415
     from data.motions import (  # noqa: PLC0415
         MotionImportConfig,
@@ -231,7 +232,9 @@ def _motions(file: Path) -> list[NDArray[np.float32]]:
         sources=(str(path),), dataset=Path(), gates=any_motion, max_foot_skate_m_s=math.inf
     )
     found: list[NDArray[np.float32]] = []
-    for item in find_motions(path):
+    for item in find_in(path, find_motions):
+        if isinstance(item, Unforeseen):
+            raise item.error
         if isinstance(item, Rejection):
             raise ValueError(f"{path}: {item.detail} Remedy: {item.remedy}")
         try:

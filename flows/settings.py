@@ -9,8 +9,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.assets import fetch_assets
 
-LOOPBACK_API_URL: Final = "http://127.0.0.1:4200/api"
-"""Where `make up` serves Prefect; pyproject.toml names the same for `prefect` itself."""
+LOOPBACK_PORT: Final = 4200
+LOOPBACK_API_URL: Final = f"http://127.0.0.1:{LOOPBACK_PORT}/api"
+"""Where `avatargpt up` serves Prefect; pyproject.toml names the same for `prefect` itself."""
+HEARTBEAT_S: Final = 30
+"""How often a run tells that it lives; Prefect allows no less."""
 
 
 class Settings(BaseSettings):
@@ -107,6 +110,10 @@ def off_current_folder() -> dict[str, str]:
 
 
 def quiet_prefect() -> None:
-    """Let Prefect call nobody. To be called before it is imported; what the user set stays."""
+    """Let Prefect call nobody but its server. To be called before it is imported.
+
+    What the user set stays.
+    """
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")  # the client's own, told of in terminals
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_S))

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from data.presets import Config, Presets, check_names, merge, parse_assignments, resolve
 from flows.interruption import STOP_LIMIT_S, keep_when_stopped
-from flows.server import some_server
+from flows.server import use_some_server
 from flows.settings import Settings, quiet_prefect
 
 Json = Annotated[
@@ -149,7 +149,7 @@ def ready_for_flow(kept: str, limit_s: float = STOP_LIMIT_S, *, quiet: bool = Fa
     """
     keep_when_stopped(kept, limit_s)
     quiet_prefect()
-    os.environ["PREFECT_API_URL"] = some_server()
+    use_some_server()
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS", "flows.console.ConsoleHandler")
     if quiet or sys.stderr.isatty():
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")

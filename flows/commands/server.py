@@ -2,78 +2,143 @@
 
 import os
 import signal
-import subprocess
-import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from flows.server import is_alive, is_healthy, start_prefect, wait_until_healthy
-from flows.settings import LOOPBACK_API_URL, Settings, off_current_folder, quiet_prefect
+from flows.deployments import register_deployments
+from flows.server import (
+    SERVER_MODULE,
+    LocalServer,
+    ask,
+    own_token,
+    recorded_server,
+    runs,
+    start_in_background,
+    wait_until_ready,
+    write_server,
+)
+from flows.settings import LOOPBACK_PORT, Settings, quiet_prefect
 
 POOLS: Final = ("cpu", "gpu")
-"""Work pools of prefect.yaml; without a GPU, the worker of ``gpu`` trains on the CPU."""
+"""Work pools of the deployments; without a GPU, the worker of ``gpu`` trains on the CPU."""
+STOP_LIMIT_S: Final = 20.0
+_MODULES: Final = {"server": SERVER_MODULE} | {f"worker-{pool}": "prefect" for pool in POOLS}
 
 server_app = typer.Typer()
 
 
 @server_app.command()
 def up(
-    project: Annotated[Path, typer.Option(help="Folder that holds prefect.yaml.")] = Path(),
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Loopback port of the server.")
+    ] = LOOPBACK_PORT,
 ) -> None:
     """Start a Prefect server on loopback and a worker per pool, and register the deployments."""
-    if not (project / "prefect.yaml").is_file():
-        raise ValueError(
-            f"expected prefect.yaml in {project.resolve()}, found none. "
-            "Remedy: run this in the project's folder, or name it with --project."
-        )
     quiet_prefect()
-    os.environ["PREFECT_API_URL"] = LOOPBACK_API_URL
     run_dir = Settings().run_dir
-    if is_healthy(LOOPBACK_API_URL):
-        typer.echo(f"A Prefect server answers at {LOOPBACK_API_URL} already.")
-    else:
-        typer.echo("Starting the Prefect server (the first time takes half a minute) …")
-        log = run_dir / "server.log"
-        pid = start_prefect(["server", "start", "--host", "127.0.0.1", "--port", "4200"], log)
-        (run_dir / "server.pid").write_text(str(pid))
-        wait_until_healthy(LOOPBACK_API_URL, pid, log)
-    for command in (
-        *(["work-pool", "create", pool, "--type", "process", "--overwrite"] for pool in POOLS),
-        ["--no-prompt", "deploy", "--all"],
-    ):
-        subprocess.run(
-            [sys.executable, "-m", "prefect", *command],
-            cwd=project,
-            check=True,
-            env=off_current_folder(),
-        )
-    for pool in POOLS:
-        if not _is_up(run_dir / f"worker-{pool}.pid"):
-            arguments = ["worker", "start", "--pool", pool, "--name", f"local-{pool}"]
-            # Trainings share this machine's GPUs and cores: one at a time.
-            arguments += ["--limit", "1"] if pool == "gpu" else []
-            pid = start_prefect(arguments, run_dir / f"worker-{pool}.log")
-            (run_dir / f"worker-{pool}.pid").write_text(str(pid))
+    server = LocalServer(port, own_token(run_dir))
+    os.environ |= server.client_environment
+    _start_server(server, run_dir)
+    _register(run_dir / "up.log")
+    _start_workers(server, run_dir)
     typer.echo(
-        f"\nPrefect UI: http://127.0.0.1:4200   logs: {run_dir}\n"
+        f"Prefect UI: {server.link}\n"
+        f"Logs: {run_dir}\n"
         "Run:  prefect deployment run annotate-videos/local "
         """-p 'config={"videos": ["/DIR"], "dataset": "/DIR"}'\n"""
-        "Stop: make down"
+        "Stop: avatargpt down"
     )
 
 
 @server_app.command()
 def down() -> None:
-    """Stop the server and the worker that `up` started."""
+    """Stop the server and the workers that `up` started, and what they run."""
+    run_dir = Settings().run_dir
     for name in (*(f"worker-{pool}" for pool in POOLS), "server"):
-        pid_file = Settings().run_dir / f"{name}.pid"
-        if _is_up(pid_file):
-            os.killpg(int(pid_file.read_text()), signal.SIGTERM)
+        pid_file = run_dir / f"{name}.pid"
+        pid = _running(pid_file)
+        if pid is not None:
+            _stop(pid)
             typer.echo(f"stopped the {name}")
         pid_file.unlink(missing_ok=True)
+    (run_dir / "server.json").unlink(missing_ok=True)
 
 
-def _is_up(pid_file: Path) -> bool:
-    return pid_file.exists() and is_alive(int(pid_file.read_text()))
+def _start_server(server: LocalServer, run_dir: Path) -> None:
+    before = recorded_server()
+    pid_file = run_dir / "server.pid"
+    if _running(pid_file) is not None and before is not None and before.port != server.port:
+        raise ValueError(
+            f"--port: expected {before.port}, where our server runs already, found {server.port}. "
+            "Remedy: avatargpt down, or leave --port out."
+        )
+    match ask(server.api_url, server.token):
+        case "ready":
+            typer.echo(f"The Prefect server at {server.api_url} runs already.")
+        case "refuses":
+            raise ValueError(
+                f"port {server.port}: expected nobody or our own server, found another Prefect "
+                "server that refuses our token. Remedy: stop it, or choose another --port."
+            )
+        case "foreign":
+            raise ValueError(
+                f"port {server.port}: expected nobody or our own server, found something that is "
+                "not Prefect. Remedy: choose another --port."
+            )
+        case "silent":
+            typer.echo("Starting the Prefect server (the first time takes half a minute) …")
+            log = run_dir / "server.log"
+            arguments = [str(server.port)]
+            pid = start_in_background(SERVER_MODULE, arguments, log, server.server_environment)
+            pid_file.write_text(str(pid))
+            wait_until_ready(server, pid, log)
+    write_server(server, run_dir)
+
+
+def _register(log: Path) -> None:
+    """Pools, automations and deployments; what `prefect` tells of it goes to the log."""
+    from flows.server_setup import (  # noqa: PLC0415 - Prefect
+        add_automation,
+        make_pools,
+        silent_runs,
+    )
+
+    make_pools(POOLS)
+    add_automation(silent_runs())
+    register_deployments(log)
+
+
+def _start_workers(server: LocalServer, run_dir: Path) -> None:
+    for pool in POOLS:
+        pid_file = run_dir / f"worker-{pool}.pid"
+        if _running(pid_file) is None:
+            arguments = ["worker", "start", "--pool", pool, "--name", f"local-{pool}"]
+            # Trainings share this machine's GPUs and cores: one at a time.
+            arguments += ["--limit", "1"] if pool == "gpu" else []
+            log = run_dir / f"worker-{pool}.log"
+            pid = start_in_background("prefect", arguments, log, server.client_environment)
+            pid_file.write_text(str(pid))
+
+
+def _running(pid_file: Path) -> int | None:
+    """The process of a file's id; None where it ended, or the id is another program's by now."""
+    try:
+        pid = int(pid_file.read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if runs(pid, _MODULES[pid_file.stem]) else None
+
+
+def _stop(pid: int) -> None:
+    """Ask a process group to end, and end it when it does not."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGTERM)
+        deadline_s = time.monotonic() + STOP_LIMIT_S
+        while time.monotonic() < deadline_s:
+            time.sleep(0.1)
+            os.killpg(pid, 0)
+        os.killpg(pid, signal.SIGKILL)

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.motion_features import features_to_joints
+from data.store import MANIFEST
 from training.batches import InstructionEncoder
+from training.checkpoints import read_checkpoint
 from training.datasets import MotionDataConfig, prepare_data
 from training.generation import DRAWN, Request, Sampling
 from training.instructions import Instruction, Task
-from training.motion_model import MotionModel
+from training.motion_model import MotionModel, load_motion_model
 from training.reconstruction import reconstruction
 from training.text_metrics import score_texts
-from training.train_motion_lm import TrainMotionLmConfig, read_mixture, task_losses
+from training.train_motion_lm import KIND, TrainMotionLmConfig, read_mixture, task_losses
 
 Judge = Callable[[NDArray[np.floating]], str]
 """Names the activity of joints (T, J, 3)."""
@@ -113,6 +115,39 @@ def evaluate_model(
             )
     items = {task.value: len(instructions) for task, instructions in asked.items()}
     return EvaluationReport(metrics=metrics, items=items, examples=dict(examples))
+
+
+def evaluate_folder(
+    folder: Path,
+    config: EvaluationConfig,
+    judge: Judge,
+    cache: Path,
+    dataset: Path | None = None,
+) -> EvaluationReport:
+    """Evaluate a model folder on the test split of what it was trained on.
+
+    Args:
+        folder: as ``train-all`` writes it.
+        config: how much.
+        judge: names the activity of a motion.
+        cache: folder of flat motions.
+        dataset: that it was trained on, where it lies now; None: where it lay then.
+
+    Raises:
+        CheckpointError: it is no model folder.
+        ValueError: a dataset is not there, the test split is empty, or motions lack tokens.
+    """
+    model = load_motion_model(folder)
+    training = TrainMotionLmConfig.model_validate(read_checkpoint(folder / "lm", KIND).config)
+    if dataset is not None:
+        training = training.model_copy(update={"dataset": dataset.expanduser()})
+    for found in (training.dataset, *training.plans):
+        if not (found / MANIFEST).is_file():
+            raise ValueError(
+                f"{folder}: expected a dataset that it was trained on at {found}, found none. "
+                "Remedy: put it back, or name where it lies now with --dataset."
+            )
+    return evaluate_model(model, training, config, judge, cache)
 
 
 def _motion_classes(

@@ -1,7 +1,8 @@
 """Commands of training."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,13 +11,23 @@ from flows.commands.options import (
     CHECKPOINT_LIMIT_S,
     Assignments,
     ConfigFile,
+    Json,
     Preset,
+    Quiet,
     absolute_source,
     changes_of,
     check_config,
+    print_json,
     read_config,
     ready_for_flow,
 )
+from flows.progress import StageProgress, tell
+from flows.progress_bars import progress_bars
+from flows.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.train import TrainingSummary
+    from training.evaluate import EvaluationReport
 
 train_app = typer.Typer()
 
@@ -28,6 +39,8 @@ def train_vqvae(
     preset: Preset = "small",
     config: ConfigFile = None,
     assignments: Assignments = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Train the motion VQ-VAE, or go on training it."""
     from training.train_motion_vqvae import PRESETS, TrainMotionVqvaeConfig  # noqa: PLC0415 - slow
@@ -38,11 +51,54 @@ def train_vqvae(
     }
     changes = changes_of(TrainMotionVqvaeConfig, config, assignments, options)
     check_config(TrainMotionVqvaeConfig, PRESETS, preset, changes)
-    ready_for_flow(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S)
+    ready_for_flow(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S, quiet=quiet)
     from flows.train import train_motion_vqvae as run_flow  # noqa: PLC0415
 
-    summary = run_flow(changes, preset=preset)
-    typer.echo(f"\n{summary.checkpoint}: step {summary.step}, {_numbers(summary.metrics)}")
+    with progress_bars(quiet=quiet):
+        summary = run_flow(changes, preset=preset)
+    _tell_training(summary, as_json=as_json)
+
+
+@train_app.command(name="train-lm")
+def train_lm(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions and tokens.")],
+    run: Annotated[Path, typer.Option(help="Folder of the run; gone on with when it exists.")],
+    tokenizer: Annotated[Path, typer.Option(help="Run or checkpoint of a motion VQ-VAE.")],
+    plans: Annotated[
+        list[Path] | None,
+        typer.Option(help="One more dataset whose annotations give scenes and steps; repeatable."),
+    ] = None,
+    preset: Preset = "small",
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train the motion language model on a tokenized dataset, or go on training it."""
+    from training.train_motion_lm import PRESETS, TrainMotionLmConfig  # noqa: PLC0415 - slow
+
+    paths = {"run": run, "dataset": dataset, "tokenizer": tokenizer}
+    options: dict[str, Any] = {
+        name: str(path.expanduser().absolute()) for name, path in paths.items()
+    }
+    if plans:
+        options["plans"] = [str(plan.expanduser().absolute()) for plan in plans]
+    changes = changes_of(TrainMotionLmConfig, config, assignments, options)
+    check_config(TrainMotionLmConfig, PRESETS, preset, changes)
+    ready_for_flow(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S, quiet=quiet)
+    from flows.train import train_motion_lm as run_flow  # noqa: PLC0415
+
+    with progress_bars(quiet=quiet):
+        summary = run_flow(changes, preset=preset)
+    _tell_training(summary, as_json=as_json)
+
+
+def _tell_training(summary: "TrainingSummary", *, as_json: bool) -> None:
+    if as_json:
+        print_json(summary)
+        return
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in summary.metrics.items())
+    typer.echo(f"\n{summary.checkpoint}: step {summary.step}, {numbers}")
 
 
 @train_app.command(name="import-vqvae")
@@ -70,11 +126,20 @@ def import_vqvae(
 def tokenize_motions(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
     tokenizer: Annotated[Path, typer.Option(help="Run or checkpoint of a motion VQ-VAE.")],
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Write the motion tokens of a dataset, beside its motions. Resumes."""
     from training.tokenize_motions import TokenizeConfig, tokenize_motions  # noqa: PLC0415
 
-    result = tokenize_motions(TokenizeConfig(dataset=dataset, tokenizer=tokenizer))
+    def report(done: int, total: int) -> None:
+        tell(StageProgress("tokens", done, total))
+
+    with progress_bars(quiet=quiet):
+        result = tokenize_motions(TokenizeConfig(dataset=dataset, tokenizer=tokenizer), report)
+    if as_json:
+        print_json(result)
+        return
     typer.echo(
         f"{dataset}: {result.written} motions tokenised with {result.tokenizer_id}, "
         f"{result.known} known before, {result.too_short} too short"
@@ -93,6 +158,8 @@ def train_all(
     preset: Preset = "small",
     config: ConfigFile = None,
     assignments: Assignments = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Train tokenizer and language model, evaluate, and keep the version. Resumes."""
     from training.train_all_config import PRESETS, TrainAllConfig  # noqa: PLC0415 - slow
@@ -103,15 +170,56 @@ def train_all(
     }
     changes = changes_of(TrainAllConfig, config, assignments, options)
     check_config(TrainAllConfig, PRESETS, preset, changes)
-    ready_for_flow(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S)
+    ready_for_flow(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S, quiet=quiet)
     from flows.train_all import train_all as run_flow  # noqa: PLC0415
 
-    summary = run_flow(changes, preset)
+    with progress_bars(quiet=quiet):
+        summary = run_flow(changes, preset)
+    if as_json:
+        print_json(summary)
+        return
     latest = "is the latest" if summary.is_latest else "is not the latest"
     typer.echo(f"\n{summary.model} {latest}: {summary.why}")
     for name, value in sorted(summary.metrics.items()):
         typer.echo(f"  {name} {value:.4g}")
 
 
-def _numbers(metrics: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+@train_app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Folder of a model, as train-all writes it.")],
+    dataset: Annotated[
+        Path | None,
+        typer.Option(help="Where the dataset lies that it was trained on, if it was moved."),
+    ] = None,
+    items: Annotated[int, typer.Option(min=1, help="Of each task, at most.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """Evaluate a model on its test split: reconstruction, every task, motions, texts."""
+    from annotators.kinematics import describe_motion  # noqa: PLC0415 - slow
+    from training.evaluate import EvaluationConfig, evaluate_folder  # noqa: PLC0415
+
+    def judge(joints_TJ3: Any) -> str:
+        return describe_motion(joints_TJ3).activity
+
+    cache = Settings().cache_dir.expanduser() / "motions"
+    config = EvaluationConfig(items=items)
+    report = evaluate_folder(model.expanduser(), config, judge, cache, dataset)
+    if as_json:
+        print_json(report)
+        return
+    for line in _report_lines(report):
+        typer.echo(line)
+
+
+def _report_lines(report: "EvaluationReport") -> Iterator[str]:
+    width = max(map(len, report.metrics))
+    for name, value in sorted(report.metrics.items()):
+        yield f"{name:<{width}}  {value:>10.4g}"
+    yield ""
+    yield "Items: " + ", ".join(f"{count} {task}" for task, count in sorted(report.items.items()))
+    for task, examples in report.examples.items():
+        for example in examples[:1]:
+            yield ""
+            yield f"{task}: {example['given']}"
+            yield f"  expected  {example['expected']}"
+            yield f"  found     {example['found']}"

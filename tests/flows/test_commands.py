@@ -92,7 +92,17 @@ def dataset(tmp_path: Path) -> Path:
 def test_help_is_grouped_and_h_is_help() -> None:
     told = _printed("-h")
     assert told == _printed("--help")
-    order = ("Datasets", "annotate", "status", "Training", "train-vqvae", "Model", "t2m", "Server")
+    order = (
+        "Datasets",
+        "annotate",
+        "status",
+        "Training",
+        "train-lm",
+        "evaluate",
+        "Model",
+        "t2m",
+        "Server",
+    )
     positions = [told.index(f" {name} ") for name in order]
     assert positions == sorted(positions)
     assert "--install-completion" in told

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
+from typer.testing import CliRunner, Result
 
 from benchmarks.support.corpus import MOCAP
-from flows.commands.main import main
+from flows.commands.main import app, main
 from flows.then_train import start_training
 from flows.train_all import TrainAllConfig, TrainAllSummary, train_all
 
@@ -108,6 +109,33 @@ def test_the_model_answers_on_the_command_line(
         assert "error: " in told
         assert complaint in told
         assert "Remedy" in told
+
+
+def test_a_model_is_evaluated_on_the_command_line(
+    trained: tuple[Path, TrainAllSummary], tmp_path: Path
+) -> None:
+    root, summary = trained
+
+    def run(*options: str) -> Result:
+        return CliRunner().invoke(app, ["evaluate", str(summary.model), "--items", "2", *options])
+
+    told = json.loads(run("--json").stdout)
+    # What train-all wrote down of the same split.
+    written = json.loads((summary.model / "evaluation.json").read_text())
+    assert told["metrics"] == pytest.approx(written["metrics"])
+    assert told["items"] == written["items"]
+    moved = tmp_path / "motions"
+    (root / "motions").rename(moved)
+    try:
+        assert "expected a dataset that it was trained on" in str(run().exception)
+        text = run("--dataset", str(moved)).stdout
+    finally:
+        moved.rename(root / "motions")
+    (line,) = [line for line in text.splitlines() if line.startswith("reconstruction_mpjpe_mm ")]
+    assert float(line.split()[1]) == pytest.approx(
+        written["metrics"]["reconstruction_mpjpe_mm"], rel=1e-3
+    )
+    assert "Items: " in text
 
 
 def test_annotating_can_start_training(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ the source tree is a link to it), so that they can be registered from an install
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -28,13 +29,16 @@ def register_deployments(log: Path) -> None:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     command = ["--no-prompt", "deploy", "--all", "--prefect-file", str(DEPLOYMENTS_FILE)]
-    with log.open("ab") as output:
+    # Prefect looks for a flow's module in the current folder first, whatever Python was told: an
+    # empty one holds nothing that could hide ours.
+    with log.open("ab") as output, tempfile.TemporaryDirectory() as empty:
         done = subprocess.run(
             [sys.executable, "-m", "prefect", *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             env=off_current_folder(),
+            cwd=empty,
             check=False,
         )
     if done.returncode:

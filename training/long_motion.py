@@ -72,6 +72,19 @@ class PlannedSpan:
     end_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedTask:
+    """A task of a plan.
+
+    Attributes:
+        task: what is done.
+        steps: how; empty when the model gave none.
+    """
+
+    task: str
+    steps: tuple[str, ...]
+
+
 class LongMotion:
     """A motion as it is imagined: iterate over one of its streams, once.
 
@@ -106,6 +119,32 @@ class LongMotion:
 
 class ImaginationError(RuntimeError):
     """The model plans nothing that can be moved; the message has the remedy."""
+
+
+def plan(
+    model: MotionModel,
+    scene: str,
+    task: str | None = None,
+    count: int = 3,
+    sampling: Sampling | None = None,
+) -> Iterator[PlannedTask]:
+    """The next tasks in a scene, and the steps of each.
+
+    Args:
+        model: trained.
+        scene: where it happens.
+        task: what is done first; None: what the model does in that scene.
+        count: how many tasks.
+        sampling: how texts are drawn; its seed grows from task to task. None: as the closed loop
+            draws them.
+    """
+    usual = sampling or ImagineConfig().plan
+    current = task or scene
+    for number in range(count):
+        drawn = usual.model_copy(update={"seed": usual.seed + number})
+        if number or not task:
+            current = model.next_task(scene, current, drawn)
+        yield PlannedTask(current, model.steps_of(current, drawn))
 
 
 def imagine(

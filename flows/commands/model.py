@@ -109,15 +109,13 @@ def plan(
 ) -> None:
     """Plan: the next tasks in a scene, and the steps of each."""
     from training.long_motion import ImagineConfig  # noqa: PLC0415 - slow
+    from training.long_motion import plan as run_plan  # noqa: PLC0415
 
-    loaded = _loaded(model)
-    usual = ImagineConfig().plan
-    current = task or scene
-    for number in range(tasks):
-        sampling = usual.model_copy(update={"temperature": temperature, "seed": seed + number})
-        current = task if task and not number else loaded.next_task(scene, current, sampling)
-        typer.echo(current)
-        for index, step in enumerate(loaded.steps_of(current, sampling), 1):
+    drawn = {"temperature": temperature, "seed": seed}
+    sampling = ImagineConfig().plan.model_copy(update=drawn)
+    for planned in run_plan(_loaded(model), scene, task or None, tasks, sampling):
+        typer.echo(planned.task)
+        for index, step in enumerate(planned.steps, 1):
             typer.echo(f"  {index}. {step}")
 
 

@@ -1,0 +1,53 @@
+"""What a notebook needs: datasets as DataFrames, motions as arrays, a trained model and its tasks.
+
+::
+
+    import avatargpt
+
+    dataset = avatargpt.open_dataset("~/avatargpt/demo")
+    poses = dataset.frame("poses")
+    joints = avatargpt.joints(poses.iloc[0])  # (T, 22, 3) metres, y up
+    model = avatargpt.load_model("~/avatargpt/train/models/latest")
+    (features,) = model.t2m("a person kicks")
+
+All of it is listed in docs/api.md; other modules of this project may change without notice.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from avatargpt.names import check_names
+
+if TYPE_CHECKING:
+    from avatargpt.datasets import FPS, JOINTS, Dataset, features, joints, open_dataset
+    from avatargpt.models import DescribeConfig, ImagineConfig, Model, Sampling, load_model
+
+__all__ = [
+    "FPS",
+    "JOINTS",
+    "Dataset",
+    "DescribeConfig",
+    "ImagineConfig",
+    "Model",
+    "Sampling",
+    "features",
+    "joints",
+    "load_model",
+    "open_dataset",
+]
+
+check_names()
+
+# Models bring torch, which takes seconds to import: only who asks for one waits for it.
+_OF_MODELS: Final = {"DescribeConfig", "ImagineConfig", "Model", "Sampling", "load_model"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "avatargpt.models" if name in _OF_MODELS else "avatargpt.datasets"
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,7 +9,8 @@ where it stopped. Items of the same stage run in parallel worker processes.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -222,16 +223,14 @@ def _restage(
 
 def _paths_of(source: Dataset | None) -> list[str]:
     """Where a dataset's videos were read."""
-    return [] if source is None else source.read("videos", ["path"])["path"].to_pylist()
+    return [] if source is None else [row["path"] for row in source.rows("videos", ["path"])]
 
 
-def _discard_work_of(video_ids: Iterable[str], work: Path) -> None:
+def _discard_work_of(video_ids: Collection[str], work: Path) -> None:
     """Remove staged work that a run published but was killed before it could clear away."""
-    for video_id in video_ids:
-        path = video_path(work, "scans", video_id)
-        scan = load_staged(StagedScan, path)
-        if scan is not None:
-            for staged in _staged_files(scan, work):
+    for path in sorted((work / "scans").glob("*.json")):
+        if path.stem in video_ids:
+            for staged in _staged_files(read_staged(StagedScan, path), work):
                 staged.unlink(missing_ok=True)
 
 
@@ -250,6 +249,7 @@ class _Known:
 
     Attributes:
         files: path to (size, mtime, video_id).
+        copies: video id to the paths of its files.
         finished: video ids that need no work.
         retried: video ids to be worked on again.
         retried_texts: of them, those of which only texts are to be made again.
@@ -257,6 +257,7 @@ class _Known:
     """
 
     files: Mapping[str, tuple[int, int, str]]
+    copies: Mapping[str, Sequence[str]]
     finished: frozenset[str]
     retried: frozenset[str]
     retried_texts: frozenset[str]
@@ -265,27 +266,33 @@ class _Known:
     @classmethod
     def of(cls, published: Dataset | None, *, retry: bool) -> "_Known":
         if published is None:
-            return cls({}, frozenset(), frozenset(), frozenset(), {})
-        columns = ("video_id", "path", "size_bytes", "mtime_ns")
-        videos = published.read("videos", columns).to_pylist()
-        columns = ("item_id", "video_id", "reason", "stage")
-        rejections = published.read("rejections", columns).to_pylist()
-        again = [row for row in rejections if retry and row["reason"] in RETRYABLE]
-        retried = {row["video_id"] for row in again if row["stage"] not in TEXT_STAGES}
-        texts = {row["video_id"] for row in again if row["stage"] in TEXT_STAGES}
+            return cls({}, {}, frozenset(), frozenset(), frozenset(), {})
+        files: dict[str, tuple[int, int, str]] = {}
+        copies: defaultdict[str, list[str]] = defaultdict(list)
+        for row in published.rows("videos", ("video_id", "path", "size_bytes", "mtime_ns")):
+            files[row["path"]] = row["size_bytes"], row["mtime_ns"], row["video_id"]
+            copies[row["video_id"]].append(row["path"])
+        finished = set(copies)
+        retried: set[str] = set()
+        texts: set[str] = set()
+        rejected: dict[str, str] = {}
+        for row in published.rows("rejections", ("item_id", "video_id", "reason", "stage")):
+            rejected[row["item_id"]] = row["reason"]
+            if row["stage"] != Stage.INGEST:
+                finished.add(row["video_id"])
+            if retry and row["reason"] in RETRYABLE:
+                (texts if row["stage"] in TEXT_STAGES else retried).add(row["video_id"])
         for table in ("captions", "annotations") if retry else ():
-            rows = published.read(table, ("video_id", "outcome")).to_pylist()
-            texts |= {r["video_id"] for r in rows if r["outcome"] in RETRYABLE_OUTCOMES}
+            failed = {"outcome": RETRYABLE_OUTCOMES}
+            texts |= {row["video_id"] for row in published.rows(table, ["video_id"], failed)}
         texts -= retried
-        finished = {v["video_id"] for v in videos}
-        finished |= {r["video_id"] for r in rejections if r["stage"] != Stage.INGEST}
-        files = {v["path"]: (v["size_bytes"], v["mtime_ns"], v["video_id"]) for v in videos}
         return cls(
             files,
+            copies,
             frozenset(finished - retried - texts),
             frozenset(retried | texts),
             frozenset(texts),
-            {r["item_id"]: r["reason"] for r in rejections},
+            rejected,
         )
 
     def has_unchanged(self, path: Path) -> bool:
@@ -300,9 +307,9 @@ class _Known:
 
     def other_copy(self, video: SourceVideo) -> Path | None:
         """Another file with the same content that the dataset holds and that still exists."""
-        for path, (_, _, video_id) in self.files.items():
-            if video_id == video.video_id and Path(path) != video.probe.path:
-                return Path(path) if Path(path).is_file() else None
+        for path in map(Path, self.copies.get(video.video_id, ())):
+            if path != video.probe.path and path.is_file():
+                return path
         return None
 
 

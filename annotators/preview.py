@@ -13,11 +13,13 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import PIL.Image
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont
 
 from data.records import PoseTrack
-from data.schemas import load_track
+from data.schemas import Row, load_track
 from data.skeleton import BONES, JOINT_NAMES
 from data.store import Dataset
 from data.video import open_frames, probe_video
@@ -30,6 +32,11 @@ FIGURE_TEXT_PX: Final = 18
 QUICK_LOOK_S: Final = 1.0
 MIN_CONFIDENCE: Final = 0.3
 """Joints below are not drawn: they are guesses of the model, not sightings."""
+
+SURE_QUALITY: Final = 0.7
+"""Clips with better poses are shown first."""
+SHOWN_FRAMES: Final = 120
+"""A motion of this length shows something and is soon rendered."""
 
 _LEFT_RGB, _RIGHT_RGB, _MIDDLE_RGB = (255, 140, 0), (0, 170, 255), (240, 240, 240)
 
@@ -56,29 +63,62 @@ def best_clip(dataset: Dataset, clip_id: str | None = None) -> ClipView | None:
         dataset: to choose from.
         clip_id: consider only this one.
     """
-    annotations = [
-        row
-        for row in dataset.read("annotations").to_pylist()
-        if (clip_id is None or row["clip_id"] == clip_id) and row["medium"]
-    ]
-    quality = {r["clip_id"]: r["quality"] for r in dataset.read("clips").to_pylist()}
-    annotations.sort(
-        key=lambda row: (quality[row["clip_id"]] > 0.7, len(row["fine"]), quality[row["clip_id"]]),
-        reverse=True,
-    )
-    videos = {row["video_id"]: row for row in dataset.read("videos").to_pylist()}
-    for annotation in annotations:
-        video = videos[annotation["video_id"]]
-        if Path(video["path"]).is_file():
-            return view_clip(dataset, video, annotation)
+    where = None if clip_id is None else {"clip_id": [clip_id]}
+    quality = {
+        row["clip_id"]: row["quality"]
+        for row in dataset.rows("clips", ["clip_id", "quality"], where)
+    }
+    paths = {row["video_id"]: row["path"] for row in dataset.rows("videos", ["video_id", "path"])}
+    candidates: list[tuple[bool, int, float, str, str]] = []
+    columns = ["clip_id", "video_id", "medium", "fine"]
+    for batch in dataset.batches("annotations", columns, where):
+        # Texts are counted in Arrow: those of a large dataset are never made Python objects.
+        ids = zip(batch["clip_id"].to_pylist(), batch["video_id"].to_pylist(), strict=True)
+        counts = zip(_lengths(batch["medium"]), _lengths(batch["fine"]), strict=True)
+        for (clip, video), (medium, steps) in zip(ids, counts, strict=True):
+            if medium:
+                sure = quality[clip]
+                candidates.append((sure > SURE_QUALITY, steps, sure, clip, video))
+    candidates.sort(reverse=True)
+    for _, steps, _, clip, video in candidates:
+        if Path(paths[video]).is_file():
+            return _view_clip(dataset, clip, video, steps)
     return None
 
 
-def view_clip(dataset: Dataset, video: dict[str, Any], annotation: dict[str, Any]) -> ClipView:
-    """Join one annotation with its poses."""
-    poses = dataset.read("poses").to_pylist()
-    tracks = tuple(load_track(r) for r in poses if r["clip_id"] == annotation["clip_id"])
+def _view_clip(dataset: Dataset, clip_id: str, video_id: str, steps: int) -> ClipView:
+    """Join the annotation of a clip that has so many steps with its poses."""
+    of_clip = {"clip_id": [clip_id]}
+    (video,) = dataset.rows("videos", where={"video_id": [video_id]})
+    rows = dataset.rows("annotations", where=of_clip)
+    annotation = next(row for row in rows if row["medium"] and len(row["fine"]) == steps)
+    tracks = tuple(load_track(row) for row in dataset.rows("poses", where=of_clip))
     return ClipView(video, annotation, tracks)
+
+
+def _lengths(lists: pa.ChunkedArray) -> list[int]:
+    return pc.call_function("list_value_length", [lists]).to_pylist()
+
+
+def best_motion(dataset: Dataset, motion_id: str | None = None) -> Row | None:
+    """The row of a motion; by default of one with texts that takes about six seconds, or None.
+
+    Args:
+        dataset: to choose from.
+        motion_id: consider only this one.
+    """
+    if motion_id is None:
+        best: tuple[bool, int, str] | None = None
+        for batch in dataset.batches("motions", ["motion_id", "num_frames", "texts"]):
+            texts = _lengths(batch["texts"])
+            frames, ids = batch["num_frames"].to_pylist(), batch["motion_id"].to_pylist()
+            for one, num_frames, num_texts in zip(ids, frames, texts, strict=True):
+                found = bool(num_texts), -abs(num_frames - SHOWN_FRAMES), one
+                best = found if best is None else max(best, found)
+        if best is None:
+            return None
+        motion_id = best[2]
+    return next(dataset.rows("motions", where={"motion_id": [motion_id]}), None)
 
 
 def draw_skeleton(

@@ -6,13 +6,11 @@ when another captioner or annotator writes the texts of a new dataset (``poses_f
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from annotators.staging import (
     SourceVideo,
@@ -34,6 +32,8 @@ TEXT_STAGES: Final = frozenset({Stage.CAPTIONS, Stage.ANNOTATIONS})
 """Stages whose rejections go away when texts are made again."""
 
 _CLIP_FIELDS = tuple(Clip.__dataclass_fields__)
+_VIDEOS_AT_A_TIME: Final = 64
+"""The joints of so many videos are held at a time."""
 
 
 def restage(published: Dataset, videos: Collection[SourceVideo], work: Path) -> None:
@@ -44,17 +44,23 @@ def restage(published: Dataset, videos: Collection[SourceVideo], work: Path) -> 
         videos: in it.
         work: the folder of staged work.
     """
-    ids = pa.array([video.video_id for video in videos], pa.string())
+    listed = list(videos)
+    for begin in range(0, len(listed), _VIDEOS_AT_A_TIME):
+        _restage(published, listed[begin : begin + _VIDEOS_AT_A_TIME], work)
+
+
+def _restage(published: Dataset, videos: Sequence[SourceVideo], work: Path) -> None:
+    wanted = {"video_id": [video.video_id for video in videos]}
     rows = {
-        table: _by_video(_of_videos(published, table, ids).to_pylist())
+        table: _by_video(published.rows(table, where=wanted))
         for table in ("videos", "clips", "rejections")
     }
     (work / "poses").mkdir(parents=True, exist_ok=True)
-    for part in published.parts("poses"):
-        tracks = pq.read_table(part, filters=pc.field("video_id").isin(ids))
-        for clip_id in tracks["clip_id"].unique().to_pylist():
-            table = tracks.filter(pc.field("clip_id") == clip_id)
-            write_table(work / "poses" / f"{clip_id}.parquet", "poses", table)
+    tracks = published.read("poses", where=wanted)
+    for row in (row for found in rows["clips"].values() for row in found):
+        table = tracks.filter(pc.field("clip_id") == row["clip_id"])
+        if table.num_rows:
+            write_table(tracks_path(work, _clip(row)), "poses", table)
     for video in videos:
         video_id = video.video_id
         rejections = {
@@ -64,7 +70,7 @@ def restage(published: Dataset, videos: Collection[SourceVideo], work: Path) -> 
         }
         clips: list[Clip] = []
         for row in sorted(rows["clips"][video_id], key=lambda row: row["start_frame"]):
-            clip = Clip(**{name: row[name] for name in _CLIP_FIELDS})
+            clip = _clip(row)
             clips.append(clip)
             staged = StagedPoses(
                 clip=clip,
@@ -125,7 +131,7 @@ def restage_from(
     Returns:
         Rejections of the videos that it does not hold, by ``video_id``.
     """
-    held = set(source.read("videos", ["video_id"])["video_id"].to_pylist())
+    held = {row["video_id"] for row in source.rows("videos", ["video_id"])}
     found = [video for video in videos if video.video_id in held]
     restage(source, [video for video in found if not _is_staged(video, work)], work)
     return {v.video_id: _stranger(v, source) for v in videos if v.video_id not in held}
@@ -146,11 +152,11 @@ def _is_staged(video: SourceVideo, work: Path) -> bool:
     return scan is not None and all(poses_path(work, clip).exists() for clip in scan.clips)
 
 
-def _of_videos(published: Dataset, table: str, ids: pa.Array) -> pa.Table:
-    return published.read(table).filter(pc.field("video_id").isin(ids))
+def _clip(row: Mapping[str, Any]) -> Clip:
+    return Clip(**{name: row[name] for name in _CLIP_FIELDS})
 
 
-def _by_video(rows: list[dict[str, Any]]) -> defaultdict[str, list[dict[str, Any]]]:
+def _by_video(rows: Iterable[dict[str, Any]]) -> defaultdict[str, list[dict[str, Any]]]:
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         found[row["video_id"]].append(row)

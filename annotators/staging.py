@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from data.manifest import require_file_id
 from data.records import Annotation, Caption, Clip, Rejection, VideoProbe, VideoScan
 from data.store import write_text
 
@@ -134,7 +135,7 @@ def read_staged(kind: type[Record], path: Path) -> Record:
 
 def video_path(work: Path, stage: str, video_id: str) -> Path:
     """Result of a stage that works on whole videos: ``scans``, ``captions`` or ``annotations``."""
-    return work / stage / f"{video_id}.json"
+    return work / stage / f"{require_file_id(video_id)}.json"
 
 
 def lacks(scan: StagedScan, stage: str, work: Path) -> bool:
@@ -144,9 +145,9 @@ def lacks(scan: StagedScan, stage: str, work: Path) -> bool:
 
 def poses_path(work: Path, clip: Clip) -> Path:
     """Result of the poses stage for a clip."""
-    return work / "poses" / f"{clip.clip_id}.json"
+    return work / "poses" / f"{require_file_id(clip.clip_id)}.json"
 
 
 def tracks_path(work: Path, clip: Clip) -> Path:
     """Tracks of a clip, as rows of the ``poses`` table; not there when it has nobody."""
-    return work / "poses" / f"{clip.clip_id}.parquet"
+    return work / "poses" / f"{require_file_id(clip.clip_id)}.parquet"

@@ -8,7 +8,6 @@ drifts. Above ``1 / BLEND_S`` Hz the foot is followed, below it the picture; wit
 whose own way is in the picture, only the foot.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import partial
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow.parquet as pq
 from scipy.ndimage import gaussian_filter1d
 
 from annotators.motion_signals import foot_odometry
+from data.dataset import RowIndex
 from data.importers.records import Found, ImportedMotion, MotionText, Pending, content_id
 from data.motion_quality import mend_spikes
+from data.parquet import table_rows
 from data.records import FloatArray, Outcome, PoseTrack
 from data.schemas import load_track
 from data.skeleton import FPS
@@ -31,6 +31,12 @@ BLEND_S: Final = 0.6
 """Longer than a step, shorter than the drift of a few steps matters."""
 MAX_LIMB_SPEED_M_S: Final = 12.0
 """Faster than the real kicks of the CMU motions (11.2 m/s): the pose model has lost the joint."""
+
+
+_CLIP_COLUMNS: Final = ("video_id", "start_s", "end_s", "camera")
+_TEXT_COLUMNS: Final = (
+    *("track_id", "coarse", "medium", "fine", "activity", "annotator", "outcome"),
+)
 
 
 def is_dataset(path: Path) -> bool:
@@ -45,30 +51,28 @@ def find_video_motions(root: Path) -> Found:
         root: the dataset.
     """
     dataset = Dataset(root)
-    clips = {row["clip_id"]: row for row in dataset.read("clips").to_pylist()}
-    videos = {row["video_id"]: row["path"] for row in dataset.read("videos").to_pylist()}
-    texts = _texts(dataset)
-    # File by file: the joints of a large dataset do not fit into memory at once.
-    for part in dataset.manifest["tables"]["poses"]["parts"]:
-        for batch in pq.ParquetFile(root / part["file"]).iter_batches(batch_size=64):
-            for row in batch.to_pylist():
-                clip = clips[row["clip_id"]]
-                motion_id = content_id("video", row["clip_id"], str(row["track_id"]))
-                item = f"{videos[row['video_id']]} {clip['start_s']:.2f}-{clip['end_s']:.2f} s"
-                told = texts.get((row["clip_id"], row["track_id"]), ())
-                yield Pending(
-                    motion_id,
-                    f"{item} person {row['track_id']}",
-                    partial(_read, row, clip, motion_id, videos[row["video_id"]], told),
-                )
-
-
-def _texts(dataset: Dataset) -> dict[tuple[str, int], tuple[dict[str, Any], ...]]:
-    found: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
-    for row in dataset.read("annotations").to_pylist():
-        if row["outcome"] == Outcome.SUCCESS:
-            found[row["clip_id"], row["track_id"]].append(row)
-    return {key: tuple(rows) for key, rows in found.items()}
+    videos = RowIndex(dataset, "videos", "video_id", ["path"])
+    clips = RowIndex(dataset, "clips", "clip_id", _CLIP_COLUMNS)
+    annotations = RowIndex(dataset, "annotations", "clip_id", _TEXT_COLUMNS)
+    # A few tracks at a time: neither joints nor texts of a large dataset fit into memory.
+    for batch in dataset.batches("poses"):
+        clip_ids = batch["clip_id"].to_pylist()
+        told, of_clips = annotations.get(clip_ids), clips.get(clip_ids)
+        of_videos = videos.get(batch["video_id"].to_pylist())
+        for row in table_rows(batch):
+            clip_id, track_id = row["clip_id"], row["track_id"]
+            (clip,), (video,) = of_clips[clip_id], of_videos[row["video_id"]]
+            motion_id = content_id("video", clip_id, str(track_id))
+            texts = tuple(
+                text
+                for text in told.get(clip_id, ())
+                if text["track_id"] == track_id and text["outcome"] == Outcome.SUCCESS
+            )
+            yield Pending(
+                motion_id,
+                f"{video['path']} {clip['start_s']:.2f}-{clip['end_s']:.2f} s person {track_id}",
+                partial(_read, row, clip, motion_id, video["path"], texts),
+            )
 
 
 def _read(

@@ -33,6 +33,8 @@ MAX_JSON_BYTES: Final = 256 * 2**20
 
 _PART: Final = re.compile(r"(?P<table>[a-z_]+)/(?P<part>part-[0-9]{6,9})(-[0-9]{6,9})?\.parquet")
 
+_FILE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
 
 class DatasetError(ValueError):
     """The dataset cannot be used as asked; the message says what was found and what to do."""
@@ -214,6 +216,20 @@ def require_plain_tree(folder: Path) -> None:
             require_plain(Path(parent, name), folder=True)
         for name in files:
             require_plain(Path(parent, name))
+
+
+def require_file_id(item_id: str) -> str:
+    """An id that is about to name a file; ids of a stranger's dataset may hold a path.
+
+    Raises:
+        DatasetError: it does.
+    """
+    if not _FILE_ID.fullmatch(item_id):
+        raise DatasetError(
+            f"expected an id of letters, digits, '-' and '_', found {item_id!r}. "
+            "Remedy: do not use this dataset: its rows were not made by avatargpt."
+        )
+    return item_id
 
 
 def _read_json(path: Path) -> Any:

@@ -309,7 +309,7 @@ def _known(writer: DatasetWriter) -> set[str]:
     if published is None:
         return set()
     columns = (("motions", "motion_id"), ("annotations", "clip_id"), ("rejections", "item_id"))
-    return {i for table, name in columns for i in published.read(table, [name])[name].to_pylist()}
+    return {row[name] for table, name in columns for row in published.rows(table, [name])}
 
 
 def _batches(

@@ -367,20 +367,19 @@ def _summarise(
     root: Path, done: _Done, ingested: Ingested, spend: Spend, elapsed_s: float
 ) -> AnnotateSummary:
     rows: dict[str, int] = {}
-    reasons: list[str] = []
+    reasons = Counter[str]()
     outcomes: dict[str, dict[str, int]] = {}
     if (root / MANIFEST).is_file():
         dataset = Dataset(root)
         rows = {name: table["rows"] for name, table in dataset.manifest["tables"].items()}
-        reasons = dataset.read("rejections", ["reason"])["reason"].to_pylist()
+        reasons = dataset.counts("rejections", "reason")
         for name in ("captions", "annotations"):
-            listed = dataset.read(name, ["outcome"])["outcome"].to_pylist()
-            outcomes[name] = dict(Counter(listed).most_common())
+            outcomes[name] = dict(dataset.counts(name, "outcome").most_common())
     return AnnotateSummary(
         dataset=root,
         rows={name: rows.get(name, 0) for name in SCHEMAS},
         added=dict(done.added),
-        rejections=dict(Counter(reasons).most_common()),
+        rejections=dict(reasons.most_common()),
         num_known=ingested.num_known,
         video_s=sum(video.probe.duration_s for video in ingested.videos),
         elapsed_s=elapsed_s,

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -25,8 +24,6 @@ from data.normalization import FeatureStats, compute_stats
 from data.splits import Split
 from data.store import Dataset, write_json
 
-_BATCH_ROWS: Final = 512
-"""Motions read from Parquet at a time."""
 _SHOWN: Final = 5
 """Ids named in a message."""
 
@@ -180,21 +177,22 @@ def prepare_data(config: MotionDataConfig, cache: Path) -> PreparedData:
 def _select(config: MotionDataConfig) -> dict[Split, list[dict[str, Any]]]:
     """Rows without features, by split, in the order of their ids: it must not depend on parts."""
     columns = ["motion_id", "split", "num_frames", "num_features", "quality", "mirrored_of"]
-    rows = Dataset(config.dataset).read("motions", columns).to_pylist()
-    wrong = [row for row in rows if row["num_features"] != NUM_FEATURES]
+    kept: list[dict[str, Any]] = []
+    wrong: list[dict[str, Any]] = []
+    for row in Dataset(config.dataset).rows("motions", columns):
+        if row["num_features"] != NUM_FEATURES:
+            wrong.append(row)
+        # Mirror images would count validation and test motions twice.
+        elif row["quality"] >= config.min_quality and (
+            not row["mirrored_of"] or (config.mirrored and row["split"] == "train")
+        ):
+            kept.append(row)
     if wrong:
         raise ValueError(
             f"{config.dataset}: expected {NUM_FEATURES} features, found "
             f"{wrong[0]['num_features']} in {len(wrong)} motions ({_named(wrong)}). "
             "Remedy: import them again."
         )
-    kept = [
-        row
-        for row in rows
-        if row["quality"] >= config.min_quality
-        # Mirror images would count validation and test motions twice.
-        and (not row["mirrored_of"] or (config.mirrored and row["split"] == "train"))
-    ]
     kept.sort(key=lambda row: row["motion_id"])
     names: tuple[Split, ...] = ("train", "val", "test")
     return {name: [row for row in kept if row["split"] == name] for name in names}
@@ -210,15 +208,14 @@ def _flatten(dataset: Dataset, rows: Sequence[dict[str, Any]], target: Path) -> 
         file = target.with_suffix(".npy")
         features_RD = open_memmap(file, "w+", np.float32, (int(offsets_N[-1]), NUM_FEATURES))
         broken: list[dict[str, Any]] = []
-        for batch in _batches(dataset):
-            for row, values in batch:
-                index = place.get(row["motion_id"])
-                if index is None:
-                    continue
-                if not np.isfinite(values).all():
-                    broken.append(row)
-                begin, end = offsets_N[index : index + 2]
-                features_RD[begin:end] = values.reshape(-1, NUM_FEATURES)
+        for row in dataset.rows("motions", ["motion_id", "features"]):
+            index = place.get(row["motion_id"])
+            if index is None:
+                continue
+            if not np.isfinite(row["features"]).all():
+                broken.append(row)
+            begin, end = offsets_N[index : index + 2]
+            features_RD[begin:end] = row["features"].reshape(-1, NUM_FEATURES)
         if broken:
             raise ValueError(
                 f"{dataset.root}: expected finite features, found others in {len(broken)} motions "
@@ -226,22 +223,6 @@ def _flatten(dataset: Dataset, rows: Sequence[dict[str, Any]], target: Path) -> 
             )
         features_RD.flush()
     write_json(target.with_suffix(".json"), {"ids": ids, "offsets": offsets_N.tolist()})
-
-
-def _batches(
-    dataset: Dataset,
-) -> Iterator[list[tuple[dict[str, Any], NDArray[np.float32]]]]:
-    for part in dataset.parts("motions"):
-        file = pq.ParquetFile(part)
-        for batch in file.iter_batches(_BATCH_ROWS, columns=["motion_id", "features"]):
-            features = batch.column("features")
-            offsets = features.offsets.to_numpy()
-            values = features.values.to_numpy(zero_copy_only=False)
-            ids = batch.column("motion_id").to_pylist()
-            yield [
-                ({"motion_id": motion_id}, values[begin:end])
-                for motion_id, begin, end in zip(ids, offsets[:-1], offsets[1:], strict=True)
-            ]
 
 
 def _named(rows: Sequence[dict[str, Any]]) -> str:

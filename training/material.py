@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data.importers.plans import SOURCE as TEXT_PLAN
@@ -108,8 +107,8 @@ def read_motion_items(
         data.store.DatasetError: there is no dataset.
     """
     columns = ["motion_id", "split", "labels", "texts", "num_frames", "quality"]
-    wanted = (pc.field("split") == split) & (pc.field("quality") >= min_quality)
-    rows = Dataset(root).read("motions", columns).filter(wanted).to_pylist()
+    found = Dataset(root).rows("motions", columns, {"split": [split]})
+    rows = [row for row in found if row["quality"] >= min_quality]
     missing = [row["motion_id"] for row in rows if row["motion_id"] not in codes]
     if missing:
         raise ValueError(
@@ -204,7 +203,7 @@ def read_plan_items(
 def _videos(root: Path, split: Split, splits: SplitConfig) -> list[list[list[_Row]]]:
     """The annotations of each video of the split, by clip in order of time, then by sample."""
     videos: dict[str, dict[str, list[_Row]]] = defaultdict(lambda: defaultdict(list))
-    for row in Dataset(root).read("annotations", _PLAN_COLUMNS).to_pylist():
+    for row in Dataset(root).rows("annotations", _PLAN_COLUMNS):
         if split_of(_kept_together(row), splits) == split:
             videos[row["video_id"]][row["clip_id"]].append(row)
     return [

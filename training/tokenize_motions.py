@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from data.dataset import open_part
 from data.motion_features import NUM_FEATURES
 from data.presets import HOME, Presets
 from data.schemas import motion_tokens_row
@@ -121,16 +121,15 @@ def read_motion_tokens(root: Path, tokenizer_id: str) -> dict[str, NDArray[np.in
         ValueError: motions have no tokens of this tokenizer: they are missing, or stale.
     """
     dataset = Dataset(root)
-    table = dataset.read("motion_tokens")
-    own = table.filter(np.array(table["tokenizer_id"].to_pylist(), object) == tokenizer_id)
+    columns = ["motion_id", "num_quantizers", "codes"]
     tokens = {
         row["motion_id"]: np.asarray(row["codes"], np.int64).reshape(-1, row["num_quantizers"])
-        for row in own.to_pylist()
+        for row in dataset.rows("motion_tokens", columns, {"tokenizer_id": [tokenizer_id]})
     }
-    motions = set(dataset.read("motions", ["motion_id"])["motion_id"].to_pylist())
+    motions = {row["motion_id"] for row in dataset.rows("motions", ["motion_id"])}
     missing = motions - tokens.keys()
     if missing:
-        others = sorted(set(table["tokenizer_id"].to_pylist()) - {tokenizer_id})
+        others = sorted(set(dataset.counts("motion_tokens", "tokenizer_id")) - {tokenizer_id})
         stale = f"; there are stale ones, of {', '.join(others)}" if others else ""
         raise ValueError(
             f"{root}: expected tokens of {tokenizer_id} for {len(motions)} motions, found none for "
@@ -141,9 +140,8 @@ def read_motion_tokens(root: Path, tokenizer_id: str) -> dict[str, NDArray[np.in
 
 
 def _tokenized(dataset: Dataset, tokenizer_id: str) -> set[str]:
-    table = dataset.read("motion_tokens", ["motion_id", "tokenizer_id"])
-    pairs = zip(table["motion_id"].to_pylist(), table["tokenizer_id"].to_pylist(), strict=True)
-    return {motion_id for motion_id, own in pairs if own == tokenizer_id}
+    own = {"tokenizer_id": [tokenizer_id]}
+    return {row["motion_id"] for row in dataset.rows("motion_tokens", ["motion_id"], own)}
 
 
 def _batches(
@@ -151,7 +149,8 @@ def _batches(
 ) -> Iterator[list[tuple[str, NDArray[np.float32]]]]:
     """Motions without tokens, alike lengths together within a part."""
     for part in dataset.parts("motions"):
-        table = pq.read_table(part, columns=["motion_id", "num_frames"])
+        with open_part(part) as file:
+            table = file.read(columns=["motion_id", "num_frames"])
         waiting = sorted(
             (length, index)
             for index, (motion_id, length) in enumerate(
@@ -161,7 +160,8 @@ def _batches(
         )
         if not waiting:
             continue
-        features = pq.read_table(part, columns=["features"])["features"].combine_chunks()
+        with open_part(part) as file:
+            features = file.read(columns=["features"])["features"].combine_chunks()
         ids = table["motion_id"]
         batch: list[tuple[str, NDArray[np.float32]]] = []
         for length, index in waiting:

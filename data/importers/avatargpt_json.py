@@ -21,8 +21,11 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from data.dataset import RowIndex
 from data.errors import ItemError, Reason, Stage
 from data.importers.archives import read_small_file
+from data.manifest import require_file_id
+from data.parquet import table_rows
 from data.plain_text import MAX_TEXT_CHARS, plain_text
 from data.records import (
     Annotation,
@@ -192,7 +195,7 @@ def _json_files(path: Path) -> Iterable[Path]:
 
 
 def _column(dataset: Dataset | None, table: str, column: str) -> set[str]:
-    return set(dataset.read(table, [column])[column].to_pylist()) if dataset else set()
+    return {row[column] for row in dataset.rows(table, [column])} if dataset else set()
 
 
 def read_avatargpt_json(path: Path) -> ImportedVideo:
@@ -411,37 +414,45 @@ def export_avatargpt_json(root: Path, folder: Path) -> list[Path]:
         data.store.DatasetError: there is no dataset.
     """
     dataset = Dataset(root)
+    tables = {
+        name: RowIndex(dataset, name, "video_id") for name in ("captions", "annotations", "clips")
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    # A few videos at a time: the texts of a large dataset do not fit into memory.
+    for batch in dataset.batches("videos"):
+        ids = batch["video_id"].to_pylist()
+        rows = {name: index.get(ids) for name, index in tables.items()}
+        for video in table_rows(batch):
+            video_id = video["video_id"]
+            of_video = {name: found.get(video_id, []) for name, found in rows.items()}
+            path = folder / f"{require_file_id(video_id)}.json"
+            content = _exported_video(video, of_video)
+            write_text(path, json.dumps(content, indent=1, ensure_ascii=False))
+            written.append(path)
+    return written
+
+
+def _exported_video(video: Row, rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     captions: dict[tuple[str, str | None], dict[int, str]] = defaultdict(dict)
-    for row in dataset.read("captions").to_pylist():
+    for row in rows["captions"]:
         if row["outcome"] == Outcome.SUCCESS:
             captions[row["video_id"], row["clip_id"]][row["sample"]] = row["text"]
     annotations: dict[str, list[Row]] = defaultdict(list)
-    for row in dataset.read("annotations").to_pylist():
+    for row in rows["annotations"]:
         if row["outcome"] == Outcome.SUCCESS:
             annotations[row["clip_id"]].append(row)
-    clips: dict[str, list[Row]] = defaultdict(list)
-    for row in dataset.read("clips").to_pylist():
-        clips[row["video_id"]].append(row)
-    folder.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
-    for video in dataset.read("videos").to_pylist():
-        video_id = video["video_id"]
-        whole = captions.get((video_id, None), {})
-        segments = [
+    whole = captions.get((video["video_id"], None), {})
+    return {
+        "video_name": video["path"],
+        "video_fps": _number(video["fps"]),
+        "caption_list": [
             _exported_segment(clip, annotations[clip["clip_id"]], captions)
-            for clip in sorted(clips[video_id], key=lambda row: row["start_frame"])
+            for clip in sorted(rows["clips"], key=lambda row: row["start_frame"])
             if annotations[clip["clip_id"]]
-        ]
-        content = {
-            "video_name": video["path"],
-            "video_fps": _number(video["fps"]),
-            "caption_list": segments,
-            "description": [whole[sample] for sample in sorted(whole)] or [video["coarse"]],
-        }
-        path = folder / f"{video_id}.json"
-        write_text(path, json.dumps(content, indent=1, ensure_ascii=False))
-        written.append(path)
-    return written
+        ],
+        "description": [whole[sample] for sample in sorted(whole)] or [video["coarse"]],
+    }
 
 
 def _exported_segment(

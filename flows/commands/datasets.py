@@ -299,19 +299,18 @@ def render(
     motion_id: Annotated[str, typer.Option(help="The motion; by default one with texts.")] = "",
 ) -> None:
     """Render a motion as a stick figure, with what is told of it."""
+    from annotators.preview import best_motion  # noqa: PLC0415
     from annotators.stick_figure import draw_motion, save_moving, told_steps  # noqa: PLC0415
     from data.motion_features import features_to_joints  # noqa: PLC0415
     from data.schemas import load_features  # noqa: PLC0415
     from data.store import Dataset  # noqa: PLC0415
 
-    rows = Dataset(dataset.expanduser()).read("motions").to_pylist()
-    chosen = [row for row in rows if row["motion_id"] == motion_id or not motion_id]
-    if not chosen:
+    row = best_motion(Dataset(dataset.expanduser()), motion_id or None)
+    if row is None:
         raise ValueError(
             f"{dataset}: expected a motion {motion_id}, found none. "
             "Remedy: look for motion_id in the motions table."
         )
-    row = max(chosen, key=lambda row: (bool(row["texts"]), -abs(row["num_frames"] - 120)))
     joints_TJ3 = features_to_joints(load_features(row))
     medium = [text["text"] for text in row["texts"] if text["level"] == "medium"]
     title = medium[0] if medium else ", ".join(row["labels"])

@@ -92,6 +92,8 @@ class _Manifest(_Checked):
     up_axis: str
     recipe: dict[str, Any]
     tables: dict[str, _Table]
+    license: str = ""
+    licences: list[str] = []
 
     @model_validator(mode="after")
     def _check_tables(self) -> "_Manifest":

@@ -29,6 +29,7 @@ from typing import Any
 import pyarrow as pa
 
 from data.dataset import WHOLE_BATCH_ROWS, Dataset, open_part
+from data.dataset_card import check_license, dataset_card
 from data.locks import LockedError, LockUnavailableError, lock_folder
 from data.manifest import (
     MANIFEST,
@@ -160,6 +161,7 @@ class DatasetWriter:
             "publications": serial,
             "code_version": CODE_VERSION,
             "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "licences": self._licences_with(tables.get("motions")),
             "tables": {
                 name: {"rows": sum(part["rows"] for part in parts), "parts": parts}
                 for name, parts in entries.items()
@@ -170,6 +172,25 @@ class DatasetWriter:
         self._roll_forward(journal)
         self._manifest = manifest
         return Publication(added, {name: count for name, count in removed.items() if count})
+
+    def set_license(self, license_id: str) -> None:
+        """Set the license that the dataset's card tells.
+
+        Args:
+            license_id: as Hugging Face spells it, such as ``cc-by-4.0``.
+
+        Raises:
+            ValueError: there is no such identifier.
+        """
+        self._manifest = {**self._manifest, "license": check_license(license_id)}
+        write_text(self.root / "README.md", dataset_card(self._manifest))
+        write_json(self.root / MANIFEST, self._manifest)
+
+    def _licences_with(self, motions: pa.Table | None) -> list[str]:
+        """What the motions say of their licences, those that are new included."""
+        known = set(self._manifest.get("licences", ()))
+        new = [] if motions is None else motions["licence"].unique().to_pylist()
+        return sorted(known | {licence for licence in new if licence})
 
     def _without(
         self, name: str, part: Mapping[str, Any], gone: Mapping[str, set[str]], serial: int
@@ -353,36 +374,3 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def dataset_card(manifest: Mapping[str, Any]) -> str:
-    """The dataset's README: a Hugging Face card with one configuration per table, and counts."""
-    tables = manifest["tables"]
-    configs = "\n".join(
-        f"- config_name: {name}\n  data_files: {name}/*.parquet"
-        + ("\n  default: true" if name == "annotations" else "")
-        for name, table in tables.items()
-        if table["parts"]
-    )
-    rows = "\n".join(
-        f"| {name} | {table['rows']:,} | {sum(p['bytes'] for p in table['parts']) / 1e6:,.2f} |"
-        for name, table in tables.items()
-    )
-    return f"""---
-configs:
-{configs}
----
-# Text + 3-D motion dataset
-
-Made by avatargpt {manifest["code_version"]}, last published {manifest["updated_at"]}.
-Motion: {len(manifest["skeleton"]["joint_names"])} joints ({manifest["skeleton"]["name"]}),
-{manifest["fps"]} frames per second, {manifest["units"]}, {manifest["up_axis"]} up.
-
-| table | rows | MB |
-|---|---:|---:|
-{rows}
-
-```python
-annotations = pd.read_parquet("annotations")   # coarse, medium, fine of every clip
-```
-"""

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from data.errors import Reason, Stage
-from flows.commands.options import DatasetFolder, Json, print_json, printable
+from flows.commands.options import DatasetFolder, Json, Quiet, print_json, printable
+from flows.progress import StageProgress, tell
+from flows.progress_bars import progress_bars
 
 if TYPE_CHECKING:
     from annotators.status import DatasetStatus, Failed
@@ -148,3 +150,41 @@ def _told(row: dict[str, Any]) -> str:
     """What was expected and found, with the item; some details name it themselves."""
     item, detail = row["item"] or "", row["detail"] or ""
     return detail if item in detail else f"{item}: {detail}"
+
+
+@browse_app.command()
+def check(dataset: DatasetFolder, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Verify every part of a dataset; exit code 1 when something is not as it was written."""
+    from data.check import Severity, check_dataset  # noqa: PLC0415 - slow, and not always needed
+
+    def report(done: int, total: int) -> None:
+        tell(StageProgress("parts", done, total))
+
+    with progress_bars(quiet=quiet):
+        findings = check_dataset(dataset.expanduser(), report)
+    errors = sum(finding.severity is Severity.ERROR for finding in findings)
+    if as_json:
+        print_json({"ok": not errors, "findings": findings})
+    else:
+        for finding in findings:
+            for line in (f"{finding.severity}: {finding.file}: {finding.found}", finding.remedy):
+                typer.echo(printable(line))
+        typer.echo(f"{dataset}: {f'{errors} errors' if errors else 'all is as it was written'}")
+    if errors:
+        raise typer.Exit(1)
+
+
+@browse_app.command()
+def card(
+    dataset: DatasetFolder,
+    license_id: Annotated[
+        str,
+        typer.Option("--license", help="Identifier as Hugging Face spells it, such as cc-by-4.0."),
+    ],
+) -> None:
+    """Set the license of a dataset, and write its card (README.md) anew."""
+    from data.store import open_published  # noqa: PLC0415 - slow, and not always needed
+
+    with open_published(dataset.expanduser()) as writer:
+        writer.set_license(license_id)
+    typer.echo(f"{dataset / 'README.md'}: license {license_id}")

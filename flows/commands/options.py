@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 from pydantic import BaseModel
 
+from data.plain_text import plain_text
 from data.presets import Config, Presets, check_names, merge, parse_assignments, resolve
 from flows.interruption import STOP_LIMIT_S, keep_when_stopped
 from flows.server import use_some_server
@@ -104,7 +105,7 @@ def print_json(value: Any) -> None:
 
 def printable(line: str) -> str:
     """A line as a terminal may show it: names of files may hold control characters."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    return plain_text(line).replace("\n", " ")
 
 
 def read_config(path: Path | None) -> dict[str, Any]:

@@ -242,14 +242,9 @@ def test_an_option_without_effect_is_refused(
 @pytest.fixture
 def tests_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands run on the Prefect server of the tests instead of starting one."""
-    from prefect.settings import PREFECT_API_URL
-
-    monkeypatch.setattr("flows.commands.options.some_server", lambda: str(PREFECT_API_URL.value()))
-    for name in (
-        "PREFECT_API_URL",
-        *(f"PREFECT_LOGGING_HANDLERS_CONSOLE_{n}" for n in ("CLASS", "LEVEL")),
-    ):
-        monkeypatch.setenv(name, "")  # what the command sets is undone
+    monkeypatch.setattr("flows.commands.options.use_some_server", lambda: None)
+    for name in ("CLASS", "LEVEL"):  # what the command sets is undone
+        monkeypatch.setenv(f"PREFECT_LOGGING_HANDLERS_CONSOLE_{name}", "")
 
 
 @pytest.mark.usefixtures("tests_server")
@@ -311,3 +306,27 @@ def test_a_bar_tells_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None
     assert "4/10" in told
     assert "2.0/min" in told
     assert "3:00 left" in told
+
+
+# ---------------------------------------------------------------------------------- check and card
+
+
+def test_check_tells_a_damaged_part_and_ends_with_1(dataset: Path) -> None:
+    assert "all is as it was written" in _printed("check", dataset)
+    (part,) = (dataset / "clips").glob("*.parquet")
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    part.write_bytes(content)
+    result = _run("check", dataset)
+    assert result.exit_code == 1
+    assert f"error: clips/{part.name}: expected" in result.stdout
+    told = json.loads(_run("check", dataset, "--json").stdout)
+    assert told["ok"] is False
+    assert told["findings"][0]["remedy"]
+
+
+def test_card_sets_the_license(dataset: Path) -> None:
+    _printed("card", dataset, "--license", "cc-by-4.0")
+    assert "\nlicense: cc-by-4.0\n" in (dataset / "README.md").read_text()
+    refused = _run("card", dataset, "--license", "free")
+    assert "expected one of" in str(refused.exception)

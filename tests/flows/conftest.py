@@ -1,6 +1,7 @@
 """One real Prefect server for all flow tests."""
 
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -14,3 +15,13 @@ def prefect_server() -> Generator[None]:
 
     with prefect_test_harness(server_startup_timeout=180):
         yield
+
+
+@pytest.fixture(scope="session")
+def users_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of packages with our names that end whatever imports them."""
+    folder = tmp_path_factory.mktemp("users_folder")
+    for name in ("data/__init__.py", "annotators/__init__.py", "flows.py", "training.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(f"raise SystemExit('imported {name} of the user')")
+    return folder

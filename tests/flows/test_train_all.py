@@ -1,5 +1,6 @@
 """train-all from sources to a model that answers on the command line."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from typer.testing import CliRunner, Result
 
+import avatargpt
 from benchmarks.support.corpus import MOCAP
 from flows.commands.main import app, main
 from flows.then_train import start_training
 from flows.train_all import TrainAllConfig, TrainAllSummary, train_all
+from training.checkpoints import CheckpointError
 
 AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
 
@@ -46,9 +49,13 @@ def _config(root: Path, **changes: Any) -> TrainAllConfig:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainAllSummary]:
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, users_folder: Path
+) -> tuple[Path, TrainAllSummary]:
     root = tmp_path_factory.mktemp("train")
-    return root, train_all(_config(root))
+    # torchrun and its children import nothing from the folder that they are started in.
+    with contextlib.chdir(users_folder):
+        return root, train_all(_config(root))
 
 
 def test_sources_become_a_version_with_its_card(trained: tuple[Path, TrainAllSummary]) -> None:
@@ -136,6 +143,29 @@ def test_a_model_is_evaluated_on_the_command_line(
         written["metrics"]["reconstruction_mpjpe_mm"], rel=1e-3
     )
     assert "Items: " in text
+
+
+def test_the_model_answers_in_a_notebook(trained: tuple[Path, TrainAllSummary]) -> None:
+    root, summary = trained
+    model = avatargpt.load_model(str(root / "models" / "latest"))
+    (wave,) = model.t2m("a person waves", seconds=2)
+    assert wave.shape == (40, 263)
+    assert [motion.shape for motion in model.t2m(["a", "b"], seconds=1)] == [(20, 263)] * 2
+    texts = model.m2t([wave, wave])
+    assert texts == model.m2t(wave) * 2
+    between = model.in_between(wave, wave, seconds=1)
+    assert between.shape == (100, 263)
+    assert len(model.predict(wave, seconds=1)) == 60
+    plan = model.plan("a kitchen", "make coffee", count=2)
+    assert plan[0].task == "make coffee"
+    assert len(plan) == 2
+    story = model.describe(np.concatenate([between, between]))
+    assert [step.start_s for step in story.steps] == [0, 5]
+    assert model.imagine("a kitchen").plan == []  # nothing is computed before it is read
+    with pytest.raises(ValueError, match=r"expected 4 frames at least, found 2"):
+        model.m2t(wave[:2])
+    with pytest.raises(CheckpointError, match="expected the folder of a model"):
+        avatargpt.load_model(summary.model / "lm")
 
 
 def test_annotating_can_start_training(tmp_path: Path) -> None:

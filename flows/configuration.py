@@ -1,12 +1,16 @@
 """The configuration of a flow's run: a preset, and what the run was given over it."""
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from prefect import get_run_logger
+from pydantic import BaseModel
 
 from data.presets import Config, Presets, resolve
 from flows.settings import Settings
+
+_URL_SECRET: Final = re.compile(r"://[^/@\s\"]+@")
 
 
 def resolve_config(
@@ -24,8 +28,10 @@ def resolve_config(
         ValueError: there is no such preset or field, or the values do not fit together.
     """
     resolved = resolve(config_type, presets, preset, config, Settings().home_folder)
-    # Keys are in no configuration: it names them.
-    get_run_logger().info(
-        "preset: %s; configuration: %s", preset or "none", resolved.model_dump_json()
-    )
+    get_run_logger().info("preset: %s; configuration: %s", preset or "none", loggable(resolved))
     return resolved
+
+
+def loggable(config: BaseModel) -> str:
+    """A configuration as JSON without secrets: it only names keys, but an URL may hold one."""
+    return _URL_SECRET.sub("://…@", config.model_dump_json())

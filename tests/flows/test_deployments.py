@@ -18,10 +18,12 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_API_URL
+from pydantic import BaseModel
 
 import flows
 from annotators.config import PRESETS as ANNOTATE
 from data.motions import PRESETS as MOTIONS
+from flows.configuration import loggable
 from training.tokenize_motions import PRESETS as TOKENIZE
 from training.train_all_config import PRESETS as ALL
 from training.train_motion_lm import PRESETS as LM
@@ -176,3 +178,13 @@ def test_the_command_line_names_a_package_that_hides_ours(
     (said,) = done.stderr.splitlines()
     assert said.startswith(f"error: package data: expected avatargpt's own in {PROJECT / 'data'}")
     assert f"found {theirs}, which comes first" in said
+
+
+def test_the_log_of_a_configuration_has_no_secret() -> None:
+    class Asked(BaseModel):
+        base_url: str
+        api_key_name: str = "OPENAI_API_KEY"
+
+    told = loggable(Asked(base_url="https://me:s3cret@host:80/v1"))
+    assert told == '{"base_url":"https://…@host:80/v1","api_key_name":"OPENAI_API_KEY"}'
+    assert loggable(Asked(base_url="https://host/v1?to=a@b")).count("a@b") == 1

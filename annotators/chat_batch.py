@@ -95,6 +95,7 @@ def _ask(service: "ChatService", wanted: dict[str, ChatRequest]) -> Iterator[tup
             return
     for key in wanted:
         failed = last.get(key, ChatReply(Outcome.UNAVAILABLE, "no reply in any batch"))
+        service.note_answer(failed)
         yield key, replace(failed, attempts=service.config.max_attempts)
 
 

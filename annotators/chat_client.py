@@ -68,6 +68,8 @@ DEFINITIVE: Final = frozenset(
 """Outcomes that asking again would not change, and that are paid for: these replies are kept."""
 MAX_WAIT_S: Final = 600.0
 """Longest wait that a server can ask for."""
+ABANDON_S: Final = 1.0
+"""For calls under way when a run is interrupted."""
 PULLED_PER_SLOT: Final = 2
 """Requests taken ahead per call under way: no slot waits, and memory stays bounded."""
 _REASON_CHARS: Final = 500
@@ -104,12 +106,14 @@ class Spend:
         calls: sent, failures included.
         retries: of them, those that repeat one that failed.
         cache_hits: requests answered without a call.
+        unanswered: requests that the service failed to answer, however often they were repeated.
         tokens_in, tokens_out, usd: of the calls.
     """
 
     calls: int = 0
     retries: int = 0
     cache_hits: int = 0
+    unanswered: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
     usd: float = 0.0
@@ -190,6 +194,7 @@ class ChatService:
         self._gate = _Gate(config.max_concurrency)
         self._under_way: dict[str, asyncio.Task[ChatReply]] = {}
         self._failures = 0
+        self.last_failure = ""
         self._stopped: ChatStoppedError | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
@@ -208,11 +213,31 @@ class ChatService:
         """Of its model."""
         return self.config.model
 
+    @property
+    def endpoint(self) -> str:
+        """Where it is, for messages."""
+        return self.config.base_url or OPENAI_HOST
+
     def __enter__(self) -> "ChatService":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def abandon(self) -> None:
+        """Give up calls under way, as whoever waits for them has no time; from any thread.
+
+        Those that are answered within a second are kept: they are paid for.
+        """
+        if not self._loop.is_closed():
+            self.stop("the run was interrupted")
+            self.run(self._give_up())
+
+    async def _give_up(self) -> None:
+        if self._under_way:
+            await asyncio.wait(self._under_way.values(), timeout=ABANDON_S)
+        for call in tuple(self._under_way.values()):
+            call.cancel()
 
     def close(self) -> None:
         """Let calls under way finish, since they are paid for, and stop."""
@@ -392,7 +417,7 @@ class ChatService:
                 await asyncio.sleep(self._backoff_s(total.attempts, tried.wait_s))
         if total.outcome in DEFINITIVE:
             await asyncio.to_thread(self.cache.put, key, total)
-        self._note_failures(total)
+        self.note_answer(total)
         return total
 
     def _added(self, total: ChatReply, tried: "_Tried") -> ChatReply:
@@ -414,12 +439,15 @@ class ChatService:
             attempts=total.attempts + 1,
         )
 
-    def _note_failures(self, reply: ChatReply) -> None:
+    def note_answer(self, reply: ChatReply) -> None:
+        """Count a request that is not asked again; too many failures in a row stop the service."""
         if reply.outcome in (Outcome.UNAVAILABLE, Outcome.RATE_LIMITED):
             self._failures += 1
+            self.spend.unanswered += 1
+            self.last_failure = reply.reason
             if self._failures >= self.config.breaker_failures and self._stopped is None:
                 self.stop(
-                    f"{self.config.base_url or OPENAI_HOST}: {self._failures} requests in a row "
+                    f"{self.endpoint}: {self._failures} requests in a row "
                     f"failed for good, the last with: {reply.reason} Remedy: see to the service, "
                     "then run again; what is done is kept."
                 )
@@ -463,7 +491,7 @@ class ChatService:
         fatal = status in (401, 403) or code == "insufficient_quota"
         if fatal or (status in (404, 405) and not self._other_api(api, code)):
             raise self.stop(
-                f"{self.config.base_url or OPENAI_HOST}: {told} Remedy: check the key "
+                f"{self.endpoint}: {told} Remedy: check the key "
                 f"({self.config.api_key_name}), its quota, base_url and the model "
                 f"{self.config.model!r}, then run again; what is done is kept."
             )
@@ -512,7 +540,7 @@ class ChatService:
                 self._structure = STRUCTURES[level + 1]
                 logger.warning(
                     "%s does not support %s: asking for JSON as %s",
-                    self.config.base_url or OPENAI_HOST,
+                    self.endpoint,
                     sampling.structure,
                     self._structure,
                 )

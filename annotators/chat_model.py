@@ -54,6 +54,11 @@ class Models:
         found = [s for s in (self.caption_service, self.annotation_service) if s is not None]
         return tuple({id(service): service for service in found}.values())
 
+    def abandon(self) -> None:
+        """Give up what is asked, as the run is interrupted; from any thread."""
+        for service in self.services:
+            service.abandon()
+
 
 NO_MODELS = Models()
 """Texts from the measured motion alone."""

@@ -52,7 +52,7 @@ from data.schemas import (
     rejection_row,
     video_row,
 )
-from data.sources import discover_videos, path_item_id
+from data.sources import discover_videos, path_item_id, shortened
 from data.store import (
     Dataset,
     DatasetWriter,
@@ -132,16 +132,18 @@ def ingest_files(
     discovery = discover_videos(config.videos or _paths_of(source))
     if not discovery.files and not discovery.rejections:
         raise ValueError(
-            f"videos: expected at least one video file in {list(config.videos)}, found none. "
+            f"videos: expected at least one video file in {shortened(config.videos)}, found none. "
             "Remedy: name files, folders with videos, globs, or lists of paths."
         )
     known = _Known.of(published, retry=config.retry_rejected)
     _discard_work_of(known.finished, work)
     changed: list[Path] = []
     num_known = 0
+    usable = set(discovery.usable_ids)
     for path in discovery.files:
         if known.has_unchanged(path):
             num_known += 1
+            usable.add(path_item_id(path))
         else:
             changed.append(path)
 
@@ -191,11 +193,12 @@ def ingest_files(
         for item_id, value in rejections.items()
         if known.rejected.get(item_id) != value[0].reason.value
     }
-    fixed = [path_item_id(path) for path in readable if path_item_id(path) not in rejections]
+    usable.update(path_item_id(path) for path in readable)
+    fixed = usable.difference(rejections)
     return Ingested(
         videos=tuple(videos.values()),
         rejections=tuple(new.values()),
-        superseded=tuple(i for i in (*new, *fixed) if i in known.rejected),
+        superseded=tuple(i for i in (*new, *sorted(fixed)) if i in known.rejected),
         replaced=tuple(video_id for video_id in videos if video_id in known.retried),
         num_known=num_known,
     )
@@ -491,7 +494,8 @@ def publish(
         video_ids: videos whose every stage is staged.
 
     Returns:
-        What changed, or None when there was nothing to publish.
+        What changed, or None when there was nothing to publish. A first publication without any
+        annotation is not made: the dataset's recipe would bind a run with a better one.
     """
     work = writer.work
     rows: dict[str, list[Row]] = {
@@ -536,6 +540,8 @@ def publish(
             )
         )
     replaced = [video_id for video_id in ingested.replaced if video_id in set(video_ids)]
+    if writer.published() is None and not rows["annotations"]:
+        return None
     if not any(rows.values()) and not ingested.superseded:
         return None
     tables = {name: rows_table(name, listed) for name, listed in rows.items() if listed}
@@ -568,6 +574,22 @@ def recipe_of(config: AnnotateConfig, model_path: Path | None) -> dict[str, Any]
     recipe = config.recipe(made_with if model_path is None else file_sha256(model_path))
     require_same_poses(config.poses_from, recipe)
     return recipe
+
+
+def list_rejections(ingested: Ingested, scans: Iterable[StagedScan], work: Path) -> list[Rejection]:
+    """What a run rejected, as it is staged.
+
+    Args:
+        ingested: the run's sources.
+        scans: videos that went through the stages.
+        work: the folder of staged work.
+    """
+    found = [rejection for rejection, _ in ingested.rejections]
+    for scan in scans:
+        found += scan.rejections
+        poses = (load_staged(StagedPoses, poses_path(work, clip)) for clip in scan.clips)
+        found += [staged.rejection for staged in poses if staged and staged.rejection]
+    return found
 
 
 def annotate_dataset(

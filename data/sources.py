@@ -60,6 +60,8 @@ VIDEO_EXTENSIONS: Final = frozenset(
 LIST_EXTENSIONS: Final = frozenset({".txt", ".csv", ".parquet"})
 PATH_COLUMNS: Final = ("path", "video")
 
+_SHOWN_NAMES: Final = 3
+
 _ADDRESS: Final = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
@@ -72,12 +74,21 @@ class Discovery:
         rejections: what was named, or looks like a video, but cannot be one; sorted by item.
         num_ignored: files in folders that are hidden or have no video extension.
         num_duplicates: further paths to a file that is already in ``files``.
+        usable_ids: ``item_id`` of what else was named or looked into and gave files: a rejection of
+            an earlier run, from when it was missing or empty, does not hold any more.
     """
 
     files: tuple[Path, ...]
     rejections: tuple[Rejection, ...]
     num_ignored: int = 0
     num_duplicates: int = 0
+    usable_ids: frozenset[str] = frozenset()
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Some of many names, and how many there are: for messages."""
+    told = ", ".join(names[:_SHOWN_NAMES])
+    return told if len(names) <= _SHOWN_NAMES else f"{told} … ({len(names)} in all)"
 
 
 def path_item_id(path: Path) -> str:
@@ -104,7 +115,7 @@ def discover_videos(sources: Sequence[str], recursive: bool = True) -> Discovery
     search = _Search(recursive)
     for source in sources:
         if not source.strip():
-            raise ValueError("sources: expected a path, found an empty text; remove it")
+            raise ValueError("sources: expected a path, found an empty text. Remedy: remove it.")
         search.add(source, Path.cwd(), may_be_list=True)
     return search.result()
 
@@ -117,6 +128,7 @@ class _Search:
         self._paths: set[Path] = set()
         self._rejections: dict[str, Rejection] = {}
         self._ignored: set[Path] = set()
+        self._usable: set[str] = set()
 
     def result(self) -> Discovery:
         files: dict[str, Path] = {}
@@ -138,6 +150,7 @@ class _Search:
             tuple(rejections),
             len(self._ignored - self._paths),
             num_duplicates,
+            frozenset(_item_id(item) for item in self._usable.difference(self._rejections)),
         )
 
     def add(self, source: str, base: Path, *, may_be_list: bool) -> None:
@@ -152,11 +165,14 @@ class _Search:
         elif may_be_list and path.suffix.lower() in LIST_EXTENSIONS and not _is_folder(mode):
             for entry, where in _read_list(path):
                 if entry.strip():
+                    self._usable.add(where)
                     self.add(entry, path.parent, may_be_list=False)
                 else:
                     self._reject_not_found(where, "a path", "an empty cell", "Fill in the path.")
         elif _is_folder(mode) and not _is_video_name(path):
-            if not self._add_folder(path):
+            if self._add_folder(path):
+                self._usable.add(str(path))
+            else:
                 self._reject_not_found(
                     str(path),
                     "video files in the folder",
@@ -184,6 +200,8 @@ class _Search:
                 continue
             visited.add(real)
             path = Path(parent)
+            if path != folder:
+                self._usable.add(parent)
             candidates = [name for name in (*names, *folders) if _is_video_name(Path(name))]
             self._paths.update(path / name for name in candidates)
             self._ignored.update(path / name for name in names if name not in candidates)
@@ -202,7 +220,9 @@ class _Search:
         matches = [path for path in files if takes_any or _is_video_name(path)]
         self._paths.update(matches)
         self._ignored.update(set(files).difference(matches))
-        if not matches:
+        if matches:
+            self._usable.add(source)
+        else:
             self._reject_not_found(
                 source, "a pattern that matches video files", "no match", "Correct the pattern."
             )
@@ -279,11 +299,12 @@ def _read_list(path: Path) -> list[tuple[str, str]]:
         found = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ValueError(
             f"{path}: expected a readable list of video paths, found: {found}. "
-            "Correct the list or its path."
+            "Remedy: correct the list or its path."
         ) from error
     if not entries:
         raise ValueError(
-            f"{path}: expected at least one video path, found none. Add paths, or remove the list."
+            f"{path}: expected at least one video path, found none. "
+            "Remedy: add paths, or remove the list."
         )
     return entries
 

@@ -39,12 +39,16 @@ from annotators.pipeline import Ingested
 from annotators.preview import best_clip, pose_strip_jpeg
 from annotators.staging import Progress, SourceVideo, StagedScan
 from data.presets import NOTHING, PartOf, one_of
-from data.records import Outcome
+from data.records import Outcome, Rejection
 from data.schemas import SCHEMAS
+from data.sources import shortened
 from data.store import MANIFEST, Dataset, DatasetWriter, open_writer
 from data.unexpected import UnexpectedErrors
 from data.workers import WorkerConfig, Workers
 from flows.configuration import resolve_config
+from flows.failures import StageError, describe, is_usage, stage
+from flows.first_run import nothing_left_behind
+from flows.interruption import stopping
 from flows.limits import concurrency_limiter
 from flows.paths import require_absolute
 from flows.progress import StageProgress, tell
@@ -52,6 +56,8 @@ from flows.settings import api_key, pose_model_path, replies_dir
 from flows.then_train import start_training
 
 REPORT_EVERY_S = 2.0
+MAX_TOLD_REJECTIONS = 5
+"""In the message of a run that has nothing else to show."""
 TASK_THREADS = 8
 """Two shards of four stages: while one shard's last clips are worked on, the next one keeps the
 other workers busy. A thread only waits; the work is done in worker processes."""
@@ -101,6 +107,13 @@ def _pool(config_json: str) -> Workers:
     return workers
 
 
+def _stop_workers(config: WorkerConfig) -> None:
+    """Kill the pool's processes, whatever they do; the next run gets a new pool."""
+    workers = shared_workers(config)
+    _pool.cache_clear()
+    workers.close()
+
+
 def _reporter(shard: str) -> Callable[[Progress], None]:
     """Report progress: a bar, and to Prefect an artifact that moves and a line in the log."""
     logger = get_run_logger()
@@ -139,7 +152,8 @@ def _reporter(shard: str) -> Callable[[Progress], None]:
 def ingest(config: AnnotateConfig, run: "_Run") -> Ingested:
     """Find, probe and hash the sources."""
     published = Dataset(config.dataset) if (config.dataset / "dataset.json").exists() else None
-    return pipeline.ingest_files(config, published, run.work, run.workers, _reporter("files"))
+    with stage("ingest"):
+        return pipeline.ingest_files(config, published, run.work, run.workers, _reporter("files"))
 
 
 @task(task_run_name="clips {shard}", cache_policy=NO_CACHE)
@@ -147,7 +161,8 @@ def clips(
     shard: str, videos: Sequence[SourceVideo], config: AnnotateConfig, run: "_Run"
 ) -> list[StagedScan]:
     """Find the shots of a shard of videos and cut them into clips."""
-    return pipeline.scan_videos(videos, config, run.work, run.workers, _reporter(shard))
+    with stage("clips", _shard(shard, videos)):
+        return pipeline.scan_videos(videos, config, run.work, run.workers, _reporter(shard))
 
 
 @task(task_run_name="poses {shard}", cache_policy=NO_CACHE)
@@ -159,7 +174,10 @@ def poses(
     run: "_Run",
 ) -> list[StagedScan]:
     """Track the people in a shard of clips."""
-    pipeline.estimate_clip_poses(scans, config, model_path, run.work, run.workers, _reporter(shard))
+    with stage("poses", _shard(shard, [scan.video for scan in scans])):
+        pipeline.estimate_clip_poses(
+            scans, config, model_path, run.work, run.workers, _reporter(shard)
+        )
     return scans
 
 
@@ -167,9 +185,20 @@ TextStage = Callable[..., list[StagedScan]]
 
 
 def _write_texts(
-    stage: TextStage, shard: str, scans: list[StagedScan], config: AnnotateConfig, run: "_Run"
+    write: TextStage,
+    name: str,
+    shard: str,
+    scans: list[StagedScan],
+    config: AnnotateConfig,
+    run: "_Run",
 ) -> list[StagedScan]:
-    return stage(scans, config, run.work, run.workers, run.models, _reporter(shard))
+    with stage(name, _shard(shard, [scan.video for scan in scans])):
+        return write(scans, config, run.work, run.workers, run.models, _reporter(shard))
+
+
+def _shard(shard: str, videos: Sequence[SourceVideo]) -> str:
+    """A shard with its videos, for messages."""
+    return f"shard {shard} ({shortened([str(video.probe.path) for video in videos])})"
 
 
 @task(task_run_name="captions {shard}", cache_policy=NO_CACHE)
@@ -177,7 +206,7 @@ def captions(
     shard: str, scans: list[StagedScan], config: AnnotateConfig, run: "_Run"
 ) -> list[StagedScan]:
     """Caption a shard of clips; returns the videos whose captions are complete."""
-    return _write_texts(pipeline.caption_videos, shard, scans, config, run)
+    return _write_texts(pipeline.caption_videos, "captions", shard, scans, config, run)
 
 
 @task(task_run_name="annotations {shard}", cache_policy=NO_CACHE)
@@ -185,7 +214,7 @@ def annotations(
     shard: str, scans: list[StagedScan], config: AnnotateConfig, run: "_Run"
 ) -> list[StagedScan]:
     """Write the three levels for a shard of clips; returns the videos that are complete."""
-    return _write_texts(pipeline.annotate_videos, shard, scans, config, run)
+    return _write_texts(pipeline.annotate_videos, "annotations", shard, scans, config, run)
 
 
 @task(task_run_name="publish {num_videos} videos", cache_policy=NO_CACHE)
@@ -193,7 +222,8 @@ def publish(
     writer: DatasetWriter, ingested: Ingested, scans: list[StagedScan], num_videos: int
 ) -> dict[str, int]:
     """Publish complete videos; returns the rows that were added, by table."""
-    publication = pipeline.publish(writer, ingested, [scan.video.video_id for scan in scans])
+    with stage("publication", str(writer.root)):
+        publication = pipeline.publish(writer, ingested, [scan.video.video_id for scan in scans])
     if publication is None:
         return {}
     get_run_logger().info(
@@ -244,9 +274,9 @@ def annotate_videos(
 
     Raises:
         ValueError: the configuration cannot be used.
-        RuntimeError: some shards failed on an error that is not the fault of a video, or items
-            ended in an unexpected error (what the others came to is published), or the dataset has
-            no annotation at all.
+        RuntimeError: some shards failed on an error that is not the fault of a video, items ended
+            in an unexpected error, or a model did not answer (what the others came to is
+            published), or the dataset has no annotation at all.
     """
     started_s = time.monotonic()
     config = resolve_config(AnnotateConfig, PRESETS, preset, config)
@@ -260,6 +290,8 @@ def annotate_videos(
     with (
         open_models(config, api_key, replies_dir(), limiter) as models,
         open_writer(config.dataset, recipe) as writer,
+        nothing_left_behind(config.dataset),
+        stopping(functools.partial(_stop_workers, config.workers), models.abandon),
     ):
         # Errors that nobody foresaw go to the run's own log, with their tracebacks.
         unexpected = UnexpectedErrors(get_run_logger().error)
@@ -271,19 +303,16 @@ def annotate_videos(
         else:
             done = _work_through(config, run, writer, ingested, model_path)
         spend = functools.reduce(operator.add, (s.spend for s in models.services), Spend())
-    if done.failures:
-        raise RuntimeError(
-            f"{len(done.failures)} shards failed, the first with: {done.failures[0]} What the "
-            "others finished is published. Remedy: see the failed tasks, then run again."
-        ) from done.failures[0]
-    summary = _summarise(config.dataset, done, ingested, spend, time.monotonic() - started_s)
+        if done.failures:
+            raise _first_failure(done)
+        summary = _summarise(config.dataset, done, ingested, spend, time.monotonic() - started_s)
+        if not summary.rows["annotations"] and summary.remaining is None:
+            rejections = pipeline.list_rejections(ingested, done.unpublished, writer.work)
+            raise StageError(_nothing_annotated(config.dataset, rejections))
     _show(summary)
     unexpected.require_none()
-    if not summary.rows["annotations"] and summary.remaining is None:
-        raise RuntimeError(
-            f"{config.dataset}: no clip could be annotated; rejections by reason: "
-            f"{summary.rejections}. Remedy: see the rejections table for each item."
-        )
+    if spend.unanswered:
+        raise StageError(_unanswered(models))
     if train_with and summary.added.get("annotations"):
         start_training(config.dataset, train_with)
     return summary
@@ -295,12 +324,16 @@ class _Done:
 
     Attributes:
         added: published rows by table.
-        failures: errors that stopped a shard.
+        num_shards: that there were.
+        failures: the first error of each shard that was stopped by one.
+        unpublished: videos that went through all stages and gave no row.
         remaining: what is left to ask models for; None when nothing is.
     """
 
     added: Counter[str] = field(default_factory=Counter[str])
+    num_shards: int = 0
     failures: list[Exception] = field(default_factory=list[Exception])
+    unpublished: list[StagedScan] = field(default_factory=list[StagedScan])
     remaining: TextEstimate | None = None
 
 
@@ -312,38 +345,92 @@ def _work_through(
     model_path: Path | None,
 ) -> _Done:
     """Take all shards through all stages, publishing whenever enough clips are complete."""
-    done = _Done()
     shards = pipeline.make_shards(ingested.videos, config)
-    posed: list[PrefectFuture[list[StagedScan]]] = []
-    running: list[PrefectFuture[list[StagedScan]]] = []
+    done = _Done(num_shards=len(shards))
+    running: list[list[PrefectFuture[list[StagedScan]]]] = []
     for index, shard in enumerate(shards):
         name = f"{index + 1}/{len(shards)}"
         scanned = clips.submit(name, shard, config, run)
-        posed.append(poses.submit(name, scanned, config, model_path, run))  # pyright: ignore[reportArgumentType]
-        captioned = captions.submit(name, posed[-1], config, run)  # pyright: ignore[reportArgumentType]
-        running.append(annotations.submit(name, captioned, config, run))  # pyright: ignore[reportArgumentType]
+        posed = poses.submit(name, scanned, config, model_path, run)  # pyright: ignore[reportArgumentType]
+        captioned = captions.submit(name, posed, config, run)  # pyright: ignore[reportArgumentType]
+        annotated = annotations.submit(name, captioned, config, run)  # pyright: ignore[reportArgumentType]
+        running.append([scanned, posed, captioned, annotated])
     complete: list[StagedScan] = []
     unfinished: list[StagedScan] = []
     remaining = ingested
-    for index, future in enumerate(running):
+    for index, futures in enumerate(running):
         try:
-            finished = future.result()
+            # In the order of the stages: those after one that failed only say that they never ran.
+            _, all_posed, _, finished = [future.result() for future in futures]
         except Exception as error:  # noqa: BLE001 - the other shards go on; raised at the end
             done.failures.append(error)
         else:
             ids = {scan.video.video_id for scan in finished}
             complete += finished
-            unfinished += [s for s in posed[index].result() if s.video.video_id not in ids]
+            unfinished += [scan for scan in all_posed if scan.video.video_id not in ids]
         enough = sum(len(scan.clips) for scan in complete) >= config.publish_clips
         if enough or index == len(running) - 1:
-            done.added.update(publish(writer, remaining, complete, len(complete)))
-            # The rejections of ingest go out with the first publication.
-            remaining, complete = replace(remaining, rejections=(), superseded=()), []
+            added = publish(writer, remaining, complete, len(complete))
+            if added:
+                done.added.update(added)
+                # The rejections of ingest go out with the first publication.
+                remaining, complete = replace(remaining, rejections=(), superseded=()), []
     if not running:
         done.added.update(publish(writer, ingested, [], 0))
+    done.unpublished = complete
     if unfinished:
         done.remaining = _estimate(unfinished, config, run, people_only=True)
     return done
+
+
+def _first_failure(done: _Done) -> Exception:
+    """The error to end a run with: the cause of what failed first."""
+    stages = [failure for failure in done.failures if isinstance(failure, StageError)]
+    first = min(stages, key=lambda failure: failure.at_s) if stages else done.failures[0]
+    if is_usage(first):
+        return first
+    others = (
+        f" {len(done.failures)} of {done.num_shards} shards failed; what the others finished is "
+        "published."
+        if done.num_shards > 1
+        else ""
+    )
+    failure = StageError(f"{describe(first)}{others}")
+    failure.__cause__ = first
+    return failure
+
+
+def _nothing_annotated(root: Path, rejections: Sequence[Rejection]) -> str:
+    """Why a dataset has no annotation: what was rejected, and the remedies of some of it."""
+    counts = Counter(rejection.reason.value for rejection in rejections)
+    reasons = ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())
+    lines = [
+        f"{rejection.item}: {rejection.reason.value}: {rejection.detail} Remedy: {rejection.remedy}"
+        for rejection in rejections[:MAX_TOLD_REJECTIONS]
+    ]
+    left_out = len(rejections) - len(lines)
+    if left_out > 0:
+        lines.append(f"… and {left_out} more")
+    told = "\n  ".join((f"rejected: {reasons or 'nothing'}", *lines))
+    return (
+        f"{root}: no clip could be annotated.\n  {told}\n"
+        "Remedy: mend these sources, or name others, and run again."
+    )
+
+
+def _unanswered(models: Models) -> str:
+    """What a run lacks because models did not answer, and how to ask again."""
+    told = "; ".join(
+        f"{service.endpoint} did not answer {service.spend.unanswered} requests to {service.name}, "
+        f"the last one with: {service.last_failure}"
+        for service in models.services
+        if service.spend.unanswered
+    )
+    return (
+        f"captions and annotations are missing: {told}. Their rows have the outcome unavailable or "
+        "rate_limited; all others are published. Remedy: see to the service, then run the same "
+        "command with --retry-rejected (in a deployment: retry_rejected: true)."
+    )
 
 
 def _estimate_all(config: AnnotateConfig, run: _Run, ingested: Ingested) -> _Done:

@@ -6,8 +6,9 @@ log: what a user can cause ends in a message.
 
 import errno
 import os
+import time
 import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,6 @@ FAILED: Final = 1
 WRONG_USAGE: Final = 2
 """Exit codes; a run that was interrupted ends with ``flows.interruption.INTERRUPTED``."""
 
-_SHOWN_ITEMS: Final = 3
 _SHOWN_CHARS: Final = 200
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -27,7 +27,15 @@ _NO_FOLDER: Final = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR})
 
 
 class StageError(RuntimeError):
-    """A stage of a run failed; the message says on what, why, and what to do."""
+    """A stage of a run failed; the message says on what, why, and what to do.
+
+    Attributes:
+        at_s: when, on the monotonic clock: of several, the first is the cause.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.at_s = time.monotonic()
 
 
 @contextmanager
@@ -49,13 +57,8 @@ def stage(name: str, item: str = "") -> Generator[None]:
     except Exception as error:
         if is_usage(error):
             raise
-        raise stage_error(name, item, error) from error
-
-
-def stage_error(name: str, item: str, error: BaseException) -> StageError:
-    """The failure of a stage on an item."""
-    where = f"{name} of {item}" if item else name
-    return StageError(f"{where} failed: {describe(error)}")
+        where = f"{name} of {item}" if item else name
+        raise StageError(f"{where} failed: {describe(error)}") from error
 
 
 def is_usage(error: BaseException) -> bool:
@@ -103,12 +106,6 @@ def describe_validation(error: ValidationError, source: str = "configuration") -
     if len(lines) == 1:
         return f"{source}: {lines[0]}"
     return f"{source}: {len(lines)} fields cannot be used:\n  " + "\n  ".join(lines)
-
-
-def shortened(items: Sequence[str]) -> str:
-    """Some of many names, and how many there are."""
-    named = ", ".join(items[:_SHOWN_ITEMS])
-    return named if len(items) <= _SHOWN_ITEMS else f"{named} … ({len(items)} in all)"
 
 
 def report(error: BaseException, log: Path) -> str:

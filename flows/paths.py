@@ -5,6 +5,8 @@ from pathlib import Path
 
 from prefect.runtime import deployment
 
+from data.sources import shortened
+
 
 def require_absolute(paths: Sequence[str | Path], fields: str) -> None:
     """Refuse relative paths of a deployment's run.
@@ -19,6 +21,6 @@ def require_absolute(paths: Sequence[str | Path], fields: str) -> None:
     relative = [str(path) for path in paths if not Path(path).is_absolute()]
     if relative and deployment.id is not None:
         raise ValueError(
-            f"expected absolute paths, found {relative}: a worker runs in a folder of its own. "
-            f"Remedy: give absolute paths in {fields}."
+            f"expected absolute paths, found {shortened(relative)}: a worker runs in a folder of "
+            f"its own. Remedy: give absolute paths in {fields}."
         )

@@ -130,6 +130,20 @@ def test_what_cannot_be_a_video_is_rejected(tree: Path, tmp_path: Path) -> None:
     assert found.rejections[2].item_id == path_item_id(tmp_path / "gone.mp4")
 
 
+def test_what_is_usable_is_told_by_the_id_it_was_rejected_with(tmp_path: Path) -> None:
+    folder, pattern = tmp_path / "folder", str(tmp_path / "*" / "c*.mp4")
+    missing = discover_videos([str(folder), pattern])
+    folder.mkdir()
+    empty = discover_videos([str(folder), pattern])
+    assert missing.usable_ids == empty.usable_ids == frozenset()
+    (folder / "clip.mp4").write_bytes(b"x")
+    filled = discover_videos([str(folder), pattern])
+    assert filled.rejections == ()
+    for before in (missing, empty):
+        assert {rejection.item_id for rejection in before.rejections} <= filled.usable_ids
+        assert len(before.rejections) == 2
+
+
 def test_folder_named_like_a_video_is_not_walked(tree: Path) -> None:
     path = corruption.directory_named_video(tree / "folder.mp4")
     (path / "inside.mp4").write_bytes(b"i")

@@ -199,9 +199,13 @@ def test_nothing_to_annotate_fails_and_says_why(tmp_path: Path) -> None:
         annotate_videos(AnnotateConfig(videos=(str(nothing),), dataset=tmp_path / "a"))
     notes = tmp_path / "notes.mp4"
     corruption.text_named_video(notes)
-    with pytest.raises(RuntimeError, match="not_a_video"):
+    with pytest.raises(RuntimeError, match="1 x not_a_video") as failed:
         annotate_videos(AnnotateConfig(videos=(str(notes),), dataset=tmp_path / "b"))
-    assert Dataset(tmp_path / "b").read("rejections").num_rows == 1
+    assert f"{notes}: not_a_video: " in str(failed.value)
+    assert "Remedy: " in str(failed.value)
+    # Neither left a dataset, which would hold the next run to the configuration of this one.
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "b").exists()
 
 
 def test_prefect_shows_counts_and_a_picture(

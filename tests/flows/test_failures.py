@@ -2,13 +2,18 @@
 
 import errno
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
 
 from annotators.config import AnnotateConfig
+from data.sources import shortened
+from flows.annotate import annotate_videos
 from flows.commands.main import main
 from flows.failures import (
     StageError,
@@ -16,7 +21,6 @@ from flows.failures import (
     describe_validation,
     exit_code,
     report,
-    shortened,
     stage,
 )
 
@@ -151,3 +155,53 @@ def test_many_names_are_told_shortly() -> None:
 def test_an_error_without_words_is_named() -> None:
     assert describe(MemoryError()) == "MemoryError"
     assert describe(RuntimeError("")) == "RuntimeError"
+
+
+def test_a_folder_that_is_filled_loses_its_rejection(brief_clip: Path, tmp_path: Path) -> None:
+    folder, root = tmp_path / "videos", tmp_path / "dataset"
+    config = AnnotateConfig(videos=(str(folder), str(brief_clip)), dataset=root)
+    assert annotate_videos(config).rejections == {"not_found": 1}
+    folder.mkdir()
+    assert annotate_videos(config).rejections == {"not_found": 1}
+    shutil.copy(brief_clip, folder / "copy.mp4")
+    assert annotate_videos(config).rejections == {"duplicate": 1}
+
+
+def test_a_file_that_is_back_loses_its_rejection(brief_clip: Path, tmp_path: Path) -> None:
+    video = tmp_path / "v.mp4"
+    shutil.copy2(brief_clip, video)
+    config = AnnotateConfig(videos=(str(video),), dataset=tmp_path / "dataset")
+    assert annotate_videos(config).rejections == {}
+    video.rename(tmp_path / "away.mp4")
+    assert annotate_videos(config).rejections == {"not_found": 1}
+    (tmp_path / "away.mp4").rename(video)
+    assert annotate_videos(config).rejections == {}
+
+
+def test_a_full_disk_ends_in_a_remedy_and_the_run_goes_on(brief_clip: Path, tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    # No file may grow: what a full disk does, for any user.
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
+        "from flows.commands.main import main; main()"
+    )
+    command = [sys.executable, "-P", "-c", limited, "annotate", str(brief_clip)]
+    done = subprocess.run(
+        [*command, "--dataset", str(root)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value()},
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: poses of shard 1/1 (")
+    assert str(brief_clip) in last
+    assert "expected room on the disk" in last
+    assert "Remedy: free space" in last
+    # It is the machine's fault, not the clip's.
+    assert not (root / "dataset.json").exists()
+    summary = annotate_videos(AnnotateConfig(videos=(str(brief_clip),), dataset=root))
+    assert summary.rows["annotations"] == 1
+    assert summary.rejections == {}

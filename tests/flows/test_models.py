@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.client.schemas.sorting import FlowRunSort
 from pydantic import SecretStr
 
 from annotators.config import AnnotateConfig
@@ -18,6 +19,8 @@ from benchmarks.support.chat_server import Asked, ChatServer
 from data.store import Dataset
 from flows import annotate
 from flows.annotate import annotate_videos
+from flows.failures import StageError
+from tests import corruption
 from tests.answers import SCENE, answer
 
 KEY = "sk-very-secret-key-of-the-test"
@@ -221,14 +224,16 @@ def test_an_unavailable_service_is_data_and_is_tried_again_on_demand(
         config = _config(
             server, videos[:1], root, service=_service(server, max_attempts=2), clips={}
         )
-        annotate_videos(config)
+        with pytest.raises(StageError, match="are missing: "):
+            annotate_videos(config)
         assert {row["outcome"] for row in _rows(root, "captions")} == {"unavailable"}
         (row,) = _rows(root, "annotations")
         assert (row["outcome"], len(row["medium"])) == ("skipped", 0)
         assert "unavailable" in row["reason"]
         # A second video, with a shot that is too short for a clip.
         config = config.model_copy(update={"videos": tuple(map(str, videos))})
-        annotate_videos(config)
+        with pytest.raises(StageError, match="are missing: "):
+            annotate_videos(config)
         num_calls = len(server.calls)
         annotate_videos(config)
         assert len(server.calls) == num_calls
@@ -245,6 +250,49 @@ def test_an_unavailable_service_is_data_and_is_tried_again_on_demand(
     assert {row["outcome"] for row in _rows(root, "annotations")} == {"success"}
     for table, rows in before.items():
         assert _plain(rows, table) == _plain(_rows(root, table), table)
+
+
+def test_an_endpoint_that_is_down_ends_in_what_is_missing_and_how_to_ask_again(
+    brief_clip: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "dataset"
+    with ChatServer(answer=answer) as server:
+        config = _config(server, [brief_clip], root, service=_service(server, max_attempts=2))
+        url = server.base_url
+    # Nobody listens any more.
+    with pytest.raises(StageError) as failed:
+        annotate_videos(config)
+    told = str(failed.value)
+    assert f"{url} did not answer 2 requests to small, the last one with: APIConnectionErr" in told
+    assert "--retry-rejected" in told
+    # It is published what came of it, and it does not look green.
+    assert {row["outcome"] for row in _rows(root, "captions")} == {"unavailable"}
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)
+    state = runs[0].state
+    assert state is not None
+    assert state.is_failed()
+    assert "did not answer 2 requests" in str(state.message)
+
+
+def test_a_refused_key_is_the_first_failure_that_is_told(
+    brief_clip: Path, sample_clip: Path, tmp_path: Path
+) -> None:
+    other = corruption.every_nth_frame(
+        sample_clip, tmp_path / "other.mp4", step=5, num_frames=5, rate=5
+    )
+    with ChatServer(answer=answer, fault=lambda _: "401") as server:
+        config = _config(server, [brief_clip, other], tmp_path / "dataset", shard_clips=1)
+        with pytest.raises(StageError) as failed:
+            annotate_videos(config)
+    told = str(failed.value)
+    assert told.startswith("captions of shard ")
+    assert f"({brief_clip})" in told or f"({other})" in told
+    assert "HTTP 401" in told
+    assert "Remedy: check the key (TEST_API_KEY)" in told
+    assert "2 of 2 shards failed" in told
+    assert "PENDING" not in told
+    assert KEY not in told
 
 
 def _no_model(folder: Path) -> Path:

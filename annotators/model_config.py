@@ -1,11 +1,20 @@
 """Which models write texts, and how they are reached; apart from the clients, which load slowly."""
 
+import re
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+_SECRET: Final = re.compile(r"(?i)(key|token|secret|password|sig)[^&=]*=")
 OPENAI_HOST: Final = "api.openai.com"
+
+
+class SecretInUrlError(RuntimeError):
+    """An address holds a user, a password or a key.
+
+    Not a ``ValueError``, which pydantic would tell together with the address.
+    """
 
 
 class ChatConfig(BaseModel):
@@ -57,6 +66,18 @@ class ChatConfig(BaseModel):
     batch_poll_s: float = Field(default=30.0, gt=0, description="Between looks at a batch.")
     batch_max_requests: int = Field(default=50_000, ge=1, le=50_000)
     batch_max_bytes: int = Field(default=190_000_000, ge=1_000, le=200_000_000)
+
+    @field_validator("base_url", mode="after")
+    @classmethod
+    def _refuse_secrets(cls, base_url: str | None) -> str | None:
+        parts = urlsplit(base_url or "")
+        if "@" in parts.netloc or _SECRET.search(parts.query):
+            raise SecretInUrlError(
+                "base_url: expected an address alone, found one with a user, a password or a key, "
+                "which would be written to logs and datasets. Remedy: leave it out of the address, "
+                "and put the key into the environment (api_key_name)."
+            )
+        return base_url
 
     def reply_fields(self) -> dict[str, Any]:
         """What of this decides a reply; the rest may change between runs of one dataset."""

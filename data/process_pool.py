@@ -5,6 +5,7 @@ replaces a process that dies or is killed. Clocks are monotonic and start when t
 when it is queued or while a new process imports its modules.
 """
 
+import errno
 import multiprocessing
 import os
 import pickle
@@ -28,6 +29,9 @@ WATCH_EVERY_S: Final = 0.1
 """Between two looks at the memory of the processes."""
 MAX_FAILED_STARTS: Final = 3
 """Processes in a row that die before they can work: the pool is broken, not an item."""
+
+DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Of an ``OSError``: the machine's fault and no item's, so that the run ends with it."""
 
 _READY: Final = b"ready"
 _BEGUN: Final = b"begun"
@@ -153,6 +157,8 @@ class ProcessPool:
     # -------------------------------------------------------------------- the thread that owns all
 
     def _own(self) -> None:
+        # Ctrl-C reaches every process of the terminal: those started here are born deaf to it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         error: Exception = PoolError("the worker processes were stopped")
         try:
             while not self._closed:
@@ -326,6 +332,8 @@ def _answer(pickled: bytes, connection: "Connection[Any, Any]") -> bytes:
             )
         )
     except Exception as error:  # noqa: BLE001 - one item must not stop the others
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return pickle.dumps(error)
         return pickle.dumps(UnexpectedItemError.of(error))
 
 

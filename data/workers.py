@@ -152,6 +152,7 @@ class Workers:
 
         Raises:
             data.unexpected.UnexpectedErrorsError: unexpected errors are many.
+            OSError: the disk is full.
             data.process_pool.PoolError: the pool is closed, or cannot start processes.
         """
         stage = stage or function.__name__.strip("_")
@@ -182,6 +183,8 @@ class Workers:
                         again.append(item)
                         continue
                     result = _error_of(ended) if isinstance(ended, Killed) else ended.result
+                    if isinstance(result, OSError):
+                        raise result
                     error = result if isinstance(result, ItemError) else None
                     self.unexpected.note(stage, name(item), error)
                     yield item, result

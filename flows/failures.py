@@ -16,6 +16,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from annotators.model_config import SecretInUrlError
+
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
 """Exit codes; a run that was interrupted ends with ``flows.interruption.INTERRUPTED``."""
@@ -69,7 +71,7 @@ def is_usage(error: BaseException) -> bool:
     """
     ours = type(error).__module__.partition(".")[0] in {"annotators", "data", "flows", "training"}
     return (
-        isinstance(error, ValidationError)
+        isinstance(error, ValidationError | SecretInUrlError)
         or type(error) is ValueError
         or (ours and isinstance(error, ValueError))
     )

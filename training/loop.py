@@ -15,10 +15,12 @@ A run's folder::
 import json
 import math
 import os
+import signal
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,9 @@ from training.checkpoints import (
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
+
+_LATE, _STOP = 1, 2
+"""Why rank 0 ends a run before its last step: ``max_minutes`` are over, or a signal came."""
 
 
 class TrainingError(RuntimeError):
@@ -250,12 +255,13 @@ def train(
         initial: whether to validate before the first step.
 
     Raises:
-        TrainingError: the loss diverges, the GPU's memory does not suffice, or another process
+        TrainingError: Ctrl-C or SIGTERM came (a checkpoint is stored first), the loss
+            diverges, the GPU's memory does not suffice, or another process
             trains in this folder.
         ValueError: the folder holds a run of another configuration or other data.
         training.checkpoints.CheckpointError: a checkpoint cannot be written or read.
     """
-    with _locked(run) if ranks.rank == 0 else nullcontext():
+    with _locked(run) if ranks.rank == 0 else nullcontext(), _signals() as asked_to_stop:
         # ------------------------------------------------------------ model, optimiser, last state
         module = learner.module.to(ranks.device)
         weights = [weight for weight in module.parameters() if weight.requires_grad]
@@ -338,12 +344,12 @@ def train(
 
             # -------------------------------------------------------- log, validate, store, or stop
             minutes = minutes_before + (time.monotonic() - started) / 60
-            out_of_time = _agree(
-                config.max_minutes is not None and minutes >= config.max_minutes, ranks
-            )
+            late = config.max_minutes is not None and minutes >= config.max_minutes
+            ending = _agree_on(_STOP if asked_to_stop() else _LATE if late else 0, ranks)
+            out_of_time, interrupted = ending == _LATE, ending == _STOP
             last = step == config.steps or out_of_time
             judging = step % config.validate_every == 0 or last
-            storing = judging or step % config.checkpoint_every == 0
+            storing = judging or interrupted or step % config.checkpoint_every == 0
             if storing or step % config.log_every == 0:
                 losses = _mean_over_ranks(torch.stack(pending), ranks).tolist()
                 _check_losses(losses, step - len(losses), config, learner)
@@ -392,6 +398,13 @@ def train(
                     best=better,
                     stats=learner.stats,
                     files=learner.files,
+                )
+            if interrupted and not last:
+                if log is not None:
+                    log.close()
+                raise TrainingError(
+                    f"step {step}: training was interrupted, and a checkpoint is stored. "
+                    "Remedy: start the same command again to go on."
                 )
             if last:
                 stopped = "max_minutes" if out_of_time and step < config.steps else stopped
@@ -486,11 +499,35 @@ def _wanted(choice: str, device: torch.device) -> bool:
 
 def _agree(flag: bool, ranks: Ranks) -> bool:
     """What rank 0 says."""
+    return bool(_agree_on(int(flag), ranks))
+
+
+def _agree_on(number: int, ranks: Ranks) -> int:
+    """The number that rank 0 has."""
     if ranks.world == 1:
-        return flag
-    told = torch.tensor(float(flag), device=ranks.device)
+        return number
+    told = torch.tensor(number, device=ranks.device)
     dist.broadcast(told, src=0)
-    return bool(told)
+    return int(told)
+
+
+@contextmanager
+def _signals() -> Generator[Callable[[], bool]]:
+    """Take note of Ctrl-C and SIGTERM instead of ending in the middle of a step.
+
+    Yields:
+        Whether one came. Threads other than the main one get no signals.
+    """
+    came: list[int] = []
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _mean_over_ranks(values: Tensor, ranks: Ranks) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from annotators.config import AnnotateConfig
+from annotators.model_config import ChatConfig, SecretInUrlError
 
 
 def _recipe(**more: Any) -> dict[str, Any]:
@@ -37,3 +38,19 @@ def test_what_decides_the_rows_is_the_recipe(tmp_path: Path) -> None:
 def test_a_budget_is_positive(name: str) -> None:
     with pytest.raises(ValueError, match="greater than 0"):
         _recipe(**{name: 0})
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://user:secret-word@host/v1",
+        "https://secret-word@host/v1",
+        "https://host/v1?api_key=secret-word",
+    ],
+)
+def test_a_secret_in_an_address_is_refused_and_not_told(address: str) -> None:
+    with pytest.raises(SecretInUrlError) as refused:
+        ChatConfig(model="m", base_url=address)
+    assert "Remedy: " in str(refused.value)
+    assert "secret-word" not in str(refused.value)
+    assert ChatConfig(model="m", base_url="https://host/v1?api-version=2").base_url

@@ -576,7 +576,7 @@ def recipe_of(config: AnnotateConfig, model_path: Path | None) -> dict[str, Any]
     return recipe
 
 
-def list_rejections(ingested: Ingested, scans: Iterable[StagedScan], work: Path) -> list[Rejection]:
+def list_rejections(ingested: Ingested, scans: Sequence[StagedScan], work: Path) -> list[Rejection]:
     """What a run rejected, as it is staged.
 
     Args:

@@ -15,15 +15,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -52,6 +45,7 @@ from flows.interruption import stopping
 from flows.limits import concurrency_limiter
 from flows.paths import require_absolute
 from flows.progress import StageProgress, tell
+from flows.reporting import ProgressBar, outlives_server, show_markdown, show_table
 from flows.settings import api_key, pose_model_path, replies_dir
 from flows.then_train import start_training
 
@@ -118,11 +112,11 @@ def _reporter(shard: str) -> Callable[[Progress], None]:
     """Report progress: a bar, and to Prefect an artifact that moves and a line in the log."""
     logger = get_run_logger()
     parts = int(shard.partition("/")[2] or 1)
-    artifact_id: UUID | None = None
+    bar = ProgressBar()
     last_s = started_s = time.monotonic()
 
     def report(progress: Progress) -> None:
-        nonlocal artifact_id, last_s
+        nonlocal last_s
         now_s = time.monotonic()
         speed = progress.video_s / max(1e-9, now_s - started_s)
         notes = [
@@ -139,11 +133,7 @@ def _reporter(shard: str) -> Callable[[Progress], None]:
         done = f"{progress.stage} {shard}: {progress.done}/{progress.total}"
         text = ", ".join([done, *notes])
         logger.info(text)
-        if artifact_id is None:
-            key = f"annotate-videos-{progress.stage}"
-            artifact_id = create_progress_artifact(percent, key=key, description=text)  # pyright: ignore[reportAssignmentType]
-        else:
-            update_progress_artifact(artifact_id, progress=percent, description=text)
+        bar.show(percent, f"annotate-videos-{progress.stage}", text)
 
     return report
 
@@ -254,6 +244,7 @@ class _Run:
 
 
 @flow(name="annotate-videos", task_runner=_RUNNER)
+@outlives_server
 def annotate_videos(
     config: Annotated[AnnotateConfig | dict[str, Any], PartOf(AnnotateConfig)] = NOTHING,
     train_with: str = "",
@@ -492,13 +483,9 @@ def _show(summary: AnnotateSummary) -> None:
         for outcome, count in outcomes.items()
         if outcome != Outcome.SUCCESS
     ]
-    create_table_artifact(
-        counts, key="annotate-videos-counts", description=f"Rows of {summary.dataset}"
-    )
-    create_markdown_artifact(
-        _summary_markdown(summary),
-        key="annotate-videos-summary",
-        description="What the run made, with one clip",
+    show_table(counts, "annotate-videos-counts", f"Rows of {summary.dataset}")
+    show_markdown(
+        _summary_markdown(summary), "annotate-videos-summary", "What the run made, with one clip"
     )
 
 

@@ -132,11 +132,12 @@ def stop_work(stops: list[Callable[[], object]]) -> None:
             logging.getLogger(__name__).debug("cannot stop %r", stop, exc_info=True)
 
 
-def leave(end: signal.Signals) -> NoReturn:
+def leave(end: signal.Signals, code: int = INTERRUPTED) -> NoReturn:
     """End this process at once, and every process that it started.
 
     Args:
         end: SIGTERM lets processes end in their own way, SIGKILL does not.
+        code: its exit code.
     """
     for child in psutil.Process().children(recursive=True):
         try:
@@ -144,4 +145,4 @@ def leave(end: signal.Signals) -> NoReturn:
         except psutil.NoSuchProcess:
             continue
     # Not `sys.exit`: threads that are stuck in a call would keep the process.
-    os._exit(INTERRUPTED)
+    os._exit(code)

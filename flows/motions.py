@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
@@ -22,6 +21,7 @@ from data.unexpected import UnexpectedErrors
 from flows.configuration import resolve_config
 from flows.paths import require_absolute
 from flows.progress import StageProgress, tell
+from flows.reporting import outlives_server, show_table
 
 
 class ImportSummary(BaseModel):
@@ -67,6 +67,7 @@ def import_sources(
 
 
 @flow(name="import-motions")
+@outlives_server
 def import_motions(
     config: Annotated[MotionImportConfig | dict[str, Any], PartOf(MotionImportConfig)] = NOTHING,
     preset: Annotated[str, one_of(PRESETS)] = "",
@@ -99,7 +100,7 @@ def import_motions(
         rejected=dict(progress.rejected.most_common()),
         num_known=progress.known,
     )
-    create_table_artifact(
+    show_table(
         [
             *(
                 {"what": name, "rows": n, "new": summary.added.get(name, 0)}
@@ -107,8 +108,8 @@ def import_motions(
             ),
             *({"what": f"rejected: {r}", "rows": n, "new": n} for r, n in summary.rejected.items()),
         ],
-        key="import-motions-counts",
-        description=f"Rows of {config.dataset}",
+        "import-motions-counts",
+        f"Rows of {config.dataset}",
     )
     unexpected.require_none()
     if not rows["motions"] and not rows["annotations"]:

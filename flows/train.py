@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +14,7 @@ from data.presets import NOTHING, PartOf, one_of
 from flows.configuration import resolve_config
 from flows.paths import require_absolute
 from flows.progress import StageProgress, tell
+from flows.reporting import outlives_server, show_table
 from flows.training_process import num_processes, run_training
 from training.checkpoints import read_checkpoint
 from training.loop import read_metrics
@@ -57,10 +57,10 @@ def train_model(
     run_training(f"training.{key.replace('-', '_')}", config_json, run, processes, key)
     summary = summary_of(run, kind)
     validations = [row for row in read_metrics(run) if row["event"] == "validation"]
-    create_table_artifact(
+    show_table(
         [_rounded(row) for row in validations],
-        key=f"{key}-validations",
-        description=f"Validations of {run}; best: step {summary.step}",
+        f"{key}-validations",
+        f"Validations of {run}; best: step {summary.step}",
     )
     get_run_logger().info("%s: best checkpoint %s, %s", key, summary.checkpoint, summary.metrics)
     return summary
@@ -80,6 +80,7 @@ def summary_of(run: Path, kind: str) -> TrainingSummary:
 
 
 @flow(name="train-motion-vqvae")
+@outlives_server
 def train_motion_vqvae(
     config: Annotated[
         TrainMotionVqvaeConfig | dict[str, Any], PartOf(TrainMotionVqvaeConfig)
@@ -106,6 +107,7 @@ def train_motion_vqvae(
 
 
 @flow(name="train-motion-lm")
+@outlives_server
 def train_motion_lm(
     config: Annotated[TrainMotionLmConfig | dict[str, Any], PartOf(TrainMotionLmConfig)] = NOTHING,
     processes: int = 0,
@@ -143,6 +145,7 @@ def tokenize(config: TokenizeConfig) -> TokenizeResult:
 
 
 @flow(name="tokenize-motions")
+@outlives_server
 def tokenize_motions(
     config: Annotated[TokenizeConfig | dict[str, Any], PartOf(TokenizeConfig)] = NOTHING,
     preset: Annotated[str, one_of(TOKENIZE_PRESETS)] = "",

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 from pydantic import BaseModel, ConfigDict
@@ -23,6 +22,7 @@ from data.store import MANIFEST, Dataset
 from flows.configuration import resolve_config
 from flows.motions import import_motions
 from flows.paths import require_absolute
+from flows.reporting import outlives_server, run_flow, show_markdown
 from flows.train import (
     TrainingSummary,
     summary_of,
@@ -83,11 +83,12 @@ def evaluate(
     folder = write_model(
         models, tokens, words, evaluate_model(model, training, config, name_activity, cache)
     )
-    create_markdown_artifact((folder / "README.md").read_text(), key="train-all-model-card")
+    show_markdown((folder / "README.md").read_text(), "train-all-model-card")
     return folder
 
 
 @flow(name="train-all")
+@outlives_server
 def train_all(
     config: Annotated[TrainAllConfig | dict[str, Any], PartOf(TrainAllConfig)] = NOTHING,
     preset: Annotated[str, one_of(PRESETS)] = "",
@@ -178,7 +179,7 @@ def _motions(config: TrainAllConfig) -> Path:
         if tables["motions"]["rows"]:
             return Path(config.sources[0])
     motions = config.root / "motions"
-    import_motions(MotionImportConfig(sources=config.sources, dataset=motions))
+    run_flow(import_motions, MotionImportConfig(sources=config.sources, dataset=motions))
     return motions
 
 
@@ -209,8 +210,8 @@ def _stage(
             )
         return summary_of(stage.run, kind)
     if isinstance(stage, TrainMotionVqvaeConfig):
-        return train_motion_vqvae(stage, config.processes)
-    return train_motion_lm(stage, config.processes)
+        return run_flow(train_motion_vqvae, stage, config.processes)
+    return run_flow(train_motion_lm, stage, config.processes)
 
 
 def _name(stage: str, *inputs: Any) -> str:

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
-from uuid import UUID
 
 import torch
 from prefect import get_run_logger
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from flows.progress import StageProgress, tell
+from flows.reporting import ProgressBar
 from flows.settings import off_current_folder
 from training.loop import METRICS_FILE
 
@@ -53,7 +52,7 @@ def run_training(module: str, config_json: str, run: Path, processes: int, key: 
     request = run / REQUEST_FILE
     request.write_text(config_json)
     command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+        *(sys.executable, "-m", "training.launch", str(os.getpid()), "--standalone"),
         *("--nproc-per-node", str(processes), "-m", module, str(request)),
     ]
     logger.info("%s: %d processes, output in %s", module, processes, run / LOG_FILE)
@@ -116,11 +115,11 @@ class _Tail:
 
 def _reporter(key: str) -> Callable[[dict[str, Any]], None]:
     logger = get_run_logger()
-    artifact_id: UUID | None = None
+    bar = ProgressBar()
     total = 0
 
     def report(row: dict[str, Any]) -> None:
-        nonlocal artifact_id, total
+        nonlocal total
         text = describe_metrics(row)
         logger.info(text)
         total = row.get("of", total)
@@ -135,10 +134,7 @@ def _reporter(key: str) -> Callable[[dict[str, Any]], None]:
             )
         )
         percent = 100.0 * row["step"] / total
-        if artifact_id is None:
-            artifact_id = create_progress_artifact(percent, key=key, description=text)  # pyright: ignore[reportAssignmentType]
-        else:
-            update_progress_artifact(artifact_id, progress=percent, description=text)
+        bar.show(percent, key, text)
 
     return report
 

@@ -114,9 +114,10 @@ def annotate(
     )
     ready_for_flow(CLIPS_KEPT, quiet=quiet)
     from flows.annotate import annotate_videos  # noqa: PLC0415
+    from flows.reporting import run_flow  # noqa: PLC0415
 
     with progress_bars(quiet=quiet):
-        summary = annotate_videos(changes, preset=preset)
+        summary = run_flow(annotate_videos, changes, preset=preset)
     if as_json:
         print_json(summary)
         return
@@ -228,10 +229,11 @@ def import_motions(
     changes = changes_of(MotionImportConfig, config, assignments, options)
     check_config(MotionImportConfig, PRESETS, preset, changes)
     ready_for_flow(MOTIONS_KEPT, quiet=quiet)
-    from flows.motions import import_motions as run_flow  # noqa: PLC0415
+    from flows.motions import import_motions as import_flow  # noqa: PLC0415
+    from flows.reporting import run_flow  # noqa: PLC0415
 
     with progress_bars(quiet=quiet):
-        summary = run_flow(changes, preset)
+        summary = run_flow(import_flow, changes, preset)
     if as_json:
         print_json(summary)
         return

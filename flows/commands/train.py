@@ -52,10 +52,11 @@ def train_vqvae(
     changes = changes_of(TrainMotionVqvaeConfig, config, assignments, options)
     check_config(TrainMotionVqvaeConfig, PRESETS, preset, changes)
     ready_for_flow(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S, quiet=quiet)
-    from flows.train import train_motion_vqvae as run_flow  # noqa: PLC0415
+    from flows.reporting import run_flow  # noqa: PLC0415
+    from flows.train import train_motion_vqvae as flow  # noqa: PLC0415
 
     with progress_bars(quiet=quiet):
-        summary = run_flow(changes, preset=preset)
+        summary = run_flow(flow, changes, preset=preset)
     _tell_training(summary, as_json=as_json)
 
 
@@ -86,10 +87,11 @@ def train_lm(
     changes = changes_of(TrainMotionLmConfig, config, assignments, options)
     check_config(TrainMotionLmConfig, PRESETS, preset, changes)
     ready_for_flow(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S, quiet=quiet)
-    from flows.train import train_motion_lm as run_flow  # noqa: PLC0415
+    from flows.reporting import run_flow  # noqa: PLC0415
+    from flows.train import train_motion_lm as flow  # noqa: PLC0415
 
     with progress_bars(quiet=quiet):
-        summary = run_flow(changes, preset=preset)
+        summary = run_flow(flow, changes, preset=preset)
     _tell_training(summary, as_json=as_json)
 
 
@@ -171,10 +173,11 @@ def train_all(
     changes = changes_of(TrainAllConfig, config, assignments, options)
     check_config(TrainAllConfig, PRESETS, preset, changes)
     ready_for_flow(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S, quiet=quiet)
-    from flows.train_all import train_all as run_flow  # noqa: PLC0415
+    from flows.reporting import run_flow  # noqa: PLC0415
+    from flows.train_all import train_all as flow  # noqa: PLC0415
 
     with progress_bars(quiet=quiet):
-        summary = run_flow(changes, preset)
+        summary = run_flow(flow, changes, preset)
     if as_json:
         print_json(summary)
         return

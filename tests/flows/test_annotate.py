@@ -216,10 +216,14 @@ def test_prefect_shows_counts_and_a_picture(
     with get_client(sync_client=True) as client:
         found = {
             key: client.read_artifacts(
-                artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+                artifact_filter=ArtifactFilter(key=ArtifactFilterKey(like_=f"{key}-%"))
             )
             for key in keys
         }
+    # A key belongs to a run: another run's table is not a newer version of this one's.
+    of_runs = [artifact.flow_run_id for artifact in found["annotate-videos-counts"]]
+    assert len(of_runs) == len(set(of_runs))
+    assert len({a.key for a in found["annotate-videos-counts"]}) == len(of_runs)
     assert all(found.values())
     texts = [str(artifact.data) for artifact in found["annotate-videos-summary"]]
     assert any("data:image/jpeg;base64," in text and "**Coarse**" in text for text in texts)

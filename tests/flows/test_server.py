@@ -29,7 +29,6 @@ from websockets.typing import Subprotocol
 
 from flows.commands.server import POOLS
 from flows.commands.server import up as run_up
-from flows.prefect_plugin import local_environment
 from flows.server import LocalServer, ask, free_port, recorded_server, runs, use_some_server
 from flows.settings import LOOPBACK_API_URL
 
@@ -76,7 +75,7 @@ def _migrated_home(folder: Path) -> Path:
     return folder
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
     home = str(_migrated_home(folder / "prefect"))
     return kept | {"AVATARGPT_HOME": str(folder / "home"), "PREFECT_HOME": home}
@@ -85,7 +84,7 @@ def _environment(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Generator[Up]:
     folder = tmp_path_factory.mktemp("server")
-    env = _environment(folder)
+    env = environment(folder)
     port = free_port()
     done = _avatargpt(env, "up", "--port", str(port))
     assert done.returncode == 0, done.stderr

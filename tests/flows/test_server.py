@@ -29,6 +29,7 @@ from websockets.typing import Subprotocol
 
 from flows.commands.server import POOLS
 from flows.commands.server import up as run_up
+from flows.prefect_plugin import local_environment
 from flows.server import LocalServer, ask, free_port, recorded_server, runs, use_some_server
 from flows.settings import LOOPBACK_API_URL
 

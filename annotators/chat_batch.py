@@ -8,6 +8,7 @@ kept where those of single calls are kept.
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,8 @@ from data.store import write_text
 
 if TYPE_CHECKING:
     from annotators.chat_client import ChatService
+
+logger: Final = logging.getLogger(__name__)
 
 Tag = TypeVar("Tag")
 
@@ -208,7 +211,13 @@ async def _carry_one(
                 service, lambda file_id=file_id: service.client.files.content(file_id)
             )
             for line in content.text.splitlines():
-                key, reply = _read_line(service, line, time.monotonic() - started_s)
+                try:
+                    key, reply = _read_line(service, line, time.monotonic() - started_s)
+                except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                    # Its request has no line then, which is said below.
+                    found = service.scrubbed(f"{type(error).__name__}: {error}")
+                    logger.warning("batch %s: a line cannot be read (%s)", state.batch_id, found)
+                    continue
                 replies[key] = reply
                 if reply.outcome not in (Outcome.UNAVAILABLE, Outcome.RATE_LIMITED, Outcome.ERROR):
                     await asyncio.to_thread(service.cache.put, key, reply)

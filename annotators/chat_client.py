@@ -36,6 +36,7 @@ from annotators.chat_budget import (
 )
 from annotators.chat_cache import ChatReply, ReplyCache
 from annotators.chat_protocol import (
+    MAX_REPLY_BYTES,
     STRUCTURES,
     Api,
     ChatRequest,
@@ -47,6 +48,7 @@ from annotators.chat_protocol import (
     read_body,
 )
 from annotators.model_config import OPENAI_HOST, ChatConfig
+from data.plain_text import plain_text
 from data.records import Outcome
 
 Tag = TypeVar("Tag")
@@ -201,7 +203,11 @@ class ChatService:
             target=self._loop.run_forever, name=f"chat {config.model}", daemon=True
         )
         self._thread.start()
+        limited = openai.DefaultAsyncHttpxClient(event_hooks={"response": [_limit_reply]})
         self.client = openai.AsyncOpenAI(
+            http_client=limited,
+            # Compressed, a small reply could grow to any size.
+            default_headers={"Accept-Encoding": "identity"},
             api_key=api_key.get_secret_value() if api_key else NO_KEY,
             base_url=config.base_url,
             timeout=config.timeout_s,
@@ -366,7 +372,7 @@ class ChatService:
         """A text from outside without the key, and of bearable length."""
         if self._key is not None and self._key.get_secret_value():
             text = text.replace(self._key.get_secret_value(), "[key]")
-        return re.sub(r"(sk-|Bearer )\S+", r"\1[key]", text)[:_REASON_CHARS]
+        return plain_text(re.sub(r"(sk-|Bearer )\S+", r"\1[key]", text), _REASON_CHARS)
 
     # on the loop
 
@@ -468,11 +474,11 @@ class ChatService:
                     async with asyncio.timeout(self.config.timeout_s):
                         raw = await self._post(api, make_body(api, request, sampling))
                         said = read_body(api, json.loads(raw.content))
-                except (openai.APIError, TimeoutError, ValueError) as error:
+                except (openai.APIError, TimeoutError, ValueError, RecursionError) as error:
                     tried = self._failed(error, api, sampling)
                 else:
                     self._gate.succeeded(raw.headers)
-                    tried = _Tried(said, request_id=raw.headers.get("x-request-id", ""))
+                    tried = _Tried(said, request_id=_request_id(raw))
         return replace(tried, latency_s=time.monotonic() - started_s)
 
     async def _post(self, api: Api, body: dict[str, Any]) -> Any:
@@ -484,9 +490,13 @@ class ChatService:
         if isinstance(error, (openai.APITimeoutError, TimeoutError)):
             return _Tried(_failure(f"no reply within {self.config.timeout_s:g} s"))
         if not isinstance(error, openai.APIStatusError):
-            return _Tried(_failure(f"{type(error).__name__}: {error}"))
+            if isinstance(error, ReplyTooLargeError):
+                said = replace(_failure(str(error)), outcome=Outcome.ERROR)
+            else:
+                said = _failure(f"{type(error).__name__}: {error}")
+            return _Tried(said)
         status, code = error.status_code, _code_of(error)
-        request_id = error.response.headers.get("x-request-id", "")
+        request_id = _request_id(error.response)
         told = f"HTTP {status}: {error.message}"
         fatal = status in (401, 403) or code == "insufficient_quota"
         if fatal or (status in (404, 405) and not self._other_api(api, code)):
@@ -638,6 +648,45 @@ class _Gate:
     def open_all(self) -> None:
         """Let everybody through, to find that the service has stopped."""
         self._open = True
+
+
+class ReplyTooLargeError(ValueError):
+    """A reply is larger than any that we could use."""
+
+
+@dataclass(frozen=True, slots=True)
+class _LimitedStream(httpx2.AsyncByteStream):
+    """A body that ends in an error when it grows too large."""
+
+    stream: httpx2.AsyncByteStream
+
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
+        size = 0
+        async for chunk in self.stream:
+            size += len(chunk)
+            if size > MAX_REPLY_BYTES:
+                raise ReplyTooLargeError(
+                    f"expected a reply of at most {MAX_REPLY_BYTES} bytes, found more"
+                )
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+
+
+async def _limit_reply(response: httpx2.Response) -> None:
+    """Bound what is read of a reply; the files of batches hold many."""
+    if "/files/" in response.request.url.path:
+        return
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise ReplyTooLargeError(f"expected a plain reply, found one packed as {encoding[:20]!r}")
+    if isinstance(response.stream, httpx2.AsyncByteStream):
+        response.stream = _LimitedStream(response.stream)
+
+
+def _request_id(response: Any) -> str:
+    return plain_text(response.headers.get("x-request-id", ""), 200)
 
 
 def _failure(reason: str) -> Said:

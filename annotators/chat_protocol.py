@@ -7,7 +7,7 @@ fields out, and what has been paid for must not be lost to a type error.
 import base64
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import cv2
@@ -15,10 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 from data.records import Outcome
 
 Api = Literal["responses", "chat_completions"]
 Structure = Literal["json_schema", "json_object", "text"]
+
+MAX_REPLY_BYTES: Final = 1_000_000
+"""Of a body: a hundred times the longest annotation."""
+MAX_TOKENS: Final = 10_000_000
+"""That a server is believed to have used for one call."""
+_NAME_CHARS: Final = 200
 
 STRUCTURES: Final[tuple[Structure, ...]] = ("json_schema", "json_object", "text")
 """Ways to ask for JSON, the strictest first."""
@@ -138,10 +145,16 @@ def make_body(api: Api, request: ChatRequest, sampling: Sampling) -> dict[str, A
 
 
 def read_body(api: Api, body: Any) -> Said:
-    """What a body says, whatever it is."""
+    """What a body says, whatever it is; texts are cleaned, since rows and terminals take them."""
     if not isinstance(body, dict):
         return _no_reply(f"expected a JSON object, found {type(body).__name__}")
-    return _read_completion(body) if api == "chat_completions" else _read_response(body)
+    said = _read_completion(body) if api == "chat_completions" else _read_response(body)
+    return replace(
+        said,
+        text=plain_text(said.text, MAX_REPLY_BYTES),
+        reason=plain_text(said.reason, MAX_MESSAGE_CHARS),
+        model=plain_text(said.model, _NAME_CHARS),
+    )
 
 
 def endpoint(api: Api) -> str:
@@ -234,9 +247,9 @@ def _read_response(body: dict[str, Any]) -> Said:
     output = body.get("output")
     parts = [
         _dict(part)
-        for item in (output if isinstance(output, list) else [])
+        for item in _list(output)
         if _dict(item).get("type") == "message"
-        for part in (_dict(item).get("content") or [])
+        for part in _list(_dict(item).get("content"))
     ]
     text = "".join(_text(p.get("text")) for p in parts if p.get("type") == "output_text")
     refusal = "".join(_text(p.get("refusal")) for p in parts if p.get("type") == "refusal")
@@ -281,10 +294,16 @@ def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
 def _count(usage: dict[str, Any], name: str) -> int:
     value = usage.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 0
+    return min(max(value, 0), MAX_TOKENS)

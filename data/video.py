@@ -47,6 +47,8 @@ except ImportError:  # There are no wheels for ARM.
     decord = None
 
 MAX_SIDE_PX: Final = 16384
+MAX_PIXELS: Final = 8192 * 8192
+"""Of a picture, 360-degree video of 11520 x 5760 included: decoders keep several at a time."""
 MAX_FPS: Final = 1000
 MAX_DURATION_S: Final = 24 * 3600.0
 NUM_THREADS: Final = 1
@@ -252,6 +254,7 @@ def _scan_cached(path: Path, size_bytes: int, _mtime_ns: int) -> _Scan:
         raise _open_failure(path, error, truncation) from error
     with container:
         stream = _video_stream(path, container)
+        _display_size(path, stream, 0)  # Refuses what would fill the memory when it is decoded.
         packets = _read_packets(container, stream)
         if truncation is not None and (truncation.certain or _reads_past(stream, size_bytes)):
             raise _truncated(truncation)
@@ -312,6 +315,8 @@ def _video_stream(path: Path, container: av.container.InputContainer) -> VideoSt
                 f"{path}: expected a video codec that FFmpeg can decode, found an unknown one.",
                 "Convert the video with the program that made it.",
             )
+        # Pictures may grow behind the header, too.
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         return stream
     kinds = sorted({s.type for s in container.streams if s.type != "video"})
     covers = " (cover art is not counted)" if container.streams.video else ""
@@ -565,6 +570,8 @@ def _display_size(path: Path, stream: VideoStream, rotation_deg: int) -> tuple[i
         raise _absurd(
             path, f"a picture of 1 to {MAX_SIDE_PX} px a side", f"{width_px} x {height_px}"
         )
+    if width_px * height_px > MAX_PIXELS:
+        raise _absurd(path, f"a picture of at most {MAX_PIXELS} px", f"{width_px} x {height_px}")
     aspect = stream.sample_aspect_ratio
     # Outside of this range it is a mistake; within 1 % of square it is a rounding.
     square = aspect is None or not Fraction(1, 4) <= aspect <= 4 or abs(aspect - 1) < 0.01
@@ -869,6 +876,8 @@ class FrameReader:
 
     def _open_decord(self, *, required: bool) -> None:
         distrust = _distrust_of_decord(self._scan)
+        if self._stored_size_px[0] < _DECORD_MIN_WIDTH_PX:
+            distrust = f"its pictures are {self._stored_size_px[0]} px wide"
         if distrust is None:
             try:
                 reader = _decord_reader(self._path, self._stored_size_px)
@@ -946,7 +955,10 @@ class FrameReader:
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = NUM_THREADS
         if self._draft:
-            stream.codec_context.options = {"skip_loop_filter": "noref"}
+            stream.codec_context.options = {
+                **stream.codec_context.options,
+                "skip_loop_filter": "noref",
+            }
         if seek_pts is not None:
             try:
                 container.seek(seek_pts, stream=stream)
@@ -1009,6 +1021,8 @@ def _seek_target(scan: _Scan, first: int) -> int | None:
     return int(timeline.key_pts[key]) if key > 0 else None
 
 
+_DECORD_MIN_WIDTH_PX: Final = 32
+"""decord takes the padding of narrower rows for further color channels."""
 _SEEKS_BY_INDEX: Final = frozenset({"mov", "matroska", "avi"})
 
 

@@ -13,7 +13,8 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -25,15 +26,42 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, optim
 
 from data.normalization import FeatureStats
+from data.plain_text import plain_text
 from data.schemas import CODE_VERSION
 from data.store import write_json
 
 FORMAT: Final = "avatargpt-checkpoint/1"
+WEIGHTS: Final = "model.safetensors"
 _INFO: Final = "checkpoint.json"
+_SHOWN_CHARS: Final = 300
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be read or written; the message has the remedy."""
+
+
+@contextmanager
+def reading(path: Path) -> Generator[None]:
+    """Say of a folder that cannot be used what is wrong with it, whatever that is.
+
+    Args:
+        path: what is read inside: a checkpoint, a run or a model folder.
+
+    Raises:
+        CheckpointError: instead of every other exception; files that were copied by halves,
+            edited or made by others fail in as many ways as the libraries that read them have.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        found = plain_text(told, _SHOWN_CHARS)
+        raise CheckpointError(
+            f"{path}: expected a whole checkpoint or model, found {found} "
+            "Remedy: copy it again, or use another one."
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +88,7 @@ class Checkpoint:
 
     def model(self) -> dict[str, Tensor]:
         """Weights and buffers."""
-        return _load(self.folder / "model.safetensors")
+        return _load(self.folder / WEIGHTS)
 
     def trainer(self) -> dict[str, Tensor]:
         """Optimiser state, flat."""
@@ -110,7 +138,7 @@ class CheckpointStore:
         try:
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
-            save_file(_plain(model), aside / "model.safetensors")
+            save_file(_plain(model), aside / WEIGHTS)
             save_file(_plain(trainer), aside / "trainer.safetensors")
             if stats is not None:
                 stats.save(aside / "stats.safetensors")
@@ -154,8 +182,9 @@ class CheckpointStore:
         file = self._folder / f"{pointer}.json"
         if not file.exists():
             return None
-        name = json.loads(file.read_text())["checkpoint"]
-        return read_checkpoint(self._folder / name, self._kind)
+        with reading(file):
+            name = json.loads(file.read_text())["checkpoint"]
+            return read_checkpoint(self._folder / name, self._kind)
 
     def _prune(self) -> None:
         kept = {json.loads(file.read_text())["checkpoint"] for file in self._folder.glob("*.json")}
@@ -178,6 +207,11 @@ def read_checkpoint(path: Path, kind: str) -> Checkpoint:
         CheckpointError: there is none, it is damaged, or of another kind or format.
     """
     path = path.expanduser()
+    with reading(path):
+        return _read_checkpoint(path, kind)
+
+
+def _read_checkpoint(path: Path, kind: str) -> Checkpoint:
     if not (path / _INFO).exists():
         for pointer in ("best", "last"):
             file = path / "checkpoints" / f"{pointer}.json"
@@ -188,12 +222,7 @@ def read_checkpoint(path: Path, kind: str) -> Checkpoint:
             f"{path}: expected a checkpoint or the folder of a training run, found neither. "
             f"Remedy: name a folder with {_INFO}, or with checkpoints/."
         )
-    try:
-        info = json.loads((path / _INFO).read_text())
-    except ValueError as error:
-        raise CheckpointError(
-            f"{path / _INFO}: expected JSON, found {error}. Remedy: use another checkpoint."
-        ) from error
+    info = json.loads((path / _INFO).read_text())
     if info.get("format") != FORMAT or info.get("kind") != kind:
         raise CheckpointError(
             f"{path}: expected {FORMAT} of kind {kind}, found {info.get('format')} of kind "

@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from training.batches import InstructionEncoder, pad_prompts
-from training.checkpoints import Checkpoint, read_checkpoint
+from training.checkpoints import Checkpoint, read_checkpoint, reading
 from training.decoding import FIRST_CODE_ID, START_ID, StepDecoder
 from training.instructions import Codes, Instruction, Prompt, Task, prompt_of
 from training.motion_lm import MotionLm, MotionLmConfig
@@ -298,9 +298,10 @@ def load_motion_lm(path: Path, device: str = "cpu") -> MotionLanguageModel:
     """The language model of a run (its best checkpoint) or of a checkpoint.
 
     Raises:
-        training.checkpoints.CheckpointError: there is none.
+        training.checkpoints.CheckpointError: there is none, or it is damaged.
     """
-    return open_motion_lm(read_checkpoint(path, KIND), torch.device(device))
+    with reading(path):
+        return open_motion_lm(read_checkpoint(path, KIND), torch.device(device))
 
 
 def open_motion_lm(checkpoint: Checkpoint, device: torch.device) -> MotionLanguageModel:

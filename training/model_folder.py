@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data.schemas import CODE_VERSION
 from data.store import write_json, write_text
-from training.checkpoints import Checkpoint, content_hash
+from training.checkpoints import Checkpoint, reading
 from training.evaluate import EvaluationReport
-from training.motion_model import FORMAT, MODEL_FILE
+from training.motion_model import FORMAT, MODEL_FILE, version_of
 
 LATEST = "latest"
 
@@ -47,8 +47,7 @@ def write_model(models: Path, vqvae: Checkpoint, lm: Checkpoint, report: Evaluat
     Returns:
         Its folder.
     """
-    weights = (checkpoint.folder / "model.safetensors" for checkpoint in (vqvae, lm))
-    version = f"v-{content_hash(*weights)[:12]}"
+    version = version_of(vqvae.folder, lm.folder)
     folder = models / version
     if (folder / MODEL_FILE).exists():
         return folder
@@ -82,6 +81,7 @@ def promote(models: Path, folder: Path, config: PromotionConfig) -> tuple[bool, 
 
     Raises:
         ValueError: the version has no such metric.
+        training.checkpoints.CheckpointError: a version cannot be read.
     """
     latest = models / LATEST
     new = _metric(folder, config)
@@ -104,7 +104,8 @@ def promote(models: Path, folder: Path, config: PromotionConfig) -> tuple[bool, 
 
 
 def _metric(folder: Path, config: PromotionConfig) -> float:
-    metrics: dict[str, float] = json.loads((folder / MODEL_FILE).read_text())["metrics"]
+    with reading(folder):
+        metrics: dict[str, float] = json.loads((folder / MODEL_FILE).read_text())["metrics"]
     if config.metric not in metrics:
         raise ValueError(
             f"{folder}: expected the metric {config.metric}, found {sorted(metrics)}. "

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.checkpoints import CheckpointError
+from training.checkpoints import WEIGHTS, CheckpointError, content_hash, reading
 from training.generation import (
     CHOSEN,
     DRAWN,
@@ -219,12 +219,24 @@ def load_motion_model(path: Path, device: str = "cpu") -> MotionModel:
             f"{folder}: expected the folder of a model, found no {MODEL_FILE}. "
             "Remedy: make one with avatargpt train-all, or name models/latest."
         )
-    info = json.loads(file.read_text())
-    if info.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{folder}: expected {FORMAT}, found {info.get('format')}. Remedy: use another model."
-        )
-    return MotionModel(
-        load_motion_lm(folder / "lm", device),
-        load_tokenizer(folder / "vqvae", torch.device(device)),
-    )
+    with reading(folder):
+        info = json.loads(file.read_text())
+        if info.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{folder}: expected {FORMAT}, found {info.get('format')}. "
+                "Remedy: use another model."
+            )
+        # One flipped bit in the weights changes every answer, and nothing else would tell.
+        version = version_of(folder / "vqvae", folder / "lm")
+        if info["version"] != version:
+            raise CheckpointError(
+                f"{folder}: expected the weights of {info['version']}, found those of {version}. "
+                "Remedy: copy the folder again, or use another model."
+            )
+    lm = load_motion_lm(folder / "lm", device)
+    return MotionModel(lm, load_tokenizer(folder / "vqvae", torch.device(device)))
+
+
+def version_of(vqvae: Path, lm: Path) -> str:
+    """The name of a version: of the weights of its two checkpoints."""
+    return f"v-{content_hash(*(folder / WEIGHTS for folder in (vqvae, lm)))[:12]}"

@@ -12,7 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from data.normalization import load_published
-from training.checkpoints import Checkpoint, CheckpointStore, content_hash, read_checkpoint
+from training.checkpoints import (
+    Checkpoint,
+    CheckpointStore,
+    content_hash,
+    read_checkpoint,
+    reading,
+)
 from training.motion_vqvae import (
     MotionVqvae,
     MotionVqvaeConfig,
@@ -115,6 +121,7 @@ def load_tokenizer(path: Path, device: torch.device | None = None) -> MotionToke
     """The tokenizer of a run (its best checkpoint) or of a checkpoint.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or it is damaged.
     """
-    return MotionTokenizer(read_checkpoint(path, KIND), device)
+    with reading(path):
+        return MotionTokenizer(read_checkpoint(path, KIND), device)

@@ -1,0 +1,68 @@
+"""Videos that are tiny, huge or both: read, or refused before they fill the memory."""
+
+import resource
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import PIL.Image
+import pytest
+from av.video.stream import VideoStream
+
+from data.errors import ItemError, Reason
+from data.video import MAX_PIXELS, ReaderConfig, open_frames, probe_video, scan_thumbnails
+
+
+def _write(path: Path, width_px: int, height_px: int) -> Path:
+    with av.open(str(path), "w") as writer:
+        stream = writer.add_stream("mpeg4", rate=25)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuv420p"
+        for number in range(30):
+            image = np.full((height_px, width_px, 3), (200, 8 * number, 30), np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            writer.mux(stream.encode(frame))
+        writer.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("size", [(2, 2), (8, 64), (16, 16), (24, 24), (26, 20), (32, 32)])
+def test_narrow_videos_have_three_color_channels(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = _write(tmp_path / "narrow.mp4", *size)
+    probe = probe_video(path)
+    with open_frames(path, probe) as frames:
+        images = [frame.image for frame in frames]
+    assert {image.shape for image in images} == {(size[1], size[0], 3)}
+    assert len(images) == 30
+    # Red, as it was written, from the first frame to the last.
+    assert all(image[..., 0].mean() > image[..., 2].mean() + 50 for image in images)
+    with scan_thumbnails(path, probe) as frames:
+        assert {frame.image.shape for frame in frames} == {(size[1], size[0], 3)}
+
+
+def test_a_video_that_is_made_narrow_has_three_color_channels(tmp_path: Path) -> None:
+    path = _write(tmp_path / "tall.mp4", 32, 320)
+    with open_frames(path, probe_video(path), max_side_px=100) as frames:
+        assert {frame.image.shape for frame in frames} == {(100, 10, 3)}
+
+
+def test_decord_alone_refuses_narrow_videos(tmp_path: Path) -> None:
+    path = _write(tmp_path / "narrow.mp4", 16, 16)
+    with pytest.raises(ItemError, match="16 px wide"):
+        open_frames(path, probe_video(path), config=ReaderConfig(decoder="decord"))
+
+
+def test_a_gif_with_a_huge_canvas_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "huge.gif"
+    small = [PIL.Image.new("P", (8, 8), color) for color in (1, 2, 3)]
+    small[0].save(path, save_all=True, append_images=small[1:], duration=40)
+    data = bytearray(path.read_bytes())
+    data[6:10] = (12_000).to_bytes(2, "little") * 2  # 576 MB a frame
+    path.write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ItemError, match=f"a picture of at most {MAX_PIXELS} px") as caught:
+        probe_video(path)
+    assert caught.value.reason is Reason.ABSURD_HEADER
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000

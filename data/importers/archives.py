@@ -7,6 +7,7 @@ read, and no more than that is read. Nothing is unpickled.
 import lzma
 import math
 import struct
+import tokenize
 import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -38,6 +39,15 @@ _ZIP_ERRORS: Final = (
     zlib.error,
     lzma.LZMAError,
     struct.error,
+)
+# A header is Python's own literal; NumPy reads damaged ones with the tokeniser of Python 2's.
+_HEADER_ERRORS: Final = (
+    KeyError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+    SyntaxError,
+    tokenize.TokenError,
 )
 
 
@@ -141,7 +151,7 @@ def _read_array(file: IO[bytes], name: str) -> NDArray[Any]:
             raise ValueError(f"only {len(data)} of {num_bytes} bytes")
         array = np.frombuffer(data, dtype)
         return array.reshape(shape, order="F" if column_major else "C")
-    except (*_ZIP_ERRORS, KeyError, TypeError, OverflowError, RecursionError, SyntaxError) as error:
+    except (*_ZIP_ERRORS, *_HEADER_ERRORS) as error:
         raise ItemError(
             Reason.WRONG_FORM,
             f"expected a NumPy array without objects in {name}, found {_briefly(error)}.",

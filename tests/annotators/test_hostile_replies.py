@@ -43,7 +43,7 @@ def _server(body: bytes, encoding: str = "identity") -> Generator[str]:
             except ConnectionError:  # The client has read enough.
                 self.close_connection = True
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002, ARG002
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Say nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)

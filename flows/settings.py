@@ -16,6 +16,10 @@ HEARTBEAT_S: Final = 30
 """How often a run tells that it lives; Prefect allows no less."""
 
 
+MAX_PARAMETER_BYTES: Final = 64_000_000
+"""Of a flow run, such as the paths of its videos."""
+
+
 class Settings(BaseSettings):
     """Settings of this machine; each is an environment variable ``AVATARGPT_<NAME>``."""
 
@@ -115,5 +119,7 @@ def quiet_prefect() -> None:
     What the user set stays.
     """
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    # 10,000 paths on a command line are parameters of more than the usual half megabyte.
+    os.environ.setdefault("PREFECT_SERVER_API_MAX_PARAMETER_SIZE", str(MAX_PARAMETER_BYTES))
     os.environ.setdefault("DO_NOT_TRACK", "1")  # the client's own, told of in terminals
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_S))

@@ -21,6 +21,7 @@ from flows.commands.options import (
     absolute_source,
     changes_of,
     check_config,
+    folder_for,
     print_json,
     printable,
     ready_for_flow,
@@ -275,7 +276,7 @@ def export_avatargpt(
 @datasets_app.command()
 def picture(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.")],
-    file: Annotated[Path, typer.Argument(help="PNG or JPEG file to write.")],
+    file: Annotated[Path, typer.Argument(help="PNG or JPEG file to write.", callback=folder_for)],
     clip_id: Annotated[str, typer.Option(help="The clip; by default one that shows much.")] = "",
 ) -> None:
     """Draw a clip with its skeletons and its three levels."""
@@ -297,7 +298,7 @@ def picture(
 @datasets_app.command()
 def render(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
-    file: Annotated[Path, typer.Argument(help="GIF or MP4 file to write.")],
+    file: Annotated[Path, typer.Argument(help="GIF or MP4 file to write.", callback=folder_for)],
     motion_id: Annotated[str, typer.Option(help="The motion; by default one with texts.")] = "",
 ) -> None:
     """Render a motion as a stick figure, with what is told of it."""

@@ -12,6 +12,7 @@ import typer
 from numpy.typing import NDArray
 
 from data.skeleton import FPS
+from flows.commands.options import folder_for
 from flows.settings import Settings
 
 model_app = typer.Typer()
@@ -23,7 +24,8 @@ Model = Annotated[
 Out = Annotated[
     Path,
     typer.Option(
-        help="File to write: .npy (features), .joints.npy, .bvh (Blender reads it), .gif or .mp4."
+        help="File to write: .npy (features), .joints.npy, .bvh (Blender reads it), .gif or .mp4.",
+        callback=folder_for,
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Of what is drawn at random.")]

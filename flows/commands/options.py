@@ -108,6 +108,22 @@ def printable(line: str) -> str:
     return plain_text(line).replace("\n", " ")
 
 
+def folder_for(file: Path) -> Path:
+    """Make the folder of a file that a command will write, before its work; returns the file.
+
+    Raises:
+        OSError: it cannot be made.
+        ValueError: a folder has the file's name.
+    """
+    path = file.expanduser()
+    if path.is_dir():
+        raise ValueError(
+            f"{path}: expected a file's name, found a folder. Remedy: name a file in it."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def read_config(path: Path | None) -> dict[str, Any]:
     """The values of a JSON configuration file; none without a file.
 

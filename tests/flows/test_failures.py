@@ -205,3 +205,32 @@ def test_a_full_disk_ends_in_a_remedy_and_the_run_goes_on(brief_clip: Path, tmp_
     summary = annotate_videos(AnnotateConfig(videos=(str(brief_clip),), dataset=root))
     assert summary.rows["annotations"] == 1
     assert summary.rejections == {}
+
+
+def test_the_folder_of_a_file_to_write_is_made_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The work itself fails at once: there is no model, and no dataset.
+    for command in (
+        ("t2m", "a person waves", "--model", str(tmp_path / "none"), "--out"),
+        ("picture", str(tmp_path / "none")),
+        ("render", str(tmp_path / "none")),
+    ):
+        folder = tmp_path / command[0] / "new"
+        run(monkeypatch, capsys, *command, str(folder / "file.gif"))
+        assert folder.is_dir()
+        code, told = run(monkeypatch, capsys, *command, str(folder))
+        assert (code, "expected a file's name, found a folder" in told) == (2, True)
+        (folder / "file").write_text("")
+        code, told = run(monkeypatch, capsys, *command, str(folder / "file" / "x.gif"))
+        assert (code, "move away the file that stands in the path" in told) == (1, True)
+
+
+def test_ten_thousand_paths_are_parameters_of_one_run(tmp_path: Path) -> None:
+    videos = tuple(str(tmp_path / f"{'long name of a video ' * 3}{n}.mp4") for n in range(10_000))
+    with pytest.raises(StageError) as failed:
+        annotate_videos(AnnotateConfig(videos=videos, dataset=tmp_path / "dataset"))
+    told = str(failed.value)
+    assert "rejected: 10000 x not_found" in told
+    assert "… and 9995 more" in told
+    assert len(told) < 5_000

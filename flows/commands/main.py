@@ -1,5 +1,6 @@
 """Annotate videos into a text + 3-D motion dataset, and train and use a motion language model."""
 
+import os
 import signal
 import sys
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from flows.commands.server import server_app
 from flows.commands.train import train_app
 from flows.failures import exit_code, report
 from flows.interruption import Interrupted, answer_signals, leave
-from flows.settings import Settings
+from flows.settings import Settings, off_current_folder
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,6 +60,8 @@ def main() -> None:
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
+    # Worker processes that this one starts import nothing from the user's folder either.
+    os.environ |= off_current_folder()
     with answer_signals():
         try:
             app()

@@ -19,9 +19,15 @@ def prefect_server() -> Generator[None]:
 
 @pytest.fixture(scope="session")
 def users_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of packages with our names that end whatever imports them."""
+    """A folder of packages with our names, and Python's, that end whatever imports them."""
     folder = tmp_path_factory.mktemp("users_folder")
-    for name in ("data/__init__.py", "annotators/__init__.py", "flows.py", "training.py"):
+    for name in (
+        "data/__init__.py",
+        "annotators/__init__.py",
+        "flows.py",
+        "training.py",
+        "pickle.py",
+    ):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(f"raise SystemExit('imported {name} of the user')")
     return folder

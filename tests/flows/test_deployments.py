@@ -29,6 +29,7 @@ from training.train_all_config import PRESETS as ALL
 from training.train_motion_lm import PRESETS as LM
 from training.train_motion_vqvae import PRESETS as VQVAE
 
+AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
 PROJECT = Path(flows.__file__).parents[1]
 PRESETS = {
     "flows.annotate.annotate_videos": ANNOTATE,
@@ -163,17 +164,30 @@ def test_a_worker_runs_a_preset_in_its_own_home(
     assert f'"dataset":"{tmp_path}/avatargpt/motions"' in told
 
 
-def test_the_command_line_names_a_package_that_hides_ours(
+def test_the_command_line_imports_nothing_from_the_current_folder(
     users_folder: Path, tmp_path: Path
 ) -> None:
-    avatargpt = [str(Path(sys.executable).with_name("avatargpt")), "--version"]
-    done = subprocess.run(avatargpt, cwd=users_folder, capture_output=True, text=True, check=False)
-    assert done.stdout.startswith("avatargpt "), done.stderr
+    command = ["import-motions", "procedural:2", "--dataset", str(tmp_path / "motions")]
+    done = subprocess.run(
+        [AVATARGPT, *command, "--set", "workers.num_workers=1"],
+        cwd=users_folder,
+        env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "4 motions" in done.stdout
+
+
+def test_the_command_line_names_a_package_that_hides_ours(tmp_path: Path) -> None:
     theirs = tmp_path / "data"
     theirs.mkdir()
     (theirs / "__init__.py").touch()
     hidden = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(avatargpt, env=hidden, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [AVATARGPT, "-h"], env=hidden, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     (said,) = done.stderr.splitlines()
     assert said.startswith(f"error: package data: expected avatargpt's own in {PROJECT / 'data'}")

@@ -30,7 +30,7 @@ demo: setup
 	$(BIN)/avatargpt annotate "$$($(BIN)/avatargpt assets | awk '$$1 == "sample_clip" {print $$2}')" --dataset "$(DEMO_DATASET)"
 
 demo-train: demo
-	$(BIN)/avatargpt train-all procedural:240 "$(DEMO_DATASET)" --root "$(AVATARGPT_HOME)/train-demo" --preset tiny
+	$(BIN)/avatargpt train-all procedural:480 "$(DEMO_DATASET)" --root "$(AVATARGPT_HOME)/train-demo" --preset tiny
 	$(BIN)/avatargpt t2m "a person waves with the right hand" --model "$(AVATARGPT_HOME)/train-demo/models/latest" --out "$(AVATARGPT_HOME)/train-demo/wave.gif"
 
 test: setup

@@ -23,6 +23,8 @@ HEIGHT_PX: Final = 480
 TEXT_PX: Final = 84
 VIEW_YAW_DEG: Final = 25.0
 VIEW_PITCH_DEG: Final = 12.0
+STRIP_PX: Final = 160
+"""Of a picture in a strip."""
 MARGIN_M: Final = 0.35
 GRID_M: Final = 0.5
 MAX_STEPS: Final = 8
@@ -72,6 +74,33 @@ def draw_motion(
         pen.text((70, HEIGHT_PX + 6), "\n".join(lines), (20, 20, 20), font=font)
         pictures.append(image)
     return pictures
+
+
+def draw_strip(joints_TJ3: NDArray[np.floating], title: str, columns: int = 8) -> PIL.Image.Image:
+    """Evenly spaced moments of a motion side by side, with the title in the corner.
+
+    Args:
+        joints_TJ3: positions, (T, 22, 3), metres, y up.
+        title: what it shows.
+        columns: moments.
+    """
+    pictures = draw_motion(joints_TJ3, "", [])
+    strip = PIL.Image.new("RGB", (columns * STRIP_PX, STRIP_PX), "white")
+    for column, frame in enumerate(np.linspace(0, len(pictures) - 1, columns).astype(int).tolist()):
+        figure = pictures[frame].crop((0, 24, WIDTH_PX, 24 + WIDTH_PX))
+        strip.paste(figure.resize((STRIP_PX, STRIP_PX)), (STRIP_PX * column, 0))
+    ImageDraw.Draw(strip).text((6, 4), title, (0, 0, 0), font=ImageFont.load_default(14))
+    return strip
+
+
+def save_sheet(strips: Sequence[PIL.Image.Image], path: Path) -> None:
+    """Write strips of one width below each other as a picture."""
+    sheet = PIL.Image.new("RGB", (strips[0].width, sum(strip.height for strip in strips)), "white")
+    top = 0
+    for strip in strips:
+        sheet.paste(strip, (0, top))
+        top += strip.height
+    sheet.quantize(64).save(path)
 
 
 def save_moving(pictures: Sequence[PIL.Image.Image], path: Path) -> None:

@@ -29,13 +29,13 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from annotators.kinematics import describe_motion  # noqa: E402
-from annotators.stick_figure import draw_motion  # noqa: E402
+from annotators.stick_figure import draw_strip, save_sheet  # noqa: E402
 from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
 from benchmarks.reconstruction import trained  # noqa: E402
 from benchmarks.support.corpus import TEXT, need_corpus, run_with_corpus  # noqa: E402
@@ -148,22 +148,12 @@ def text_to_motion(
 
 def picture(model: MotionModel, asked: Sequence[Instruction], made: Sequence[str | Codes]) -> None:
     """Six generated motions, eight frames of each."""
-    rows: list[Image.Image] = []
+    strips: list[Image.Image] = []
     for index in np.linspace(0, len(asked) - 1, 6).astype(int).tolist():
         codes = made[index]
         assert not isinstance(codes, str)  # noqa: S101 - of t2m
-        pictures = draw_motion(features_to_joints(model.decode(codes)), "", [])
-        strip = Image.new("RGB", (8 * 160, 160), "white")
-        for column, frame in enumerate(np.linspace(0, len(pictures) - 1, 8).astype(int).tolist()):
-            cut = pictures[frame].crop((0, 24, 480, 504)).resize((160, 160))
-            strip.paste(cut, (160 * column, 0))
-        given = str(asked[index].prompt[-1]).split("[Input]")[-1].split("[Response]")[0].strip()
-        ImageDraw.Draw(strip).text((6, 4), given, (0, 0, 0), font=ImageFont.load_default(14))
-        rows.append(strip)
-    sheet = Image.new("RGB", (8 * 160, 160 * len(rows)), "white")
-    for number, strip in enumerate(rows):
-        sheet.paste(strip, (0, 160 * number))
-    sheet.quantize(64).save(ROOT / "docs/text_to_motion.png")
+        strips.append(draw_strip(features_to_joints(model.decode(codes)), asked[index].caption))
+    save_sheet(strips, ROOT / "docs/text_to_motion.png")
 
 
 def in_between(model: MotionModel, asked: Sequence[Instruction]) -> dict[str, float]:

@@ -1,0 +1,149 @@
+"""Does the model of `make demo-train` do what it is asked? Ten seeds of each of a few texts.
+
+None of the texts is in the training texts word for word. Motions are judged by the describer; they
+are also drawn, to be looked at. Three ways to answer, by one model:
+
+- chosen: what `avatargpt t2m` does: temperature 0.7, the model takes the best of four.
+- drawn: temperature 1, one answer.
+- greedy: the likeliest answer; the seed changes nothing, so there is one.
+
+    .venv/bin/python benchmarks/demo_train.py [--model DIR] [--sheets DIR]
+
+Without --model, `make demo-train` is run in a new home folder: its minutes are part of the result.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROOT: Final = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from annotators.kinematics import describe_motion  # noqa: E402
+from annotators.stick_figure import draw_strip, save_sheet  # noqa: E402
+from data.motion_features import features_to_joints  # noqa: E402
+from data.store import Dataset  # noqa: E402
+from training.checkpoints import read_checkpoint  # noqa: E402
+from training.generation import CHOSEN, DRAWN, MAX_MOTION, Sampling  # noqa: E402
+from training.motion_model import MotionModel, load_motion_model  # noqa: E402
+from training.train_motion_lm import KIND  # noqa: E402
+
+SEEDS: Final = 10
+RIGHT: Final = 8
+"""Of ten seeds, of the texts that count."""
+MINUTES: Final = 6.0
+ASKED: Final[Mapping[str, tuple[str, str]]] = {
+    "a person waves with the right hand": ("wave", "right"),
+    "a person jumps": ("jump", ""),
+    "a person waves with the left hand": ("wave", "left"),
+    "a person claps": ("clap", ""),
+}
+"""The describer's action, and its side where there is one; the first two count."""
+COUNTED: Final = tuple(ASKED)[:2]
+WAYS: Final[Mapping[str, Sampling]] = {"chosen": CHOSEN, "drawn": DRAWN, "greedy": Sampling()}
+
+
+def shows(joints_TJ3: NDArray[np.floating], action: str, side: str) -> bool:
+    """Whether the describer tells the action, and with a side, of no other one."""
+    events = describe_motion(joints_TJ3).events
+    sides = {event.side for event in events if event.action == action}
+    return bool(sides) if not side else sides == {side}
+
+
+def measure(model: MotionModel, text: str, sheets: Path | None) -> dict[str, dict[str, int]]:
+    """Of each way: answers, those that show what was asked, those that ended by themselves."""
+    figures: dict[str, dict[str, int]] = {}
+    for way, sampling in WAYS.items():
+        seeds = range(SEEDS if sampling.temperature else 1)
+        made = [
+            model.text_to_codes([text], None, sampling.model_copy(update={"seed": seed}))[0]
+            for seed in seeds
+        ]
+        joints = [features_to_joints(model.decode(codes)) for codes in made]
+        right = [shows(joints_TJ3, *ASKED[text]) for joints_TJ3 in joints]
+        figures[way] = {
+            "of": len(made),
+            "right": sum(right),
+            "ended": sum(len(codes) < MAX_MOTION for codes in made),
+        }
+        if sheets is not None and way == "chosen":
+            strips = [
+                draw_strip(joints_TJ3, f"seed {seed}: {text}")
+                for seed, joints_TJ3 in zip(seeds, joints, strict=True)
+            ]
+            save_sheet(strips, sheets / f"{text.replace(' ', '_')}.png")
+    return figures
+
+
+def verbatim(model_folder: Path) -> list[str]:
+    """Which of the texts the language model was trained on word for word."""
+    dataset = read_checkpoint(model_folder / "lm", KIND).data["dataset"]
+    rows = Dataset(Path(dataset)).read("motions", ("texts",)).to_pylist()
+    known = {text["text"].casefold() for row in rows for text in row["texts"] or ()}
+    return [text for text in ASKED if text in known]
+
+
+def trained(home: Path) -> tuple[Path, dict[str, float]]:
+    """Run `make demo`, then `make demo-train`; the model, and what the latter took."""
+    environment = {**os.environ, "AVATARGPT_HOME": str(home)}
+
+    def make(target: str) -> None:
+        command = [str(shutil.which("make")), target]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=sys.stderr)
+
+    make("demo")
+    begin, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    make("demo-train")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    took = {
+        "minutes": round((time.monotonic() - begin) / 60, 2),
+        "cpu_minutes": round(used_s / 60, 2),
+    }
+    return home / "train-demo/models/latest", took
+
+
+def main() -> None:
+    """Train, ask, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, help="a model folder, instead of training")
+    parser.add_argument("--sheets", type=Path, help="folder for pictures of the chosen motions")
+    arguments = parser.parse_args()
+    if arguments.sheets is not None:
+        arguments.sheets.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as home:
+        took: dict[str, float] = {}
+        folder: Path = arguments.model
+        if folder is None:
+            folder, took = trained(Path(home))
+        model = load_motion_model(folder)
+        known = verbatim(folder)
+        found = {text: measure(model, text, arguments.sheets) for text in ASKED}
+    print(f"| {SEEDS} seeds: right (ended) | {' | '.join(WAYS)} |")
+    print("|---|---:|---:|---:|")
+    for text, ways in found.items():
+        cells = (f"{way['right']} of {way['of']} ({way['ended']})" for way in ways.values())
+        print(f"| {text} | {' | '.join(cells)} |")
+    targets: dict[str, float] = dict.fromkeys(COUNTED, RIGHT)
+    ok = not known and all(found[text]["chosen"]["right"] >= RIGHT for text in COUNTED)
+    if took:
+        targets["minutes"] = MINUTES
+        ok = ok and took["minutes"] <= MINUTES
+    figures = {**found, **took, "verbatim_in_training": known}
+    print(json.dumps({"name": "demo_train", "figures": figures, "targets": targets, "ok": ok}))
+
+
+if __name__ == "__main__":
+    main()

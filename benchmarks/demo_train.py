@@ -125,7 +125,7 @@ def main() -> None:
         arguments.sheets.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home:
         took: dict[str, float] = {}
-        folder: Path = arguments.model
+        folder: Path | None = arguments.model
         if folder is None:
             folder, took = trained(Path(home))
         model = load_motion_model(folder)

@@ -12,7 +12,7 @@ import typer
 from numpy.typing import NDArray
 
 from data.skeleton import FPS
-from flows.commands.options import folder_for
+from flows.commands.options import Json, folder_for, print_json, printable, refuse_idle
 from flows.settings import Settings
 
 model_app = typer.Typer()
@@ -61,10 +61,16 @@ def t2m(
 def m2t(
     file: Annotated[Path, typer.Argument(help="Motion: .npy of features or joints, or .bvh.")],
     model: Model = None,
+    as_json: Json = False,
 ) -> None:
     """Motion to text."""
-    for features in _motions(file):
-        typer.echo(_loaded(model).motion_to_text([features])[0])
+    motions = _motions(file)
+    texts = _loaded(model).motion_to_text(motions)
+    if as_json:
+        print_json({"file": file, "texts": texts})
+        return
+    for text in texts:
+        typer.echo(printable(text))
 
 
 @model_app.command()
@@ -78,9 +84,9 @@ def inbetween(
     temperature: Temperature = 0.0,
 ) -> None:
     """Fill the motion between two motions."""
-    features = _loaded(model).in_between(
-        *(_motions(head)[0], _motions(tail)[0]), seconds or None, _sampling(seed, temperature)
-    )
+    sampling = _sampling(seed, temperature)
+    ends = _motions(head)[0], _motions(tail)[0]
+    features = _loaded(model).in_between(*ends, seconds or None, sampling)
     _write(features, out, f"{head.name} to {tail.name}")
 
 
@@ -108,14 +114,21 @@ def plan(
     model: Model = None,
     seed: Seed = 0,
     temperature: Temperature = 1.0,
+    as_json: Json = False,
 ) -> None:
     """Plan: the next tasks in a scene, and the steps of each."""
     from training.long_motion import ImagineConfig  # noqa: PLC0415 - slow
     from training.long_motion import plan as run_plan  # noqa: PLC0415
 
+    _refuse_idle_seed(seed, temperature)
     drawn = {"temperature": temperature, "seed": seed}
     sampling = ImagineConfig().plan.model_copy(update=drawn)
-    for planned in run_plan(_loaded(model), scene, task or None, tasks, sampling):
+    tasks_and_steps = run_plan(_loaded(model), scene, task or None, tasks, sampling)
+    if as_json:
+        listed = [{"task": one.task, "steps": one.steps} for one in tasks_and_steps]
+        print_json({"scene": scene, "plan": listed})
+        return
+    for planned in tasks_and_steps:
         typer.echo(planned.task)
         for index, step in enumerate(planned.steps, 1):
             typer.echo(f"  {index}. {step}")
@@ -166,11 +179,15 @@ def imagine(
 def describe(
     file: Annotated[Path, typer.Argument(help="Motion: .npy of features or joints, or .bvh.")],
     model: Model = None,
+    as_json: Json = False,
 ) -> None:
     """Tell a motion of any length: steps, tasks, scene."""
     from training.long_motion import describe as run_describe  # noqa: PLC0415
 
     story = run_describe(_loaded(model), _motions(file)[0])
+    if as_json:
+        print_json(story)
+        return
     typer.echo(f"scene: {story.scene}")
     for task in story.tasks:
         typer.echo(f"{task.start_s:7.1f} s  {task.text}")
@@ -185,9 +202,16 @@ def _loaded(model: Path | None) -> Any:
     return load_motion_model(model or Settings().home / "train" / "models" / "latest")
 
 
+def _refuse_idle_seed(seed: int, temperature: float) -> None:
+    if seed and not temperature:
+        needed = "a temperature above 0, at which something is drawn"
+        refuse_idle("--seed", needed, "temperature 0", "give --temperature 1")
+
+
 def _sampling(seed: int, temperature: float) -> Any:
     from training.generation import DRAWN  # noqa: PLC0415 - slow
 
+    _refuse_idle_seed(seed, temperature)
     return DRAWN.model_copy(update={"temperature": temperature, "seed": seed})
 
 
@@ -199,6 +223,7 @@ def _choosing(seed: int, temperature: float, best_of: int | None) -> Any:
     """
     from training.generation import CHOSEN, Sampling  # noqa: PLC0415 - slow
 
+    _refuse_idle_seed(seed, temperature)
     usual = CHOSEN.best_of if temperature else 1
     values = {"temperature": temperature, "seed": seed, "best_of": best_of or usual}
     return Sampling.model_validate(CHOSEN.model_dump() | values)

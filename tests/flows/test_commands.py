@@ -239,6 +239,19 @@ def test_an_option_without_effect_is_refused(
     assert not (tmp_path / "dataset").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("t2m", "a person waves", "--temperature", "0"),
+        ("inbetween", "a.npy", "b.npy"),  # takes the likeliest answer by itself
+        ("plan", "a kitchen", "--temperature", "0"),
+    ],
+)
+def test_a_seed_without_anything_drawn_is_refused(tmp_path: Path, command: tuple[str, ...]) -> None:
+    result = _run(*command, "--seed", "3", "--model", tmp_path)
+    assert "--seed has no effect" in str(result.exception)
+
+
 @pytest.fixture
 def tests_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands run on the Prefect server of the tests instead of starting one."""

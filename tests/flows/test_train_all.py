@@ -99,6 +99,9 @@ def test_the_model_answers_on_the_command_line(
     assert np.load(tmp_path / "wave.npy").shape == (40, 263)
     run("t2m", "a person waves", "--seconds", "3", "--out", "wave.bvh")
     assert isinstance(run("m2t", "wave.bvh"), str)
+    assert len(json.loads(run("m2t", "wave.npy", "--json"))["texts"]) == 1
+    assert {"scene", "tasks", "steps"} <= json.loads(run("describe", "wave.npy", "--json")).keys()
+    assert len(json.loads(run("plan", "a kitchen", "--tasks", "1", "--json"))["plan"]) == 1
     run("inbetween", "wave.npy", "wave.npy", "--seconds", "1", "--out", "between.joints.npy")
     assert np.load(tmp_path / "between.joints.npy").shape == (100, 22, 3)
     broken = np.load(tmp_path / "wave.npy")

@@ -1,10 +1,11 @@
-"""Motions to files that other programs read: BVH for Blender and its kin, NumPy arrays.
+"""Motions to files that other programs read: BVH, NumPy arrays, folders like HumanML3D's.
 
 Shapes: T frames, J = 22 joints (see :mod:`data.skeleton`), D = 263 features, N bones that start
 in one joint. Positions are metres, y up.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from data.motion_features import NUM_FEATURES
 from data.skeleton import FPS, JOINT, JOINT_NAMES, NUM_JOINTS, PARENTS
+from data.splits import Split
 from data.store import write_bytes, write_text
 
 Joints = NDArray[np.floating[Any]]
@@ -144,6 +146,42 @@ def write_features(path: Path, features_TD: Joints) -> None:
         )
     _check_finite("features", features_TD)
     _write_array(path, features_TD)
+
+
+def write_humanml3d(
+    root: Path, name: str, features_TD: Joints, captions: Sequence[str], split: Split
+) -> None:
+    """Add a motion to a folder in HumanML3D's layout, for loaders that read that data set.
+
+    Words are tagged ``OTHER``, a tag that those loaders know: we have no tagger.
+
+    Args:
+        root: of the data set; its folders are made.
+        name: of the motion, e.g. ``000001``; a motion of that name is replaced.
+        features_TD: (T, 263), not normalised.
+        captions: of the whole motion, at least one.
+        split: the list that the motion is added to.
+
+    Raises:
+        ValueError: features as for :func:`write_features`; no captions, or one with ``#`` or a
+            line break in it, which end a caption in this layout.
+    """
+    lines: list[str] = []
+    for caption in captions:
+        if not caption.strip() or set("#\n\r") & set(caption):
+            raise ValueError(
+                f"captions: expected words without '#' and line breaks, found {caption!r}. "
+                "Take them out."
+            )
+        words = re.findall(r"[\w'-]+", caption.lower())
+        lines.append(f"{caption}#{' '.join(f'{word}/OTHER' for word in words)}#0.0#0.0\n")
+    if not lines:
+        raise ValueError(f"captions: expected at least one for {name}, found none. Pass one.")
+    write_features(root / "new_joint_vecs" / f"{name}.npy", features_TD)
+    write_text(root / "texts" / f"{name}.txt", "".join(lines))
+    listed = root / f"{split}.txt"
+    names = listed.read_text(encoding="utf-8").split() if listed.exists() else []
+    write_text(listed, "".join(f"{each}\n" for each in dict.fromkeys((*names, name))))
 
 
 def _write_array(path: Path, array: Joints) -> None:

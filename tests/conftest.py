@@ -2,20 +2,26 @@
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
-from benchmarks.support.corpus import CORPUS, REMEDY, VIDEOS, missing_parts, mocap
+from benchmarks.support.corpus import CORPUS, REMEDY, VIDEOS, missing_parts
 from data.assets import ASSETS, fetch_assets
+from data.exporters import write_bvh, write_humanml3d
+from data.motion_features import joints_to_features
 from data.motions import MotionImportConfig, import_motions
-from data.splits import SplitConfig
+from data.procedural_motions import generate_motion
+from data.splits import Split, SplitConfig
 from data.workers import WorkerConfig
 from flows.settings import Settings
 from tests import corruption
+from tests.clips import FETCHED
+from tests.plans import save_plans
 
 # How long an example takes is the machine's affair.
 settings.register_profile("untimed", deadline=None)
@@ -37,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             f"AVATARGPT_REQUIRE_CORPUS is set: expected {missing[0]}, found nothing. {REMEDY}"
         )
     for item in items:
-        if "videos_dir" in getattr(item, "fixturenames", ()):
+        if "corpus" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.corpus)
         if missing and item.get_closest_marker("corpus"):
             item.add_marker(pytest.mark.skip(reason="needs the larger corpus"))
@@ -61,9 +67,21 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture(scope="session")
-def videos_dir() -> Path:
-    """The real clips of the larger corpus; who uses it is marked ``corpus``."""
-    return VIDEOS
+def corpus() -> Path:
+    """The larger corpus; whoever uses it is marked ``corpus``."""
+    return CORPUS
+
+
+@pytest.fixture(scope="session")
+def reference(corpus: Path) -> Path:
+    """Samples of other projects, beside the corpus."""
+    return corpus.with_name("reference")
+
+
+@pytest.fixture(scope="session")
+def videos_dir(corpus: Path) -> Path:
+    """The real clips of the larger corpus."""
+    return corpus / "videos"
 
 
 # ---------------------------------------------- clips of every machine, in the cache: copy them
@@ -100,10 +118,39 @@ def portrait_clip() -> Path:
 
 
 @pytest.fixture(scope="session")
+def real_clip() -> Callable[[str], Path]:
+    """The path of a clip by its name: see tests/clips.py."""
+
+    def path_of(name: str) -> Path:
+        return _asset(FETCHED[name]) if name in FETCHED else VIDEOS / name
+
+    return path_of
+
+
+@pytest.fixture(scope="session")
 def brief_clip(sample_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five frames of the sample clip at 5 fps: the least that is a clip with a person in it."""
     path = tmp_path_factory.mktemp("brief") / "brief.mp4"
-    return corruption.every_nth_frame(sample_clip, path, step=6, num_frames=5, rate=5)
+    return corruption.filmed_again(sample_clip, path, frames=range(0, 30, 6), rate=5)
+
+
+@pytest.fixture(scope="session")
+def walk_clip(sample_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """71 frames of the sample clip at 50/3 fps, 480 x 270 pixels."""
+    path = tmp_path_factory.mktemp("walk") / "walk.mp4"
+    frames = range(0, 142, 2)
+    size_px = (480, 270)
+    return corruption.filmed_again(
+        sample_clip, path, frames=frames, rate=Fraction(50, 3), size_px=size_px
+    )
+
+
+@pytest.fixture(scope="session")
+def steady_clip(sample_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 frames at 30 fps, 568 x 320 pixels: the sample clip, and its end backwards."""
+    path = tmp_path_factory.mktemp("steady") / "steady.mp4"
+    frames = [*range(230), *range(228, 158, -1)]
+    return corruption.filmed_again(sample_clip, path, frames=frames, rate=30, size_px=(568, 320))
 
 
 @pytest.fixture(scope="session")
@@ -135,16 +182,40 @@ def _asset(name: str) -> Path:
 
 
 @pytest.fixture(scope="session")
+def motion_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic motions as our exporters write them.
+
+    ``bvh/`` (walk.bvh, jump.bvh), ``joints.npz`` (kick, clap), ``humanml3d/`` (000001, a person
+    who bows, with two captions; 000002, who squats) and ``plans.json``.
+    """
+    folder = tmp_path_factory.mktemp("sources")
+    write_bvh(folder / "bvh" / "walk.bvh", generate_motion("walk_forward", 1, 3.0)[0])
+    write_bvh(folder / "bvh" / "jump.bvh", generate_motion("jump", 2, 3.5)[0])
+    np.savez(
+        folder / "joints.npz",
+        allow_pickle=False,
+        kick=generate_motion("kick", 3, 3.0)[0],
+        clap=generate_motion("clap", 4, 4.0)[0],
+    )
+    splits: dict[str, tuple[str, Split]] = {
+        "000001": ("bow", "train"),
+        "000002": ("squat", "test"),
+    }
+    for name, (activity, split) in splits.items():
+        joints, captions = generate_motion(activity, 5, 4.0)
+        features = joints_to_features(joints)
+        write_humanml3d(folder / "humanml3d", name, features, captions[:2], split)
+    save_plans(folder / "plans.json")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def motions_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """48 real motions of 40-200 frames, of which about a half train."""
-    folder = tmp_path_factory.mktemp("motions")
-    sequences = [s for s in mocap("bandai_joints22_20fps.npz", "content") if len(s[2]) >= 60]
-    archive = {key: joints[:200].astype(np.float32) for key, _, joints in sequences[::36][:48]}
-    np.savez(folder / "motions.npz", allow_pickle=False, **archive)
-    root = folder / "dataset"
+    """48 synthetic motions of 60-120 frames, of which about a half train."""
+    root = tmp_path_factory.mktemp("motions") / "dataset"
     import_motions(
         MotionImportConfig(
-            sources=(str(folder / "motions.npz"),),
+            sources=("procedural:48:5",),
             dataset=root,
             mirror=False,
             splits=SplitConfig(train=0.5, val=0.25, test=0.25),

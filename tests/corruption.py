@@ -4,7 +4,7 @@ import io
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -170,18 +170,30 @@ def reencoded(
     return target
 
 
-def every_nth_frame(source: Path, target: Path, *, step: int, num_frames: int, rate: int) -> Path:
-    """Frames 0, step, 2 step … of a file in their own size, encoded anew at another rate."""
+def filmed_again(
+    source: Path,
+    target: Path,
+    *,
+    frames: Sequence[int],
+    rate: Fraction | int,
+    size_px: tuple[int, int] | None = None,
+) -> Path:
+    """Some frames of a file in the given order, encoded anew (H.264 with B-frames)."""
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         shown = reader.streams.video[0]
-        stream = writer.add_stream("libx264", rate=rate, options={"crf": "18"})
+        width_px, height_px = size_px or (shown.width, shown.height)
+        decoded = {
+            number: frame.reformat(width_px, height_px, "yuv420p")
+            for number, frame in enumerate(reader.decode(shown))
+            if number in set(frames)
+        }
+        stream = writer.add_stream("libx264", rate=rate)
         assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = shown.width, shown.height, "yuv420p"
-        for number, frame in enumerate(reader.decode(shown)):
-            if number % step == 0 and number // step < num_frames:
-                kept = frame.reformat(format="yuv420p")
-                kept.pts, kept.time_base = number // step, Fraction(1, rate)
-                writer.mux(stream.encode(kept))
+        stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuv420p"
+        for place, number in enumerate(frames):
+            frame = decoded[number]
+            frame.pts, frame.time_base = place, 1 / Fraction(rate)
+            writer.mux(stream.encode(frame))
         writer.mux(stream.encode(None))
     return target
 

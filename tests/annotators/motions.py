@@ -3,13 +3,30 @@
 Shapes: T frames at 20 fps, J = 22 joints, metres, y up.
 """
 
+from functools import cache
+
 import numpy as np
 
-from benchmarks.support.corpus import Motion
+from benchmarks.support.corpus import Motion, missing_parts, mocap
+from data.procedural_motions import ACTIVITIES, generate_motion
 from data.records import Clip, PoseTrack
 from data.skeleton import FPS, JOINT, MIRROR, NUM_JOINTS
 
 FRAME_SIZE_PX = (1280, 720)
+
+
+@cache
+def some_motions() -> tuple[Motion, ...]:
+    """100 synthetic motions of every kind, and where the larger corpus is, 41 real ones."""
+    made = [
+        generate_motion(ACTIVITIES[seed % len(ACTIVITIES)], seed, 3.0 + seed % 7)[0]
+        for seed in range(100)
+    ]
+    found: list[Motion] = []
+    if not missing_parts():
+        found += [m for _, _, m in mocap("cmu_joints22_20fps.npz", "label")][::6]
+        found += [m for _, _, m in mocap("bandai_joints22_20fps.npz", "content")][::108]
+    return tuple(motion.astype(np.float64) for motion in (*made, *found))
 
 
 def standing(seconds: float = 5.0) -> Motion:

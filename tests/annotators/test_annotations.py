@@ -35,6 +35,7 @@ def _steps(motion: Motion) -> list[str]:
     return [step.text for step in _annotate(motion).fine]
 
 
+@pytest.mark.corpus
 def test_everything_written_on_mocap_passes_the_checks() -> None:
     sequences = [m for _, _, m in mocap("cmu_joints22_20fps.npz", "label")][::3]
     sequences += [m for _, _, m in mocap("bandai_joints22_20fps.npz", "content")][::45]
@@ -72,6 +73,10 @@ def test_medium_has_natural_wordings() -> None:
         "Someone raises their left arm above their head.",
         "The person is raising their left arm above their head.",
     )
+
+
+@pytest.mark.corpus
+def test_a_turn_while_walking_has_its_wording() -> None:
     turn = next(
         motion
         for _, label, motion in mocap("bandai_joints22_20fps.npz", "content")

@@ -80,6 +80,7 @@ def test_prose_tells_side_count_and_place() -> None:
     assert not re.search(r"\b3\d(\.\d)? seconds", text)
 
 
+@pytest.mark.corpus
 def test_every_caption_is_clean_prose() -> None:
     for _, label, motion in mocap("cmu_joints22_20fps.npz", "label")[::5]:
         text = _caption(as_track(motion[:200]))
@@ -125,6 +126,7 @@ def test_framing_of_parts() -> None:
     assert framing(_upper_body_only(track), FRAME_SIZE_PX).extent == "upper_body"
 
 
+@pytest.mark.corpus
 def test_a_moving_camera_hides_the_way() -> None:
     walk = next(m for _, label, m in mocap("cmu_joints22_20fps.npz", "label") if label == "walk")
     assert "metres per second" in _caption(as_track(walk))

@@ -152,6 +152,7 @@ def test_what_is_not_seen_is_neither_right_nor_wrong() -> None:
     assert _verdict("raise the left arm", motion) is SUPPORTED
 
 
+@pytest.mark.corpus
 def test_real_motion_capture() -> None:
     walk = _cmu("cmu_07_04")
     assert _verdict("a person walks forward at a slow pace.", walk) is SUPPORTED
@@ -178,6 +179,7 @@ def test_support_is_graded() -> None:
     assert support("play the guitar") is None
 
 
+@pytest.mark.corpus
 def test_the_rules_own_steps_are_supported_and_their_mirror_images_are_not() -> None:
     """On every seventh sequence of the motion capture; benchmarks/grounding.py takes all."""
     supported = contradicted = total = sided = 0

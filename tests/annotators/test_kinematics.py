@@ -33,6 +33,7 @@ BANDAI_CLASSES = {
 }
 
 
+@pytest.mark.corpus
 @pytest.mark.parametrize("content", BANDAI_CLASSES)
 def test_bandai_takes_are_told_with_their_side(content: str) -> None:
     expected, floor = BANDAI_CLASSES[content]
@@ -46,6 +47,7 @@ def test_bandai_takes_are_told_with_their_side(content: str) -> None:
     assert share >= floor, f"{content}: {share:.2f} of {len(takes)}; {sorted(set(told))}"
 
 
+@pytest.mark.corpus
 @pytest.mark.parametrize(
     ("label", "activities", "floor"),
     [
@@ -88,6 +90,7 @@ def _facts(description: MotionDescription, *, swap: bool = False) -> list[tuple[
     return sorted(facts)
 
 
+@pytest.mark.corpus
 def test_a_mirrored_motion_swaps_left_and_right() -> None:
     for motion in _some_mocap():
         assert _facts(describe_motion(mirrored(motion))) == _facts(
@@ -95,6 +98,7 @@ def test_a_mirrored_motion_swaps_left_and_right() -> None:
         )
 
 
+@pytest.mark.corpus
 def test_place_and_direction_in_the_world_do_not_matter() -> None:
     for motion in _some_mocap():
         plain = _facts(describe_motion(motion))
@@ -150,6 +154,7 @@ def test_noise_makes_no_events() -> None:
     assert description.events == ()
 
 
+@pytest.mark.corpus
 def test_unseen_legs_are_not_told() -> None:
     legs = [i for name, i in JOINT.items() if name.split("_")[-1] in ("knee", "ankle", "foot")]
     for motion in (jumping(), *_some_mocap()[:8]):

@@ -19,6 +19,7 @@ def _times(motion: Motion) -> Motion:
     return np.arange(len(motion)) / FPS
 
 
+@pytest.mark.corpus
 @pytest.mark.parametrize("group", [0, 1])
 @pytest.mark.parametrize(("start", "length"), [(20, 1), (40, 5), (60, 9)])
 def test_a_short_swap_is_found_and_undone(group: int, start: int, length: int) -> None:
@@ -37,6 +38,7 @@ def test_a_short_swap_is_found_and_undone(group: int, start: int, length: int) -
     np.testing.assert_array_equal(again, confidence)
 
 
+@pytest.mark.corpus
 def test_real_motions_have_none() -> None:
     """Spins, cartwheels, kicks and runs: 124 sequences of motion capture."""
     for key, _, motion in mocap(CMU, "label"):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from annotators.video_motions import pelvis_path
 from benchmarks.support.corpus import mocap
@@ -36,6 +37,7 @@ def _skate(track: PoseTrack, root_T3: np.ndarray) -> float:
     return skate
 
 
+@pytest.mark.corpus
 def test_feet_slide_less_and_the_way_stays() -> None:
     truth = _walk()
     seen = _trembling(truth, 0.02)
@@ -47,6 +49,7 @@ def test_feet_slide_less_and_the_way_stays() -> None:
     assert np.linalg.norm(off_T3[:, [0, 2]], axis=1).max() < 0.15
 
 
+@pytest.mark.corpus
 def test_a_moving_camera_is_not_walked() -> None:
     truth = _walk()
     panned_T3 = truth.root_trajectory.copy()

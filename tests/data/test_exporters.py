@@ -13,15 +13,19 @@ from data.exporters import bvh_name, write_bvh, write_features, write_joints
 from data.importers.bvh import find_bvh
 from data.importers.records import Pending
 from data.motion_features import features_to_joints, joints_to_features
+from data.procedural_motions import ACTIVITIES, generate_motion
 from data.skeleton import JOINT_NAMES
 from tests.annotators.motions import standing
 
-CMU = {
-    key: motion
-    for key, _, motion in mocap("cmu_joints22_20fps.npz", "label")
-    if key in ("cmu_07_04", "cmu_49_02", "cmu_49_07", "cmu_05_20", "cmu_02_10")
-}
+CMU = ("cmu_07_04", "cmu_49_02", "cmu_49_07", "cmu_05_20", "cmu_02_10")
 """Walk, jump, cartwheel, pirouette, washing oneself."""
+
+
+def _motion(name: str) -> Motion:
+    """A real motion of the corpus by its key, or a synthetic one by its activity."""
+    if name in CMU:
+        return next(m for key, _, m in mocap("cmu_joints22_20fps.npz", "label") if key == name)
+    return generate_motion(name, 1, 4.0)[0].astype(np.float64)
 
 
 def _read(path: Path) -> tuple[NDArray[np.floating], Fraction]:
@@ -41,9 +45,11 @@ def _start(path: Path) -> int:
     return next(i for i, line in enumerate(lines) if line.startswith("Frame Time")) + 1
 
 
-@pytest.mark.parametrize("key", CMU)
-def test_bvh_of_motion_capture_reads_back(tmp_path: Path, key: str) -> None:
-    motion, path = CMU[key], tmp_path / "motion.bvh"
+@pytest.mark.parametrize(
+    "name", [*ACTIVITIES, *(pytest.param(key, marks=pytest.mark.corpus) for key in CMU)]
+)
+def test_bvh_reads_back(tmp_path: Path, name: str) -> None:
+    motion, path = _motion(name), tmp_path / "motion.bvh"
     write_bvh(path, motion)
     read, fps = _read(path)
     assert fps == 20
@@ -54,7 +60,7 @@ def test_bvh_of_motion_capture_reads_back(tmp_path: Path, key: str) -> None:
 
 
 def test_bvh_of_recovered_features_reads_back(tmp_path: Path) -> None:
-    motion = features_to_joints(joints_to_features(CMU["cmu_07_04"]))
+    motion = features_to_joints(joints_to_features(_motion("walk_forward")))
     write_bvh(tmp_path / "motion.bvh", motion)
     read, _ = _read(tmp_path / "motion.bvh")
     assert np.linalg.norm(read - motion, axis=-1).mean() < 0.015
@@ -110,8 +116,9 @@ def test_angles_do_not_leap_while_a_person_spins(tmp_path: Path) -> None:
     assert np.abs(read - motion).max() < 0.002
 
 
+@pytest.mark.corpus
 def test_bvh_of_real_motion_has_no_leaps(tmp_path: Path) -> None:
-    write_bvh(tmp_path / "motion.bvh", CMU["cmu_07_04"])
+    write_bvh(tmp_path / "motion.bvh", _motion("cmu_07_04"))
     assert np.abs(np.diff(_rows(tmp_path / "motion.bvh")[:, 3:], axis=0)).max() < 40
 
 

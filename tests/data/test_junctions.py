@@ -93,6 +93,7 @@ def test_near_the_ends_there_are_fewer_steps_to_average() -> None:
     assert measures.velocity_jump_m_s == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.corpus
 def test_real_motion_is_smoother_than_where_it_is_cut() -> None:
     walk = next(m for key, _, m in mocap("cmu_joints22_20fps.npz", "label") if key == "cmu_07_04")
     cut = np.concatenate([walk[:30], walk[47:]])

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from benchmarks.support.corpus import REFERENCE
 from data import motion_features
 from data.motion_features import (
     CONTACT_JOINTS,
@@ -29,36 +30,29 @@ from data.motion_features import (
     mirror_text,
 )
 from data.skeleton import BONES, JOINT, JOINT_NAMES, heading_rad
+from tests.annotators.motions import some_motions
 
-SHARED = Path(__file__).parents[3] / "shared"
-SAMPLE = SHARED / "reference/humanml3d_sample"
-MOCAP = SHARED / "data/mocap/cmu_joints22_20fps.npz"
+SAMPLE = REFERENCE / "humanml3d_sample"
 FILTER_REACH = 80
 """Frames to either side that the smoothed heading sees."""
 
 Floats = NDArray[np.float64]
 
 
-def _mocap() -> list[Floats]:
-    with np.load(MOCAP, allow_pickle=False) as file:
-        positions, offsets = file["positions"].astype(np.float64), file["offsets"]
-    return np.split(positions, offsets[1:-1])
-
-
-MOTIONS = _mocap()
+MOTIONS = some_motions()
 motions = st.sampled_from(range(len(MOTIONS))).map(lambda index: MOTIONS[index])
 on_real_motions = settings(max_examples=25, derandomize=True)
 
 
 @pytest.fixture(scope="module")
-def shipped() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def shipped(reference: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Joints (170, 22, 3) and features (170, D) of clip 012314.
 
     The joints were recovered from the features: the frame after the last is gone.
     """
     return (
-        np.load(SAMPLE / "012314_joints.npy", allow_pickle=False),
-        np.load(SAMPLE / "012314_features.npy", allow_pickle=False),
+        np.load(reference / "humanml3d_sample/012314_joints.npy", allow_pickle=False),
+        np.load(reference / "humanml3d_sample/012314_features.npy", allow_pickle=False),
     )
 
 
@@ -110,6 +104,7 @@ def test_recovery_gives_the_shipped_joints(
     np.testing.assert_allclose(features_to_joints(features), joints, atol=1e-6)
 
 
+@pytest.mark.corpus
 def test_reference_lengths_are_those_of_the_reference_clip() -> None:
     frame = np.load(SAMPLE / "000021.npy", allow_pickle=False)[0]
     expected = dict(zip(JOINT_NAMES[1:], _bone_lengths(frame), strict=True))
@@ -181,6 +176,7 @@ def test_mirrored_contacts_change_feet() -> None:
     assert CONTACT_JOINTS[index - FOOT_CONTACTS.start] == JOINT["right_foot"]
 
 
+@pytest.mark.corpus
 def test_a_whole_turn_survives_unless_published_wrapping_is_asked_for() -> None:
     still = np.load(SAMPLE / "000021.npy", allow_pickle=False)[:1].astype(np.float64)
     yaw_T = np.linspace(0, 2 * np.pi, 240)
@@ -250,6 +246,7 @@ def test_the_input_is_not_changed() -> None:
     np.testing.assert_array_equal(motion, MOTIONS[5])
 
 
+@pytest.mark.corpus
 def test_a_bone_against_its_rest_direction_has_a_rotation() -> None:
     frame = np.load(SAMPLE / "000021.npy", allow_pickle=False)[0].astype(np.float64)
     shoulder = frame[JOINT["left_shoulder"]]
@@ -263,8 +260,9 @@ def test_a_bone_against_its_rest_direction_has_a_rotation() -> None:
     )
 
 
+@pytest.mark.corpus
 def test_joints_that_coincide_take_the_direction_of_the_next_bone() -> None:
-    motion = MOTIONS[0]
+    motion = MOTIONS[100]
     np.testing.assert_array_equal(motion[:, JOINT["spine1"]], motion[:, 0])  # CMU's skeleton
     placed = canonical_joints(motion)
     spine = placed[:, JOINT["spine1"]] - placed[:, 0]

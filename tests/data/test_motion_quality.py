@@ -19,11 +19,9 @@ from data.motion_quality import (
     mend_spikes,
     resample,
 )
+from data.procedural_motions import generate_motion
 from data.skeleton import FPS, JOINT
-
-SHARED = Path(__file__).parents[3] / "shared"
-MOCAP = SHARED / "data/mocap/cmu_joints22_20fps.npz"
-SAMPLE = SHARED / "reference/humanml3d_sample/000021.npy"
+from tests.annotators import motions
 
 Floats = NDArray[np.float64]
 RATES = [
@@ -39,17 +37,23 @@ RATES = [
 
 
 @pytest.fixture(scope="module")
-def mocap() -> dict[str, Floats]:
+def walk() -> Floats:
+    """A person who walks."""
+    return generate_motion("walk_forward", 4, 3.0)[0].astype(np.float64)
+
+
+@pytest.fixture(scope="module")
+def mocap(corpus: Path) -> dict[str, Floats]:
     """Real motions by key."""
-    with np.load(MOCAP, allow_pickle=False) as file:
+    with np.load(corpus / "mocap/cmu_joints22_20fps.npz", allow_pickle=False) as file:
         motions = np.split(file["positions"].astype(np.float64), file["offsets"][1:-1])
         return dict(zip(file["keys"].tolist(), motions, strict=True))
 
 
 @pytest.fixture(scope="module")
 def standing() -> Floats:
-    """One real frame, held for 3 s, feet on the floor."""
-    frame = np.load(SAMPLE, allow_pickle=False)[:1].astype(np.float64)
+    """One frame, held for 3 s, feet on the floor."""
+    frame = motions.standing(1.0)[:1]
     return (frame - [0, frame[..., 1].min(), 0]).repeat(3 * FPS, axis=0)
 
 
@@ -98,8 +102,8 @@ def test_constant_and_steady_motion_are_kept_up_to_the_ends() -> None:
         np.testing.assert_allclose(found[:, 1], 2 + 3 * times_s, atol=1e-4)
 
 
-def test_the_same_rate_and_single_frames_pass_unchanged(mocap: dict[str, Floats]) -> None:
-    motion = mocap["cmu_02_01"].astype(np.float32)
+def test_the_same_rate_and_single_frames_pass_unchanged(walk: Floats) -> None:
+    motion = walk.astype(np.float32)
     same = resample(motion, Fraction(20))
     np.testing.assert_array_equal(same, motion)
     assert same is not motion
@@ -133,8 +137,7 @@ def test_a_sliding_statue_skates_at_its_speed(standing: Floats) -> None:
     assert foot_skate(handstand) is None
 
 
-def test_real_walks_skate_less_than_walks_on_the_spot(mocap: dict[str, Floats]) -> None:
-    walk = mocap["cmu_02_01"]
+def test_real_walks_skate_less_than_walks_on_the_spot(walk: Floats) -> None:
     treadmill = walk - (walk[:, :1] - walk[:1, :1]) * np.array([1, 0, 1])
     real, sliding = foot_skate(walk), foot_skate(treadmill)
     assert real is not None
@@ -150,8 +153,8 @@ def test_jitter_is_the_mean_third_derivative(standing: Floats) -> None:
     assert jitter(standing[:3]) is None
 
 
-def test_noise_raises_jitter(mocap: dict[str, Floats]) -> None:
-    motion = mocap["cmu_02_01"]
+def test_noise_raises_jitter(walk: Floats) -> None:
+    motion = walk
     noise = np.random.default_rng(0).normal(0, 0.01, motion.shape)
     clean, noisy = jitter(motion), jitter(motion + noise)
     assert clean is not None
@@ -194,8 +197,8 @@ def test_real_tracking_errors_are_found_and_named(mocap: dict[str, Floats]) -> N
     assert any("left_foot" in text and "33.9" in text for text in found.values())
 
 
-def test_each_gate_names_its_flaw(mocap: dict[str, Floats]) -> None:
-    motion = mocap["cmu_02_01"]
+def test_each_gate_names_its_flaw(walk: Floats) -> None:
+    motion = walk
     assert _kinds(motion) == []
 
     assert _kinds(motion[:39]) == [FlawKind.TOO_SHORT]
@@ -207,7 +210,7 @@ def test_each_gate_names_its_flaw(mocap: dict[str, Floats]) -> None:
     broken[14, 3] = np.inf
     (flaw,) = find_flaws(broken, MotionGates())
     assert flaw.kind is FlawKind.NON_FINITE
-    assert "2 of 58 frames, the first in frame 12" in flaw.detail
+    assert f"2 of {len(walk)} frames, the first in frame 12" in flaw.detail
 
     jumped = motion.copy()
     jumped[20:] += [1.0, 0.0, 0.0]
@@ -234,8 +237,7 @@ def test_gates_refuse_what_they_do_not_know() -> None:
         find_flaws(np.zeros((5, 24, 3)), MotionGates())
 
 
-def test_a_joint_that_leaps_away_and_back_is_mended(mocap: dict[str, Floats]) -> None:
-    walk = mocap["cmu_07_04"]
+def test_a_joint_that_leaps_away_and_back_is_mended(walk: Floats) -> None:
     wrist = JOINT["right_wrist"]
     spiked = walk.copy()
     spiked[20:23, wrist] += (0.9, 0.4, -0.7)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.support.corpus import MOCAP, Motion, mocap
+from benchmarks.support.corpus import TEXT, Motion
+from data.exporters import write_bvh
 from data.motion_features import (
     NUM_FEATURES,
     canonical_joints,
     features_to_joints,
     joints_to_features,
 )
+from data.motion_quality import resample
 from data.motions import MotionImportConfig, import_motions
+from data.procedural_motions import ACTIVITIES, generate_motion
 from data.schemas import load_features
 from data.store import Dataset, DatasetError
-
-TEXT = MOCAP.parent / "text"
+from tests.plans import save_plans
 
 
 def _config(root: Path, *sources: Path, **more: Any) -> MotionImportConfig:
@@ -43,35 +46,53 @@ def _save(path: Path, motions: list[Motion]) -> None:
     np.savez(path, **arrays)
 
 
+WALK = generate_motion("walk_forward", 4, 4.0)[0]
+JUMP = generate_motion("jump", 2, 10.5)[0]
+
+
+def _made(count: int) -> list[Motion]:
+    """Synthetic motions, no two alike."""
+    return [
+        generate_motion(ACTIVITIES[n % len(ACTIVITIES)], 100 + n, 3.0)[0].astype(np.float64)
+        for n in range(count)
+    ]
+
+
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder with a bit of everything."""
     folder = tmp_path_factory.mktemp("sources")
-    for name in ("cmu_02_01.bvh", "cmu_49_02.bvh", "dataset-1_walk_normal_001.bvh"):
-        (folder / name).write_bytes((MOCAP / "bvh_samples" / name).read_bytes())
+    write_bvh(folder / "CMU_49_02.bvh", resample(JUMP, Fraction(20), Fraction(120)), 120)
+    write_bvh(folder / "bow.bvh", generate_motion("bow", 5, 4.0)[0])
+    write_bvh(folder / "squat.bvh", generate_motion("squat", 6, 4.0)[0])
     (folder / "broken.bvh").write_text("HIERARCHY")
-    walk = next(m for key, _, m in mocap("cmu_joints22_20fps.npz", "label") if key == "cmu_07_04")
-    jump = next(m for key, _, m in mocap("cmu_joints22_20fps.npz", "label") if key == "cmu_49_02")
-    np.save(folder / "walk.npy", walk.astype(np.float32))
+    np.save(folder / "walk.npy", WALK)
     np.savez(
         folder / "many.npz",
-        jump=jump.astype(np.float32)[:120],
-        features=joints_to_features(jump[100:300]).astype(np.float32),
+        jump=JUMP[:120],
+        features=joints_to_features(JUMP[10:200]).astype(np.float32),
         fps=np.array(20.0),
     )
-    teleport = walk.copy()
+    teleport = WALK.copy()
     teleport[30:, :, 0] += 3.0
     np.save(folder / "teleport.npy", teleport)
-    np.save(folder / "nan.npy", np.where(np.arange(len(walk))[:, None, None] == 5, np.nan, walk))
-    np.save(folder / "short.npy", walk[:20])
+    np.save(folder / "nan.npy", np.where(np.arange(len(WALK))[:, None, None] == 5, np.nan, WALK))
+    np.save(folder / "short.npy", WALK[:20])
     np.savez(folder / "amass.npz", poses=np.zeros((9, 156)), betas=np.zeros(16))
     return folder
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, sources: Path) -> Path:
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sentences to be joined by the number of a CMU sequence."""
+    path = tmp_path_factory.mktemp("texts") / "texts.jsonl"
+    path.write_text('{"cmu_id": "49_02", "kit": [{"captions": ["A person is jumping."]}]}\n')
+    return path
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, sources: Path, texts: Path) -> Path:
     root = tmp_path_factory.mktemp("motions") / "dataset"
-    texts = MOCAP / "cmu_texts.jsonl"
     import_motions(_config(root, sources, texts=texts, licence="ours"))
     return root
 
@@ -101,7 +122,7 @@ def test_everything_that_enters_leaves(root: Path) -> None:
 def test_rows_are_the_features_of_their_motions(root: Path) -> None:
     frame: Any = pd.read_parquet(root / "motions")
     row = frame[(frame["source_id"] == "walk") & frame["mirrored_of"].isna()].iloc[0]
-    walk = next(m for key, _, m in mocap("cmu_joints22_20fps.npz", "label") if key == "cmu_07_04")
+    walk = WALK
     features = load_features(row)
     assert features.shape == (len(walk) - 1, NUM_FEATURES)
     np.testing.assert_allclose(features, joints_to_features(walk), atol=1e-5)
@@ -117,11 +138,11 @@ def test_texts_of_kit_are_joined(root: Path) -> None:
     ]
     bvh = next(r for r in rows if r["source"] == "bvh" and r["mirrored_of"] is None)
     (text,) = bvh["texts"]
-    assert text["text"].startswith("A person is jumping in the air")
-    assert text["end_s"] == pytest.approx(2085 / 120)
+    assert text["text"] == "A person is jumping."
+    assert text["end_s"] == pytest.approx(len(JUMP) / 20, abs=0.1)
     assert (text["level"], text["source"]) == ("medium", "kit-ml")
     assert bvh["source_fps"] == 120
-    assert bvh["num_frames"] == pytest.approx(17.4 * 20, abs=3)
+    assert bvh["num_frames"] == pytest.approx(len(JUMP), abs=3)
 
 
 def test_mirror_images_lie_in_the_split_of_their_originals(root: Path) -> None:
@@ -137,19 +158,16 @@ def test_mirror_images_lie_in_the_split_of_their_originals(root: Path) -> None:
         np.testing.assert_allclose(ours[:, 3], theirs[:, 3], atol=1e-6)
 
 
-def test_again_nothing_is_done(root: Path, sources: Path) -> None:
+def test_again_nothing_is_done(root: Path, sources: Path, texts: Path) -> None:
     before = (root / "dataset.json").read_bytes()
-    progress = import_motions(
-        _config(root, sources, texts=MOCAP / "cmu_texts.jsonl", licence="ours")
-    )
+    progress = import_motions(_config(root, sources, texts=texts, licence="ours"))
     assert progress.known == progress.done == 11
     assert (root / "dataset.json").read_bytes() == before
 
 
 def test_more_sources_move_nothing(root: Path, tmp_path: Path) -> None:
     before = {row["motion_id"]: row["split"] for row in _rows(root, "motions")}
-    bandai = mocap("bandai_joints22_20fps.npz", "content")[:20]
-    _save(tmp_path / "more.npz", [motion for _, _, motion in bandai])
+    _save(tmp_path / "more.npz", _made(20))
     import_motions(_config(root, tmp_path))
     after = {row["motion_id"]: row["split"] for row in _rows(root, "motions")}
     assert len(after) > len(before)
@@ -171,8 +189,7 @@ def test_a_killed_import_goes_on(tmp_path: Path) -> None:
     )
     run = tmp_path / "run.py"
     run.write_text(script)
-    bandai = mocap("bandai_joints22_20fps.npz", "content")[:30:2]
-    _save(tmp_path / "some.npz", [motion for _, _, motion in bandai])
+    _save(tmp_path / "some.npz", _made(15))
     root = tmp_path / "dataset"
     command = [sys.executable, str(run), str(tmp_path / "some.npz"), str(root)]
     killed = subprocess.run([*command, "kill"], check=False, cwd=Path(__file__).parents[2])
@@ -192,17 +209,24 @@ def test_a_killed_import_goes_on(tmp_path: Path) -> None:
 
 
 def test_plans_become_annotations(tmp_path: Path) -> None:
-    plans = TEXT / "virtualhome_task_steps.json"
+    plans = tmp_path / "plans.json"
+    count = save_plans(plans)
     own = tmp_path / "own.txt"
     own.write_text("Task: Wave\nStep 1: raise the arm\nStep 2: wave\n\nno plan at all\n")
     root = tmp_path / "dataset"
     import_motions(_config(root, plans, own))
     rows = _rows(root, "annotations")
-    # 4,070 plans, of which 1,116 differ.
-    assert len(rows) == 1116 + 1
+    assert len(rows) == count + 1
     wave = next(row for row in rows if row["medium"] == ["Wave"])
     assert [step["text"] for step in wave["fine"]] == ["raise the arm", "wave"]
     assert [row["reason"] for row in _rows(root, "rejections")] == ["no_steps"]
+
+
+@pytest.mark.corpus
+def test_equal_plans_are_one(tmp_path: Path) -> None:
+    import_motions(_config(tmp_path / "dataset", TEXT / "virtualhome_task_steps.json"))
+    # 4,070 plans, of which 1,116 differ.
+    assert len(_rows(tmp_path / "dataset", "annotations")) == 1116
 
 
 def test_what_is_no_source_is_told(tmp_path: Path) -> None:
@@ -225,12 +249,16 @@ def test_other_gates_are_another_dataset(root: Path, sources: Path) -> None:
 
 def test_one_subject_lies_in_one_split_whatever_the_file(tmp_path: Path) -> None:
     """The same motion as BVH and as joints must not be learnt from and tested on."""
-    motions = {key: motion for key, _, motion in mocap("cmu_joints22_20fps.npz", "label")}
-    keys = [key for key in motions if key.startswith(("cmu_02", "cmu_49"))][:6]
-    arrays: dict[str, Any] = {key: motions[key] for key in keys}
+    arrays: dict[str, Any] = {
+        f"cmu_{subject}_{take:02}": motion
+        for number, subject in enumerate(("02", "49"))
+        for take, motion in enumerate(_made(6)[3 * number : 3 * number + 3])
+    }
     np.savez(tmp_path / "joints.npz", **arrays)
+    for number, motion in enumerate(_made(8)[6:]):
+        write_bvh(tmp_path / "bvh" / f"{('02', '49')[number]}_07.bvh", motion)
     root = tmp_path / "dataset"
-    import_motions(_config(root, tmp_path / "joints.npz", MOCAP / "bvh_samples"))
+    import_motions(_config(root, tmp_path / "joints.npz", tmp_path / "bvh"))
     splits: dict[str, set[str]] = {}
     for row in _rows(root, "motions"):
         if row["group"]:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from benchmarks.support.corpus import REFERENCE
 from data.motion_features import (
     FEATURE_GROUPS,
     FOOT_CONTACTS,
@@ -17,23 +18,29 @@ from data.motion_features import (
     joints_to_features,
 )
 from data.normalization import FeatureStats, compute_stats, group_std, load_published
+from tests.annotators.motions import some_motions
 
-SHARED = Path(__file__).parents[3] / "shared"
-SAMPLE = SHARED / "reference/humanml3d_sample"
-MOCAP = SHARED / "data/mocap/cmu_joints22_20fps.npz"
+SAMPLE = REFERENCE / "humanml3d_sample"
 
 
 @pytest.fixture(scope="module")
 def features() -> list[NDArray[np.float32]]:
+    """Features of motions of different lengths."""
+    return [joints_to_features(motion).astype(np.float32) for motion in some_motions()[::5]]
+
+
+@pytest.fixture(scope="module")
+def real_features(corpus: Path) -> list[NDArray[np.float32]]:
     """Features of real motions of different lengths."""
-    with np.load(MOCAP, allow_pickle=False) as file:
+    with np.load(corpus / "mocap/cmu_joints22_20fps.npz", allow_pickle=False) as file:
         motions = np.split(file["positions"], file["offsets"][1:-1])
     return [joints_to_features(motion) for motion in motions[::6]]
 
 
 @pytest.fixture(scope="module")
-def published() -> FeatureStats:
-    return load_published(SAMPLE / "Mean.npy", SAMPLE / "Std.npy")
+def published(reference: Path) -> FeatureStats:
+    sample = reference / "humanml3d_sample"
+    return load_published(sample / "Mean.npy", sample / "Std.npy")
 
 
 def test_streamed_statistics_are_those_of_all_rows_at_once(
@@ -62,9 +69,9 @@ def test_deviations_are_equal_within_a_group_as_in_the_published_file(
 
 
 def test_statistics_of_real_motion_are_near_the_published_ones(
-    features: list[NDArray[np.float32]], published: FeatureStats
+    real_features: list[NDArray[np.float32]], published: FeatureStats
 ) -> None:
-    stats = compute_stats(features)
+    stats = compute_stats(real_features)
     # Other motions, so other numbers; another unit, frame rate or order would be far off.
     assert abs(stats.mean_D - published.mean_D)[LOCAL_POSITIONS].mean() < 0.05
     for group in FEATURE_GROUPS.values():
@@ -139,6 +146,7 @@ def test_statistics_of_another_layout_are_refused(tmp_path: Path, published: Fea
         FeatureStats.load(path)
 
 
+@pytest.mark.corpus
 def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "Mean.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)

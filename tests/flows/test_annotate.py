@@ -1,5 +1,6 @@
 """annotate-videos, end to end on real videos: rows, rejections, resume, growth, isolation."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.settings import PREFECT_API_URL
 
 from annotators.config import AnnotateConfig
 from data.schemas import SCHEMAS, load_motion
@@ -22,17 +24,17 @@ from data.store import Dataset, DatasetError
 from flows.annotate import AnnotateSummary, annotate_videos
 from tests import corruption
 
-CLIPS = ("worker_walk.mp4", "bikes_multishot.mp4", "sign_book.mkv")
+CLIPS = ("portrait.mp4", "multishot.mp4", "brief.mp4")
 AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory, videos_dir: Path) -> Path:
+def sources(tmp_path_factory: pytest.TempPathFactory, clips_dir: Path) -> Path:
     """Three good videos, one of them twice, and three bad ones."""
     folder = tmp_path_factory.mktemp("sources")
     for name in CLIPS:
-        shutil.copy(videos_dir / name, folder / name)
-    shutil.copy(videos_dir / CLIPS[0], folder / "copy_of_worker_walk.mp4")
+        shutil.copy(clips_dir / name, folder / name)
+    shutil.copy(clips_dir / "brief.mp4", folder / "copy_of_brief.mp4")
     corruption.zero_bytes(folder / "empty.mp4")
     corruption.text_named_video(folder / "notes.mp4")
     corruption.directory_named_video(folder / "folder.mp4")
@@ -86,7 +88,7 @@ def test_every_file_is_a_row_or_a_rejection(
     found += [row["item"] for row in at_ingest]
     assert sorted(found) == sorted(str(path) for path in sources.iterdir())
     reasons = {Path(row["item"]).name: row["reason"] for row in at_ingest}
-    duplicate = ({"copy_of_worker_walk.mp4", "worker_walk.mp4"} & reasons.keys()).pop()
+    duplicate = ({"copy_of_brief.mp4", "brief.mp4"} & reasons.keys()).pop()
     assert reasons == {
         "empty.mp4": "empty_file",
         "notes.mp4": "not_a_video",
@@ -156,26 +158,28 @@ def test_a_second_run_does_no_work_and_changes_nothing(
 
 
 def test_new_videos_join_without_touching_old_parts(
-    annotated: tuple[AnnotateConfig, AnnotateSummary], videos_dir: Path, tmp_path: Path
+    annotated: tuple[AnnotateConfig, AnnotateSummary], clips_dir: Path, tmp_path: Path
 ) -> None:
     config, first = annotated
     root = tmp_path / "dataset"
     shutil.copytree(config.dataset, root)
     old = {p: p.read_bytes() for p in root.glob("*/*.parquet")}
-    new = str(videos_dir / "street_crowd_5frames.mp4")
+    new = str(clips_dir / "empty_scene.mp4")
     summary = annotate_videos(AnnotateConfig(videos=(*config.videos, new), dataset=root))
     assert summary.added["videos"] == 1
     assert summary.rows["videos"] == first.rows["videos"] + 1
     assert {p: p.read_bytes() for p in old} == old
 
 
-def test_a_repaired_file_leaves_the_rejections(videos_dir: Path, tmp_path: Path) -> None:
+def test_a_repaired_file_leaves_the_rejections(
+    brief_clip: Path, portrait_clip: Path, tmp_path: Path
+) -> None:
     video = tmp_path / "v.mp4"
     corruption.zero_bytes(video)
-    good = str(videos_dir / "street_crowd_5frames.mp4")
+    good = str(brief_clip)
     config = AnnotateConfig(videos=(str(video), good), dataset=tmp_path / "dataset")
     assert annotate_videos(config).rejections == {"empty_file": 1}
-    shutil.copy(videos_dir / "sign_book.mkv", video)
+    shutil.copy(portrait_clip, video)
     repaired = annotate_videos(config)
     assert repaired.rejections == {}
     assert repaired.rows["videos"] == 2
@@ -233,19 +237,6 @@ def test_prefect_shows_counts_and_a_picture(
 
 # ---------------------------------------------------------------------------- kill and resume
 
-_RUN = """
-import sys, pathlib
-from annotators.config import AnnotateConfig
-from annotators.chat_model import NO_MODELS
-from annotators.pipeline import annotate_dataset
-from data.workers import Workers
-if __name__ == "__main__":
-    videos, dataset, model = sys.argv[1:]
-    config = AnnotateConfig(videos=(videos,), dataset=pathlib.Path(dataset))
-    with Workers(config.workers) as workers:
-        annotate_dataset(config, pathlib.Path(model), workers, NO_MODELS)
-"""
-
 
 def _staged(stage: str, count: int) -> Callable[[Path], bool]:
     return lambda root: len(list(root.glob(f".staging/work-*/{stage}/*.json"))) >= count
@@ -259,50 +250,39 @@ def _published(root: Path) -> bool:
     return (root / "dataset.json").exists()
 
 
-@pytest.mark.parametrize(
-    "reached",
-    [
-        pytest.param(_staged("scans", 1), id="first-video-scanned"),
-        pytest.param(_staged("poses", 1), id="first-clip-posed"),
-        pytest.param(_staged("poses", 4), id="most-clips-posed"),
-        pytest.param(_staged("annotations", 1), id="first-video-annotated"),
-        pytest.param(_publishing, id="while-publishing"),
-        pytest.param(_published, id="just-published"),
-    ],
-)
-def test_kill_and_resume(
-    annotated: tuple[AnnotateConfig, AnnotateSummary],
-    pose_model_path: Path,
-    tmp_path: Path,
-    reached: Callable[[Path], bool],
-) -> None:
+KILLS: dict[str, Callable[[Path], bool]] = {
+    "first video scanned": _staged("scans", 1),
+    "first clip posed": _staged("poses", 1),
+    "most clips posed": _staged("poses", 5),
+    "first video annotated": _staged("annotations", 1),
+    "while publishing": _publishing,
+    "just published": _published,
+}
+
+
+def test_kill_and_resume(annotated: tuple[AnnotateConfig, AnnotateSummary], tmp_path: Path) -> None:
+    """The flow, as the command starts it, killed at each stage in turn until it is done."""
     uninterrupted, _ = annotated
     root = tmp_path / "dataset"
-    script = tmp_path / "run.py"
-    script.write_text(_RUN)
-    command = [
-        sys.executable,
-        str(script),
-        uninterrupted.videos[0],
-        str(root),
-        str(pose_model_path),
-    ]
-    process = subprocess.Popen(command)
-    while not reached(root) and process.poll() is None:
-        time.sleep(0.002)
-    process.kill()
-    assert process.wait() in {-signal.SIGKILL, 0}
-    staged = {p: p.stat().st_mtime_ns for p in root.glob(".staging/work-*/*/*.json")}
-    if _published(root):
-        Dataset(root).read("annotations")
-
-    resumed = subprocess.Popen(command)
+    command = [AVATARGPT, "annotate", uninterrupted.videos[0], "--dataset", str(root)]
+    environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
+    staged: dict[Path, int] = {}
     seen_again: set[Path] = set()
-    while resumed.poll() is None:
-        # They go away once they are published.
-        seen_again |= {p for p, mtime_ns in staged.items() if _mtime_ns(p) not in {mtime_ns, None}}
-        time.sleep(0.01)
-    assert resumed.returncode == 0
+    for reached in (*KILLS.values(), None):
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        while process.poll() is None and not (reached and reached(root)):
+            # They go away once they are published.
+            seen_again |= {p for p, old_ns in staged.items() if _mtime_ns(p) not in {old_ns, None}}
+            time.sleep(0.002)
+        if reached:
+            process.kill()
+        assert process.wait() in ({-signal.SIGKILL, 0} if reached else {0}), (
+            tmp_path / "log"
+        ).read_text()
+        staged = {p: p.stat().st_mtime_ns for p in root.glob(".staging/work-*/*/*.json")}
+        if _published(root):
+            Dataset(root).read("annotations")
     # What was staged was not computed again, and the result is that of a run nobody killed.
     assert seen_again == set()
     _assert_same(uninterrupted.dataset, root)
@@ -319,9 +299,9 @@ def _mtime_ns(path: Path) -> int | None:
 # --------------------------------------------------------------------------------- command
 
 
-def test_the_command_needs_no_server(videos_dir: Path, tmp_path: Path) -> None:
+def test_the_command_needs_no_server(brief_clip: Path, tmp_path: Path) -> None:
     root = tmp_path / "dataset"
-    video = str(videos_dir / "street_crowd_5frames.mp4")
+    video = str(brief_clip)
     done = subprocess.run(
         [AVATARGPT, "annotate", video, "--dataset", str(root)],
         capture_output=True,

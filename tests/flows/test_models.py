@@ -127,11 +127,11 @@ def test_every_clip_gets_a_caption_and_three_levels(videos_dir: Path, tmp_path: 
 
 
 def test_the_key_is_nowhere(
-    videos_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    brief_clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = tmp_path / "dataset"
     with ChatServer(answer=answer, fault=lambda _: "echo_key") as server:
-        annotate_videos(_config(server, [videos_dir / "street_crowd_5frames.mp4"], root))
+        annotate_videos(_config(server, [brief_clip], root))
     annotations = _rows(root, "annotations")
     assert [row["outcome"] for row in annotations] == ["skipped"]
     assert "you sent" in _rows(root, "captions")[0]["reason"]
@@ -148,9 +148,11 @@ def test_the_key_is_nowhere(
         assert KEY not in "".join(run.model_dump_json() for run in runs)
 
 
-def test_a_budget_publishes_what_it_paid_for(videos_dir: Path, tmp_path: Path) -> None:
+def test_a_budget_publishes_what_it_paid_for(
+    brief_clip: Path, videos_dir: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "dataset"
-    videos = [videos_dir / "street_crowd_5frames.mp4", videos_dir / "sign_book.mkv"]
+    videos = [brief_clip, videos_dir / "sign_book.mkv"]
     with ChatServer(answer=answer) as server:
         one_at_a_time = _service(server, max_concurrency=1, max_output_tokens=64)
         dry = annotate_videos(_config(server, videos, root, service=one_at_a_time, dry_run=True))
@@ -187,10 +189,10 @@ def test_a_budget_publishes_what_it_paid_for(videos_dir: Path, tmp_path: Path) -
 
 
 def test_a_service_that_refuses_stops_the_run_and_it_can_go_on(
-    videos_dir: Path, tmp_path: Path
+    brief_clip: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "dataset"
-    video = videos_dir / "street_crowd_5frames.mp4"
+    video = brief_clip
 
     def quota_after_captions(asked: Asked) -> str | None:
         return "quota" if "<descriptions>" in asked.text else None
@@ -215,10 +217,10 @@ def _has_rows(root: Path, table: str) -> bool:
 
 
 def test_an_unavailable_service_is_data_and_is_tried_again_on_demand(
-    videos_dir: Path, tmp_path: Path
+    brief_clip: Path, multishot_clip: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "dataset"
-    videos = [videos_dir / "street_crowd_5frames.mp4", videos_dir / "bikes_multishot.mp4"]
+    videos = [brief_clip, multishot_clip]
     down = True
     with ChatServer(answer=answer, fault=lambda _: "503" if down else None) as server:
         config = _config(
@@ -278,8 +280,8 @@ def test_an_endpoint_that_is_down_ends_in_what_is_missing_and_how_to_ask_again(
 def test_a_refused_key_is_the_first_failure_that_is_told(
     brief_clip: Path, sample_clip: Path, tmp_path: Path
 ) -> None:
-    other = corruption.every_nth_frame(
-        sample_clip, tmp_path / "other.mp4", step=5, num_frames=5, rate=5
+    other = corruption.filmed_again(
+        sample_clip, tmp_path / "other.mp4", frames=range(0, 25, 5), rate=5
     )
     with ChatServer(answer=answer, fault=lambda _: "401") as server:
         config = _config(server, [brief_clip, other], tmp_path / "dataset", shard_clips=1)
@@ -317,12 +319,12 @@ def _value(value: Any) -> Any:
     return [float(v) for v in value] if hasattr(value, "tolist") and len(value) > 3 else str(value)
 
 
-def test_a_global_concurrency_limit_is_honoured(videos_dir: Path, tmp_path: Path) -> None:
+def test_a_global_concurrency_limit_is_honoured(portrait_clip: Path, tmp_path: Path) -> None:
     with get_client(sync_client=True) as client:
         client.create_global_concurrency_limit(
             GlobalConcurrencyLimitCreate(name="gpt", limit=1, active=True)
         )
-    video = videos_dir / "sign_book.mkv"
+    video = portrait_clip
     with ChatServer(answer=answer, delay_s=0.2) as server:
         config = _config(server, [video], tmp_path / "limited", captions={"samples": 2})
         annotate_videos(config.model_copy(update={"concurrency_limit": "gpt"}))
@@ -331,10 +333,10 @@ def test_a_global_concurrency_limit_is_honoured(videos_dir: Path, tmp_path: Path
             annotate_videos(config.model_copy(update={"concurrency_limit": "nobody"}))
 
 
-def test_a_missing_key_is_told_before_any_work(tmp_path: Path, videos_dir: Path) -> None:
+def test_a_missing_key_is_told_before_any_work(tmp_path: Path, portrait_clip: Path) -> None:
     config = AnnotateConfig.model_validate(
         {
-            "videos": [str(videos_dir / "sign_book.mkv")],
+            "videos": [str(portrait_clip)],
             "dataset": tmp_path / "dataset",
             "captions": {
                 "captioner": "openai",
@@ -348,26 +350,24 @@ def test_a_missing_key_is_told_before_any_work(tmp_path: Path, videos_dir: Path)
 
 
 def test_the_key_may_lie_in_a_secret_block(
-    videos_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    brief_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from prefect.blocks.system import Secret
 
     monkeypatch.delenv("TEST_API_KEY")
     Secret(value=SecretStr(KEY)).save("test-api-key", overwrite=True)
     with ChatServer(answer=answer, fault=lambda _: "echo_key") as server:
-        annotate_videos(
-            _config(server, [videos_dir / "street_crowd_5frames.mp4"], tmp_path / "dataset")
-        )
+        annotate_videos(_config(server, [brief_clip], tmp_path / "dataset"))
     # The service echoed what it was sent, and the client took the key out of it.
     assert "you sent Bearer [key]" in _rows(tmp_path / "dataset", "captions")[0]["reason"]
 
 
-def test_the_command_takes_models(videos_dir: Path, tmp_path: Path) -> None:
+def test_the_command_takes_models(brief_clip: Path, tmp_path: Path) -> None:
     avatargpt = str(Path(sys.executable).with_name("avatargpt"))
     with ChatServer(answer=answer) as server:
         done = subprocess.run(
             [
-                *(avatargpt, "annotate", str(videos_dir / "street_crowd_5frames.mp4")),
+                *(avatargpt, "annotate", str(brief_clip)),
                 *("--dataset", str(tmp_path / "dataset"), "--captioner", "openai"),
                 *("--annotator", "openai", "--model", "small", "--base-url", server.base_url),
                 "--dry-run",

@@ -131,6 +131,7 @@ def test_what_cannot_be_rendered_is_told(imported: Path, tmp_path: Path) -> None
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.corpus
 def test_the_command(tmp_path: Path) -> None:
     bvh = MOCAP / "bvh_samples/cmu_02_01.bvh"
     texts = MOCAP / "cmu_texts.jsonl"

@@ -14,10 +14,10 @@ from prefect.client.orchestration import get_client
 from typer.testing import CliRunner, Result
 
 import avatargpt
-from benchmarks.support.corpus import MOCAP
 from flows.commands.main import app, main
 from flows.then_train import start_training
 from flows.train_all import TrainAllConfig, TrainAllSummary, train_all
+from tests.plans import save_plans
 from training.checkpoints import CheckpointError
 
 AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
@@ -26,7 +26,7 @@ AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
 def _config(root: Path, **changes: Any) -> TrainAllConfig:
     loop = {"batch_size": 13, "learning_rate": 2e-3, "log_every": 5, "threads": 1}
     values: dict[str, Any] = {
-        "sources": ["procedural:24", str(MOCAP.parent / "text/virtualhome_task_steps.json")],
+        "sources": ["procedural:24", str(root / "plans.json")],
         "root": root,
         "vqvae": {
             "model": {"width": 24, "depth": 1, "quantizer": {"num_codes": 32, "code_dim": 16}},
@@ -53,6 +53,7 @@ def trained(
     tmp_path_factory: pytest.TempPathFactory, users_folder: Path
 ) -> tuple[Path, TrainAllSummary]:
     root = tmp_path_factory.mktemp("train")
+    save_plans(root / "plans.json")
     # torchrun and its children import nothing from the folder that they are started in.
     with contextlib.chdir(users_folder):
         return root, train_all(_config(root))

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.support.corpus import MOCAP
 from data.motions import MotionImportConfig, import_motions
 from data.splits import SplitConfig
 from data.workers import WorkerConfig
+from tests.plans import save_plans
 from tests.training.runs import lm_config, vqvae_config
 from training.generation import load_motion_lm
 from training.loop import TrainingResult
@@ -27,9 +27,10 @@ def vqvae_run(motions_root: Path, tmp_path_factory: pytest.TempPathFactory) -> T
 
 @pytest.fixture(scope="session")
 def lm_root(vqvae_run: TrainingResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Synthetic motions with captions, and real plans; tokenised."""
-    root = tmp_path_factory.mktemp("lm") / "dataset"
-    plans = MOCAP.parent / "text" / "virtualhome_task_steps.json"
+    """Synthetic motions with captions, and plans; tokenised."""
+    folder = tmp_path_factory.mktemp("lm")
+    root, plans = folder / "dataset", folder / "plans.json"
+    save_plans(plans)
     import_motions(
         MotionImportConfig(
             sources=("procedural:24", str(plans)),

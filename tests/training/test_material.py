@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.support.corpus import TEXT
 from data.importers.plans import find_plans
 from data.importers.records import ImportedMotion, MotionText
 from data.motion_features import NUM_FEATURES
@@ -19,7 +20,7 @@ from data.store import DatasetError, open_writer, rows_table
 from training.instructions import clean_steps
 from training.material import MotionItem, PlanItem, read_motion_items, read_plan_items
 
-PLANS = Path(__file__).resolve().parents[3] / "shared/data/text/virtualhome_task_steps.json"
+PLANS = TEXT / "virtualhome_task_steps.json"
 ALL_TRAIN = SplitConfig(train=1, val=0, test=0)
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -208,6 +209,7 @@ def test_a_plan_that_is_in_two_datasets_counts_once(tmp_path: Path) -> None:
     assert len(read_plan_items(roots, "train", ALL_TRAIN)) == 1
 
 
+@pytest.mark.corpus
 def test_real_plans_are_all_read_each_goal_in_one_split(tmp_path: Path) -> None:
     import_motions(MotionImportConfig(sources=(str(PLANS),), dataset=tmp_path))
     plans = {plan.clip_id: plan for plan in find_plans(PLANS) if isinstance(plan, Annotation)}

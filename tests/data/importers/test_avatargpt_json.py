@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from benchmarks.support.corpus import REFERENCE
 from data.importers.avatargpt_json import (
     export_avatargpt_json,
     import_avatargpt_json,
@@ -14,7 +15,7 @@ from data.importers.avatargpt_json import (
 )
 from data.store import Dataset, DatasetError, open_writer
 
-SAMPLES = Path(__file__).parents[4] / "shared/reference/avatargpt_sample"
+SAMPLES = REFERENCE / "avatargpt_sample"
 FINAL = SAMPLES / "avatargpt_sample_final.json"
 DESCRIPTIONS = SAMPLES / "avatargpt_sample_desc.json"
 
@@ -24,10 +25,47 @@ def _rows(root: Path, table: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def imported(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("imported") / "dataset"
-    import_avatargpt_json([FINAL], root)
+    import_avatargpt_json([reference / "avatargpt_sample" / FINAL.name], root)
     return root
+
+
+def _made(folder: Path) -> Path:
+    """A file of the release's form with its faults: captions thrice, and an apology for steps."""
+
+    def caption(detail: str, executable: str) -> dict[str, Any]:
+        return {"detail": detail, "executable": executable, "simplified": [detail, detail]}
+
+    segments = [
+        {
+            **{"start_time": 10 * n, "end_time": 10 * n + 10},
+            **{"start_frame": 250 * n, "end_frame": 250 * n + 250},
+            "captions": 3 * [caption(f"Walk {n}.", "1. stand up\n2. walk"), caption("x", apology)],
+        }
+        for n, apology in enumerate(("1. sit\n2. rest", "I am sorry, as an AI I cannot help."))
+    ]
+    path = folder / "made.json"
+    video = {"video_name": "v.mp4", "video_fps": 25, "description": 3 * ["A person in a park."]}
+    path.write_text(json.dumps({**video, "caption_list": segments}))
+    return path
+
+
+def test_a_release_comes_in_without_its_faults_and_out_again(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    report = import_avatargpt_json([_made(tmp_path)], root)
+    assert report.added["clips"] == 2
+    annotations = _rows(root, "annotations")
+    steps = [[step["text"] for step in row["fine"]] for row in annotations]
+    assert sorted(steps) == [["sit", "rest"], ["stand up", "walk"], ["stand up", "walk"]]
+    assert [row["reason"] for row in _rows(root, "rejections")] == ["chatter"]
+    assert dict(import_avatargpt_json([_made(tmp_path)], root).added) == {}
+    export_avatargpt_json(root, tmp_path / "json")
+    again = import_avatargpt_json([tmp_path / "json"], tmp_path / "again")
+    assert again.num_repeated == 0
+    assert [row["medium"] for row in _rows(tmp_path / "again", "annotations")] == [
+        row["medium"] for row in annotations
+    ]
 
 
 def test_the_real_file(imported: Path) -> None:
@@ -108,6 +146,7 @@ def test_its_form_is_one_that_comes_in(imported: Path, tmp_path: Path) -> None:
     assert first == again
 
 
+@pytest.mark.corpus
 def test_descriptions_alone(tmp_path: Path) -> None:
     report = import_avatargpt_json([DESCRIPTIONS], tmp_path / "dataset")
     assert report.added["captions"] > 68 * 5
@@ -185,7 +224,7 @@ def test_a_dataset_of_videos_is_not_mixed_with_it(tmp_path: Path) -> None:
     with open_writer(root, {"clips": {}}) as writer:
         writer.publish({})
     with pytest.raises(DatasetError, match="made with another configuration"):
-        import_avatargpt_json([FINAL], root)
+        import_avatargpt_json([_made(tmp_path)], root)
 
 
 def test_steps() -> None:

@@ -1,19 +1,22 @@
-"""A HumanML3D folder made of the real sample: crops, splits, mirror images, known bad clips."""
+"""A HumanML3D folder: crops, splits, mirror images, known bad clips."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.support.corpus import MOCAP
+from benchmarks.support.corpus import MOCAP, REFERENCE
 from data.errors import Reason
+from data.exporters import write_humanml3d
 from data.importers.humanml3d import find_humanml3d, is_humanml3d, read_kit_texts
 from data.importers.records import ImportedMotion, Pending
-from data.motion_features import features_to_joints, mirror_features
+from data.motion_features import features_to_joints, joints_to_features, mirror_features
+from data.procedural_motions import generate_motion
 from data.records import Rejection
 
-SAMPLE = MOCAP.parents[1] / "reference/humanml3d_sample"
+FEATURES = joints_to_features(generate_motion("walk_circle", 1, 8.5)[0]).astype(np.float32)
 
 TEXTS = """a person walks.#a/DET person/NOUN walk/VERB#0.0#0.0
 someone walks # slowly.#someone/NOUN walk/VERB#0.0#0.0
@@ -25,7 +28,7 @@ broken line
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    features = np.load(SAMPLE / "012314_features.npy")
+    features = FEATURES
     (tmp_path / "new_joint_vecs").mkdir()
     (tmp_path / "texts").mkdir()
     for name, array in (
@@ -56,7 +59,7 @@ def test_whole_motions_and_crops(folder: Path) -> None:
     assert is_humanml3d(folder)
     motions, _ = _found(folder)
     whole, crop = motions["012314"], motions["012314#1-3.5"]
-    features = np.load(SAMPLE / "012314_features.npy")
+    features = FEATURES
     assert whole.features_TD is not None
     assert crop.features_TD is not None
     np.testing.assert_array_equal(whole.features_TD, features)
@@ -64,10 +67,44 @@ def test_whole_motions_and_crops(folder: Path) -> None:
     assert [t.text for t in whole.texts] == ["a person walks.", "someone walks"]
     assert [t.text for t in crop.texts] == ["the person turns.", "a person steps back."]
     assert {(t.start_s, t.end_s) for t in crop.texts} == {(0.0, 2.5)}
-    # The shipped joints come out of the shipped features.
-    joints = np.load(SAMPLE / "012314_joints.npy")
+
+
+@pytest.mark.corpus
+def test_shipped_joints_come_out_of_shipped_features(tmp_path: Path) -> None:
+    sample = REFERENCE / "humanml3d_sample"
+    (tmp_path / "new_joint_vecs").mkdir()
+    shutil.copy(sample / "012314_features.npy", tmp_path / "new_joint_vecs" / "012314.npy")
+    whole = _found(tmp_path)[0]["012314"]
+    assert whole.features_TD is not None
     ours = features_to_joints(whole.features_TD)
+    joints = np.load(sample / "012314_joints.npy")
     assert np.abs(ours - joints[: len(ours)]).max() < 1e-5
+
+
+def test_a_folder_that_we_wrote_reads_back(motion_sources: Path) -> None:
+    motions, rejections = _found(motion_sources / "humanml3d")
+    assert rejections == []
+    assert {name: motion.split for name, motion in motions.items()} == {
+        "000001": "train",
+        "000002": "test",
+    }
+    joints, captions = generate_motion("bow", 5, 4.0)
+    written = motions["000001"]
+    assert tuple(text.text for text in written.texts) == captions[:2]
+    assert written.features_TD is not None
+    np.testing.assert_allclose(written.features_TD, joints_to_features(joints), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("captions", "told"),
+    [((), "at least one for 1, found none"), (("a # b",), "without '#'"), (("a\nb",), "without")],
+)
+def test_captions_that_do_not_fit_the_layout_are_refused(
+    tmp_path: Path, captions: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        write_humanml3d(tmp_path, "1", FEATURES, captions, "train")
+    assert not list(tmp_path.iterdir())
 
 
 def test_splits_and_twins(folder: Path) -> None:
@@ -102,6 +139,7 @@ def test_other_arrays_are_told(folder: Path) -> None:
         assert caught.value.reason is Reason.WRONG_FORM
 
 
+@pytest.mark.corpus
 def test_kit_texts_of_the_shared_file() -> None:
     texts = read_kit_texts(MOCAP / "cmu_texts.jsonl")
     assert texts["07_03"] == ("A person walks forward.",)

@@ -54,8 +54,10 @@ def trained(
 ) -> tuple[Path, TrainAllSummary]:
     root = tmp_path_factory.mktemp("train")
     save_plans(root / "plans.json")
-    # torchrun and its children import nothing from the folder that they are started in.
-    with contextlib.chdir(users_folder):
+    # torchrun and its children import nothing from the folder that they are started in; worker
+    # processes need what the command line and the deployments set for them.
+    with contextlib.chdir(users_folder), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONSAFEPATH", "1")
         return root, train_all(_config(root))
 
 

@@ -327,7 +327,7 @@ def _batches(
 
 
 def _find(path: Path, find_in_dataset: FindMotions | None) -> Iterator[_Found]:
-    if path.suffix.lower() in (".txt", ".json") and path.is_file():
+    if path.suffix.lower() in (".txt", ".json") and path.exists() and not path.is_dir():
         yield from find_plans(path)
     else:
         yield from find_motions(path, find_in_dataset)

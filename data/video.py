@@ -190,7 +190,7 @@ def require_file(path: Path) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode):
         raise ItemError(
             Reason.NOT_A_FILE,
-            f"{path}: expected a regular file, found {_file_kind(status.st_mode)}.",
+            f"{path}: expected a regular file, found {file_kind(status.st_mode)}.",
             "Name a video file; for a folder of videos, name the folder without a video extension.",
         )
     if status.st_size == 0:
@@ -202,7 +202,8 @@ def require_file(path: Path) -> os.stat_result:
     return status
 
 
-def _file_kind(mode: int) -> str:
+def file_kind(mode: int) -> str:
+    """What a file is that is no regular one, in words, by its ``st_mode``."""
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFIFO: "a pipe",

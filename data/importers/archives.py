@@ -4,8 +4,10 @@ A small file can unpack to gigabytes, so what its headers declare is checked bef
 read, and no more than that is read. Nothing is unpickled.
 """
 
+import io
 import lzma
 import math
+import stat
 import struct
 import tokenize
 import zlib
@@ -20,12 +22,15 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from data.errors import ItemError, Reason
+from data.video import file_kind
 
 MAX_BYTES: Final = 512_000_000
 """Of a text file, in an archive or not."""
 MAX_ARRAY_BYTES: Final = 1_000_000_000
 """Of one array: float32 joints of two days at 20 fps."""
 MAX_MEMBERS: Final = 1_000_000
+MAX_LISTING_BYTES: Final = 64_000_000
+"""Of the part of an archive that lists its members: a million with names of 18 characters."""
 
 # Beside its own error, `zipfile` lets those of the decompressors through, and raises RuntimeError
 # for encrypted members and NotImplementedError for methods that it does not know.
@@ -51,6 +56,16 @@ _HEADER_ERRORS: Final = (
 )
 
 
+class _Archived(io.FileIO):
+    """An archive's file. `zipfile` reads the list of members in one go, however long it is."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as a file does; no more than a list may be long."""
+        if size is not None and size > MAX_LISTING_BYTES:
+            raise too_large(f"a list of members of {size} bytes", f"{MAX_LISTING_BYTES}")
+        return super().read(size)
+
+
 @contextmanager
 def open_archive(path: Path) -> Generator[ZipFile]:
     """Open a ZIP archive.
@@ -58,11 +73,11 @@ def open_archive(path: Path) -> Generator[ZipFile]:
     Raises:
         ItemError: it is none, or is damaged where its members are listed.
     """
-    try:
-        archive = ZipFile(path)
-    except _ZIP_ERRORS as error:
-        raise _damaged(path.name, error) from error
-    with archive:
+    with open_file(path) as file, _Archived(file.fileno(), closefd=False) as archived:
+        try:
+            archive = ZipFile(archived)
+        except _ZIP_ERRORS as error:
+            raise _damaged(path.name, error) from error
         if len(archive.infolist()) > MAX_MEMBERS:
             raise too_large(f"{len(archive.infolist())} members", f"{MAX_MEMBERS}")
         yield archive
@@ -82,17 +97,22 @@ def read_member(archive: ZipFile, info: ZipInfo, max_bytes: int = MAX_BYTES) -> 
         raise _damaged(info.filename, error) from error
 
 
-def read_small_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
-    """The content of a file.
+def open_file(path: Path) -> IO[bytes]:
+    """Open a regular file.
 
     Raises:
-        ItemError: it cannot be read, or is larger than the limit.
+        ItemError: it cannot be read, or is none: opening a pipe or a device may never return, and
+            reading from it may never end.
     """
     try:
-        size_bytes = path.stat().st_size
-        if size_bytes > max_bytes:
-            raise too_large(f"{size_bytes} bytes", f"{max_bytes}")
-        return path.read_bytes()
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise ItemError(
+                Reason.NOT_A_FILE,
+                f"expected a regular file at {path}, found {file_kind(mode)}.",
+                "Name a file, or leave it out.",
+            )
+        return path.open("rb")
     except OSError as error:
         raise ItemError(
             Reason.NOT_FOUND if isinstance(error, FileNotFoundError) else Reason.UNREADABLE,
@@ -101,21 +121,34 @@ def read_small_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
         ) from error
 
 
+def read_small_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """The content of a file.
+
+    Raises:
+        ItemError: it cannot be read, is no regular file, or is larger than the limit.
+    """
+    with open_file(path) as file:
+        try:
+            # Its size is not believed: the file may grow.
+            data = file.read(max_bytes + 1)
+        except OSError as error:
+            raise ItemError(
+                Reason.UNREADABLE,
+                f"expected a readable file at {path}, found: {error.strerror}.",
+                "Check the disk, or copy the file again.",
+            ) from error
+    if len(data) > max_bytes:
+        raise too_large(f"more in {path.name}", f"{max_bytes} bytes")
+    return data
+
+
 def read_npy(path: Path) -> NDArray[Any]:
     """The array of a ``.npy`` file.
 
     Raises:
         ItemError: it holds no array, objects, or more than the limit.
     """
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise ItemError(
-            Reason.UNREADABLE,
-            f"expected a readable file at {path}, found: {error.strerror}.",
-            "Correct the path or its permissions.",
-        ) from error
-    with file:
+    with open_file(path) as file:
         return _read_array(file, path.name)
 
 

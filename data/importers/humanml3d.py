@@ -250,10 +250,10 @@ def read_kit_texts(path: Path) -> dict[str, tuple[str, ...]]:
                 meta = file.with_name(file.name.replace("_annotations", "_meta"))
                 name = file.name.removesuffix("_annotations.json")
                 if meta.is_file():
-                    name = str(json.loads(meta.read_text("utf-8"))["source"]["motion_id"])
-                found[text_key(name)] += json.loads(file.read_text("utf-8"))
+                    name = str(json.loads(read_small_file(meta))["source"]["motion_id"])
+                found[text_key(name)] += json.loads(read_small_file(file))
         else:
-            for line in path.read_text("utf-8").splitlines():
+            for line in read_small_file(path).decode("utf-8").splitlines():
                 row = json.loads(line)
                 for kit in row.get("kit", ()):
                     found[text_key(row.get("cmu_id") or row["key"])] += kit["captions"]
@@ -261,7 +261,15 @@ def read_kit_texts(path: Path) -> dict[str, tuple[str, ...]]:
             name: tuple(dict.fromkeys(plain_text(text, MAX_TEXT_CHARS) for text in texts))
             for name, texts in found.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        ItemError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise ValueError(
             f"{path}: expected KIT-ML texts (<id>_annotations.json with <id>_meta.json, or JSON "
             f"Lines with key and kit), found {type(error).__name__}: {error}. Remedy: correct it."

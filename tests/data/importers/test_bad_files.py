@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 import zipfile
 from collections import Counter
@@ -14,12 +15,14 @@ import pytest
 
 from data.errors import ItemError, Reason
 from data.exporters import write_bvh
-from data.importers.archives import MAX_ARRAY_BYTES
+from data.importers.archives import MAX_ARRAY_BYTES, MAX_LISTING_BYTES
 from data.importers.avatargpt_json import import_avatargpt_json
+from data.importers.humanml3d import read_kit_texts
 from data.importers.records import Pending, Unforeseen, find_in
 from data.motion_features import joints_to_features
 from data.motions import MotionImportConfig, find_motions, import_motions, prepare_motion
 from data.procedural_motions import generate_motion
+from data.records import Rejection
 from data.store import Dataset
 from data.unexpected import UnexpectedErrors
 from data.workers import WorkerConfig
@@ -159,6 +162,51 @@ def test_each_bad_motion_file_costs_itself(tmp_path: Path) -> None:
     # The good files beside them, the good member of the damaged archive among them.
     names = Counter(Path(row["source_path"]).name for row in motions)
     assert names == {"good.bvh": 1, "flipped.zip:b.bvh": 1}
+
+
+def test_pipes_and_devices_are_refused_before_they_are_opened(tmp_path: Path) -> None:
+    sources = tmp_path / "sources"
+    humanml3d = tmp_path / "humanml3d"
+    vectors, texts = humanml3d / "new_joint_vecs", humanml3d / "texts"
+    for folder in (sources, vectors, texts):
+        folder.mkdir(parents=True)
+    names = ("pipe.bvh", "pipe.npy", "pipe.npz", "pipe.zip", "plans.txt", "plans.json")
+    pipes = [sources / name for name in names] + [vectors / "000001.npy", texts / "000002.txt"]
+    for pipe in pipes:
+        # Nobody writes to them: whoever opens one to read it waits for ever.
+        os.mkfifo(pipe)
+    (vectors / "000002.npy").write_bytes(_npy(joints_to_features(WALK)))
+    zeros = sources / "zeros.bvh"
+    zeros.symlink_to("/dev/zero")
+    named = (*(sources / name for name in names[3:]), sources, humanml3d)
+    config = MotionImportConfig(sources=tuple(map(str, named)), dataset=tmp_path / "dataset")
+    progress = import_motions(config)
+    # The features whose captions are a pipe are good, and stay.
+    assert progress.added["motions"] == 1
+    rows = Dataset(tmp_path / "dataset").read("rejections").to_pylist()
+    assert {row["reason"] for row in rows} == {"not_a_file"}
+    details = " ".join(row["detail"] for row in rows)
+    assert all(str(path) in details for path in (*pipes, zeros))
+    assert details.count("found a pipe") == len(pipes)
+    assert details.count("found a device") == 1
+    with pytest.raises(ValueError, match=r"found a pipe.*Remedy"):
+        read_kit_texts(pipes[0])
+
+
+def test_an_archive_with_a_list_of_members_that_is_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "many.zip"
+    _zip(path, {"a.bvh": b"HIERARCHY"})
+    data = path.read_bytes()
+    # The list is said to be long: at the end of the file stand its length and place.
+    end = bytearray(data[data.rindex(b"PK\x05\x06") :])
+    struct.pack_into("<II", end, 12, MAX_LISTING_BYTES + 1, 0)
+    with path.open("wb") as file:
+        file.truncate(MAX_LISTING_BYTES + 1)
+        file.seek(0, os.SEEK_END)
+        file.write(end)
+    (found,) = find_motions(path)
+    assert isinstance(found, Rejection)
+    assert found.reason is Reason.TOO_LARGE
 
 
 def test_a_member_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path) -> None:

@@ -35,7 +35,9 @@ demo-train: demo
 
 test: setup
 	$(BIN)/avatargpt assets --tests > /dev/null
-	$(BIN)/python -m pytest
+	@# Whole files go to a process, so that what a file sets up is set up once. One thread each:
+	@# two threads of torch are far slower than one where all cores are busy.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

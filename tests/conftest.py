@@ -35,13 +35,18 @@ CORPUS_IS_DEMANDED = os.environ.get("AVATARGPT_REQUIRE_CORPUS", "") not in {"", 
 # ---------------------------------------------------------------------------------- larger corpus
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs the larger corpus where it is not; fail where it is demanded."""
+def pytest_configure() -> None:
+    """Fail before any test where the larger corpus is demanded and is not there."""
     missing = missing_parts()
     if missing and CORPUS_IS_DEMANDED:
         raise pytest.UsageError(
             f"AVATARGPT_REQUIRE_CORPUS is set: expected {missing[0]}, found nothing. {REMEDY}"
         )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs the larger corpus where it is not."""
+    missing = missing_parts()
     for item in items:
         if "corpus" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.corpus)

@@ -13,6 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.support.corpus import mocap
+from data.motions import MotionImportConfig, import_motions
+from data.splits import SplitConfig
+from data.workers import WorkerConfig
 from tests.training.runs import STEPS, losses, torchrun, vqvae_config
 from training import loop as loop_module
 from training.checkpoints import CheckpointError, read_checkpoint
@@ -44,7 +48,6 @@ def test_training_learns_and_tells(vqvae_run: TrainingResult, motions_root: Path
     validations = [row for row in rows if row["event"] == "validation"]
     assert [row["step"] for row in validations] == [0, 120, 240]
     assert validations[-1]["loss"] < 0.9 * validations[0]["loss"]
-    assert validations[-1]["path_mm"] < 0.5 * validations[0]["path_mm"]
     assert validations[-1]["perplexity"] > 5
     best = read_checkpoint(vqvae_run.run, KIND)
     assert best.metrics["mpjpe_mm"] == min(row["mpjpe_mm"] for row in validations[1:])
@@ -55,6 +58,29 @@ def test_training_learns_and_tells(vqvae_run: TrainingResult, motions_root: Path
     assert list((vqvae_run.run / "tensorboard").glob("events*"))
     kept = sorted(path.name for path in (vqvae_run.run / "checkpoints").glob("step-*"))
     assert kept[-3:] == ["step-00000160", "step-00000200", "step-00000240"]
+
+
+@pytest.mark.corpus
+def test_training_learns_the_path_of_real_motions(tmp_path: Path) -> None:
+    """Of 48 takes, half of them to learn from: too few synthetic ones tell nothing of others."""
+    sequences = [s for s in mocap("bandai_joints22_20fps.npz", "content") if len(s[2]) >= 60]
+    archive = {key: joints[:200].astype(np.float32) for key, _, joints in sequences[::36][:48]}
+    np.savez(tmp_path / "motions.npz", allow_pickle=False, **archive)
+    root = tmp_path / "dataset"
+    import_motions(
+        MotionImportConfig(
+            sources=(str(tmp_path / "motions.npz"),),
+            dataset=root,
+            mirror=False,
+            splits=SplitConfig(train=0.5, val=0.25, test=0.25),
+            workers=WorkerConfig(num_workers=1),
+        )
+    )
+    result = train_motion_vqvae(vqvae_config(root, tmp_path / "run"))
+    rows = read_metrics(result.run)
+    first, *_, last = (row for row in rows if row["event"] == "validation")
+    assert last["path_mm"] < 0.5 * first["path_mm"]
+    assert last["loss"] < 0.9 * first["loss"]
 
 
 def test_a_killed_training_goes_on_step_for_step(

@@ -310,7 +310,8 @@ def _serve(connection: "Connection[Any, Any]") -> None:
     while True:
         try:
             pickled = connection.recv_bytes()
-        except EOFError:
+        except (EOFError, ConnectionError):
+            # The parent is gone: killed, where the connection was reset.
             return
         connection.send_bytes(_answer(pickled, connection))
 

@@ -251,7 +251,7 @@ def test_three_hundred_requests_with_faults_end_in_one_reply_each(cache: Path) -
         return drawn.setdefault(asked.key, rng.choice(faults) if rng.random() < 0.3 else None)
 
     with ChatServer(fault=fault, answer=lambda _: "word " * 10) as server:
-        config = config_of(server, timeout_s=0.6)
+        config = config_of(server, timeout_s=2.0)
         with ChatService(config, KEY, cache) as service:
             replies = list(service.ask_many((n, ask_for(str(n))) for n in range(300)))
         counts = Counter(drawn.values())

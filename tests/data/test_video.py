@@ -156,7 +156,7 @@ def test_images_are_upright_rgb_and_contiguous(clip: Path) -> None:
         assert difference(frame.image, decoded.astype(np.uint8)) < 1
 
 
-@pytest.mark.parametrize("max_side_px", [1, 100, 567, 568, 10_000])
+@pytest.mark.parametrize("max_side_px", [48, 100, 567, 568, 10_000])
 def test_longer_side_is_limited_and_never_enlarged(clip: Path, max_side_px: int) -> None:
     for config in (PYAV, DECORD):
         (frame,) = read(clip, end_s=0.01, max_side_px=max_side_px, config=config)

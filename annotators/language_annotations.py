@@ -11,9 +11,10 @@ and a reply that repeats the instructions is no annotation.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,6 +25,7 @@ from annotators.chat_protocol import ChatRequest
 from annotators.grounding import contradictions, ground_annotation
 from annotators.kinematics import MotionDescription
 from annotators.prompts import Prompt, load_prompt
+from data.errors import UnexpectedItemError
 from data.records import Annotation, Clip, FineStep, Grounding, Outcome, Verdict
 
 TIME_TOLERANCE_S: Final = 0.5
@@ -33,6 +35,8 @@ MIN_STEP_S: Final = 0.05
 LEAK_WORDS: Final = 8
 """Words in a row of the instructions from which a reply counts as repeating them."""
 MAX_CAPTION_CHARS: Final = 6000
+
+Result = TypeVar("Result")
 
 _NUMBERING: Final = re.compile(r"^(?:step\s*)?\d+\s*[.):]\s*", re.IGNORECASE)
 
@@ -87,9 +91,24 @@ class VideoTexts:
     clips: tuple[ClipTexts, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class VideoAnnotations:
+    """What became of a video.
+
+    Attributes:
+        coarse: its scene; empty when no reply gave one.
+        annotations: one per clip, in the order of the clips.
+        failed: clips that an error nobody foresaw came up on; their annotation is ``invalid``.
+    """
+
+    coarse: str
+    annotations: tuple[Annotation, ...]
+    failed: tuple[tuple[Clip, UnexpectedItemError], ...] = ()
+
+
 def annotate_videos_with(
     videos: Sequence[VideoTexts], model: ChatModel, name: str, config: AnnotationConfig
-) -> dict[str, tuple[str, tuple[Annotation, ...]]]:
+) -> dict[str, VideoAnnotations]:
     """Annotate all clips of some videos.
 
     The first clip's reply that can be used fixes the coarse text of its video; the other clips are
@@ -102,8 +121,7 @@ def annotate_videos_with(
         config: how it is asked and what is demanded.
 
     Returns:
-        By ``video_id``: the coarse text (empty when no reply gave one), and one annotation per
-        clip, in the order of ``clips``.
+        By ``video_id``; an error on one clip costs only its own annotation.
     """
     prompts = _Prompts.load(config)
     talks = {
@@ -128,14 +146,14 @@ def annotate_videos_with(
             talk.coarse = coarse.get(video_id, "")
             rest.append(talk)
     _converse(rest, model, prompts, config)
-    finished: dict[str, tuple[str, tuple[Annotation, ...]]] = {}
+    finished: dict[str, VideoAnnotations] = {}
     for video_id, listed in talks.items():
         scene = coarse.get(video_id, "")
         annotations = tuple(
-            replace(_ground(talk, _annotation(talk, name, prompts, config), config), coarse=scene)
-            for talk in listed
+            replace(_finished(talk, name, prompts, config), coarse=scene) for talk in listed
         )
-        finished[video_id] = (scene, annotations)
+        failed = tuple((talk.texts.clip, talk.error) for talk in listed if talk.error is not None)
+        finished[video_id] = VideoAnnotations(scene, annotations, failed)
     return finished
 
 
@@ -269,6 +287,13 @@ class _Talk:
     latency_s: float = 0.0
     model: str = ""
     request_id: str = ""
+    error: UnexpectedItemError | None = None
+
+    def fail(self, error: Exception) -> None:
+        """End it with an error that nobody foresaw."""
+        self.error = UnexpectedItemError.of(error)
+        self.outcome, self.answer = Outcome.INVALID, None
+        self.reason = f"unexpected error: {self.error.detail}"
 
     def take(self, reply: ChatReply) -> None:
         """Take the service's word for how the call ended; what it says is checked later."""
@@ -282,6 +307,15 @@ class _Talk:
         self.request_id = reply.request_id or self.request_id
 
 
+def _guarded(talk: _Talk, work: Callable[[], Result]) -> Result | None:
+    """What the work on one clip gives; None when it fails, which ends the clip's talk alone."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - becomes the clip's rejection, and is logged
+        talk.fail(error)
+        return None
+
+
 def _unasked(talks: Sequence[_Talk]) -> Iterator[_Talk]:
     return (talk for talk in talks if talk.outcome is None and talk.texts.captions)
 
@@ -290,16 +324,20 @@ def _converse(
     talks: Sequence[_Talk], model: ChatModel, prompts: _Prompts, config: AnnotationConfig
 ) -> None:
     """Ask about every clip; repair once what is wrong; ask again once about what is not so."""
-    requests = [(talk, _request(talk, prompts, config)) for talk in talks]
+    requests = [
+        (talk, request)
+        for talk in talks
+        if (request := _guarded(talk, partial(_request, talk, prompts, config))) is not None
+    ]
     asked = {id(talk): request for talk, request in requests}
     to_repair: list[tuple[_Talk, ChatRequest]] = []
     for talk, reply in model.ask_many(requests):
-        problems = _take(talk, reply, prompts, config)
+        problems = _guarded(talk, partial(_take, talk, reply, prompts, config))
         if problems:
             told = prompts.repair.fill_user(problems="\n".join(f"- {p}" for p in problems))
             to_repair.append((talk, _continued(asked[id(talk)], reply.text, told)))
     for talk, reply in model.ask_many(to_repair):
-        problems = _take(talk, reply, prompts, config)
+        problems = _guarded(talk, partial(_take, talk, reply, prompts, config))
         if problems:
             talk.outcome = Outcome.INVALID
             talk.reason = f"after one repair: {'; '.join(problems)}"
@@ -339,9 +377,9 @@ def _ask_about_contradictions(
     for talk in talks:
         if talk.answer is None:
             continue
-        annotation = _ground(talk, _annotation(talk, "", prompts, config), config)
-        said = contradictions(annotation)
-        if said:
+        annotation = _guarded(talk, partial(_grounded, talk, "", prompts, config))
+        said = contradictions(annotation) if annotation is not None else ()
+        if annotation is not None and said:
             before[id(talk)] = annotation
             told = prompts.contradiction.fill_user(
                 contradictions="\n".join(f"- {line}" for line in said)
@@ -349,12 +387,14 @@ def _ask_about_contradictions(
             again.append((talk, _continued(asked[id(talk)], talk.reply, told)))
     for talk, reply in model.ask_many(again):
         kept = (talk.answer, talk.reply, talk.outcome, talk.reason)
-        problems = _take(talk, reply, prompts, config)
+        problems = _guarded(talk, partial(_take, talk, reply, prompts, config))
+        if talk.error is not None:
+            continue
         if talk.answer is None or problems:
             talk.answer, talk.reply, talk.outcome, talk.reason = kept
             continue
-        after = _ground(talk, _annotation(talk, "", prompts, config), config)
-        if len(contradictions(after)) > len(contradictions(before[id(talk)])):
+        after = _guarded(talk, partial(_grounded, talk, "", prompts, config))
+        if after is not None and len(contradictions(after)) > len(contradictions(before[id(talk)])):
             talk.answer, talk.reply, talk.outcome, talk.reason = kept
 
 
@@ -450,7 +490,14 @@ def _steps(answer: AnnotationReply, clip: Clip) -> tuple[FineStep, ...]:
     return tuple(steps)
 
 
-def _ground(talk: _Talk, annotation: Annotation, config: AnnotationConfig) -> Annotation:
+def _finished(talk: _Talk, name: str, prompts: _Prompts, config: AnnotationConfig) -> Annotation:
+    annotation = _guarded(talk, partial(_grounded, talk, name, prompts, config))
+    # Without an answer there is nothing to check any more.
+    return annotation or _annotation(talk, name, prompts, config)
+
+
+def _grounded(talk: _Talk, name: str, prompts: _Prompts, config: AnnotationConfig) -> Annotation:
+    annotation = _annotation(talk, name, prompts, config)
     if annotation.outcome is not Outcome.SUCCESS:
         return annotation
     return ground_annotation(annotation, talk.texts.description, config.grounding)

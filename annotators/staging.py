@@ -62,7 +62,7 @@ class StagedCaptions:
 
 @dataclass(frozen=True, slots=True)
 class StagedAnnotations:
-    """Result of the annotations stage for one video; ``rejections`` are of clips without one."""
+    """Result of the annotations stage for one video; ``rejections`` are of clips without a text."""
 
     coarse: str
     annotations: tuple[Annotation, ...]

@@ -196,18 +196,29 @@ def _write_texts(
         if isinstance(result, ItemError):
             staged = _without_texts(job, stage, result)
         else:
-            failed = dict(result.failed)
-            rejections: list[Rejection] = []
-            for clip in job.scan.clips:
-                if clip in failed:
-                    item = _clip_name(job, clip)
-                    problem = failed[clip]
-                    rejections.append(workers.unexpected.reject(clip.clip_id, item, stage, problem))
-                else:
-                    workers.unexpected.note(stage, "", None)
-            staged = replace(result.staged, rejections=tuple(rejections))
+            rejections = _rejections(job, job.scan.clips, result.failed, stage, workers)
+            staged = replace(result.staged, rejections=rejections)
         write_staged(video_path(work, stage, job.scan.video.video_id), staged)
         progress.advance(video_s=_text_s(job), rejected=bool(staged.rejections))
+
+
+def _rejections(
+    job: _TextJob,
+    clips: Iterable[Clip],
+    failed: Iterable[tuple[Clip, ItemError]],
+    stage: Stage,
+    workers: Workers,
+) -> tuple[Rejection, ...]:
+    """The rejections of clips whose texts failed; every clip counts as an item of the stage."""
+    problems = dict(failed)
+    rejections: list[Rejection] = []
+    for clip in clips:
+        if clip in problems:
+            item = _clip_name(job, clip)
+            rejections.append(workers.unexpected.reject(clip.clip_id, item, stage, problems[clip]))
+        else:
+            workers.unexpected.note(stage, "", None)
+    return tuple(rejections)
 
 
 def _without_texts(
@@ -430,9 +441,14 @@ def _annotate_with_model(
     progress = Progress("annotations", sum(len(video.clips) for video in videos), report)
     reported = _Reported(model, progress)
     finished = annotate_videos_with(videos, reported, model.name, config.annotations)
-    for video_id, (coarse, annotations) in finished.items():
-        if not any(a.outcome is Outcome.BUDGET for a in annotations):
-            staged = StagedAnnotations(coarse, annotations)
+    jobs = {job.scan.video.video_id: job for job in todo}
+    for video_id, done in finished.items():
+        job = jobs[video_id]
+        shown = {annotation.clip_id for annotation in done.annotations}
+        clips = [clip for clip in job.scan.clips if clip.clip_id in shown]
+        rejections = _rejections(job, clips, done.failed, Stage.ANNOTATIONS, workers)
+        if not any(a.outcome is Outcome.BUDGET for a in done.annotations):
+            staged = StagedAnnotations(done.coarse, done.annotations, rejections)
             write_staged(video_path(work, "annotations", video_id), staged)
 
 

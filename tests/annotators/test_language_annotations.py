@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from annotators.kinematics import describe_motion
 from annotators.language_annotations import (
     AnnotationReply,
     ClipTexts,
+    VideoAnnotations,
     VideoTexts,
     annotate_videos_with,
     check_reply,
@@ -22,6 +24,7 @@ from annotators.language_annotations import (
 from annotators.model_config import ChatConfig
 from annotators.prompts import load_prompt
 from benchmarks.support.chat_server import Asked, ChatServer
+from data.errors import Reason
 from data.records import Annotation, Clip, Outcome, Verdict
 from tests.annotators.motions import raising_left_arm
 from tests.answers import annotation as good_annotation
@@ -43,7 +46,7 @@ def server() -> Generator[ChatServer]:
         yield server
 
 
-Annotate = Callable[..., dict[str, tuple[str, tuple[Annotation, ...]]]]
+Annotate = Callable[..., dict[str, VideoAnnotations]]
 
 
 @pytest.fixture
@@ -70,8 +73,10 @@ def _video(*clips: ClipTexts, scene: str = "", name: str = "v") -> VideoTexts:
     return VideoTexts(name, scene, clips)
 
 
-def _one(result: dict[str, tuple[str, tuple[Annotation, ...]]]) -> Annotation:
-    ((_, (annotation,)),) = result.values()
+def _one(result: dict[str, VideoAnnotations]) -> Annotation:
+    (done,) = result.values()
+    (annotation,) = done.annotations
+    assert done.failed == ()
     return annotation
 
 
@@ -99,7 +104,7 @@ def test_one_scene_per_video(server: ChatServer, annotate: Annotate) -> None:
     result = annotate(
         _video(*clips), _video(_texts("x", "Something else."), name="w"), use_motion=False
     )
-    scene, annotations = result["v"]
+    scene, annotations = result["v"].coarse, result["v"].annotations
     assert {a.coarse for a in annotations} == {scene}
     assert [a.clip_id for a in annotations] == ["a", "b", "c", "d"]
     told = [call for call in server.calls if "word for word" in call.text]
@@ -111,10 +116,32 @@ def test_a_first_clip_without_a_reply_leaves_the_scene_to_the_next(
     server: ChatServer, annotate: Annotate
 ) -> None:
     server.fault = lambda asked: "refusal" if "clip a " in asked.text else None
-    scene, annotations = annotate(_video(_texts("a"), _texts("b")))["v"]
+    done = annotate(_video(_texts("a"), _texts("b")))["v"]
+    scene, annotations = done.coarse, done.annotations
     assert scene == GOOD["coarse"]
     assert [a.outcome for a in annotations] == [Outcome.REFUSED, Outcome.SUCCESS]
     assert {a.coarse for a in annotations} == {scene}
+
+
+@pytest.mark.parametrize("policy", ["flag", "reask"])
+def test_an_error_nobody_foresaw_costs_its_clip_only(
+    server: ChatServer, annotate: Annotate, policy: str
+) -> None:
+    # A measurement that lacks its events: whatever is checked against it fails.
+    broken = replace(MOTION, events=None)  # pyright: ignore[reportArgumentType]
+    bad = replace(_texts("a"), description=broken)
+    done = annotate(_video(bad, _texts("b")), grounding={"policy": policy})["v"]
+    lost, kept = done.annotations
+    assert (lost.outcome, lost.medium, lost.fine) == (Outcome.INVALID, (), ())
+    assert lost.reason.startswith("unexpected error: TypeError: ")
+    assert json.loads(lost.reply) == GOOD
+    assert lost.tokens_in > 0
+    assert kept.outcome is Outcome.SUCCESS
+    ((clip, error),) = done.failed
+    assert clip.clip_id == "a"
+    assert error.reason is Reason.UNEXPECTED
+    assert "Traceback" in error.trace
+    assert len(server.calls) == 2
 
 
 WRONG: dict[str, tuple[Any, str]] = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from data.errors import Reason, Stage
-from flows.commands.options import DatasetFolder, Json, Quiet, print_json, printable
+from flows.commands.options import DatasetFolder, Json, Quiet, print_json, show
 from flows.progress import StageProgress, tell
 from flows.progress_bars import progress_bars
 
@@ -26,7 +26,7 @@ def status(dataset: DatasetFolder, as_json: Json = False) -> None:
         print_json(found)
         return
     for line in _status_lines(found):
-        typer.echo(printable(line))
+        show(line)
 
 
 def _status_lines(status: "DatasetStatus") -> Iterator[str]:
@@ -115,9 +115,9 @@ def rejections(
         print_json({"total": len(rows), **({"rows": rows} if as_list else {"groups": groups})})
         return
     chosen = reason or stage or item
-    typer.echo(f"{dataset}: {len(rows):,} rejections{' of those asked for' if chosen else ''}")
+    show(f"{dataset}: {len(rows):,} rejections{' of those asked for' if chosen else ''}")
     for line in _rejection_lines(rows) if as_list else _group_lines(groups):
-        typer.echo(printable(line))
+        show(line)
 
 
 def _grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -168,8 +168,8 @@ def check(dataset: DatasetFolder, as_json: Json = False, quiet: Quiet = False) -
     else:
         for finding in findings:
             for line in (f"{finding.severity}: {finding.file}: {finding.found}", finding.remedy):
-                typer.echo(printable(line))
-        typer.echo(f"{dataset}: {f'{errors} errors' if errors else 'all is as it was written'}")
+                show(line)
+        show(f"{dataset}: {f'{errors} errors' if errors else 'all is as it was written'}")
     if errors:
         raise typer.Exit(1)
 
@@ -187,4 +187,4 @@ def card(
 
     with open_published(dataset.expanduser()) as writer:
         writer.set_license(license_id)
-    typer.echo(f"{dataset / 'README.md'}: license {license_id}")
+    show(f"{dataset / 'README.md'}: license {license_id}")

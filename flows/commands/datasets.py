@@ -23,9 +23,9 @@ from flows.commands.options import (
     check_config,
     folder_for,
     print_json,
-    printable,
     ready_for_flow,
     refuse_idle,
+    show,
 )
 from flows.progress_bars import progress_bars
 from flows.settings import Settings
@@ -123,7 +123,7 @@ def annotate(
         print_json(summary)
         return
     for line in _summary_lines(summary):
-        typer.echo(printable(line))
+        show(line)
 
 
 def _summary_lines(summary: "AnnotateSummary") -> Iterator[str]:
@@ -239,9 +239,10 @@ def import_motions(
         print_json(summary)
         return
     rows = ", ".join(f"{count} {name}" for name, count in summary.rows.items() if count)
-    typer.echo(f"\n{summary.dataset}: {rows}; {summary.num_known} known before")
+    show("")
+    show(f"{summary.dataset}: {rows}; {summary.num_known} known before")
     for reason, count in summary.rejected.items():
-        typer.echo(f"  rejected: {count} x {reason}")
+        show(f"  rejected: {count} x {reason}")
 
 
 @datasets_app.command(name="import-avatargpt")
@@ -255,7 +256,7 @@ def import_avatargpt(
     root = dataset.expanduser()
     report = import_avatargpt_json([file.expanduser() for file in files], root)
     rows = ", ".join(f"{count} {name}" for name, count in report.added.items() if count)
-    typer.echo(
+    show(
         f"{root}: {report.num_videos} videos added ({rows or 'nothing new'}), {report.num_known} "
         f"known before, {report.num_repeated} repeated captions left out"
     )
@@ -270,7 +271,7 @@ def export_avatargpt(
     from data.importers.avatargpt_json import export_avatargpt_json  # noqa: PLC0415
 
     files = export_avatargpt_json(dataset.expanduser(), folder.expanduser())
-    typer.echo(f"{len(files)} files written to {folder}")
+    show(f"{len(files)} files written to {folder}")
 
 
 @datasets_app.command()
@@ -292,7 +293,7 @@ def picture(
             "found none. Remedy: look for clip_id in the annotations table."
         )
     PIL.Image.fromarray(clip_figure(clip)).save(file)
-    typer.echo(f"{clip.annotation['clip_id']} of {clip.video['path']} drawn to {file}")
+    show(f"{clip.annotation['clip_id']} of {clip.video['path']} drawn to {file}")
 
 
 @datasets_app.command()
@@ -318,7 +319,7 @@ def render(
     medium = [text["text"] for text in row["texts"] if text["level"] == "medium"]
     title = medium[0] if medium else ", ".join(row["labels"])
     save_moving(draw_motion(joints_TJ3, title, told_steps(joints_TJ3)), file)
-    typer.echo(f"{row['motion_id']} of {row['source_path']} rendered to {file}")
+    show(f"{row['motion_id']} of {row['source_path']} rendered to {file}")
 
 
 @datasets_app.command()
@@ -331,7 +332,7 @@ def assets(
     names = [name for name, asset in ASSETS.items() if tests or not asset.only_for_tests]
     paths = fetch_assets(Settings().cache_dir.expanduser(), only=names, progress=_tell)
     for name, path in paths.items():
-        typer.echo(f"{name}\t{path}")
+        show(f"{name}\t{path}")
 
 
 def _tell(text: str) -> None:

@@ -12,7 +12,7 @@ import typer
 from numpy.typing import NDArray
 
 from data.skeleton import FPS
-from flows.commands.options import Json, folder_for, print_json, printable, refuse_idle
+from flows.commands.options import Json, folder_for, print_json, refuse_idle, show
 from flows.settings import Settings
 
 model_app = typer.Typer()
@@ -70,7 +70,7 @@ def m2t(
         print_json({"file": file, "texts": texts})
         return
     for text in texts:
-        typer.echo(printable(text))
+        show(text)
 
 
 @model_app.command()
@@ -129,9 +129,9 @@ def plan(
         print_json({"scene": scene, "plan": listed})
         return
     for planned in tasks_and_steps:
-        typer.echo(planned.task)
+        show(planned.task)
         for index, step in enumerate(planned.steps, 1):
-            typer.echo(f"  {index}. {step}")
+            show(f"  {index}. {step}")
 
 
 @model_app.command()
@@ -169,10 +169,10 @@ def imagine(
     beside = out.with_suffix(".plan.json")
     beside.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     for span in long.plan:
-        typer.echo(f"{span.start_s:7.1f} s  {span.task}: {span.step or '(in between)'}")
+        show(f"{span.start_s:7.1f} s  {span.task}: {span.step or '(in between)'}")
     for note in long.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"plan: {beside}")
+        show(f"note: {note}")
+    show(f"plan: {beside}")
 
 
 @model_app.command()
@@ -188,12 +188,12 @@ def describe(
     if as_json:
         print_json(story)
         return
-    typer.echo(f"scene: {story.scene}")
+    show(f"scene: {story.scene}")
     for task in story.tasks:
-        typer.echo(f"{task.start_s:7.1f} s  {task.text}")
+        show(f"{task.start_s:7.1f} s  {task.text}")
         for step in story.steps:
             if task.start_s <= step.start_s < task.end_s:
-                typer.echo(f"{step.start_s:11.1f} s  {step.text}")
+                show(f"{step.start_s:11.1f} s  {step.text}")
 
 
 def _loaded(model: Path | None) -> Any:
@@ -289,4 +289,4 @@ def _write(
         write_bvh(out, joints_TJ3)
     else:
         save_moving(draw_motion(joints_TJ3, title, steps or told_steps(joints_TJ3)), out)
-    typer.echo(f"{out}: {len(features) / FPS:.1f} s")
+    show(f"{out}: {len(features) / FPS:.1f} s")

@@ -108,6 +108,11 @@ def printable(line: str) -> str:
     return plain_text(line).replace("\n", " ")
 
 
+def show(line: str) -> None:
+    """Print a line of a result."""
+    typer.echo(printable(line))
+
+
 def folder_for(file: Path) -> Path:
     """Make the folder of a file that a command will write, before its work; returns the file.
 

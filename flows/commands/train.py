@@ -20,6 +20,7 @@ from flows.commands.options import (
     print_json,
     read_config,
     ready_for_flow,
+    show,
 )
 from flows.progress import StageProgress, tell
 from flows.progress_bars import progress_bars
@@ -100,7 +101,8 @@ def _tell_training(summary: "TrainingSummary", *, as_json: bool) -> None:
         print_json(summary)
         return
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in summary.metrics.items())
-    typer.echo(f"\n{summary.checkpoint}: step {summary.step}, {numbers}")
+    show("")
+    show(f"{summary.checkpoint}: step {summary.step}, {numbers}")
 
 
 @train_app.command(name="import-vqvae")
@@ -121,7 +123,7 @@ def import_vqvae(
     checkpoint = import_published(
         weights, mean, std, run.expanduser(), MotionVqvaeConfig.model_validate(sizes)
     )
-    typer.echo(f"{checkpoint}: use it with --tokenizer {run}")
+    show(f"{checkpoint}: use it with --tokenizer {run}")
 
 
 @train_app.command(name="tokenize-motions")
@@ -142,7 +144,7 @@ def tokenize_motions(
     if as_json:
         print_json(result)
         return
-    typer.echo(
+    show(
         f"{dataset}: {result.written} motions tokenised with {result.tokenizer_id}, "
         f"{result.known} known before, {result.too_short} too short"
     )
@@ -182,9 +184,10 @@ def train_all(
         print_json(summary)
         return
     latest = "is the latest" if summary.is_latest else "is not the latest"
-    typer.echo(f"\n{summary.model} {latest}: {summary.why}")
+    show("")
+    show(f"{summary.model} {latest}: {summary.why}")
     for name, value in sorted(summary.metrics.items()):
-        typer.echo(f"  {name} {value:.4g}")
+        show(f"  {name} {value:.4g}")
 
 
 @train_app.command()
@@ -211,7 +214,7 @@ def evaluate(
         print_json(report)
         return
     for line in _report_lines(report):
-        typer.echo(line)
+        show(line)
 
 
 def _report_lines(report: "EvaluationReport") -> Iterator[str]:

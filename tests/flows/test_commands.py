@@ -2,6 +2,8 @@
 
 import io
 import json
+import logging
+import sys
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +25,8 @@ from data.errors import Reason, Stage
 from data.records import Clip, Rejection, VideoProbe
 from data.schemas import SCHEMAS, Row, rejection_row
 from data.store import open_writer, rows_table
-from flows.commands.main import app
+from flows.commands.main import app, main
+from flows.console import ConsoleHandler
 from flows.progress import StageProgress
 from flows.progress_bars import ProgressBars
 
@@ -31,6 +34,9 @@ RECIPE = {
     "captions": {"captioner": "openai", "service": {"model": "some-vlm"}},
     "annotations": {"annotator": "rules", "service": None},
 }
+
+NAMED_TO_COLOR = "a\x1b[31mb.mp4"
+"""A file's name that makes a terminal write in red."""
 
 
 def _run(*arguments: str | Path) -> Result:
@@ -343,3 +349,34 @@ def test_card_sets_the_license(dataset: Path) -> None:
     assert "\nlicense: cc-by-4.0\n" in (dataset / "README.md").read_text()
     refused = _run("card", dataset, "--license", "free")
     assert "expected one of" in str(refused.exception)
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.ERROR])
+def test_what_a_terminal_obeys_is_not_in_log_lines(level: int) -> None:
+    shown = io.StringIO()
+    handler = ConsoleHandler(stream=shown)  # pyright: ignore[reportArgumentType]
+    logger = logging.Logger("prefect.flow_runs")
+    logger.addHandler(handler)
+    logger.log(level, "%s: read\nnext line", NAMED_TO_COLOR)
+    logger.log(level, f"100 % of {NAMED_TO_COLOR}")
+    lines = shown.getvalue().splitlines()
+    assert [line.split()[-1] for line in lines] == ["read", "line", "ab.mp4"]
+    assert "ab.mp4: read" in lines[0]
+    assert "\x1b" not in shown.getvalue()
+
+
+def test_what_a_terminal_obeys_is_not_in_results_and_errors(
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    printed = _printed("card", dataset.rename(tmp_path / NAMED_TO_COLOR), "--license", "mit")
+    assert "/ab.mp4/README.md: license mit" in printed
+    assert "\x1b" not in printed
+    monkeypatch.setattr(sys, "argv", ["avatargpt", "status", str(tmp_path / "no" / NAMED_TO_COLOR)])
+    with pytest.raises(SystemExit):
+        main()
+    told = capsys.readouterr().err
+    assert "/no/ab.mp4" in told
+    assert "\x1b" not in told

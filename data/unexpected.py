@@ -93,7 +93,7 @@ class UnexpectedErrors:
             for stage, count in self._unexpected.items()
         )
         return (
-            f"{told} ended in an unexpected error, the first: {self._first} What the others came "
-            "to is kept. Remedy: see the log for the traceback and report it; the items are in the "
-            "rejections table with reason 'unexpected'."
+            f"{told} ended in an unexpected error, the first: {self._first.rstrip('.')}. What the "
+            "others came to is kept. Remedy: see the log for the traceback and report it; the "
+            "items are in the rejections table with reason 'unexpected'."
         )

@@ -35,40 +35,50 @@ CLIP_S = 0.5
 def put_in_place(work: Path, path: Path, num_videos: int, clips_each: int) -> list[StagedScan]:
     """Stage scans and poses of so many clips."""
     probe = probe_video(path)
-    fps = float(probe.fps)
-    scans: list[StagedScan] = []
+    return [
+        stage_video(work, SourceVideo(f"video{number:03d}", 0, probe), number, clips_each)
+        for number in range(num_videos)
+    ]
+
+
+def stage_video(work: Path, video: SourceVideo, number: int, num_clips: int) -> StagedScan:
+    """Stage the scan of a video, and the poses of so many clips of it.
+
+    Args:
+        work: folder of staged work.
+        video: the video.
+        number: of the video; those of the clips differ by it.
+        num_clips: clips of it.
+    """
+    probe, fps = video.probe, float(video.probe.fps)
     motion = raising_left_arm()[: round(20 * CLIP_S)]
     (work / "poses").mkdir(parents=True, exist_ok=True)
-    for number in range(num_videos):
-        video_id = f"video{number:03d}"
-        clips: list[Clip] = []
-        for index in range(clips_each):
-            # Overlapping spans, no two alike: equal requests would be asked for once.
-            start_s = 0.1 * (index % 26) + 0.05 * (number // 6)
-            clip_s = CLIP_S + 0.1 * (number % 6)
-            clip_id = f"{video_id}-{index:02d}"
-            frames = round(start_s * fps), round((start_s + clip_s) * fps)
-            span = start_s, start_s + clip_s
-            clip = Clip(clip_id, video_id, 0, *frames, *span, 0.5, "static", 0.0)
-            clips.append(clip)
-            if not poses_path(work, clip).exists():
-                track = as_track(motion, start_s=start_s)
-                write_table(
-                    tracks_path(work, clip),
-                    "poses",
-                    rows_table("poses", [pose_row(clip, track, "test")]),
-                )
-                staged = StagedPoses(clip, 1, 1, "pyav", 0.9, (), None)
-                write_staged(poses_path(work, clip), staged)
-        shot = Shot(0, probe.num_packets, 0.0, probe.duration_s, 0.5, "static", 0.0)
-        video = SourceVideo(video_id, 0, probe)
-        scan = StagedScan(
-            video, VideoScan(probe.num_packets, probe.duration_s, (shot,), ()), tuple(clips), ()
-        )
-        if not video_path(work, "scans", video_id).exists():
-            write_staged(video_path(work, "scans", video_id), scan)
-        scans.append(scan)
-    return scans
+    clips: list[Clip] = []
+    for index in range(num_clips):
+        # Overlapping spans, no two alike: equal requests would be asked for once.
+        start_s = 0.1 * (index % 26) + 0.05 * (number // 6)
+        clip_s = CLIP_S + 0.1 * (number % 6)
+        clip_id = f"{video.video_id}-{index:02d}"
+        frames = round(start_s * fps), round((start_s + clip_s) * fps)
+        span = start_s, start_s + clip_s
+        clip = Clip(clip_id, video.video_id, 0, *frames, *span, 0.5, "static", 0.0)
+        clips.append(clip)
+        if not poses_path(work, clip).exists():
+            track = as_track(motion, start_s=start_s)
+            write_table(
+                tracks_path(work, clip),
+                "poses",
+                rows_table("poses", [pose_row(clip, track, "test")]),
+            )
+            staged = StagedPoses(clip, 1, 1, "pyav", 0.9, (), None)
+            write_staged(poses_path(work, clip), staged)
+    shot = Shot(0, probe.num_packets, 0.0, probe.duration_s, 0.5, "static", 0.0)
+    scan = StagedScan(
+        video, VideoScan(probe.num_packets, probe.duration_s, (shot,), ()), tuple(clips), ()
+    )
+    if not video_path(work, "scans", video.video_id).exists():
+        write_staged(video_path(work, "scans", video.video_id), scan)
+    return scan
 
 
 def make_config(dataset: Path, base_url: str) -> AnnotateConfig:

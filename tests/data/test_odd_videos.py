@@ -1,6 +1,7 @@
 """Videos that are tiny, huge or both: read, or refused before they fill the memory."""
 
 import resource
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from av.video.stream import VideoStream
 
 from data.errors import ItemError, Reason
 from data.video import MAX_PIXELS, ReaderConfig, open_frames, probe_video, scan_thumbnails
+from data.workers import WorkerConfig, Workers
 
 
 def _write(path: Path, width_px: int, height_px: int) -> Path:
@@ -66,3 +68,23 @@ def test_a_gif_with_a_huge_canvas_is_refused_before_it_is_decoded(tmp_path: Path
         probe_video(path)
     assert caught.value.reason is Reason.ABSURD_HEADER
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def _look_into(path: Path) -> tuple[int, int]:
+    """Frames that a file is found to have, and those of its first seconds."""
+    probe = probe_video(path)
+    with open_frames(path, probe, end_s=8.0, sample_fps=20.0) as frames:
+        return probe.num_packets, sum(1 for _ in frames)
+
+
+def test_a_gif_of_very_many_frames_stays_within_memory(tmp_path: Path) -> None:
+    head = b"GIF89a" + struct.pack("<HHBBB", 16, 16, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+    pause = b"\x21\xf9\x04\x04" + struct.pack("<H", 4) + b"\0\0"
+    pixel = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+    path = tmp_path / "many.gif"
+    path.write_bytes(head + (pause + pixel) * 100_000 + b"\x3b")
+    # As floats, its pictures would take 0.3 GB.
+    config = WorkerConfig(num_workers=1, memory_gb=0.3)
+    with Workers(config) as workers:
+        ((_, found),) = workers.run(_look_into, [path], video_s=lambda _: 8.0)
+    assert found == (100_000, 160)

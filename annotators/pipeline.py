@@ -41,7 +41,7 @@ from annotators.staging import (
     write_staged,
 )
 from annotators.text_stages import annotate_videos, caption_videos
-from data.errors import ItemError, Reason, Stage
+from data.errors import RETRYABLE, ItemError, Reason, Stage
 from data.records import Clip, Outcome, PoseTrack, Rejection
 from data.schemas import (
     Row,
@@ -64,16 +64,6 @@ from data.store import (
 from data.video import ReaderConfig, hash_file, open_frames, probe_video
 from data.workers import Workers
 
-RETRYABLE: Final = frozenset(
-    {
-        Reason.DECODE_TIMEOUT,
-        Reason.OUT_OF_MEMORY,
-        Reason.WORKER_CRASHED,
-        Reason.UNEXPECTED,
-    }
-)
-"""Reasons that may go away on a better machine, or with a better version of this code;
-``retry_rejected`` tries these again."""
 RETRYABLE_OUTCOMES: Final = frozenset({Outcome.UNAVAILABLE.value, Outcome.RATE_LIMITED.value})
 """Outcomes of calls that may go away on another day; ``retry_rejected`` tries these again."""
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from annotators.staging import StagedPoses, StagedScan, read_staged
+from data.errors import RETRYABLE
 from data.locks import lock_holder
 from data.records import Outcome, Rejection
 from data.store import MANIFEST, STAGING, Dataset, DatasetError
@@ -217,7 +218,7 @@ def _size_bytes(folder: Path) -> int:
 
 def _next_steps(status: DatasetStatus) -> Iterator[tuple[str, str]]:
     """What can be done from here: pairs of a command and what it does."""
-    from annotators.pipeline import RETRYABLE, RETRYABLE_OUTCOMES  # noqa: PLC0415 - slow
+    from annotators.pipeline import RETRYABLE_OUTCOMES  # noqa: PLC0415 - slow
 
     root = shlex.quote(str(status.dataset))
     again = f"avatargpt annotate VIDEOS… --dataset {root}"

@@ -8,6 +8,7 @@ exception on one item becomes an :class:`UnexpectedItemError`: the run goes on, 
 
 import traceback
 from enum import StrEnum
+from typing import Final
 
 from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 
@@ -55,6 +56,18 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     OUT_OF_MEMORY = "out_of_memory"
     UNEXPECTED = "unexpected"
+
+
+RETRYABLE: Final = frozenset(
+    {
+        Reason.DECODE_TIMEOUT,
+        Reason.OUT_OF_MEMORY,
+        Reason.WORKER_CRASHED,
+        Reason.UNEXPECTED,
+    }
+)
+"""Reasons that may go away on a better machine, or with a better version of this code;
+``retry_rejected`` tries these again."""
 
 
 class ItemError(Exception):

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from data.errors import ItemError, Reason, Stage
+from data.errors import RETRYABLE, ItemError, Reason, Stage
 from data.importers.arrays import find_arrays
 from data.importers.bvh import find_bvh
 from data.importers.humanml3d import find_humanml3d, is_humanml3d, read_kit_texts, text_key
@@ -82,6 +82,11 @@ class MotionImportConfig(BaseModel):
     )
     splits: SplitConfig = Field(default_factory=SplitConfig)
     workers: WorkerConfig = Field(default_factory=WorkerConfig)
+    retry_rejected: bool = Field(
+        default=False,
+        description="Try again what was rejected because of time, memory, a crash or an unexpected "
+        "error.",
+    )
 
     @field_validator("sources", mode="after")
     @classmethod
@@ -294,11 +299,14 @@ def import_motions(
         Workers(config.workers, unexpected) as workers,
     ):
         known = _known(writer)
+        retried = _retried(writer) if config.retry_rejected else {}
+        known.difference_update(retried)
         for batch in _batches(config, find_in_dataset):
             rows = _batch_rows(batch, known, texts, config, workers, progress)
             if rows:
                 tables = {name: rows_table(name, new) for name, new in rows.items()}
-                progress.added.update(writer.publish(tables).added)
+                again = _met(retried, batch, config.sources)
+                progress.added.update(writer.publish(tables, replace_rejections=again).added)
             if report is not None:
                 report(progress)
     return progress
@@ -310,6 +318,32 @@ def _known(writer: DatasetWriter) -> set[str]:
         return set()
     columns = (("motions", "motion_id"), ("annotations", "clip_id"), ("rejections", "item_id"))
     return {row[name] for table, name in columns for row in published.rows(table, [name])}
+
+
+def _retried(writer: DatasetWriter) -> dict[str, str]:
+    """What rejections may be tried again are of, by their ``item_id``."""
+    published = writer.published()
+    if published is None:
+        return {}
+    rows = published.rows("rejections", ["item_id", "item"], {"reason": RETRYABLE})
+    return {row["item_id"]: row["item"] for row in rows}
+
+
+def _met(retried: dict[str, str], batch: Sequence[_Found], sources: Sequence[str]) -> list[str]:
+    """Take out the rejections that do not hold any more: of items that were met, and of files.
+
+    A file that could not be searched has other items now, or is rejected anew.
+    """
+    ids = {_item_id(item) for item in batch}
+    folders = tuple(f"{source}/" for source in sources)
+    met = [
+        item_id
+        for item_id, item in retried.items()
+        if item_id in ids or item in sources or item.startswith(folders)
+    ]
+    for item_id in met:
+        del retried[item_id]
+    return met
 
 
 def _batches(

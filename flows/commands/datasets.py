@@ -213,6 +213,10 @@ def import_motions(
         Path | None, typer.Option(help="KIT-ML texts, joined by the motions' own ids.")
     ] = None,
     licence: Annotated[str, typer.Option(help="Of sources that do not tell theirs.")] = "",
+    retry_rejected: Annotated[
+        bool,
+        typer.Option("--retry-rejected", help="Try again what time, memory or a crash rejected."),
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -227,6 +231,8 @@ def import_motions(
         options["texts"] = str(texts.expanduser().absolute())
     if licence:
         options["licence"] = licence
+    if retry_rejected:
+        options["retry_rejected"] = True
     changes = changes_of(MotionImportConfig, config, assignments, options)
     check_config(MotionImportConfig, PRESETS, preset, changes)
     ready_for_flow(MOTIONS_KEPT, quiet=quiet)

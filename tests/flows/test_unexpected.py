@@ -1,6 +1,8 @@
 """An error that nobody foresaw, on one item of a run: the others are published, the end tells."""
 
 import logging
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from annotators.config import AnnotateConfig
 from annotators.pipeline import inspect_file, recipe_of
 from annotators.staging import tracks_path
+from annotators.video_motions import find_video_motions
+from data.motions import MotionImportConfig, import_motions
 from data.records import Clip
 from data.schemas import SCHEMAS, Row, pose_row
 from data.store import Dataset, open_writer, rows_table, write_table
@@ -90,9 +94,13 @@ def test_on_a_motion_and_a_source_that_are_imported(
         ],
         "poses": [poses[0], poses[1] | LACKING],
     }
-    for folder, lost in ((bad_track, ""), (bad_table, "clips")):
+
+    def publish(folder: Path, names: Iterable[str]) -> None:
         with open_writer(folder, {}) as writer:
-            writer.publish({t: rows_table(t, rows) for t, rows in tables.items() if t != lost})
+            writer.publish({name: rows_table(name, tables[name]) for name in names})
+
+    publish(bad_track, tables)
+    publish(bad_table, ("videos", "poses"))
     sources = (str(bad_track), str(bad_table), "procedural:2")
     with caplog.at_level(logging.ERROR):
         code, told = run(monkeypatch, capsys, "import-motions", *sources, "--dataset", str(root))
@@ -110,3 +118,14 @@ def test_on_a_motion_and_a_source_that_are_imported(
     motions = Dataset(root).read("motions").to_pylist()
     assert {m["source"] for m in motions} == {"video", "procedural"}
     assert {m["clip_id"] for m in motions if m["source"] == "video"} == {"a"}
+
+    # Mended, they are tried again where that is asked for.
+    tables["poses"] = poses
+    for folder in (bad_track, bad_table):
+        shutil.rmtree(folder)
+        publish(folder, tables)
+    config = MotionImportConfig(sources=sources, dataset=root)
+    assert import_motions(config, find_video_motions).added == {}
+    config = config.model_copy(update={"retry_rejected": True})
+    assert import_motions(config, find_video_motions).added["motions"] == 2
+    assert _rejected(root) == []

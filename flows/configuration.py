@@ -1,8 +1,9 @@
 """The configuration of a flow's run: a preset, and what the run was given over it."""
 
+import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from prefect import get_run_logger
 from pydantic import BaseModel
@@ -11,6 +12,9 @@ from data.presets import Config, Presets, resolve
 from flows.settings import Settings
 
 _URL_SECRET: Final = re.compile(r"://[^/@\s\"]+@")
+_SHOWN_ITEMS: Final = 3
+_LONG_LIST: Final = 10
+"""Paths of a run may be ten thousand."""
 
 
 def resolve_config(
@@ -33,5 +37,20 @@ def resolve_config(
 
 
 def loggable(config: BaseModel) -> str:
-    """A configuration as JSON without secrets: it only names keys, but an URL may hold one."""
-    return _URL_SECRET.sub("://…@", config.model_dump_json())
+    """A configuration as JSON for people: long lists are cut, and there are no secrets.
+
+    It only names keys, but an URL may hold one.
+    """
+    text = json.dumps(_cut(config.model_dump(mode="json")), ensure_ascii=False)
+    return _URL_SECRET.sub("://…@", text)
+
+
+def _cut(value: Any) -> Any:
+    """A JSON value whose long lists have their first items, and say how many there are."""
+    if isinstance(value, dict):
+        return {name: _cut(item) for name, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        shown = [_cut(item) for item in items[:_SHOWN_ITEMS]]
+        return items if len(items) <= _LONG_LIST else [*shown, f"… ({len(items)} in all)"]
+    return value

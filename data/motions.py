@@ -5,7 +5,7 @@ Shapes: T frames at 20 fps, J = 22 joints, D = 263 features (T - 1 rows).
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from json import JSONDecodeError
 from pathlib import Path
@@ -122,12 +122,14 @@ class ImportProgress:
         known: of them, those in the dataset before.
         added: new rows by table.
         rejected: new rejections by reason.
+        unpublished: of them, those of a first run that has no motion or plan so far.
     """
 
     done: int
     known: int
     added: Counter[str]
     rejected: Counter[str]
+    unpublished: list[Rejection] = field(default_factory=list[Rejection])
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +283,9 @@ def import_motions(
 ) -> ImportProgress:
     """Import motions and plans into a dataset, publishing as it goes; resumes.
 
+    A first run that finds nothing but rejections makes no dataset: it would keep the configuration
+    of that run.
+
     Args:
         config: sources, dataset, gates.
         find_in_dataset: finds the motions of annotated video datasets among the sources.
@@ -303,6 +308,10 @@ def import_motions(
         known.difference_update(retried)
         for batch in _batches(config, find_in_dataset):
             rows = _batch_rows(batch, known, texts, config, workers, progress)
+            rejections = progress.unpublished
+            if rejections and (rows or writer.published() is not None):
+                rows["rejections"] = [rejection_row(rejection, None) for rejection in rejections]
+                rejections.clear()
             if rows:
                 tables = {name: rows_table(name, new) for name, new in rows.items()}
                 again = _met(retried, batch, config.sources)
@@ -407,7 +416,7 @@ def _batch_rows(
     jobs: list[_Job] = []
 
     def reject(rejection: Rejection) -> None:
-        rows["rejections"].append(rejection_row(rejection, None))
+        progress.unpublished.append(rejection)
         progress.rejected[rejection.reason.value] += 1
 
     for item in batch:

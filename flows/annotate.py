@@ -32,7 +32,7 @@ from annotators.pipeline import Ingested
 from annotators.preview import best_clip, pose_strip_jpeg
 from annotators.staging import Progress, SourceVideo, StagedScan
 from data.presets import NOTHING, PartOf, one_of
-from data.records import Outcome, Rejection
+from data.records import Outcome
 from data.schemas import SCHEMAS
 from data.sources import shortened
 from data.store import MANIFEST, Dataset, DatasetWriter, open_writer
@@ -40,7 +40,7 @@ from data.unexpected import UnexpectedErrors
 from data.workers import WorkerConfig, Workers
 from flows.configuration import resolve_config
 from flows.failures import StageError, describe, is_usage, stage
-from flows.first_run import nothing_left_behind
+from flows.first_run import nothing_came, nothing_left_behind
 from flows.interruption import stopping
 from flows.limits import concurrency_limiter
 from flows.paths import require_absolute
@@ -50,8 +50,6 @@ from flows.settings import api_key, pose_model_path, replies_dir
 from flows.then_train import start_training
 
 REPORT_EVERY_S = 2.0
-MAX_TOLD_REJECTIONS = 5
-"""In the message of a run that has nothing else to show."""
 TASK_THREADS = 8
 """Two shards of four stages: while one shard's last clips are worked on, the next one keeps the
 other workers busy. A thread only waits; the work is done in worker processes."""
@@ -87,6 +85,21 @@ class AnnotateSummary(BaseModel):
     outcomes: dict[str, dict[str, int]] = {}
     spend: Spend = Spend()
     remaining: TextEstimate | None = None
+
+    @property
+    def ask_again(self) -> str:
+        """How to get the texts that no service answered for; empty where none is missing."""
+        count = sum(
+            outcomes.get(outcome, 0)
+            for outcomes in self.outcomes.values()
+            for outcome in (Outcome.UNAVAILABLE, Outcome.RATE_LIMITED)
+        )
+        if not count:
+            return ""
+        return (
+            f"{count} texts are missing, because a service did not answer for them. Remedy: run "
+            "the same command with --retry-rejected (in a deployment: retry_rejected: true)"
+        )
 
 
 def shared_workers(config: WorkerConfig) -> Workers:
@@ -299,7 +312,8 @@ def annotate_videos(
         summary = _summarise(config.dataset, done, ingested, spend, time.monotonic() - started_s)
         if not summary.rows["annotations"] and summary.remaining is None:
             rejections = pipeline.list_rejections(ingested, done.unpublished, writer.work)
-            raise StageError(_nothing_annotated(config.dataset, rejections))
+            found = "no clip could be annotated"
+            raise StageError(nothing_came(config.dataset, found, rejections))
     _show(summary)
     unexpected.require_none()
     if spend.unanswered:
@@ -389,24 +403,6 @@ def _first_failure(done: _Done) -> Exception:
     failure = StageError(f"{describe(first)}{others}")
     failure.__cause__ = first
     return failure
-
-
-def _nothing_annotated(root: Path, rejections: Sequence[Rejection]) -> str:
-    """Why a dataset has no annotation: what was rejected, and the remedies of some of it."""
-    counts = Counter(rejection.reason.value for rejection in rejections)
-    reasons = ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())
-    lines = [
-        f"{rejection.item}: {rejection.reason.value}: {rejection.detail} Remedy: {rejection.remedy}"
-        for rejection in rejections[:MAX_TOLD_REJECTIONS]
-    ]
-    left_out = len(rejections) - len(lines)
-    if left_out > 0:
-        lines.append(f"… and {left_out} more")
-    told = "\n  ".join((f"rejected: {reasons or 'nothing'}", *lines))
-    return (
-        f"{root}: no clip could be annotated.\n  {told}\n"
-        "Remedy: mend these sources, or name others, and run again."
-    )
 
 
 def _unanswered(models: Models) -> str:
@@ -502,6 +498,8 @@ def _summary_markdown(summary: AnnotateSummary) -> str:
         lines.append(f"Models: {summary.spend}.")
     if summary.remaining is not None:
         lines.append(f"**Remaining**: {summary.remaining}.")
+    if summary.ask_again:
+        lines.append(f"**Missing**: {summary.ask_again}.")
     published = (summary.dataset / MANIFEST).is_file()
     clip = best_clip(Dataset(summary.dataset)) if published else None
     if clip is not None:

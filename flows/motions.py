@@ -16,9 +16,12 @@ from data.motions import import_motions as run_import
 from data.presets import NOTHING, PartOf, one_of
 from data.procedural_motions import parse_procedural
 from data.schemas import SCHEMAS
+from data.sources import shortened
 from data.store import MANIFEST, Dataset
 from data.unexpected import UnexpectedErrors
 from flows.configuration import resolve_config
+from flows.failures import StageError, stage
+from flows.first_run import nothing_came
 from flows.paths import require_absolute
 from flows.progress import StageProgress, tell
 from flows.reporting import outlives_server, show_table
@@ -63,7 +66,8 @@ def import_sources(
             progress.rejected.total(),
         )
 
-    return run_import(config, find_video_motions, report, unexpected)
+    with stage("import", shortened(config.sources)):
+        return run_import(config, find_video_motions, report, unexpected)
 
 
 @flow(name="import-motions")
@@ -113,8 +117,7 @@ def import_motions(
     )
     unexpected.require_none()
     if not rows["motions"] and not rows["annotations"]:
-        raise RuntimeError(
-            f"{config.dataset}: nothing could be imported; rejections by reason: "
-            f"{summary.rejected}. Remedy: see the rejections table for each item."
+        raise StageError(
+            nothing_came(config.dataset, "nothing could be imported", progress.unpublished)
         )
     return summary

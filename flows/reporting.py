@@ -23,13 +23,14 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.schemas.objects import State
 from prefect.exceptions import Abort
 from prefect.logging import get_logger
 from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
-from flows.failures import FAILED
+from flows.failures import FAILED, StageError
 from flows.interruption import leave
 from flows.server import answers, is_loopback
 
@@ -135,6 +136,19 @@ def run_flow(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         if lost.error is not None:
             raise lost.error from None
         return lost.result
+
+
+def describe_state(name: str, state: State[Any]) -> str:
+    """Why a run of another process did not complete, in the words of its own error.
+
+    Args:
+        name: of the run.
+        state: that it ended in.
+    """
+    message = state.message or f"expected it to complete, found the state {state.name}."
+    own = message.partition(f"{StageError.__name__}: ")[2] or message
+    remedy = "" if "Remedy:" in own else " Remedy: see its log in Prefect, and start it again."
+    return f"{name} failed: {own}{remedy}"
 
 
 def is_lost() -> bool:

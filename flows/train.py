@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data.presets import NOTHING, PartOf, one_of
 from flows.configuration import resolve_config
+from flows.failures import stage
 from flows.paths import require_absolute
 from flows.progress import StageProgress, tell
 from flows.reporting import outlives_server, show_table
@@ -54,8 +55,9 @@ def train_model(
     key: str, kind: str, config_json: str, run: Path, processes: int
 ) -> TrainingSummary:
     """Train, following the run; what is finished is not trained again."""
-    run_training(f"training.{key.replace('-', '_')}", config_json, run, processes, key)
-    summary = summary_of(run, kind)
+    with stage(key, f"run {run}"):
+        run_training(f"training.{key.replace('-', '_')}", config_json, run, processes, key)
+        summary = summary_of(run, kind)
     validations = [row for row in read_metrics(run) if row["event"] == "validation"]
     show_table(
         [_rounded(row) for row in validations],
@@ -141,7 +143,8 @@ def tokenize(config: TokenizeConfig) -> TokenizeResult:
         tell(StageProgress("tokens", done, total))
         logger.info("%d of %d motions tokenised", done, total)
 
-    return run_tokenize(config, report)
+    with stage("tokenize-motions", str(config.dataset)):
+        return run_tokenize(config, report)
 
 
 @flow(name="tokenize-motions")

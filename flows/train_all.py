@@ -20,9 +20,10 @@ from data.presets import NOTHING, PartOf, one_of
 from data.procedural_motions import parse_procedural
 from data.store import MANIFEST, Dataset
 from flows.configuration import resolve_config
+from flows.failures import StageError, stage
 from flows.motions import import_motions
 from flows.paths import require_absolute
-from flows.reporting import outlives_server, run_flow, show_markdown
+from flows.reporting import describe_state, outlives_server, run_flow, show_markdown
 from flows.train import (
     TrainingSummary,
     summary_of,
@@ -76,13 +77,14 @@ def evaluate(
     vqvae: Path, lm: Path, training: TrainMotionLmConfig, config: EvaluationConfig, models: Path
 ) -> Path:
     """Evaluate on the test split and write the version."""
-    tokenizer, language = load_tokenizer(vqvae), load_motion_lm(lm)
-    tokens, words = read_checkpoint(vqvae, VQVAE_KIND), read_checkpoint(lm, LM_KIND)
-    cache = tokens.folder.parents[1] / "cache"
-    model = MotionModel(language, tokenizer)
-    folder = write_model(
-        models, tokens, words, evaluate_model(model, training, config, name_activity, cache)
-    )
+    with stage("evaluation", str(lm)):
+        tokenizer, language = load_tokenizer(vqvae), load_motion_lm(lm)
+        tokens, words = read_checkpoint(vqvae, VQVAE_KIND), read_checkpoint(lm, LM_KIND)
+        cache = tokens.folder.parents[1] / "cache"
+        model = MotionModel(language, tokenizer)
+        folder = write_model(
+            models, tokens, words, evaluate_model(model, training, config, name_activity, cache)
+        )
     show_markdown((folder / "README.md").read_text(), "train-all-model-card")
     return folder
 
@@ -160,7 +162,8 @@ def train_all(
 
     models = config.root / "models"
     folder = evaluate(vqvae.checkpoint, lm.checkpoint, lm_config, config.evaluation, models)
-    is_latest, why = promote(models, folder, config.promotion)
+    with stage("promotion", str(folder)):
+        is_latest, why = promote(models, folder, config.promotion)
     logger.info("%s is %sthe latest: %s", folder, "" if is_latest else "not ", why)
     report = EvaluationReport.model_validate_json((folder / "evaluation.json").read_text())
     return TrainAllSummary(
@@ -204,10 +207,7 @@ def _stage(
         name = f"{flow_name}/{config.as_deployments}"
         run: Any = run_deployment(name, parameters=parameters)
         if not run.state.is_completed():
-            raise RuntimeError(
-                f"{name}: expected it to complete, found {run.state}. "
-                "Remedy: see its logs, and start train-all again."
-            )
+            raise StageError(describe_state(f"run {run.name} of {name}", run.state))
         return summary_of(stage.run, kind)
     if isinstance(stage, TrainMotionVqvaeConfig):
         return run_flow(train_motion_vqvae, stage, config.processes)

@@ -1,8 +1,9 @@
 """Start a training under torchrun, follow it, and tell Prefect how far it is."""
 
+import functools
 import json
 import os
-import signal
+import re
 import subprocess
 import sys
 import time
@@ -11,9 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import torch
 from prefect import get_run_logger
 
+from flows.interruption import stopping
 from flows.progress import StageProgress, tell
 from flows.reporting import ProgressBar
 from flows.settings import off_current_folder
@@ -24,6 +27,9 @@ REQUEST_FILE: Final = "request.json"
 POLL_S: Final = 1.0
 GRACE_S: Final = 20.0
 _ERROR: Final = "error: "
+_EXCEPTION: Final = re.compile(r"(\[rank\d+\]: )?(?P<error>[A-Za-z_][\w.]*(Error|Exception)\b.*)")
+"""The last line of a traceback; that of the process that failed comes before torchrun's own."""
+_KILLED: Final = re.compile(r"Signal 9 \(SIGKILL\)")
 _HIDDEN: Final = {"losses", "of", "event", "step"}
 
 
@@ -70,15 +76,15 @@ def run_training(module: str, config_json: str, run: Path, processes: int, key: 
             env=off_current_folder(),
         )
         try:
-            while process.poll() is None:
-                time.sleep(POLL_S)
-                seen.read(report)
+            with stopping(functools.partial(_stop, process)):
+                while process.poll() is None:
+                    time.sleep(POLL_S)
+                    seen.read(report)
         finally:
-            if process.poll() is None:
-                _stop(process)
+            _stop(process)
     seen.read(report)
     if process.returncode:
-        raise RuntimeError(_failure(run / LOG_FILE, begin, process.returncode))
+        raise RuntimeError(describe_end(run / LOG_FILE, begin, process.returncode))
 
 
 def describe_metrics(row: dict[str, Any]) -> str:
@@ -140,17 +146,24 @@ def _reporter(key: str) -> Callable[[dict[str, Any]], None]:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    """Let a training store its checkpoint and end; what does not is killed, in every session."""
+    if process.poll() is not None:
+        return
+    # torchrun gives each of its processes a session of its own, and passes SIGTERM on to them.
+    with suppress(psutil.NoSuchProcess):
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        try:
+            process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for child in started:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
-def _failure(log: Path, begin: int, code: int) -> str:
+def describe_end(log: Path, begin: int, code: int) -> str:
     """What the training said last; its own message where it had one."""
     with log.open("rb") as file:
         file.seek(begin)
@@ -158,5 +171,13 @@ def _failure(log: Path, begin: int, code: int) -> str:
     for line in lines:
         if line.startswith(_ERROR):
             return line.removeprefix(_ERROR)
-    tail = "\n".join(lines[-15:])
-    return f"training ended with exit code {code}; the end of {log}:\n{tail}"
+    for line in lines:
+        if found := _KILLED.search(line):
+            return (
+                f"a training process was killed ({found[0]}), as systems do that run out of "
+                "memory. Remedy: lower loop.batch_size or raise loop.accumulate, and start the "
+                f"same command again; its log is {log}."
+            )
+    found = next(filter(None, map(_EXCEPTION.match, lines)), None)
+    told = found["error"] if found else f"it ended with exit code {code}."
+    return f"{told} Remedy: see the log {log}; if it is a defect, report it."

@@ -122,11 +122,12 @@ def annotate(
     if as_json:
         print_json(summary)
         return
-    for line in _summary_lines(summary):
+    for line in summary_lines(summary):
         show(line)
 
 
-def _summary_lines(summary: "AnnotateSummary") -> Iterator[str]:
+def summary_lines(summary: "AnnotateSummary") -> Iterator[str]:
+    """What `annotate` prints when it is done."""
     yield ""
     rows = ", ".join(f"{count} {name}" for name, count in summary.rows.items() if count)
     yield f"{summary.dataset}: {rows or 'nothing published'}"
@@ -138,6 +139,8 @@ def _summary_lines(summary: "AnnotateSummary") -> Iterator[str]:
                 yield f"  {table}: {count} x {outcome}"
     if summary.spend.calls or summary.spend.cache_hits:
         yield f"  models: {summary.spend}"
+    if summary.ask_again:
+        yield f"  missing: {summary.ask_again}."
     if summary.remaining is not None:
         yield f"  remaining: {summary.remaining}"
         return

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Crashed
 from pydantic import ValidationError
 
 from annotators.config import AnnotateConfig
 from data.sources import shortened
-from flows.annotate import annotate_videos
+from flows.annotate import AnnotateSummary, annotate_videos
+from flows.commands.datasets import summary_lines
 from flows.commands.main import main
+from flows.configuration import loggable
 from flows.failures import (
     StageError,
     describe,
@@ -23,6 +26,10 @@ from flows.failures import (
     report,
     stage,
 )
+from flows.reporting import describe_state
+from flows.train import tokenize_motions
+from flows.training_process import describe_end
+from training.tokenize_motions import TokenizeConfig
 
 
 def run(
@@ -234,3 +241,80 @@ def test_ten_thousand_paths_are_parameters_of_one_run(tmp_path: Path) -> None:
     assert "rejected: 10000 x not_found" in told
     assert "… and 9995 more" in told
     assert len(told) < 5_000
+
+
+def test_a_run_of_another_process_tells_its_own_failure() -> None:
+    told = describe_state("run fast-fox of train/gpu", Crashed(message="Its process died."))
+    assert told.startswith(
+        "run fast-fox of train/gpu failed: Its process died. Remedy: see its log"
+    )
+    assert "found the state Crashed. Remedy: " in describe_state("run x", Crashed())
+
+
+@pytest.mark.parametrize(
+    ("log", "told", "remedy"),
+    [
+        ("step 1\nerror: step 2: diverges. Remedy: x.\n", "step 2: diverges.", "x."),
+        (
+            "[rank1]: Traceback (most recent call last):\n[rank1]:   File\n"
+            "[rank1]: KeyError: 'pelvis'\n"
+            "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n",
+            "KeyError: 'pelvis' ",
+            "see the log ",
+        ),
+        (
+            "  exitcode  : -9 (pid: 7)\n  traceback : Signal 9 (SIGKILL) received by PID 7\n",
+            "a training process was killed",
+            "lower loop.batch_size",
+        ),
+        ("", "it ended with exit code 3.", "see the log "),
+    ],
+)
+def test_a_training_process_that_failed_is_told_in_a_line(
+    log: str, told: str, remedy: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "training.log"
+    earlier = b"error: of an earlier start\n"
+    file.write_bytes(earlier + log.encode())
+    message = describe_end(file, len(earlier), 3)
+    assert message.startswith(told)
+    assert f"Remedy: {remedy}" in message
+    assert "Traceback" not in message
+    assert "\n" not in message
+
+
+def test_a_stage_of_training_names_its_dataset(tmp_path: Path) -> None:
+    config = TokenizeConfig(dataset=tmp_path / "dataset", tokenizer=tmp_path / "tokenizer")
+    with pytest.raises(StageError) as failed:
+        tokenize_motions(config)
+    told = str(failed.value)
+    assert told.startswith(f"tokenize-motions of {config.dataset} failed: {config.tokenizer}: ")
+    assert "Remedy: " in told
+
+
+def test_a_configuration_of_ten_thousand_paths_is_logged_shortly() -> None:
+    videos = tuple(f"/videos/{n}.mp4" for n in range(10_000))
+    told = loggable(AnnotateConfig(videos=videos, dataset=Path("/d")))
+    assert '"/videos/2.mp4", "… (10000 in all)"]' in told
+    assert "/videos/3.mp4" not in told
+    few = loggable(AnnotateConfig(videos=videos[:10], dataset=Path("/d")))
+    assert '"/videos/9.mp4"]' in few
+
+
+@pytest.mark.parametrize("outcome", ["unavailable", "rate_limited"])
+def test_texts_that_are_still_missing_are_told_by_every_later_run(outcome: str) -> None:
+    summary = AnnotateSummary(
+        dataset=Path("/d"),
+        rows={"annotations": 3},
+        added={},
+        rejections={},
+        num_known=3,
+        video_s=0.0,
+        elapsed_s=1.0,
+        outcomes={"captions": {"success": 1, outcome: 2}, "annotations": {outcome: 1}},
+    )
+    (told,) = [line for line in summary_lines(summary) if "missing" in line]
+    assert "3 texts are missing" in told
+    assert "--retry-rejected" in told
+    whole = summary.model_copy(update={"outcomes": {"captions": {"success": 3}}})
+    assert not [line for line in summary_lines(whole) if "missing" in line]

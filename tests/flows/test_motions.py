@@ -17,6 +17,7 @@ from data.schemas import load_features, load_motion
 from data.skeleton import JOINT
 from data.store import Dataset
 from flows.annotate import annotate_videos
+from flows.failures import StageError
 from flows.motions import import_motions
 
 AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
@@ -92,9 +93,25 @@ def _elbow_deg(joints_TJ3: np.ndarray) -> np.ndarray:
 
 
 def test_nothing_at_all_is_told(tmp_path: Path) -> None:
-    config = MotionImportConfig(sources=(str(tmp_path / "no"),), dataset=tmp_path / "dataset")
-    with pytest.raises(RuntimeError, match=r"nothing could be imported.*not_found"):
+    root, broken = tmp_path / "dataset", tmp_path / "broken.npy"
+    broken.write_bytes(b"no array")
+    config = MotionImportConfig(sources=(str(tmp_path / "no"), str(broken)), dataset=root)
+    with pytest.raises(StageError, match="nothing could be imported") as failed:
         import_motions(config)
+    told = str(failed.value)
+    assert f"{tmp_path / 'no'}: not_found: expected " in told
+    assert f"{broken}: " in told
+    assert told.endswith("Remedy: mend these sources, or name others, and run again.")
+    # Nothing keeps the configuration of a run that came to nothing.
+    assert not root.exists()
+    sources = (*config.sources, "procedural:1")
+    summary = import_motions(MotionImportConfig(sources=sources, dataset=root, mirror=False))
+    assert summary.rows["motions"] == 1
+    # Rejections come with the first motion, and to a dataset that has motions at once.
+    assert summary.rows["rejections"] == 2
+    more = (str(tmp_path / "none either"),)
+    import_motions(MotionImportConfig(sources=more, dataset=root, mirror=False))
+    assert Dataset(root).manifest["tables"]["rejections"]["rows"] == 3
 
 
 @pytest.mark.parametrize("ending", ["gif", "mp4"])

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
 from data.store import Dataset
+from flows.reporting import describe_state
 from flows.train import tokenize_motions, train_motion_vqvae
 from tests.training.runs import vqvae_config
 from training.loop import read_metrics
@@ -49,8 +49,12 @@ def test_train_then_tokenize(motions_root: Path, tmp_path: Path) -> None:
 
 def test_a_failed_training_says_why(motions_root: Path, tmp_path: Path) -> None:
     config = vqvae_config(motions_root, tmp_path / "run", learning_rate=1e4)
-    with pytest.raises(RuntimeError, match=r"training diverges\. Its batch came from"):
-        train_motion_vqvae(config)
+    state = train_motion_vqvae(config, return_state=True)
+    told = describe_state("run fast-fox of train-motion-vqvae/gpu", state)
+    where = f"train-motion-vqvae of run {config.run} failed: step "
+    assert told.startswith(f"run fast-fox of train-motion-vqvae/gpu failed: {where}")
+    assert "training diverges. Its batch came from" in told
+    assert told.count("Remedy: ") == 1
 
 
 def test_the_commands_train_and_tokenize(motions_root: Path, tmp_path: Path) -> None:

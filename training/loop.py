@@ -20,11 +20,11 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -261,7 +261,7 @@ def train(
         ValueError: the folder holds a run of another configuration or other data.
         training.checkpoints.CheckpointError: a checkpoint cannot be written or read.
     """
-    with _locked(run) if ranks.rank == 0 else nullcontext(), _signals() as asked_to_stop:
+    with _locked(run) if ranks.rank == 0 else nullcontext(), _signals() as signals:
         # ------------------------------------------------------------ model, optimiser, last state
         module = learner.module.to(ranks.device)
         weights = [weight for weight in module.parameters() if weight.requires_grad]
@@ -283,7 +283,7 @@ def train(
             best, stale = found.state["best"], found.state["stale"]
             minutes_before = found.state["minutes"]
             stopped = _ended(config, begin, stale, minutes_before)
-            if stopped is not None:
+            if stopped is not None and found.state.get("judged", True):
                 # A kill may have come between the last checkpoint and the word that it is the last.
                 if ranks.rank == 0 and not has_ended(run):
                     log = _Log(run, learner.config, begin, tensorboard=False)
@@ -302,6 +302,41 @@ def train(
         )
         log = _Log(run, learner.config, begin, config.tensorboard) if ranks.rank == 0 else None
 
+        def save(step: int, metrics: Mapping[str, float], *, better: bool, judged: bool) -> None:
+            if ranks.rank == 0:
+                store.save(
+                    step=step,
+                    model=module.state_dict(),
+                    trainer=optimizer_tensors(optimizer),
+                    config=learner.config,
+                    data=learner.data,
+                    state={"best": best, "stale": stale, "minutes": minutes, "judged": judged},
+                    metrics=metrics,
+                    best=better,
+                    stats=learner.stats,
+                    files=learner.files,
+                )
+
+        # -------------------------------------------------- validations that are due before a step
+        minutes = minutes_before
+        if found is None and initial and _validate(learner, 0, best, log, signals, ranks) is None:
+            raise TrainingError(
+                "training was interrupted before its first step. Remedy: start it again."
+            )
+        if found is not None and not found.state.get("judged", True):
+            verdict = _validate(learner, begin, best, log, signals, ranks)
+            if verdict is None:
+                raise _interrupted(begin)
+            metrics, better = verdict
+            best, stale = (metrics, 0) if better else (best, stale + 1)
+            save(begin, metrics, better=better, judged=True)
+            stopped = _ended(config, begin, stale, minutes)
+            if stopped is not None:
+                if log is not None:
+                    log.write({"step": begin, "event": "end", "stopped": stopped})
+                    log.close()
+                return TrainingResult(run, begin, best, stopped)
+
         # ------------------------------------------------------------------------------- the steps
         started = time.monotonic()
         stopped = "steps"
@@ -310,8 +345,6 @@ def train(
         sums: dict[str, Tensor] = {}
         norms: list[Tensor] = []
         logged_at, logged_step = started, begin
-        if found is None and initial and log is not None:
-            log.write({"step": 0, "event": "validation", **learner.validate(ranks.device)})
         while step < config.steps:
             module.train()
             rate = config.rate_at(step)
@@ -345,7 +378,7 @@ def train(
             # -------------------------------------------------------- log, validate, store, or stop
             minutes = minutes_before + (time.monotonic() - started) / 60
             late = config.max_minutes is not None and minutes >= config.max_minutes
-            ending = _agree_on(_STOP if asked_to_stop() else _LATE if late else 0, ranks)
+            ending = _agree_on(_STOP if signals.came else _LATE if late else 0, ranks)
             out_of_time, interrupted = ending == _LATE, ending == _STOP
             last = step == config.steps or out_of_time
             judging = step % config.validate_every == 0 or last
@@ -374,38 +407,23 @@ def train(
                         }
                     )
                 pending, sums, norms = [], {}, []
-            better = False
-            metrics: dict[str, float] = {}
+            metrics, better, judged = dict[str, float](), False, True
             if judging:
-                if log is not None:
-                    module.eval()
-                    metrics = learner.validate(ranks.device)
-                    log.write({"step": step, "event": "validation", **metrics})
-                    better = _is_better(learner, metrics, best)
-                better = _agree(better, ranks)
-                best, stale = (metrics, 0) if better else (best, stale + 1)
-                if config.patience and stale >= config.patience and not last:
-                    stopped, last = "patience", True
-            if storing and ranks.rank == 0:
-                store.save(
-                    step=step,
-                    model=module.state_dict(),
-                    trainer=optimizer_tensors(optimizer),
-                    config=learner.config,
-                    data=learner.data,
-                    state={"best": best, "stale": stale, "minutes": minutes},
-                    metrics=metrics,
-                    best=better,
-                    stats=learner.stats,
-                    files=learner.files,
-                )
+                verdict = _validate(learner, step, best, log, signals, ranks)
+                if verdict is None:
+                    # The checkpoint owes its validation, which the next start makes up for.
+                    interrupted, judged, last = True, False, False
+                else:
+                    metrics, better = verdict
+                    best, stale = (metrics, 0) if better else (best, stale + 1)
+                    if config.patience and stale >= config.patience and not last:
+                        stopped, last = "patience", True
+            if storing:
+                save(step, metrics, better=better, judged=judged)
             if interrupted and not last:
                 if log is not None:
                     log.close()
-                raise TrainingError(
-                    f"step {step}: training was interrupted, and a checkpoint is stored. "
-                    "Remedy: start the same command again to go on."
-                )
+                raise _interrupted(step)
             if last:
                 stopped = "max_minutes" if out_of_time and step < config.steps else stopped
                 break
@@ -416,6 +434,40 @@ def train(
 
 
 # ---------------------------------------------------------------------------------------- details
+
+
+def _validate(
+    learner: Learner,
+    step: int,
+    best: Mapping[str, float],
+    log: "_Log | None",
+    signals: "_Signals",
+    ranks: Ranks,
+) -> tuple[dict[str, float], bool] | None:
+    """Validate on rank 0, which has the log.
+
+    Returns:
+        Its metrics there, and everywhere whether they are the best; None when a signal ended it.
+    """
+    metrics, better, ended = dict[str, float](), False, False
+    if log is not None:
+        learner.module.eval()
+        try:
+            with signals.raised():
+                metrics = learner.validate(ranks.device)
+        except _StopRequestedError:
+            ended = True
+        else:
+            log.write({"step": step, "event": "validation", **metrics})
+            better = _is_better(learner, metrics, best)
+    return None if _agree(ended, ranks) else (metrics, _agree(better, ranks))
+
+
+def _interrupted(step: int) -> TrainingError:
+    return TrainingError(
+        f"step {step}: training was interrupted, and a checkpoint is stored. "
+        "Remedy: start the same command again to go on."
+    )
 
 
 def _check_losses(
@@ -511,20 +563,51 @@ def _agree_on(number: int, ranks: Ranks) -> int:
     return int(told)
 
 
+class _StopRequestedError(Exception):
+    """A signal came in the middle of work that may be left at any point."""
+
+
+class _Signals:
+    """Takes note of signals, and raises them only where that is asked for.
+
+    Attributes:
+        came: whether one did.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        self._raises = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self.came = True
+        if self._raises:
+            raise _StopRequestedError
+
+    @contextmanager
+    def raised(self) -> Generator[None]:
+        """Leave the work inside at once when a signal comes, or came before."""
+        self._raises = True
+        try:
+            if self.came:
+                raise _StopRequestedError
+            yield
+        finally:
+            self._raises = False
+
+
 @contextmanager
-def _signals() -> Generator[Callable[[], bool]]:
+def _signals() -> Generator[_Signals]:
     """Take note of Ctrl-C and SIGTERM instead of ending in the middle of a step.
 
-    Yields:
-        Whether one came. Threads other than the main one get no signals.
+    Threads other than the main one get no signals.
     """
-    came: list[int] = []
+    signals = _Signals()
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, lambda number, _: came.append(number))
+            before[number] = signal.signal(number, signals)
     try:
-        yield lambda: bool(came)
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -234,8 +234,10 @@ def test_what_is_no_source_is_told(tmp_path: Path) -> None:
     (tmp_path / "picture.png").write_bytes(b"x")
     paths = [tmp_path / "missing", tmp_path / "empty", tmp_path / "picture.png"]
     root = tmp_path / "dataset"
-    import_motions(_config(root, *paths))
-    assert {Path(r["item"]).name: r["reason"] for r in _rows(root, "rejections")} == {
+    rejections = import_motions(_config(root, *paths)).unpublished
+    # They do not make a dataset.
+    assert not root.exists()
+    assert {Path(one.item).name: one.reason.value for one in rejections} == {
         "missing": "not_found",
         "empty": "wrong_form",
         "picture.png": "wrong_form",

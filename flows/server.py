@@ -106,7 +106,8 @@ def ask(api_url: str, token: str = "") -> Answer:
     if _get(f"{api_url}/health") != (HTTPStatus.OK, b"true"):
         return "foreign"
     status, _ = _get(f"{api_url}/admin/version", token)
-    return "ready" if status == HTTPStatus.OK else "refuses"
+    # No answer in time is no refusal: a server is slow while it is busy.
+    return "ready" if status in {HTTPStatus.OK, 0} else "refuses"
 
 
 def _get(url: str, token: str = "") -> tuple[int, bytes]:
@@ -195,16 +196,18 @@ def wait_until_ready(server: LocalServer, pid: int, log: Path) -> None:
     """Wait for a server that was just started.
 
     Raises:
-        ValueError: it ended, or did not become ready in time.
+        RuntimeError: it ended, or did not become ready in time.
     """
     deadline_s = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline_s and runs(pid, SERVER_MODULE):
         if ask(server.api_url, server.token) == "ready":
             return
         time.sleep(0.25)
-    raise ValueError(
-        f"expected a Prefect server at {server.api_url} within {START_LIMIT_S:.0f} s, it did not "
-        f"start. Remedy: see {log}; is the port taken?"
+    raise RuntimeError(
+        f"expected a Prefect server at {server.api_url} within {START_LIMIT_S:.0f} s, found that "
+        f"it {'did not answer' if runs(pid, SERVER_MODULE) else 'ended'}. Remedy: see the end of "
+        f"{log}: usual causes are a PREFECT_HOME that cannot be written to, a full disk, and a "
+        "port that was taken meanwhile."
     )
 
 
@@ -234,6 +237,7 @@ def use_some_server() -> None:
 
     Raises:
         ValueError: the configured one asks for a token that is not known here.
+        RuntimeError: none could be started.
     """
     recorded = recorded_server()
     configured = os.environ.get("PREFECT_API_URL")

@@ -27,6 +27,7 @@ from flows.failures import (
     stage,
 )
 from flows.reporting import describe_state
+from flows.server import LocalServer, free_port, wait_until_ready
 from flows.train import tokenize_motions
 from flows.training_process import describe_end
 from training.tokenize_motions import TokenizeConfig
@@ -318,3 +319,16 @@ def test_texts_that_are_still_missing_are_told_by_every_later_run(outcome: str) 
     assert "--retry-rejected" in told
     whole = summary.model_copy(update={"outcomes": {"captions": {"success": 3}}})
     assert not [line for line in summary_lines(whole) if "missing" in line]
+
+
+def test_a_server_that_does_not_start_is_a_failure_and_no_wrong_usage(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    server, log = LocalServer(free_port(), "user:token"), tmp_path / "server.log"
+    with pytest.raises(
+        RuntimeError, match=r"found that it ended\. Remedy: see the end of"
+    ) as failed:
+        wait_until_ready(server, ended.pid, log)
+    assert str(log) in str(failed.value)
+    assert "PREFECT_HOME" in str(failed.value)
+    assert exit_code(failed.value) == 1

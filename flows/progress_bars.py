@@ -122,6 +122,9 @@ def progress_bars(*, quiet: bool) -> Generator[None]:
 
 def _log_console() -> Console:
     """The console that Prefect writes log lines to: it keeps lines and bars apart."""
+    # Prefect writes none where no flow runs, and importing it takes seconds.
+    if "prefect" not in sys.modules:
+        return Console(stderr=True)
     from prefect.logging.handlers import PrefectConsoleHandler  # noqa: PLC0415 - starts Prefect
 
     for handler in logging.getLogger().handlers:

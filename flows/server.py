@@ -232,8 +232,11 @@ def start_temporary_server(log: Path) -> LocalServer:
     return server
 
 
-def use_some_server() -> None:
+def use_some_server(*, quiet: bool = False) -> None:
     """Let Prefect, once imported, use the configured server, that of `up`, or one for this run.
+
+    Args:
+        quiet: do not tell that one is started.
 
     Raises:
         ValueError: the configured one asks for a token that is not known here.
@@ -257,6 +260,9 @@ def use_some_server() -> None:
             "refuses it. Remedy: set PREFECT_API_AUTH_STRING to its token, or unset "
             "PREFECT_API_URL."
         )
-    sys.stderr.write("Starting a Prefect server for this run (the first time: half a minute) …\n")
+    if not quiet:
+        sys.stderr.write(
+            "Starting a Prefect server for this run (the first time: half a minute) …\n"
+        )
     server = start_temporary_server(Settings().run_dir / "temporary-server.log")
     os.environ.update(server.client_environment)

@@ -52,11 +52,11 @@ class TrainingSummary(BaseModel):
 
 @task(task_run_name="train {key} in {processes} processes", cache_policy=NO_CACHE)
 def train_model(
-    key: str, kind: str, config_json: str, run: Path, processes: int
+    key: str, module: str, kind: str, config_json: str, run: Path, processes: int
 ) -> TrainingSummary:
     """Train, following the run; what is finished is not trained again."""
     with stage(key, f"run {run}"):
-        run_training(f"training.{key.replace('-', '_')}", config_json, run, processes, key)
+        run_training(module, config_json, run, processes, key)
         summary = summary_of(run, kind)
     validations = [row for row in read_metrics(run) if row["event"] == "validation"]
     show_table(
@@ -105,7 +105,8 @@ def train_motion_vqvae(
     require_absolute((config.run, config.data.dataset), "config.run and config.data.dataset")
     count = num_processes(config.loop.device, processes)
     values = config.model_dump_json()
-    return train_model("train-motion-vqvae", VQVAE_KIND, values, config.run, count)
+    module = "training.train_motion_vqvae"
+    return train_model("train-motion-vqvae", module, VQVAE_KIND, values, config.run, count)
 
 
 @flow(name="train-motion-lm")
@@ -131,7 +132,13 @@ def train_motion_lm(
     require_absolute(paths, "config.run, dataset, plans and tokenizer")
     count = num_processes(config.loop.device, processes)
     values = config.model_dump_json()
-    return train_model("train-motion-lm", LM_KIND, values, config.run, count)
+    module = "training.train_motion_lm"
+    return train_model(lm_key(config), module, LM_KIND, values, config.run, count)
+
+
+def lm_key(config: TrainMotionLmConfig) -> str:
+    """Name of a language model's training: each stage has a bar and artifacts of its own."""
+    return "pretrain-motion-lm" if config.stage == "pretrain" else "train-motion-lm"
 
 
 @task(task_run_name="tokenize", cache_policy=NO_CACHE)

@@ -141,13 +141,29 @@ def evaluate_folder(
     training = TrainMotionLmConfig.model_validate(read_checkpoint(folder / "lm", KIND).config)
     if dataset is not None:
         training = training.model_copy(update={"dataset": dataset.expanduser()})
-    for found in (training.dataset, *training.plans):
+    require_datasets(folder, training)
+    return evaluate_model(model, training, config, judge, cache)
+
+
+def require_datasets(folder: Path, training: TrainMotionLmConfig) -> None:
+    """Refuse to evaluate a model without what it was trained on.
+
+    Args:
+        folder: of the model.
+        training: with its datasets where they lie now.
+
+    Raises:
+        ValueError: a dataset is not there.
+    """
+    # Only the dataset of motions can be named anew; plans are known by their paths.
+    remedies = dict.fromkeys(training.plans, "put it back")
+    remedies[training.dataset] = "put it back, or name where it lies now with --dataset"
+    for found, remedy in remedies.items():
         if not (found / MANIFEST).is_file():
             raise ValueError(
                 f"{folder}: expected a dataset that it was trained on at {found}, found none. "
-                "Remedy: put it back, or name where it lies now with --dataset."
+                f"Remedy: {remedy}."
             )
-    return evaluate_model(model, training, config, judge, cache)
 
 
 def _motion_classes(

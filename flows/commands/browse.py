@@ -181,10 +181,15 @@ def card(
         str,
         typer.Option("--license", help="Identifier as Hugging Face spells it, such as cc-by-4.0."),
     ],
+    as_json: Json = False,
 ) -> None:
     """Set the license of a dataset, and write its card (README.md) anew."""
     from data.store import open_published  # noqa: PLC0415 - slow, and not always needed
 
     with open_published(dataset.expanduser()) as writer:
         writer.set_license(license_id)
-    show(f"{dataset / 'README.md'}: license {license_id}")
+    file = dataset.expanduser() / "README.md"
+    if as_json:
+        print_json({"file": file, "license": license_id})
+        return
+    show(f"{file}: license {license_id}")

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -258,12 +259,16 @@ def import_motions(
 def import_avatargpt(
     files: Annotated[list[Path], typer.Argument(help="JSON files of the release, or folders.")],
     dataset: Annotated[Path, typer.Option(help="Folder of the dataset; made, or added to.")],
+    as_json: Json = False,
 ) -> None:
     """Import the JSON of the AvatarGPT release: texts of videos, without motion."""
     from data.importers.avatargpt_json import import_avatargpt_json  # noqa: PLC0415
 
     root = dataset.expanduser()
     report = import_avatargpt_json([file.expanduser() for file in files], root)
+    if as_json:
+        print_json({"dataset": root, **asdict(report)})
+        return
     rows = ", ".join(f"{count} {name}" for name, count in report.added.items() if count)
     show(
         f"{root}: {report.num_videos} videos added ({rows or 'nothing new'}), {report.num_known} "
@@ -275,11 +280,15 @@ def import_avatargpt(
 def export_avatargpt(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.")],
     folder: Annotated[Path, typer.Argument(help="Folder for one JSON file per video.")],
+    as_json: Json = False,
 ) -> None:
     """Write a dataset's texts in the JSON of the AvatarGPT release."""
     from data.importers.avatargpt_json import export_avatargpt_json  # noqa: PLC0415
 
     files = export_avatargpt_json(dataset.expanduser(), folder.expanduser())
+    if as_json:
+        print_json({"files": files})
+        return
     show(f"{len(files)} files written to {folder}")
 
 
@@ -336,10 +345,14 @@ def assets(
     tests: Annotated[
         bool, typer.Option("--tests", help="Also the clips that only the tests need.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Fetch and verify the pose weights and the sample clip; prints where they are."""
     names = [name for name, asset in ASSETS.items() if tests or not asset.only_for_tests]
     paths = fetch_assets(Settings().cache_dir.expanduser(), only=names, progress=_tell)
+    if as_json:
+        print_json(paths)
+        return
     for name, path in paths.items():
         show(f"{name}\t{path}")
 

@@ -143,6 +143,7 @@ def imagine(
     model: Model = None,
     seed: Seed = 0,
     best_of: BestOf = None,
+    as_json: Json = False,
 ) -> None:
     """Plan and move in a scene, for as long as is asked; the plan is written beside the motion."""
     from training.long_motion import ImagineConfig  # noqa: PLC0415 - slow
@@ -158,9 +159,8 @@ def imagine(
     )
     long = run_imagine(_loaded(model), scene, task or None, config)
     features = np.concatenate(list(long.features()))
-    _write(
-        features, out, scene, [(p.start_s, p.end_s, p.step or "(in between)") for p in long.plan]
-    )
+    steps = [(span.start_s, span.end_s, span.step or "(in between)") for span in long.plan]
+    _write(features, out, scene, steps, tell_file=not as_json)
     told = {
         "scene": scene,
         "plan": [asdict(span) for span in long.plan],
@@ -168,6 +168,9 @@ def imagine(
     }
     beside = out.with_suffix(".plan.json")
     beside.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    if as_json:
+        print_json({"motion": out, "plan_file": beside, "seconds": len(features) / FPS, **told})
+        return
     for span in long.plan:
         show(f"{span.start_s:7.1f} s  {span.task}: {span.step or '(in between)'}")
     for note in long.notes:
@@ -274,6 +277,8 @@ def _write(
     out: Path,
     title: str,
     steps: Sequence[tuple[float, float, str]] = (),
+    *,
+    tell_file: bool = True,
 ) -> None:
     from annotators.stick_figure import draw_motion, save_moving, told_steps  # noqa: PLC0415
     from data.exporters import write_bvh, write_features, write_joints  # noqa: PLC0415
@@ -289,4 +294,5 @@ def _write(
         write_bvh(out, joints_TJ3)
     else:
         save_moving(draw_motion(joints_TJ3, title, steps or told_steps(joints_TJ3)), out)
-    show(f"{out}: {len(features) / FPS:.1f} s")
+    if tell_file:
+        show(f"{out}: {len(features) / FPS:.1f} s")

@@ -171,7 +171,7 @@ def ready_for_flow(kept: str, limit_s: float = STOP_LIMIT_S, *, quiet: bool = Fa
     """
     keep_when_stopped(kept, limit_s)
     quiet_prefect()
-    use_some_server()
+    use_some_server(quiet=quiet)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS", "flows.console.ConsoleHandler")
     if quiet or sys.stderr.isatty():
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")

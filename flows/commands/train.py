@@ -114,6 +114,7 @@ def import_vqvae(
     config: Annotated[
         Path | None, typer.Option(help="JSON file with other sizes than the released ones.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Use released VQ-VAE weights as the motion tokenizer."""
     from training.motion_tokenizer import import_published  # noqa: PLC0415 - slow
@@ -123,6 +124,9 @@ def import_vqvae(
     checkpoint = import_published(
         weights, mean, std, run.expanduser(), MotionVqvaeConfig.model_validate(sizes)
     )
+    if as_json:
+        print_json({"run": run, "checkpoint": checkpoint})
+        return
     show(f"{checkpoint}: use it with --tokenizer {run}")
 
 

@@ -28,7 +28,7 @@ from data.store import open_writer, rows_table
 from flows.commands.main import app, main
 from flows.console import ConsoleHandler
 from flows.progress import StageProgress
-from flows.progress_bars import ProgressBars
+from flows.progress_bars import ProgressBars, progress_bars
 
 RECIPE = {
     "captions": {"captioner": "openai", "service": {"model": "some-vlm"}},
@@ -261,7 +261,7 @@ def test_a_seed_without_anything_drawn_is_refused(tmp_path: Path, command: tuple
 @pytest.fixture
 def tests_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands run on the Prefect server of the tests instead of starting one."""
-    monkeypatch.setattr("flows.commands.options.use_some_server", lambda: None)
+    monkeypatch.setattr("flows.commands.options.use_some_server", lambda **_: None)
     for name in ("CLASS", "LEVEL"):  # what the command sets is undone
         monkeypatch.setenv(f"PREFECT_LOGGING_HANDLERS_CONSOLE_{name}", "")
 
@@ -276,6 +276,28 @@ def test_a_result_is_one_json_document(tmp_path: Path) -> None:
     assert told["rows"]["motions"] == told["added"]["motions"] == 4  # with their mirror images
     status = json.loads(_printed("status", root, "--json"))
     assert (status["kind"], status["rows"]["motions"]) == ("motions", 4)
+
+
+def test_texts_and_their_folders_are_json_documents(tmp_path: Path) -> None:
+    release = tmp_path / "release.json"
+    caption = {"detail": "Walk.", "executable": "1. stand up\n2. walk", "simplified": ["Walk."]}
+    span = {"start_time": 0, "end_time": 10, "start_frame": 0, "end_frame": 250}
+    video = {"video_name": "v.mp4", "video_fps": 25, "description": ["A person in a park."]}
+    release.write_text(json.dumps({**video, "caption_list": [{**span, "captions": [caption]}]}))
+    root, folder = tmp_path / "dataset", tmp_path / "out"
+    told = json.loads(_printed("import-avatargpt", release, "--dataset", root, "--json"))
+    assert (told["dataset"], told["num_videos"]) == (str(root), 1)
+    assert told["added"]["annotations"] == 1
+    told = json.loads(_printed("export-avatargpt", root, folder, "--json"))
+    assert [Path(file).parent for file in told["files"]] == [folder]
+    told = json.loads(_printed("card", root, "--license", "mit", "--json"))
+    assert told == {"file": str(root / "README.md"), "license": "mit"}
+
+
+def test_assets_are_a_json_document() -> None:
+    told = json.loads(_printed("assets", "--json"))
+    assert told.keys() == {"pose_model", "sample_clip"}
+    assert all(Path(path).is_file() for path in told.values())
 
 
 # ----------------------------------------------------------------------------------------- progress
@@ -325,6 +347,14 @@ def test_a_bar_tells_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None
     assert "4/10" in told
     assert "2.0/min" in told
     assert "3:00 left" in told
+
+
+def test_bars_beside_no_flow_start_no_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "prefect")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with progress_bars(quiet=False):
+        pass
+    assert "prefect" not in sys.modules
 
 
 # ---------------------------------------------------------------------------------- check and card

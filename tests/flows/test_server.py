@@ -30,8 +30,17 @@ from websockets.typing import Subprotocol
 from flows.commands.server import POOLS
 from flows.commands.server import up as run_up
 from flows.prefect_plugin import local_environment
-from flows.server import LocalServer, ask, free_port, recorded_server, runs, use_some_server
-from flows.settings import LOOPBACK_API_URL
+from flows.server import (
+    LocalServer,
+    ask,
+    free_port,
+    own_token,
+    recorded_server,
+    runs,
+    use_some_server,
+    write_server,
+)
+from flows.settings import LOOPBACK_API_URL, Settings
 
 ROOT: Final = Path(__file__).parents[2]
 AVATARGPT: Final = str(Path(sys.executable).with_name("avatargpt"))
@@ -213,6 +222,26 @@ def test_a_server_that_refuses_us_is_said_so(started: Up, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "environ", started.env | wrong)
     with pytest.raises(ValueError, match=r"refuses it\..*PREFECT_API_AUTH_STRING"):
         use_some_server()
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_quiet_tells_of_no_server(
+    quiet: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    begun = LocalServer(free_port(), "avatargpt:token")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    # Nobody listens where the recorded server was.
+    monkeypatch.setattr(os, "environ", {**clean, "AVATARGPT_HOME": str(tmp_path)})
+    own_token(Settings().run_dir)
+    write_server(begun, Settings().run_dir)
+    # Starting one takes half a minute, and tells nothing of its own.
+    monkeypatch.setattr("flows.server.start_temporary_server", lambda _: begun)
+    use_some_server(quiet=quiet)
+    assert ("Starting a Prefect server" in capsys.readouterr().err) is not quiet
+    assert os.environ["PREFECT_API_URL"] == begun.api_url
 
 
 _ONE_RUN = """

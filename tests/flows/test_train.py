@@ -13,13 +13,19 @@ from prefect.settings import PREFECT_API_URL
 
 from data.store import Dataset
 from flows.reporting import describe_state
-from flows.train import tokenize_motions, train_motion_vqvae
-from tests.training.runs import vqvae_config
+from flows.train import lm_key, tokenize_motions, train_motion_vqvae
+from tests.training.runs import lm_config, vqvae_config
 from training.loop import read_metrics
 from training.tokenize_motions import TokenizeConfig
 
 BAR = re.compile("train-motion-vqvae-[0-9a-f]{12}")
 AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
+
+
+def test_pretraining_and_training_have_names_of_their_own(tmp_path: Path) -> None:
+    training = lm_config(tmp_path, tmp_path, tmp_path)
+    pretraining = training.model_copy(update={"stage": "pretrain"})
+    assert (lm_key(pretraining), lm_key(training)) == ("pretrain-motion-lm", "train-motion-lm")
 
 
 def test_train_then_tokenize(motions_root: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.training.runs import lm_config
 from training.checkpoints import CheckpointError, read_checkpoint
-from training.evaluate import EvaluationReport
+from training.evaluate import EvaluationReport, require_datasets
 from training.loop import TrainingResult
 from training.model_folder import PromotionConfig, promote, write_model
 from training.motion_model import load_motion_model, version_of
@@ -133,3 +134,16 @@ def test_a_damaged_pointer_is_a_message(tmp_path: Path, content: str) -> None:
     (tmp_path / "checkpoints" / "best.json").write_text(content)
     with pytest.raises(CheckpointError, match="Remedy: "):
         read_checkpoint(tmp_path, LM_KIND)
+
+
+def test_a_missing_dataset_has_the_remedy_that_helps(lm_root: Path, tmp_path: Path) -> None:
+    there = lm_config(lm_root, tmp_path, tmp_path)
+    require_datasets(tmp_path, there)
+    gone = tmp_path / "gone"
+    moved = there.model_copy(update={"dataset": gone})
+    with pytest.raises(ValueError, match=rf"at {gone}, found none\..* with --dataset\.$"):
+        require_datasets(tmp_path, moved)
+    # --dataset replaces the motions only: it is no remedy for plans.
+    planned = there.model_copy(update={"plans": (gone,)})
+    with pytest.raises(ValueError, match=rf"at {gone}, found none\. Remedy: put it back\.$"):
+        require_datasets(tmp_path, planned)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from prefect import get_run_logger
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from data.presets import Config, Presets, resolve
+from flows.failures import describe_validation
 from flows.settings import Settings
 
 _URL_SECRET: Final = re.compile(r"://[^/@\s\"]+@")
@@ -31,7 +32,11 @@ def resolve_config(
     Raises:
         ValueError: there is no such preset or field, or the values do not fit together.
     """
-    resolved = resolve(config_type, presets, preset, config, Settings().home_folder)
+    try:
+        resolved = resolve(config_type, presets, preset, config, Settings().home_folder)
+    except ValidationError as error:
+        # The log of a run and its state's message are where users of deployments read it.
+        raise ValueError(describe_validation(error)) from None
     get_run_logger().info("preset: %s; configuration: %s", preset or "none", loggable(resolved))
     return resolved
 

@@ -62,6 +62,8 @@ def run_training(module: str, config_json: str, run: Path, processes: int, key: 
         *("--nproc-per-node", str(processes), "-m", module, str(request)),
     ]
     logger.info("%s: %d processes, output in %s", module, processes, run / LOG_FILE)
+    # Its bar begins with it, not with the first steps, which come much later.
+    tell(StageProgress(key, 0, None, note="starting"))
     report = _reporter(key)
     with (run / LOG_FILE).open("ab") as log:
         begin = log.tell()

@@ -17,12 +17,13 @@ from data.sources import shortened
 from flows.annotate import AnnotateSummary, annotate_videos
 from flows.commands.datasets import summary_lines
 from flows.commands.main import main
-from flows.configuration import loggable
+from flows.configuration import loggable, resolve_config
 from flows.failures import (
     StageError,
     describe,
     describe_validation,
     exit_code,
+    is_usage,
     report,
     stage,
 )
@@ -31,6 +32,7 @@ from flows.server import LocalServer, free_port, wait_until_ready
 from flows.train import tokenize_motions
 from flows.training_process import describe_end
 from training.tokenize_motions import TokenizeConfig
+from training.train_all_config import PRESETS, TrainAllConfig
 
 
 def run(
@@ -332,3 +334,13 @@ def test_a_server_that_does_not_start_is_a_failure_and_no_wrong_usage(tmp_path: 
     assert str(log) in str(failed.value)
     assert "PREFECT_HOME" in str(failed.value)
     assert exit_code(failed.value) == 1
+
+
+def test_a_run_tells_wrong_fields_in_our_words() -> None:
+    """Users of deployments read them in the run's state and log."""
+    changes = {"lm": {"pretraining": {"steps": 20}}, "sources": ["a"], "root": "/r"}
+    with pytest.raises(ValueError, match="2 fields cannot be used") as refused:
+        resolve_config(TrainAllConfig, PRESETS, "tiny", changes)
+    assert "lm.pretraining.batch_size: expected a value, found none" in str(refused.value)
+    assert "pydantic" not in str(refused.value)
+    assert is_usage(refused.value)

@@ -98,8 +98,8 @@ def test_a_short_shot_is_rejected_with_the_id_its_clip_would_have() -> None:
     assert "min_clip_s" in rejection.remedy
 
 
-def test_five_frames_of_one_second_are_one_clip(videos_dir: Path) -> None:
-    path = videos_dir / "street_crowd_5frames.mp4"
+def test_five_frames_of_one_second_are_one_clip(brief_clip: Path) -> None:
+    path = brief_clip
     scan = scan_video(path, probe_video(path), ClipConfig())
     (clip,), rejections = cut_clips("video", scan, ClipConfig())
     assert (clip.start_frame, clip.end_frame) == (0, 5)
@@ -125,8 +125,8 @@ def test_wrong_limits_are_refused(wrong: dict[str, object]) -> None:
 # -------------------------------------------------------------------------------- files
 
 
-def test_damage_moves_no_frame_numbers(videos_dir: Path, tmp_path: Path) -> None:
-    source = videos_dir / "basketball_two.mp4"
+def test_damage_moves_no_frame_numbers(steady_clip: Path, tmp_path: Path) -> None:
+    source = steady_clip
     path = corruption.bytes_changed_midfile(source, tmp_path / "damaged.mp4", num_places=200)
     scan = scan_video(path, probe_video(path), ClipConfig())
     whole = scan_video(source, probe_video(source), ClipConfig())
@@ -160,8 +160,8 @@ def test_a_video_of_which_most_is_lost_is_refused(tmp_path: Path) -> None:
     assert "expected about 20 frames" in caught.value.detail
 
 
-def test_times_are_those_of_a_varying_rate(videos_dir: Path, tmp_path: Path) -> None:
-    path = corruption.variable_rate(videos_dir / "worker_walk.mp4", tmp_path / "varying.mkv")
+def test_times_are_those_of_a_varying_rate(walk_clip: Path, tmp_path: Path) -> None:
+    path = corruption.variable_rate(walk_clip, tmp_path / "varying.mkv")
     probe = probe_video(path)
     scan = scan_video(path, probe, ClipConfig())
     (shot,) = scan.shots
@@ -169,8 +169,8 @@ def test_times_are_those_of_a_varying_rate(videos_dir: Path, tmp_path: Path) -> 
     assert shot.end_s == pytest.approx(probe.duration_s)
 
 
-def test_clips_can_be_read_back_frame_by_frame(videos_dir: Path) -> None:
-    path = videos_dir / "bikes_multishot.mp4"
+def test_clips_can_be_read_back_frame_by_frame(multishot_clip: Path) -> None:
+    path = multishot_clip
     probe = probe_video(path)
     assert probe.fps == Fraction(25)
     config = ClipConfig(max_clip_s=2.0, min_clip_s=0.2)

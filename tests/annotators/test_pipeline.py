@@ -25,22 +25,21 @@ def workers() -> Generator[Workers]:
 
 
 def test_ten_damaged_files_each_have_an_answer(
-    videos_dir: Path, pose_model_path: Path, workers: Workers, tmp_path: Path
+    walk_clip: Path, pose_model_path: Path, workers: Workers, tmp_path: Path
 ) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
-    walk = videos_dir / "worker_walk.mp4"
-    corruption.bytes_changed_midfile(walk, folder / "bytes_changed.mp4")
-    corruption.truncated_index_first(walk, folder / "truncated.mp4")
-    corruption.over_reported_length(walk, folder / "over_reported.mp4")
-    corruption.start_offset(walk, folder / "start_offset.mp4")
-    corruption.variable_rate(walk, folder / "variable_rate.mp4")
+    corruption.bytes_changed_midfile(walk_clip, folder / "bytes_changed.mp4")
+    corruption.truncated_index_first(walk_clip, folder / "truncated.mp4")
+    corruption.over_reported_length(walk_clip, folder / "over_reported.mp4")
+    corruption.start_offset(walk_clip, folder / "start_offset.mp4")
+    corruption.variable_rate(walk_clip, folder / "variable_rate.mp4")
     corruption.zero_bytes(folder / "zero_bytes.mp4")
     corruption.audio_only(folder / "audio_only.mp4")
     corruption.text_named_video(folder / "wrong_extension.mp4")
     corruption.directory_named_video(folder / "directory.mp4")
     corruption.pipe(folder / "unreadable.mp4")
-    shutil.copy(walk, folder / "good.mp4")
+    shutil.copy(walk_clip, folder / "good.mp4")
     told: list[Progress] = []
     config = AnnotateConfig(videos=(str(folder),), dataset=tmp_path / "dataset")
     annotate_dataset(config, pose_model_path, workers, NO_MODELS, told.append)
@@ -57,8 +56,6 @@ def test_ten_damaged_files_each_have_an_answer(
         "wrong_extension.mp4": "not_a_video",
         "directory.mp4": "not_a_file",
         "unreadable.mp4": "not_a_file",
-        # The worker is smeared over the picture after a second: no pose to be had of him.
-        "bytes_changed.mp4 0.00-4.26 s": "no_person",
     }
     assert all(remedy for _, remedy in rejected.values())
     videos = {Path(row["path"]).name: row for row in dataset.read("videos").to_pylist()}
@@ -82,7 +79,7 @@ def test_ten_damaged_files_each_have_an_answer(
     clips = {row["video_id"]: row for row in dataset.read("clips").to_pylist()}
     assert clips[videos["start_offset.mp4"]["video_id"]]["start_s"] == 0.0
     annotated = {row["video_id"] for row in dataset.read("annotations").to_pylist()}
-    for name in ("good.mp4", "over_reported.mp4", "start_offset.mp4"):
+    for name in ("good.mp4", "over_reported.mp4", "start_offset.mp4", "bytes_changed.mp4"):
         assert videos[name]["video_id"] in annotated
     assert {progress.stage for progress in told} == {
         "ingest",

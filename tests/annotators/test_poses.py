@@ -20,6 +20,7 @@ from data.errors import ItemError, Reason
 from data.records import Clip, PoseTrack
 from data.skeleton import BONES, FPS, JOINT, heading_rad
 from data.video import open_frames, probe_video
+from tests.clips import clip_params, with_clip
 
 Estimate = Callable[..., list[PoseTrack]]
 
@@ -34,6 +35,8 @@ PEOPLE = {
     "balance_single_cam03.mp4": (0, 1.7, 1, 1),
     "balance_two_cam01.mp4": (0, 1.7, 2, 3),  # the same bystander
     "park_walk_and_jump.mp4": (0, 7.7, 2, 2),
+    "empty_scene.mp4": (0, 5.3, 0, 0),
+    "portrait.mp4": (0, 4, 1, 1),
     "worker_walk.mp4": (0, 4.3, 1, 1),
     "sign_book.mkv": (0, 3.7, 1, 1),
     "bottles_no_person.mp4": (0, 40, 0, 0),
@@ -50,7 +53,7 @@ MOVING = {"basketball_two.mp4", "arm_wrestling.mp4", "street_crowd_dance.avi", "
 
 
 @pytest.fixture(scope="module")
-def estimate(pose_model_path: Path, videos_dir: Path) -> Estimate:
+def estimate(pose_model_path: Path, real_clip: Callable[[str], Path]) -> Estimate:
     """Poses of a span of a clip, computed once; an empty list when there is nobody."""
     model = PoseModel.load(pose_model_path, num_threads=2)
     known: dict[tuple[str, float, float], list[PoseTrack]] = {}
@@ -59,7 +62,7 @@ def estimate(pose_model_path: Path, videos_dir: Path) -> Estimate:
         key = (name, start_s, end_s)
         if key in known:
             return known[key]
-        path, config = videos_dir / name, PoseConfig()
+        path, config = real_clip(name), PoseConfig()
         probe = probe_video(path)
         camera = "moving" if name in MOVING else "static"
         clip = Clip("clip", "video", 0, 0, 0, start_s, end_s, 0.5, camera, 0.0)
@@ -86,7 +89,7 @@ def one(estimate: Estimate, name: str) -> PoseTrack:
     return estimate(name, start_s, end_s)[0]
 
 
-@pytest.mark.parametrize("name", PEOPLE)
+@pytest.mark.parametrize("name", clip_params(PEOPLE))
 def test_finds_the_people_who_are_there(estimate: Estimate, name: str) -> None:
     start_s, end_s, fewest, most = PEOPLE[name]
     assert fewest <= len(estimate(name, start_s, end_s)) <= most
@@ -95,14 +98,15 @@ def test_finds_the_people_who_are_there(estimate: Estimate, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "start_s", "end_s", "count"),
     [
-        ("one_by_one_entry.mp4", 0, 5, 0),  # nobody has come yet
-        ("one_by_one_entry.mp4", 10, 15, 1),
-        ("one_by_one_entry.mp4", 30, 33, 1),
-        ("bikes_multishot.mp4", 0, 1.2, 0),  # a van's roof
-        ("bottles_no_person.mp4", 19.91, 29.865, 0),  # a hand, taken for a person for 0.9 s
-        ("bikes_multishot.mp4", 3.08, 5.48, 1),  # a cyclist
-        ("composite_a_multishot.mp4", 0, 4, 2),
-        ("composite_a_multishot.mp4", 5.68, 9.6, 1),
+        with_clip("one_by_one_entry.mp4", 0, 5, 0),  # nobody has come yet
+        with_clip("one_by_one_entry.mp4", 10, 15, 1),
+        with_clip("one_by_one_entry.mp4", 30, 33, 1),
+        with_clip("bikes_multishot.mp4", 0, 1.2, 0),  # a van's roof
+        # A hand, taken for a person for 0.9 s.
+        with_clip("bottles_no_person.mp4", 19.91, 29.865, 0),
+        with_clip("bikes_multishot.mp4", 3.08, 5.48, 1),  # a cyclist
+        with_clip("composite_a_multishot.mp4", 0, 4, 2),
+        with_clip("composite_a_multishot.mp4", 5.68, 9.6, 1),
     ],
 )
 def test_finds_people_in_parts_of_long_videos(
@@ -111,7 +115,7 @@ def test_finds_people_in_parts_of_long_videos(
     assert len(estimate(name, start_s, end_s)) == count
 
 
-@pytest.mark.parametrize("name", PEOPLE)
+@pytest.mark.parametrize("name", clip_params(PEOPLE))
 def test_tracks_keep_their_promises(estimate: Estimate, name: str) -> None:
     start_s, end_s, _, _ = PEOPLE[name]
     tracks = estimate(name, start_s, end_s)

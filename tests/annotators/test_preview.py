@@ -26,9 +26,8 @@ def test_only_seen_joints_are_drawn() -> None:
     assert not image[0, 0].any()
 
 
-def test_pictures_of_a_dataset(videos_dir: Path, pose_model_path: Path, tmp_path: Path) -> None:
-    video = videos_dir / "worker_walk.mp4"
-    config = AnnotateConfig(videos=(str(video),), dataset=tmp_path / "dataset")
+def test_pictures_of_a_dataset(walk_clip: Path, pose_model_path: Path, tmp_path: Path) -> None:
+    config = AnnotateConfig(videos=(str(walk_clip),), dataset=tmp_path / "dataset")
     with Workers(WorkerConfig()) as workers:
         annotate_dataset(config, pose_model_path, workers, NO_MODELS)
     dataset = Dataset(config.dataset)

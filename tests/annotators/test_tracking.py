@@ -157,25 +157,38 @@ def follow(model: PoseModel, images: list[Image], config: PoseConfig) -> list[Po
 
 
 def cutout(
-    videos_dir: Path, name: str, box: tuple[int, int, int, int], end_s: float
+    path: Path,
+    box: tuple[int, int, int, int],
+    *,
+    start_s: float = 0.0,
+    seconds: float,
+    speed_px: float = 0.0,
 ) -> list[Image]:
-    """A person cut out of the frames of a clip, 960 pixels wide: left, top, right, bottom."""
-    path = videos_dir / name
+    """A box (left, top, right, bottom) of every frame; it moves right by a speed per second."""
     left, top, right, bottom = box
     with open_frames(
-        path, probe_video(path), start_s=0, end_s=end_s, sample_fps=20, max_side_px=960
+        path, probe_video(path), start_s=start_s, end_s=start_s + seconds, sample_fps=20
     ) as frames:
-        return [frame.image[top:bottom, left:right] for frame in frames]
+        cut: list[Image] = []
+        for frame in frames:
+            moved_px = round(speed_px * (frame.pts_s - start_s))
+            cut.append(frame.image[top:bottom, left + moved_px : right + moved_px])
+        return cut
 
 
-def test_two_people_keep_their_tracks_when_they_cross(model: PoseModel, videos_dir: Path) -> None:
+MAN_ON_THE_ROOF = (440, 20, 840, 500)
+"""Where the sample clip shows him for its first four seconds."""
+
+
+def test_two_people_keep_their_tracks_when_they_cross(model: PoseModel, sample_clip: Path) -> None:
     """One real person passes in front of another one, from left to right and back."""
-    front = cutout(videos_dir, "juggle_football.mp4", (410, 0, 640, 540), 3.0)
-    behind = cutout(videos_dir, "woman_dog.mp4", (120, 30, 310, 440), 3.0)
+    front = cutout(sample_clip, (480, 20, 810, 500), seconds=3.0)
+    # The woman walks to the left; the box goes with her.
+    behind = cutout(sample_clip, (1374, 530, 1594, 970), start_s=1.7, seconds=3.0, speed_px=-289)
     count = min(len(front), len(behind))
     images: list[Image] = []
     for i in range(count):
-        image = np.full((560, 960, 3), 120, np.uint8)
+        image = np.full((560, 1080, 3), 120, np.uint8)
         share = i / (count - 1)
         for person, x, y in ((behind[i], 740 - 700 * share, 90), (front[i], 20 + 680 * share, 10)):
             height, width = person.shape[:2]
@@ -193,8 +206,8 @@ def test_two_people_keep_their_tracks_when_they_cross(model: PoseModel, videos_d
         assert (sign * np.diff(x_of[i])).min() > -60
 
 
-def test_a_hidden_person_is_filled_in_and_marked(model: PoseModel, videos_dir: Path) -> None:
-    images = cutout(videos_dir, "juggle_football.mp4", (200, 0, 860, 540), 2.5)
+def test_a_hidden_person_is_filled_in_and_marked(model: PoseModel, sample_clip: Path) -> None:
+    images = cutout(sample_clip, MAN_ON_THE_ROOF, seconds=2.5)
     for image in (images[i] for i in range(20, 27)):
         image[:] = 110
     (track,) = follow(model, images, PoseConfig())
@@ -204,8 +217,8 @@ def test_a_hidden_person_is_filled_in_and_marked(model: PoseModel, videos_dir: P
     assert np.isfinite(track.motion_TJ3).all()
 
 
-def test_a_long_absence_makes_another_track(model: PoseModel, videos_dir: Path) -> None:
-    images = cutout(videos_dir, "juggle_football.mp4", (200, 0, 860, 540), 3.5)
+def test_a_long_absence_makes_another_track(model: PoseModel, sample_clip: Path) -> None:
+    images = cutout(sample_clip, MAN_ON_THE_ROOF, seconds=3.5)
     for image in (images[i] for i in range(20, 45)):
         image[:] = 110
     first, second = follow(model, images, PoseConfig())

@@ -1,6 +1,6 @@
 """Captions by a model: what it is shown, in which order, and what becomes of its replies."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from annotators.visual_captions import (
 from benchmarks.support.chat_server import Asked, ChatServer
 from data.records import Clip, Outcome
 from data.video import ReaderConfig, probe_video
+from tests.clips import clip_params
 
 NOTE = "The left arm goes up."
 
@@ -53,8 +54,8 @@ def _clip(path: Path, start_s: float, end_s: float, name: str = "c") -> Clip:
     )
 
 
-def _view(videos_dir: Path, config: CaptionConfig, name: str = "c", **more: Any) -> ClipView:
-    path = videos_dir / "worker_walk.mp4"
+def _view(walk_clip: Path, config: CaptionConfig, name: str = "c", **more: Any) -> ClipView:
+    path = walk_clip
     clip = _clip(path, 0.2, 4.2, name)
     frames = read_clip_frames(path, probe_video(path), clip, config, ReaderConfig())
     return ClipView(clip, frames, **more)
@@ -70,9 +71,11 @@ def test_times_are_spread_evenly() -> None:
     assert sample_times(2.0, 6.0, 4) == [2.5, 3.5, 4.5, 5.5]
 
 
-@pytest.mark.parametrize("name", ["worker_walk.mp4", "sign_book.mkv"])
-def test_frames_are_of_their_times(videos_dir: Path, name: str) -> None:
-    path = videos_dir / name
+@pytest.mark.parametrize(
+    "name", clip_params(["bikes_multishot.mp4", "portrait.mp4", "sign_book.mkv"])
+)
+def test_frames_are_of_their_times(real_clip: Callable[[str], Path], name: str) -> None:
+    path = real_clip(name)
     probe = probe_video(path)
     clip = _clip(path, 0.5, 2.9)
     config = _config(frames_per_clip=6)
@@ -94,8 +97,8 @@ def test_frames_are_of_their_times(videos_dir: Path, name: str) -> None:
         assert np.abs(_luma(frame) - gray).mean() < 6.0
 
 
-def test_frames_of_a_whole_video(videos_dir: Path) -> None:
-    path = videos_dir / "bikes_multishot.mp4"
+def test_frames_of_a_whole_video(multishot_clip: Path) -> None:
+    path = multishot_clip
     probe = probe_video(path)
     frames = read_video_frames(
         path, probe, probe.duration_s, _config(frames_per_video=8), ReaderConfig()
@@ -106,10 +109,10 @@ def test_frames_of_a_whole_video(videos_dir: Path) -> None:
 
 
 def test_all_frames_in_one_request(
-    videos_dir: Path, server: ChatServer, service: ChatService
+    walk_clip: Path, server: ChatServer, service: ChatService
 ) -> None:
     config = _config(frames_per_clip=4, samples=3, use_motion=True)
-    view = _view(videos_dir, config, motion="The pelvis moves 3 m.", scene="A yard.")
+    view = _view(walk_clip, config, motion="The pelvis moves 3 m.", scene="A yard.")
     captions = list(caption_clips([view], service, "m", config))
     assert sorted(c.sample for c in captions) == [0, 1, 2]
     assert {c.outcome for c in captions} == {Outcome.SUCCESS}
@@ -129,9 +132,9 @@ def test_all_frames_in_one_request(
         assert [round(t, 1) for t in caption.frame_times_s] == [0.7, 1.7, 2.7, 3.7]
 
 
-def test_changes_then_a_summary(videos_dir: Path, server: ChatServer, service: ChatService) -> None:
+def test_changes_then_a_summary(walk_clip: Path, server: ChatServer, service: ChatService) -> None:
     config = _config(frames_per_clip=4, mode="differential")
-    views = [_view(videos_dir, config, name) for name in ("a", "b")]
+    views = [_view(walk_clip, config, name) for name in ("a", "b")]
     captions = list(caption_clips(views, service, "m", config))
     assert [c.clip_id for c in captions] == ["a", "b"]
     # Equal clips are asked for once: three changes and one summary.
@@ -152,10 +155,10 @@ def test_changes_then_a_summary(videos_dir: Path, server: ChatServer, service: C
 
 
 def test_a_failed_change_fails_its_caption_alone(
-    videos_dir: Path, server: ChatServer, service: ChatService
+    walk_clip: Path, server: ChatServer, service: ChatService
 ) -> None:
     config = _config(frames_per_clip=3, mode="differential")
-    views = [_view(videos_dir, config, "a"), _view(videos_dir, config, "b", scene="Other.")]
+    views = [_view(walk_clip, config, "a"), _view(walk_clip, config, "b", scene="Other.")]
 
     def fault(asked: Asked) -> str | None:
         # The summary of "b" alone, as only it tells the scene.
@@ -168,11 +171,11 @@ def test_a_failed_change_fails_its_caption_alone(
     assert "cannot help" in bad.reason
 
 
-def test_failures_are_rows(videos_dir: Path, server: ChatServer, service: ChatService) -> None:
+def test_failures_are_rows(walk_clip: Path, server: ChatServer, service: ChatService) -> None:
     config = _config(frames_per_clip=3)
     faults = {"a": "refusal", "b": "filter", "c": "length", "d": "503", "e": None, "f": "400"}
-    views = [_view(videos_dir, config, name, scene=f"Scene {name}.") for name in faults]
-    empty = ClipView(_clip(videos_dir / "worker_walk.mp4", 0.0, 1.0, "g"), (), problem="unreadable")
+    views = [_view(walk_clip, config, name, scene=f"Scene {name}.") for name in faults]
+    empty = ClipView(_clip(walk_clip, 0.0, 1.0, "g"), (), problem="unreadable")
     server.fault = lambda asked: next(
         fault for name, fault in faults.items() if f"Scene {name}." in asked.text
     )
@@ -193,20 +196,20 @@ def test_failures_are_rows(videos_dir: Path, server: ChatServer, service: ChatSe
 
 
 def test_an_empty_reply_is_no_caption(
-    videos_dir: Path, server: ChatServer, service: ChatService
+    walk_clip: Path, server: ChatServer, service: ChatService
 ) -> None:
     server.answer = lambda _: "  \n "
     config = _config(frames_per_clip=2)
-    (caption,) = caption_clips([_view(videos_dir, config)], service, "m", config)
+    (caption,) = caption_clips([_view(walk_clip, config)], service, "m", config)
     assert (caption.outcome, caption.reason) == (
         Outcome.INVALID,
         "expected prose, found an empty reply",
     )
 
 
-def test_whole_videos(videos_dir: Path, server: ChatServer, service: ChatService) -> None:
+def test_whole_videos(walk_clip: Path, server: ChatServer, service: ChatService) -> None:
     config = _config(use_motion=True)
-    view = _view(videos_dir, config)
+    view = _view(walk_clip, config)
     video = VideoView("v", 9.0, view.frames)
     (caption,) = caption_whole_videos([video], service, "m", config)
     assert (caption.clip_id, caption.text, caption.uses_motion) == (None, "A walk.", False)

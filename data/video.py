@@ -485,10 +485,15 @@ def _timeline(
             "Export the video again without an edit list.",
         )
     pts = packets.pts[shown]
-    counted = bool(np.any(pts == _NO_TS)) or _times_are_guessed(stream, pts)
-    if counted:
+    counted = True
+    if bool(np.any(pts == _NO_TS)) or _times_are_guessed(stream, pts):
         issues.append("no_timestamps")
         pts = packets.dts[shown]
+    elif _times_are_misplaced(stream, pts, packets.duration[shown]):
+        issues.append("misplaced_timestamps")
+        pts = np.linspace(pts.min(), pts.max(), len(pts)).astype(np.int64)
+    else:
+        counted = False
     if np.any(pts == _NO_TS):
         rate = stream.average_rate or stream.guessed_rate
         if rate is None or rate <= 0:
@@ -513,6 +518,22 @@ def _times_are_guessed(stream: VideoStream, pts: NDArray[np.int64]) -> bool:
         stream.container.format.name == "avi"
         and stream.codec_context.has_b_frames > 0
         and in_file_order
+    )
+
+
+def _times_are_misplaced(
+    stream: VideoStream, pts: NDArray[np.int64], duration: NDArray[np.int64]
+) -> bool:
+    """Whether some frames share a time of display, though all together are evenly spaced.
+
+    A packet of an MPEG program stream carries one time and may hold several small frames; FFmpeg
+    can give that time to the wrong one of them.
+    """
+    return (
+        stream.container.format.name == "mpeg"
+        and len(np.unique(pts)) < len(pts)
+        and bool(np.all(duration == duration[0]))
+        and int(np.ptp(pts)) == (len(pts) - 1) * int(duration[0])
     )
 
 

@@ -24,6 +24,8 @@ from tests import corruption
 from tests.answers import SCENE, answer
 
 KEY = "sk-very-secret-key-of-the-test"
+TWO_CLIPS = {"max_clip_s": 2.5, "min_clip_s": 0.5}
+"""Of the portrait clip, which lasts 4 s."""
 PRICES = {"small": {"input_usd": 1.0, "output_usd": 2.0}}
 
 
@@ -74,13 +76,14 @@ def _rows(root: Path, table: str) -> list[dict[str, Any]]:
     return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
-def test_every_clip_gets_a_caption_and_three_levels(videos_dir: Path, tmp_path: Path) -> None:
+def test_every_clip_gets_a_caption_and_three_levels(portrait_clip: Path, tmp_path: Path) -> None:
     root = tmp_path / "dataset"
     with ChatServer(answer=answer) as server:
         config = _config(
             server,
-            [videos_dir / "sign_book.mkv"],
+            [portrait_clip],
             root,
+            clips=TWO_CLIPS,
             captions={"samples": 2, "use_motion": True},
             annotations={"use_motion": True},
         )
@@ -112,7 +115,7 @@ def test_every_clip_gets_a_caption_and_three_levels(videos_dir: Path, tmp_path: 
         assert len(row["medium"]) == len(row["medium_grounding"]) == 2
         start_s, end_s = spans[row["clip_id"]]
         assert all(start_s <= s["start_s"] < s["end_s"] <= end_s for s in row["fine"])
-        # A man who signs a book at a desk does not walk; only his upper body is seen.
+        # A man who sits in a car does not walk; only his upper body is seen.
         assert row["fine"][0]["grounding"]["verdict"] == "not_measurable"
     # One scene per video, though the model would tell another one for each clip.
     assert len({row["coarse"] for row in annotations}) == 1
@@ -149,13 +152,15 @@ def test_the_key_is_nowhere(
 
 
 def test_a_budget_publishes_what_it_paid_for(
-    brief_clip: Path, videos_dir: Path, tmp_path: Path
+    brief_clip: Path, portrait_clip: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "dataset"
-    videos = [brief_clip, videos_dir / "sign_book.mkv"]
+    videos = [brief_clip, portrait_clip]
     with ChatServer(answer=answer) as server:
         one_at_a_time = _service(server, max_concurrency=1, max_output_tokens=64)
-        dry = annotate_videos(_config(server, videos, root, service=one_at_a_time, dry_run=True))
+        dry = annotate_videos(
+            _config(server, videos, root, service=one_at_a_time, clips=TWO_CLIPS, dry_run=True)
+        )
         assert not server.calls
         assert dry.remaining is not None
         assert dry.remaining.calls == 8
@@ -166,6 +171,7 @@ def test_a_budget_publishes_what_it_paid_for(
             videos,
             root,
             service=one_at_a_time,
+            clips=TWO_CLIPS,
             budget_usd=0.6 * dry.remaining.usd,
             shard_clips=1,
         )

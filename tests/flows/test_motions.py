@@ -1,6 +1,6 @@
-"""import-motions: an annotated video, motion capture and plans in one dataset; pictures of it."""
+"""import-motions: annotated videos, motion files and plans in one dataset; pictures of it."""
 
-import subprocess
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,40 +8,40 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+from typer.testing import CliRunner
 
 from annotators.config import AnnotateConfig
-from benchmarks.support.corpus import MOCAP
 from data.motion_features import features_to_joints
 from data.motions import MotionImportConfig
 from data.schemas import load_features, load_motion
 from data.skeleton import JOINT
 from data.store import Dataset
 from flows.annotate import annotate_videos
+from flows.commands.main import app, main
 from flows.failures import StageError
 from flows.motions import import_motions
 
-AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
-
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory, videos_dir: Path) -> Path:
+def videos(
+    tmp_path_factory: pytest.TempPathFactory, sample_clip: Path, portrait_clip: Path
+) -> Path:
     root = tmp_path_factory.mktemp("videos") / "dataset"
-    names = ("sign_book.mkv", "sword_form.mp4")
-    annotate_videos(AnnotateConfig(videos=tuple(str(videos_dir / n) for n in names), dataset=root))
+    annotate_videos(AnnotateConfig(videos=(str(sample_clip), str(portrait_clip)), dataset=root))
     return root
 
 
 @pytest.fixture(scope="module")
-def imported(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
+def imported(tmp_path_factory: pytest.TempPathFactory, videos: Path, motion_sources: Path) -> Path:
     root = tmp_path_factory.mktemp("motions") / "dataset"
-    sources = (videos, MOCAP / "bvh_samples", MOCAP.parent / "text/virtualhome_task_steps.json")
+    sources = (videos, *(motion_sources / name for name in ("bvh", "joints.npz", "plans.json")))
     config = MotionImportConfig(sources=tuple(map(str, sources)), dataset=root)
     summary = import_motions(config)
     assert summary.rows["motions"] > 8
-    assert summary.rows["annotations"] == 1116
+    assert summary.rows["annotations"] == 280
     again = import_motions(config)
     assert again.added == {}
-    assert again.num_known > 1116
+    assert again.num_known > 280
     return root
 
 
@@ -55,9 +55,10 @@ def test_people_of_videos_are_motions_with_their_texts(videos: Path, imported: P
     motions = [r for r in _rows(imported, "motions") if r["source"] == "video"]
     plain = [r for r in motions if r["mirrored_of"] is None]
     rejected = [r for r in _rows(imported, "rejections") if "person" in r["item"]]
-    # Every person is a motion, or a rejection that says why.
+    # Every person is a motion, or a rejection that says why: one leaps, one is half hidden.
     assert len(plain) + len(rejected) == len(poses)
     assert plain
+    assert rejected
     for row in plain:
         key = row["clip_id"], row["track_id"]
         pose = poses[key]
@@ -119,9 +120,9 @@ def test_a_motion_is_rendered(imported: Path, tmp_path: Path, ending: str) -> No
     rows = _rows(imported, "motions")
     row = min(rows, key=lambda row: row["num_frames"])
     file = tmp_path / f"motion.{ending}"
-    command = [AVATARGPT, "render", str(imported), str(file), "--motion-id", row["motion_id"]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    command = ["render", str(imported), str(file), "--motion-id", row["motion_id"]]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.exception
     if ending == "gif":
         with PIL.Image.open(file) as image:
             assert getattr(image, "n_frames", 1) > 0.5 * row["num_frames"]
@@ -136,29 +137,34 @@ def test_a_motion_is_rendered(imported: Path, tmp_path: Path, ending: str) -> No
         assert probe_video(file).num_packets == row["num_frames"]
 
 
-def test_what_cannot_be_rendered_is_told(imported: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_rendered_is_told(
+    imported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for arguments, told in (
         (["x.png"], "expected a name ending in .gif or .mp4"),
         (["x.gif", "--motion-id", "none"], "expected a motion none, found none"),
     ):
-        command = [AVATARGPT, "render", str(imported), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-        assert done.returncode == 2
-        assert told in done.stderr
-        assert "Traceback" not in done.stderr
+        monkeypatch.setattr(sys, "argv", ["avatargpt", "render", str(imported), *arguments])
+        with pytest.raises(SystemExit) as refused:
+            main()
+        assert refused.value.code == 2
+        written = capsys.readouterr().err
+        assert told in written
+        assert "Traceback" not in written
 
 
-@pytest.mark.corpus
-def test_the_command(tmp_path: Path) -> None:
-    bvh = MOCAP / "bvh_samples/cmu_02_01.bvh"
-    texts = MOCAP / "cmu_texts.jsonl"
+def test_the_command(motion_sources: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text(json.dumps({"key": "walk", "kit": [{"captions": ["A person walks."]}]}))
     root = tmp_path / "dataset"
-    command = [AVATARGPT, "import-motions", str(bvh), "--dataset", str(root)]
-    done = subprocess.run(
-        [*command, "--texts", str(texts), "--licence", "CMU"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    bvh = str(motion_sources / "bvh" / "walk.bvh")
+    command = ["import-motions", bvh, "--dataset", str(root), "--texts", str(texts)]
+    done = CliRunner().invoke(app, [*command, "--licence", "CMU"])
+    assert done.exit_code == 0, done.exception
     assert "2 motions" in done.stdout
+    told = {text["text"] for row in _rows(root, "motions") for text in row["texts"]}
+    assert "A person walks." in told

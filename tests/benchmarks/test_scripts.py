@@ -13,14 +13,13 @@ SCRIPTS = sorted(path.name for path in (PROJECT / "benchmarks").glob("*.py"))
 RUN = """
 import os, runpy, sys
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
-import cv2, pandas, prefect, pyarrow, scipy.spatial, torch
+import av, cv2, openai, pandas, prefect, pyarrow, scipy.ndimage, scipy.spatial, torch
 import prefect.testing.utilities
 from transformers.models.t5 import modeling_t5
 
 sys.path[0] = "benchmarks"
-run_name, expected, *scripts = sys.argv[1:]
-for script in scripts:
-    name, *options = script.split()
+for script in sys.argv[1:]:
+    run_name, expected, name, *options = script.split()
     sys.argv = [name, *options]
     child = os.fork()
     if not child:
@@ -36,29 +35,20 @@ NEED_CORPUS = (
 )
 
 
-def _run(
-    run_name: str, expected: int, scripts: tuple[str, ...], **environment: str
-) -> subprocess.CompletedProcess[str]:
+def test_each_loads_and_those_that_need_the_corpus_say_what_to_do(tmp_path: Path) -> None:
+    need_corpus = {script.split()[0] for script in NEED_CORPUS}
+    assert need_corpus < set(SCRIPTS)
+    loaded = [f"loaded 0 {name}" for name in SCRIPTS if name not in need_corpus]
+    started = [f"__main__ 2 {script}" for script in NEED_CORPUS]
     done = subprocess.run(
-        [sys.executable, "-c", RUN, run_name, str(expected), *scripts],
+        [sys.executable, "-c", RUN, *loaded, *started],
         cwd=PROJECT,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, **environment},
+        env={**os.environ, "AVATARGPT_CORPUS": str(tmp_path / "none")},
     )
     assert done.returncode == 0, done.stderr
-    return done
-
-
-def test_those_that_need_no_corpus_load() -> None:
-    need_corpus = {script.split()[0] for script in NEED_CORPUS}
-    assert need_corpus < set(SCRIPTS)
-    _run("loaded", 0, tuple(name for name in SCRIPTS if name not in need_corpus))
-
-
-def test_without_the_corpus_the_others_load_and_say_what_to_do(tmp_path: Path) -> None:
-    done = _run("__main__", 2, NEED_CORPUS, AVATARGPT_CORPUS=str(tmp_path / "none"))
     assert "Traceback" not in done.stderr
     told = [line for line in done.stderr.splitlines() if "Remedy: set AVATARGPT_CORPUS" in line]
     assert len(told) == len(NEED_CORPUS)

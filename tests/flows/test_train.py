@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
+from typer.testing import CliRunner
 
 from data.store import Dataset
+from flows.commands.main import app, main
 from flows.reporting import describe_state
 from flows.train import lm_key, tokenize_motions, train_motion_vqvae
 from tests.training.runs import lm_config, vqvae_config
@@ -63,7 +66,12 @@ def test_a_failed_training_says_why(motions_root: Path, tmp_path: Path) -> None:
     assert told.count("Remedy: ") == 1
 
 
-def test_the_commands_train_and_tokenize(motions_root: Path, tmp_path: Path) -> None:
+def test_the_commands_train_and_tokenize(
+    motions_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     root = tmp_path / "dataset"
     shutil.copytree(motions_root, root)
     file = tmp_path / "config.json"
@@ -71,21 +79,22 @@ def test_the_commands_train_and_tokenize(motions_root: Path, tmp_path: Path) -> 
     del values["run"], values["data"]
     file.write_text(json.dumps(values))
     run = tmp_path / "run"
-    env = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value()}
-    for command in (
-        ["train-vqvae", str(root), "--run", str(run), "--config", str(file)],
-        ["tokenize-motions", str(root), "--tokenizer", str(run)],
-    ):
-        done = subprocess.run(
-            [AVATARGPT, *command], capture_output=True, text=True, check=False, env=env
-        )
-        assert done.returncode == 0, done.stderr
-    assert "motions tokenised with" in done.stdout
-    done = subprocess.run(
-        [AVATARGPT, "train-vqvae", str(root), "--run", str(run), "--preset", "huge"],
+    train = ["train-vqvae", str(root), "--run", str(run)]
+    # One as a user starts it; the others in this process, which has PyTorch loaded.
+    trained = subprocess.run(
+        [AVATARGPT, *train, "--config", str(file)],
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value()},
     )
-    assert done.returncode == 2
-    assert "expected one of paper, small, small-residual, tiny, found 'huge'" in done.stderr
+    assert trained.returncode == 0, trained.stderr
+    tokenized = CliRunner().invoke(app, ["tokenize-motions", str(root), "--tokenizer", str(run)])
+    assert tokenized.exit_code == 0, tokenized.exception
+    assert "motions tokenised with" in tokenized.stdout
+    monkeypatch.setattr(sys, "argv", ["avatargpt", *train, "--preset", "huge"])
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert refused.value.code == 2
+    told = capsys.readouterr().err
+    assert "expected one of paper, small, small-residual, tiny, found 'huge'" in told

@@ -54,11 +54,11 @@ class _Answer:
         if self.asked:
             leave(signal.SIGKILL)
         self.asked = True
+        # What fails from now on fails because it is stopped.
+        logging.disable(logging.CRITICAL)
         newline = "\n" if sys.stderr.isatty() else ""
         told = f"stopping; {self.kept}" if self.kept else "stopping"
         os.write(2, f"{newline}{told}\n".encode())
-        # What fails from now on fails because it is stopped.
-        logging.disable(logging.CRITICAL)
         threading.Thread(target=self._stop, name="stopping", daemon=True).start()
         raise Interrupted
 

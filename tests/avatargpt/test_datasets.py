@@ -1,5 +1,6 @@
 """The public API: tables as DataFrames, motions as arrays, and what is told of mistakes."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -96,8 +97,15 @@ def test_mistakes_are_told(motions: avatargpt.Dataset, tmp_path: Path) -> None:
 
 def _python(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
     """Python in a folder as a notebook runs it: the folder comes first on the path."""
+    # Commands that other tests run in this process keep the folder off the path.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=env,
     )
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -31,17 +32,23 @@ def test_pretraining_and_training_have_names_of_their_own(tmp_path: Path) -> Non
     assert (lm_key(pretraining), lm_key(training)) == ("pretrain-motion-lm", "train-motion-lm")
 
 
+def _artifacts() -> dict[str, Any]:
+    """What all runs of the tests' server have shown, by key."""
+    with get_client(sync_client=True) as client:
+        return {str(artifact.key): artifact for artifact in client.read_artifacts()}
+
+
 def test_train_then_tokenize(motions_root: Path, tmp_path: Path) -> None:
     root = tmp_path / "dataset"
     shutil.copytree(motions_root, root)
     config = vqvae_config(root, tmp_path / "run")
+    before = set(_artifacts())
     summary = train_motion_vqvae(config)
     assert summary.stopped == "steps"
     assert summary.metrics["mpjpe_mm"] > 0
     assert summary.checkpoint.is_dir()
     # Progress came back to Prefect while it trained.
-    with get_client(sync_client=True) as client:
-        artifacts = {str(a.key): a for a in client.read_artifacts()}
+    artifacts = {key: a for key, a in _artifacts().items() if key not in before}
     assert [a.data for key, a in artifacts.items() if BAR.fullmatch(key)] == [100.0]
     (table,) = [a for key, a in artifacts.items() if "train-motion-vqvae-validations-" in key]
     assert "mpjpe_mm" in str(table.data)

@@ -46,7 +46,8 @@ def loggable(config: BaseModel) -> str:
 
     It only names keys, but an URL may hold one.
     """
-    text = json.dumps(_cut(config.model_dump(mode="json")), ensure_ascii=False)
+    shown = _cut(config.model_dump(mode="json"))
+    text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
     return _URL_SECRET.sub("://…@", text)
 
 

@@ -7,10 +7,13 @@ requests.
 """
 
 import argparse
+import fcntl
+from collections.abc import Callable
 from typing import Final
 
 import uvicorn
 from prefect.server.api.server import create_app
+from prefect.settings import get_current_settings
 from starlette.datastructures import MutableHeaders
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,8 +36,13 @@ fetch("/api/admin/version", {headers: {Authorization: "Basic " + token}}).then(r
 </script>"""
 
 
-def with_open_page(app: ASGIApp) -> ASGIApp:
-    """The app with the page that opens its UI; no other page may hold it in a frame."""
+def with_open_page(app: ASGIApp, started: Callable[[], object]) -> ASGIApp:
+    """The app with the page that opens its UI; no other page may hold it in a frame.
+
+    Args:
+        app: Prefect's.
+        started: called once the database is up to date and the app answers.
+    """
     page = HTMLResponse(_OPEN_PAGE, headers={"Cache-Control": "no-store"})
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,12 +51,29 @@ def with_open_page(app: ASGIApp) -> ASGIApp:
                 headers = MutableHeaders(scope=message)
                 headers["Content-Security-Policy"] = "frame-ancestors 'none'"
                 headers["X-Frame-Options"] = "DENY"
+            if message["type"] == "lifespan.startup.complete":
+                started()
             await send(message)
 
         asked = page if scope["type"] == "http" and scope["path"] == OPEN_PATH else app
         await asked(scope, receive, send_unframed)
 
     return wrapped
+
+
+def wait_for_database() -> Callable[[], object]:
+    """Wait until no other server of this user is starting.
+
+    Each brings the database up to date at its start: two at once would end each other.
+
+    Returns:
+        What lets the next one start; the end of this process does so too.
+    """
+    home = get_current_settings().home
+    home.mkdir(parents=True, exist_ok=True)
+    lock = (home / "avatargpt-server-start.lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock.close
 
 
 def main() -> None:
@@ -60,7 +85,7 @@ def main() -> None:
     if arguments.parent is not None:
         end_with_parent(arguments.parent)
     uvicorn.run(
-        with_open_page(create_app(final=True)),
+        with_open_page(create_app(final=True), wait_for_database()),
         host="127.0.0.1",
         port=arguments.port,
         log_level="warning",

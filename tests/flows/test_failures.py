@@ -298,7 +298,7 @@ def test_a_stage_of_training_names_its_dataset(tmp_path: Path) -> None:
 def test_a_configuration_of_ten_thousand_paths_is_logged_shortly() -> None:
     videos = tuple(f"/videos/{n}.mp4" for n in range(10_000))
     told = loggable(AnnotateConfig(videos=videos, dataset=Path("/d")))
-    assert '"/videos/2.mp4", "… (10000 in all)"]' in told
+    assert '"/videos/2.mp4","… (10000 in all)"]' in told
     assert "/videos/3.mp4" not in told
     few = loggable(AnnotateConfig(videos=videos[:10], dataset=Path("/d")))
     assert '"/videos/9.mp4"]' in few

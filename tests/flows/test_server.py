@@ -274,6 +274,26 @@ def test_a_runs_own_server_asks_for_a_token_and_ends_with_it(started: Up, tmp_pa
     assert token not in log.read_text()
 
 
+def test_two_servers_may_start_at_once_on_a_new_machine(started: Up, tmp_path: Path) -> None:
+    # Each begins with the tables of the one database that neither has made yet.
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", _ONE_RUN, str(tmp_path / f"server-{number}.log")],
+            env=started.env | {"PREFECT_HOME": str(tmp_path / "prefect")},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    for run in runs:
+        assert run.stdout is not None
+        port, token = run.stdout.readline().split()
+        assert ask(LocalServer(int(port), token).api_url, token) == "ready"
+    for run in runs:
+        run.kill()
+        run.wait()
+
+
 def _wait_for(condition: Callable[[], bool]) -> None:
     deadline_s = time.monotonic() + LIMIT_S
     while not condition():

@@ -28,6 +28,7 @@ import psutil
 
 from flows.settings import LOOPBACK_API_URL, Settings, off_current_folder
 
+_COMMAND_LINE_S: Final = 1.0
 START_LIMIT_S: Final = 180.0
 """A first start migrates the database, which takes half a minute on a slow machine."""
 OPEN_PATH: Final = "/open"
@@ -187,9 +188,16 @@ def runs(pid: int, module: str) -> bool:
     with suppress(ChildProcessError):  # started by an earlier command: not ours to wait for
         os.waitpid(pid, os.WNOHANG)
     try:
-        return f"-m {module}" in " ".join(psutil.Process(pid).cmdline())
+        process = psutil.Process(pid)
+        command = process.cmdline()
+        # For a moment of its start a process has no command line yet; a zombie has none for good.
+        deadline_s = time.monotonic() + _COMMAND_LINE_S
+        while not command and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+            command = process.cmdline()
     except psutil.Error:
         return False
+    return f"-m {module}" in " ".join(command)
 
 
 def wait_until_ready(server: LocalServer, pid: int, log: Path) -> None:

@@ -147,6 +147,7 @@ def test_tracks_keep_their_promises(estimate: Estimate, name: str) -> None:
             assert 0.04 < bone[0] < 0.6
 
 
+@pytest.mark.corpus
 def test_left_and_right_are_the_persons_own(estimate: Estimate) -> None:
     """The juggler faces the camera: his left is on the viewer's right, and he faces +z."""
     track = one(estimate, "juggle_football.mp4")
@@ -156,10 +157,14 @@ def test_left_and_right_are_the_persons_own(estimate: Estimate) -> None:
     assert abs(mean_heading(track)) < 0.6
 
 
-def test_headings_follow_the_picture(estimate: Estimate) -> None:
-    """From behind: half a turn. The woman in the park walks to the left: a quarter turn."""
+@pytest.mark.corpus
+def test_who_is_seen_from_behind_has_made_half_a_turn(estimate: Estimate) -> None:
     assert abs(mean_heading(one(estimate, "worker_walk.mp4"))) > 2.5
     assert abs(mean_heading(estimate("one_by_one_entry.mp4", 10, 15)[0])) > 2.3
+
+
+def test_headings_follow_the_picture(estimate: Estimate) -> None:
+    """The woman in the park walks to the left: a quarter turn."""
     assert mean_heading(walking_woman(estimate)) == pytest.approx(-np.pi / 2, abs=0.5)
 
 
@@ -180,17 +185,25 @@ def test_the_trajectory_is_in_metres(estimate: Estimate) -> None:
     assert 0.7 < -way[0] / seconds < 1.8
     assert abs(way[2]) < 0.4 * abs(way[0])
     assert np.ptp(np.percentile(track.root_trajectory[:, 1], [5, 95])) < 0.15
+
+
+@pytest.mark.corpus
+def test_who_walks_away_goes_back_in_space(estimate: Estimate) -> None:
     away = one(estimate, "worker_walk.mp4")
     assert away.root_trajectory[-1, 2] < -1.5
 
 
-def test_feet_stand_on_the_floor_and_a_jump_leaves_it(estimate: Estimate) -> None:
+@pytest.mark.corpus
+def test_feet_stand_on_the_floor(estimate: Estimate) -> None:
     standing = one(estimate, "juggle_football.mp4").motion_TJ3
     lowest_T = standing[:, :, 1].min(axis=1)
     assert abs(np.median(lowest_T)) < 0.03
     assert np.percentile(lowest_T, 95) < 0.1
     assert 1.3 < np.median(standing[:, JOINT["head"], 1]) < 1.7
-    # The man jumps off a roof with a somersault; the gap in it is filled and marked.
+
+
+def test_a_jump_leaves_the_floor(estimate: Estimate) -> None:
+    """The man jumps off a roof with a somersault; the gap in it is filled and marked."""
     jumper = max(
         estimate("park_walk_and_jump.mp4", 0, 7.7),
         key=lambda t: t.root_trajectory[-1, 0] - t.root_trajectory[0, 0],
@@ -199,10 +212,12 @@ def test_feet_stand_on_the_floor_and_a_jump_leaves_it(estimate: Estimate) -> Non
     assert 0.8 < jumper.valid.mean() < 1
 
 
+@pytest.mark.corpus
 def test_lying_people_are_low(estimate: Estimate) -> None:
     assert one(estimate, "pushup_lying.mp4").root_trajectory[:, 1].max() < 0.4
 
 
+@pytest.mark.corpus
 def test_hidden_joints_are_unsure(estimate: Estimate) -> None:
     signer = one(estimate, "sign_book.mkv")
     confidence_J = signer.confidence.mean(axis=0)
@@ -210,6 +225,7 @@ def test_hidden_joints_are_unsure(estimate: Estimate) -> None:
     assert confidence_J[JOINT["left_shoulder"]] > 0.9
 
 
+@pytest.mark.corpus
 def test_a_crowd_is_followed_up_to_the_limit(estimate: Estimate) -> None:
     tracks = estimate("street_crowd_dance.avi", 0, 4.1)
     times = np.arange(0, 4, 1 / FPS)

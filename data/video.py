@@ -49,6 +49,9 @@ except ImportError:  # There are no wheels for ARM.
 MAX_SIDE_PX: Final = 16384
 MAX_PIXELS: Final = 8192 * 8192
 """Of a picture, 360-degree video of 11520 x 5760 included: decoders keep several at a time."""
+MAX_GIF_PIXELS: Final = 100_000_000_000
+"""Of all pictures of a GIF together: 27 minutes of 1920 x 1080 at 30 fps. A frame of 24 bytes makes
+a decoder go over the whole canvas."""
 MAX_FPS: Final = 1000
 MAX_DURATION_S: Final = 24 * 3600.0
 NUM_THREADS: Final = 1
@@ -259,8 +262,8 @@ def _scan_cached(path: Path, size_bytes: int, _mtime_ns: int) -> _Scan:
         packets = _read_packets(container, stream)
         if truncation is not None and (truncation.certain or _reads_past(stream, size_bytes)):
             raise _truncated(truncation)
-        if container.format.name == "gif" and len(packets.pts) == 1:
-            raise _not_a_video(path, "a still image")
+        if container.format.name == "gif":
+            _check_gif(path, stream, len(packets.pts))
         if not len(packets.pts):
             raise ItemError(
                 Reason.ZERO_FRAMES,
@@ -276,6 +279,21 @@ def _open_container(path: Path) -> av.container.InputContainer:
     return av.open(
         f"file:{path.absolute()}", mode="r", options=dict(_OPEN_OPTIONS), metadata_errors="replace"
     )
+
+
+def _check_gif(path: Path, stream: VideoStream, num_frames: int) -> None:
+    """Refuse a still image, and an animation that would take hours to decode."""
+    if num_frames == 1:
+        raise _not_a_video(path, "a still image")
+    width_px, height_px = stream.codec_context.width, stream.codec_context.height
+    if width_px * height_px * num_frames > MAX_GIF_PIXELS:
+        raise ItemError(
+            Reason.ABSURD_HEADER,
+            f"{path}: expected a GIF of at most {MAX_GIF_PIXELS} px in all its frames, found "
+            f"{num_frames} frames of {width_px} x {height_px}.",
+            "Convert it to a smaller MP4 "
+            "(ffmpeg -i in.gif -vf scale=640:-2 -pix_fmt yuv420p out.mp4), or cut it.",
+        )
 
 
 def _open_failure(path: Path, error: Exception, truncation: _Truncation | None) -> ItemError:

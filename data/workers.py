@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data.errors import ItemError, Reason
 from data.process_pool import Call, Killed, ProcessPool
@@ -44,11 +44,26 @@ class WorkerConfig(BaseModel):
     timeout_per_gb_s: float = Field(
         default=120.0, gt=0, description="Limit added for every gigabyte of a file that is read."
     )
+    max_timeout_s: float = Field(
+        default=4 * 3600.0,
+        gt=0,
+        description="Wall-clock limit of one piece of work, at most, however long its video says "
+        "that it is.",
+    )
     memory_gb: float = Field(
         default=0.0,
         ge=0,
         description="Most memory of a worker process; 0: its share of this machine's, 1 to 4.",
     )
+
+    @model_validator(mode="after")
+    def _check_limits(self) -> "WorkerConfig":
+        if self.max_timeout_s < self.min_timeout_s:
+            raise ValueError(
+                f"max_timeout_s: expected at least min_timeout_s ({self.min_timeout_s:g}), found "
+                f"{self.max_timeout_s:g}. Remedy: raise max_timeout_s, or lower min_timeout_s."
+            )
+        return self
 
     @property
     def resolved_num_workers(self) -> int:
@@ -62,12 +77,17 @@ class WorkerConfig(BaseModel):
         return int(self.memory_gb * 1e9) or int(min(max(share, 1e9), 4e9))
 
     def timeout_s(self, video_s: float, size_bytes: int = 0) -> float:
-        """Wall-clock limit for a piece of work on so much video, in a file of that size."""
-        return (
+        """Wall-clock limit for a piece of work on so much video, in a file of that size.
+
+        A few bytes can declare a day of video, so the limit does not grow beyond
+        ``max_timeout_s``.
+        """
+        limit_s = (
             self.min_timeout_s
             + self.timeout_per_video_s * video_s
             + self.timeout_per_gb_s * size_bytes / 1e9
         )
+        return min(limit_s, self.max_timeout_s)
 
 
 def usable_cpus() -> int:
@@ -196,7 +216,8 @@ class Workers:
 
 def _error_of(ended: Killed) -> ItemError:
     remedies = {
-        Reason.DECODE_TIMEOUT: "raise workers.timeout_per_video_s or workers.min_timeout_s",
+        Reason.DECODE_TIMEOUT: "raise workers.min_timeout_s, workers.timeout_per_video_s or "
+        "workers.max_timeout_s",
         Reason.OUT_OF_MEMORY: "raise workers.memory_gb",
     }
     remedy = remedies.get(ended.reason, "give the machine more memory")

@@ -77,12 +77,39 @@ def _look_into(path: Path) -> tuple[int, int]:
         return probe.num_packets, sum(1 for _ in frames)
 
 
-def test_a_gif_of_very_many_frames_stays_within_memory(tmp_path: Path) -> None:
-    head = b"GIF89a" + struct.pack("<HHBBB", 16, 16, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
-    pause = b"\x21\xf9\x04\x04" + struct.pack("<H", 4) + b"\0\0"
+def _write_gif(path: Path, side_px: int, num_frames: int, pause_cs: int = 4) -> Path:
+    """A GIF whose frames change one pixel each, 24 bytes a frame, whatever its canvas."""
+    head = b"GIF89a" + struct.pack("<HHBBB", side_px, side_px, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+    pause = b"\x21\xf9\x04\x04" + struct.pack("<H", pause_cs) + b"\0\0"
     pixel = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
-    path = tmp_path / "many.gif"
-    path.write_bytes(head + (pause + pixel) * 100_000 + b"\x3b")
+    path.write_bytes(head + (pause + pixel) * num_frames + b"\x3b")
+    return path
+
+
+def test_a_small_gif_that_would_take_hours_is_refused(tmp_path: Path) -> None:
+    """2.4 MB hold 100,000 pictures of 64 MB each, which last 67 minutes."""
+    path = _write_gif(tmp_path / "hours.gif", 4000, 100_000)
+    assert path.stat().st_size < 2_500_000
+    with pytest.raises(ItemError, match="100000 frames of 4000 x 4000") as caught:
+        probe_video(path)
+    assert caught.value.reason is Reason.ABSURD_HEADER
+    assert "ffmpeg" in caught.value.remedy
+
+
+def test_a_limit_does_not_grow_with_the_length_that_a_file_declares(tmp_path: Path) -> None:
+    """3 KB that last 22 hours: a minute of work for each second would be two months."""
+    path = _write_gif(tmp_path / "slow.gif", 100, 125, pause_cs=65_000)
+    duration_s = probe_video(path).duration_s
+    assert duration_s > 80_000
+    config = WorkerConfig()
+    assert config.timeout_s(duration_s) == config.max_timeout_s == 4 * 3600.0
+    assert WorkerConfig(max_timeout_s=200.0).timeout_s(duration_s) == 200.0
+    with pytest.raises(ValueError, match=r"max_timeout_s: expected at least .*Remedy"):
+        WorkerConfig(max_timeout_s=60.0)
+
+
+def test_a_gif_of_very_many_frames_stays_within_memory(tmp_path: Path) -> None:
+    path = _write_gif(tmp_path / "many.gif", 16, 100_000)
     # As floats, its pictures would take 0.3 GB.
     config = WorkerConfig(num_workers=1, memory_gb=0.3)
     with Workers(config) as workers:

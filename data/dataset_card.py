@@ -4,6 +4,8 @@
 that a reader most likely wants by default.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -84,7 +86,7 @@ def dataset_card(manifest: Mapping[str, Any]) -> str:
         "tags": ["human-motion", "text-to-motion", "motion-captioning"],
         "size_categories": [_size_category(tables[default]["rows"] if default else 0)],
         # A dataset without rows has no configuration, and no key for them.
-        **({"configs": [_config(name, default) for name in tables]} if tables else {}),
+        **({"configs": [_config(*item, default) for item in tables.items()]} if tables else {}),
     }
     rows = "\n".join(
         f"| {name} | {table['rows']:,} | {sum(p['bytes'] for p in table['parts']) / 1e6:,.2f} |"
@@ -150,8 +152,15 @@ def _license(chosen: str, licences: Iterable[str]) -> tuple[str, str]:
     )
 
 
-def _config(name: str, default: str | None) -> dict[str, Any]:
-    config: dict[str, Any] = {"config_name": name, "data_files": f"{name}/*.parquet"}
+def _config(name: str, table: Mapping[str, Any], default: str | None) -> dict[str, Any]:
+    # `load_dataset` knows a folder again by its name and these lines alone. Without what the parts
+    # are, it would give its copy of older rows, or those of another folder of that name.
+    content = hashlib.sha256(json.dumps(table["parts"], sort_keys=True).encode()).hexdigest()
+    config: dict[str, Any] = {
+        "config_name": name,
+        "data_files": f"{name}/*.parquet",
+        "description": f"{table['rows']} rows, parts {content[:16]}",
+    }
     return config | ({"default": True} if name == default else {})
 
 

@@ -69,6 +69,7 @@ class DatasetStatus(BaseModel):
         bytes_by_table: table to bytes of its parts, as the manifest has them.
         size_bytes: of everything in the folder, staged work included.
         made_with: who wrote the texts, with which models.
+        made_by_import: import-motions made it, not annotate.
         rejected: published rejections, by stage and reason.
         outcomes: texts that a model failed to write, by table and outcome.
         staged: work that is not published.
@@ -89,6 +90,7 @@ class DatasetStatus(BaseModel):
     bytes_by_table: dict[str, int] = {}
     size_bytes: int = 0
     made_with: dict[str, str] = {}
+    made_by_import: bool = False
     rejected: tuple[Failed, ...] = ()
     outcomes: tuple[Failed, ...] = ()
     staged: StagedWork = StagedWork()
@@ -146,6 +148,7 @@ def _published(dataset: Dataset) -> dict[str, Any]:
             name: sum(part["bytes"] for part in table["parts"]) for name, table in tables.items()
         },
         "made_with": _made_with(manifest["recipe"]),
+        "made_by_import": manifest["recipe"].get("import") == "motions",
         "rejected": tuple(
             Failed(stage=stage or "", reason=reason or "", count=count)
             for (stage, reason), count in rejected
@@ -164,10 +167,8 @@ def _kind(rows: dict[str, int]) -> Kind:
 
 def _count(dataset: Dataset, table: str, columns: list[str]) -> list[tuple[tuple[Any, ...], int]]:
     """Values of columns and how many rows have them, the most frequent first."""
-    grouped = dataset.read(table, columns).group_by(columns).aggregate([([], "count_all")])
-    rows = grouped.to_pylist()
-    counted = [(tuple(row[name] for name in columns), row["count_all"]) for row in rows]
-    return sorted(counted, key=lambda item: (-item[1], str(item[0])))
+    counted = dataset.counts_together(table, columns)
+    return sorted(counted.items(), key=lambda item: (-item[1], str(item[0])))
 
 
 def _made_with(recipe: dict[str, Any]) -> dict[str, str]:
@@ -221,7 +222,8 @@ def _next_steps(status: DatasetStatus) -> Iterator[tuple[str, str]]:
     from annotators.pipeline import RETRYABLE_OUTCOMES  # noqa: PLC0415 - slow
 
     root = shlex.quote(str(status.dataset))
-    again = f"avatargpt annotate VIDEOS… --dataset {root}"
+    work = "import-motions SOURCES…" if status.made_by_import else "annotate VIDEOS…"
+    again = f"avatargpt {work} --dataset {root}"
     if status.writer:
         yield "", f"A run is writing to it now ({status.writer})."
     elif status.interrupted_publication or status.staged.videos:

@@ -124,10 +124,16 @@ class Dataset:
 
     def counts(self, table: str, column: str) -> Counter[Any]:
         """How many rows have each value of a column."""
-        counts = Counter[Any]()
-        for batch in self.batches(table, [column], batch_rows=WHOLE_BATCH_ROWS):
-            for pair in batch[column].value_counts().to_pylist():
-                counts[pair["values"]] += pair["counts"]
+        found = self.counts_together(table, [column])
+        return Counter({value: count for (value,), count in found.items()})
+
+    def counts_together(self, table: str, columns: Sequence[str]) -> Counter[tuple[Any, ...]]:
+        """How many rows have each combination of the values of several columns."""
+        counts = Counter[tuple[Any, ...]]()
+        for batch in self.batches(table, columns, batch_rows=WHOLE_BATCH_ROWS):
+            grouped = batch.group_by(list(columns)).aggregate([([], "count_all")])
+            for row in grouped.to_pylist():
+                counts[tuple(row[name] for name in columns)] += row["count_all"]
         return counts
 
     def num_rows(self, table: str) -> int:

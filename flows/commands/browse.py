@@ -1,17 +1,19 @@
 """Commands that tell what is in a dataset: its state, what was rejected, whether it is whole."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from data.errors import Reason, Stage
-from flows.commands.options import DatasetFolder, Json, Quiet, print_json, show
+from flows.commands.options import DatasetFolder, Json, Quiet, print_json, print_json_rows, show
 from flows.progress import StageProgress, tell
 from flows.progress_bars import progress_bars
 
 if TYPE_CHECKING:
     from annotators.status import DatasetStatus, Failed
+
+_SHOWN_OF_REJECTION: Final = ["stage", "reason", "item", "item_id", "video_id", "detail", "remedy"]
 
 browse_app = typer.Typer()
 
@@ -100,27 +102,32 @@ def rejections(
     as_json: Json = False,
 ) -> None:
     """Tell why items were rejected, grouped by stage and reason, and what to do about it."""
-    import pyarrow.compute as pc  # noqa: PLC0415 - slow, and not always needed
+    from data.store import Dataset  # noqa: PLC0415 - slow, and not always needed
 
-    from data.store import Dataset  # noqa: PLC0415
+    chosen = {"reason": reason, "stage": stage}
+    where = {name: [code.value for code in codes] for name, codes in chosen.items() if codes}
+    opened = Dataset(dataset.expanduser())
 
-    columns = ("stage", "reason", "item", "item_id", "video_id", "detail", "remedy")
-    table = Dataset(dataset.expanduser()).read("rejections", columns)
-    for name, wanted in (("reason", reason), ("stage", stage)):
-        if wanted:
-            table = table.filter(pc.field(name).isin([code.value for code in wanted]))
-    rows = [r for r in table.to_pylist() if item in (r["item"] or "") or item in r["item_id"]]
-    groups = _grouped(rows)
+    def rows() -> Iterator[dict[str, Any]]:
+        for row in opened.rows("rejections", _SHOWN_OF_REJECTION, where):
+            if item in (row["item"] or "") or item in row["item_id"]:
+                yield row
+
+    groups = _grouped(rows())
+    total = sum(group["count"] for group in groups)
     if as_json:
-        print_json({"total": len(rows), **({"rows": rows} if as_list else {"groups": groups})})
+        if as_list:
+            print_json_rows({"total": total}, "rows", rows())
+        else:
+            print_json({"total": total, "groups": groups})
         return
-    chosen = reason or stage or item
-    show(f"{dataset}: {len(rows):,} rejections{' of those asked for' if chosen else ''}")
-    for line in _rejection_lines(rows) if as_list else _group_lines(groups):
+    asked = " of those asked for" if where or item else ""
+    show(f"{dataset}: {total:,} rejections{asked}")
+    for line in _rejection_lines(rows()) if as_list else _group_lines(groups):
         show(line)
 
 
-def _grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _grouped(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Groups of rows by stage and reason, the largest first, each with one of its rows."""
     groups: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
@@ -138,7 +145,7 @@ def _group_lines(groups: list[dict[str, Any]]) -> Iterator[str]:
         yield f"           Remedy: {group['remedy']}"
 
 
-def _rejection_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+def _rejection_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     for row in rows:
         yield ""
         yield f"{row['reason']} ({row['stage']}, {row['item_id']})"

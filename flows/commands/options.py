@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -97,10 +97,27 @@ def absolute_source(source: str) -> str:
 
 def print_json(value: Any) -> None:
     """Print a result as one JSON document; a number that is not finite becomes null."""
+    typer.echo(_json(value, indent=1))
+
+
+def print_json_rows(head: Mapping[str, Any], name: str, rows: Iterable[Any]) -> None:
+    """Print rows as they come, as one JSON document.
+
+    Args:
+        head: what comes before them.
+        name: of the field that holds them.
+        rows: values.
+    """
+    typer.echo(f"{_json(head).removesuffix('}')},{_json(name)}:[", nl=False)
+    for index, row in enumerate(rows):
+        typer.echo(f"{',' if index else ''}\n {_json(row)}", nl=False)
+    typer.echo("\n]}")
+
+
+def _json(value: Any, indent: int | None = None) -> str:
     from pydantic_core import to_json  # noqa: PLC0415 - slow, and not always needed
 
-    text = to_json(value, indent=1, inf_nan_mode="null", serialize_unknown=True)
-    typer.echo(text.decode())
+    return to_json(value, indent=indent, inf_nan_mode="null", serialize_unknown=True).decode()
 
 
 def printable(line: str) -> str:

@@ -58,6 +58,9 @@ def test_rows_are_filtered_and_keep_their_arrays(dataset: Dataset) -> None:
     assert len(list(dataset.rows("poses", ["clip_id"], both))) == 2
     assert list(dataset.rows("poses", ["clip_id"], {**both, "track_id": [8]})) == []
     assert dataset.counts("poses", "video_id") == {f"v{i}": 10 for i in range(200)}
+    together = dataset.counts_together("poses", ["video_id", "track_id"])
+    assert together.total() == 2000
+    assert {video_id for video_id, _ in together} == {f"v{i}" for i in range(200)}
     assert dataset.read("clips").num_rows == 0
 
 

@@ -22,9 +22,10 @@ from annotators.staging import (
     write_staged,
 )
 from data.errors import Reason, Stage
+from data.motions import MotionImportConfig
 from data.records import Clip, Rejection, VideoProbe
 from data.schemas import SCHEMAS, Row, rejection_row
-from data.store import open_writer, rows_table
+from data.store import Dataset, open_writer, rows_table
 from flows.commands.main import app, main
 from flows.console import ConsoleHandler
 from flows.progress import StageProgress
@@ -167,6 +168,30 @@ def test_status_tells_staged_work_that_no_publication_holds(tmp_path: Path) -> N
     assert "go on" in told["next_steps"][0][1]
     lines = [line.strip() for line in _printed("status", tmp_path).splitlines()]
     assert "poses         2 of 3 clips" in lines
+
+
+def test_status_of_imported_motions_tells_how_to_import_again(tmp_path: Path) -> None:
+    root = tmp_path / "motions"
+    recipe = MotionImportConfig(sources=("unused",), dataset=root).recipe()
+    crashed = _rejection(0, Reason.WORKER_CRASHED, Stage.IMPORT)
+    rows = {"motions": [_row("motions", motion_id="m0")], "rejections": [crashed]}
+    with open_writer(root, recipe) as writer:
+        writer.publish({name: rows_table(name, listed) for name, listed in rows.items()})
+    told = _printed("status", root)
+    assert f"avatargpt import-motions SOURCES… --dataset {root} --retry-rejected" in told
+    assert "avatargpt annotate" not in told
+
+
+def test_status_and_rejections_hold_no_whole_table(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Dataset, table: str, *_args: object, **_options: object) -> None:
+        pytest.fail(f"all of {table} is read at once")
+
+    monkeypatch.setattr(Dataset, "read", refuse)
+    assert "not_a_video" in _printed("status", dataset)
+    for options in ((), ("--list",), ("--json",), ("--list", "--json")):
+        assert "not_a_video" in _printed("rejections", dataset, *options)
 
 
 def test_status_of_no_dataset_is_refused(tmp_path: Path) -> None:

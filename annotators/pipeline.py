@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from annotators.captions import people_at_a_time
 from annotators.chat_model import Models
@@ -35,6 +34,7 @@ from annotators.staging import (
     load_staged,
     poses_path,
     read_staged,
+    read_tracks,
     silent,
     tracks_path,
     video_path,
@@ -515,7 +515,7 @@ def publish(
             if staged.rejection is not None:
                 rows["rejections"].append(rejection_row(staged.rejection, video_id))
             if staged.num_tracks:
-                poses.append(pq.read_table(tracks_path(work, clip)))
+                poses.append(read_tracks(work, clip))
         captions = read_staged(StagedCaptions, video_path(work, "captions", video_id))
         texts = read_staged(StagedAnnotations, video_path(work, "annotations", video_id))
         for rejection in (*captions.rejections, *texts.rejections):

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyarrow as pa
 from pydantic import TypeAdapter
 
-from data.manifest import require_file_id
+from data.manifest import DatasetError, require_file_id
+from data.parquet import open_parquet
 from data.records import Annotation, Caption, Clip, Rejection, VideoProbe, VideoScan
 from data.store import write_text
 
@@ -151,3 +153,21 @@ def poses_path(work: Path, clip: Clip) -> Path:
 def tracks_path(work: Path, clip: Clip) -> Path:
     """Tracks of a clip, as rows of the ``poses`` table; not there when it has nobody."""
     return work / "poses" / f"{require_file_id(clip.clip_id)}.parquet"
+
+
+def read_tracks(work: Path, clip: Clip) -> pa.Table:
+    """The staged tracks of a clip that has any, verified.
+
+    Raises:
+        DatasetError: they are damaged, or gone.
+    """
+    path = tracks_path(work, clip)
+    try:
+        with open_parquet(path) as file:
+            return file.read()
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(
+            f"{path}: expected the staged tracks of a clip, found: "
+            f"{' '.join(str(error).split())[:200]} Remedy: delete {poses_path(work, clip).name} "
+            "beside it, and run the same command again, which tracks the people of that clip anew."
+        ) from error

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-import pyarrow.parquet as pq
-
 from annotators.annotations import AnnotationConfig, annotate_clip, summarise_video
 from annotators.captions import CaptionConfig, by_prominence, caption_from_motion
 from annotators.chat_cache import ChatReply
@@ -29,6 +27,7 @@ from annotators.staging import (
     StagedScan,
     lacks,
     read_staged,
+    read_tracks,
     silent,
     tracks_path,
     video_path,
@@ -43,6 +42,7 @@ from annotators.visual_captions import (
     read_video_frames,
 )
 from data.errors import ItemError, Stage, UnexpectedItemError
+from data.parquet import table_rows
 from data.records import Annotation, Caption, Clip, Outcome, PoseTrack, Rejection
 from data.schemas import load_track
 from data.video import ReaderConfig
@@ -118,8 +118,9 @@ class _TextJob:
 
 
 def _tracks(work: Path, clip: Clip) -> list[PoseTrack]:
-    path = tracks_path(work, clip)
-    return [load_track(row) for row in pq.read_table(path).to_pylist()] if path.exists() else []
+    if not tracks_path(work, clip).exists():
+        return []
+    return [load_track(row) for row in table_rows(read_tracks(work, clip))]
 
 
 def _frame_size_px(video: SourceVideo) -> tuple[int, int]:

@@ -326,8 +326,9 @@ def _read_csv(path: Path) -> list[tuple[str, str]]:
 
 
 def _read_parquet(path: Path) -> list[tuple[str, str]]:
-    column = _path_column(pq.read_schema(path).names)
-    return _with_rows(path, pq.read_table(path, columns=[column])[column].to_pylist())
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        column = _path_column(file.schema_arrow.names)
+        return _with_rows(path, file.read(columns=[column])[column].to_pylist())
 
 
 def _path_column(names: Iterable[str]) -> str:

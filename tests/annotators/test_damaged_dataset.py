@@ -2,17 +2,25 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from annotators.config import AnnotateConfig
+from annotators.models import open_models
+from annotators.pipeline import Ingested, publish
+from annotators.staging import SourceVideo, StagedCaptions, read_staged, tracks_path, video_path
+from annotators.text_stages import annotate_videos, caption_videos
 from annotators.video_motions import find_video_motions
 from data.errors import Reason
 from data.motions import MotionImportConfig, import_motions
 from data.records import Clip
 from data.schemas import clip_row, pose_row
-from data.store import Dataset, open_writer, rows_table
+from data.store import Dataset, DatasetError, open_writer, rows_table
 from data.unexpected import UnexpectedErrors
-from data.workers import WorkerConfig
+from data.video import probe_video
+from data.workers import WorkerConfig, Workers
 from tests.annotators.motions import as_track, raising_left_arm
+from tests.annotators.text_run import stage_video
 
 
 def _publish(root: Path) -> Path:
@@ -28,6 +36,41 @@ def _publish(root: Path) -> Path:
 def _flipped(data: bytes) -> bytes:
     """With other bytes where the file's description says how long it is."""
     return data[:-8] + bytes(byte ^ 0xFF for byte in data[-8:])
+
+
+def _flip_a_bit_of_the_joints(part: Path) -> None:
+    column = pq.ParquetFile(part).metadata.row_group(0).column(5)
+    assert column.path_in_schema == "joints_3d.list.element"
+    content = bytearray(part.read_bytes())
+    content[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    part.write_bytes(content)
+
+
+def test_staged_tracks_that_are_damaged_are_neither_told_nor_published(
+    brief_clip: Path, tmp_path: Path
+) -> None:
+    config = AnnotateConfig(
+        videos=("unused",), dataset=tmp_path / "dataset", workers=WorkerConfig(num_workers=1)
+    )
+    with (
+        open_writer(config.dataset, config.recipe("test")) as writer,
+        Workers(config.workers) as workers,
+        open_models(config, lambda _: None, tmp_path / "replies") as models,
+    ):
+        work = writer.work
+        scan = stage_video(work, SourceVideo("v0", 0, probe_video(brief_clip)), 0, 1)
+        captions = video_path(work, "captions", "v0")
+        stages = caption_videos, annotate_videos
+        for write in stages:
+            write([scan], config, work, workers, models)
+        _flip_a_bit_of_the_joints(tracks_path(work, scan.clips[0]))
+        with pytest.raises(DatasetError, match=r"expected the staged tracks.*Remedy: delete .*on"):
+            publish(writer, Ingested((), (), (), (), 0), ["v0"])
+        captions.unlink()
+        caption_videos([scan], config, work, workers, models)
+        (rejection,) = read_staged(StagedCaptions, captions).rejections
+    assert "DatasetError: " in rejection.detail
+    assert not (config.dataset / "dataset.json").exists()
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "gone", "manifest"])

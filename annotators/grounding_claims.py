@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from annotators.inflection import verb_lemma
+
 Action = Literal[
     "walk",
     "run",
@@ -166,20 +168,6 @@ _PHRASES: Final[Sequence[tuple[str, Action]]] = (
     ("put out", "reach"),
     ("stretch out", "reach"),
 )
-_IRREGULAR: Final = {
-    **{"ran": "run", "went": "go", "gone": "go", "threw": "throw", "thrown": "throw"},
-    **{"stood": "stand", "sat": "sit", "lay": "lie", "lying": "lie", "lies": "lie", "lain": "lie"},
-    **{"bent": "bend", "swung": "swing", "spun": "spin", "knelt": "kneel", "leapt": "leap"},
-    **{"rose": "rise", "got": "get", "gets": "get", "took": "take", "brought": "bring"},
-    **{"kept": "keep", "held": "hold", "moving": "move", "dancing": "dance", "waving": "wave"},
-    **{"raising": "raise", "pacing": "pace", "striding": "stride", "strides": "stride"},
-    **{"puts": "put", "brings": "bring", "takes": "take", "holds": "hold", "keeps": "keep"},
-    **{"balancing": "balance", "putting": "put", "sitting": "sit", "getting": "get"},
-    **{"running": "run", "hopping": "hop", "jogging": "jog", "stepping": "step"},
-    **{"clapping": "clap", "squatting": "squat", "spinning": "spin", "dropping": "drop"},
-    **{"leaning": "lean", "swinging": "swing", "rotating": "rotate", "circling": "circle"},
-    **{"skipping": "skip", "tiptoeing": "tiptoe", "bouncing": "bounce", "elevating": "elevate"},
-}
 _NUMBERS: Final = {
     **{"once": 1, "twice": 2, "thrice": 3, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5},
     **{"six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12},
@@ -249,24 +237,7 @@ class _Word:
 
     @property
     def lemma(self) -> str:
-        word = self.text
-        if word in _IRREGULAR:
-            return _IRREGULAR[word]
-        for suffix, stems in (
-            ("ing", ("", "e")),
-            ("ed", ("", "e")),
-            ("es", ("", "e")),
-            ("s", ("",)),
-        ):
-            if word.endswith(suffix) and len(word) > len(suffix) + 1:
-                for stem in stems:
-                    candidate = word[: -len(suffix)] + stem
-                    if candidate in _VERBS:
-                        return candidate
-                doubled = word[: -len(suffix)]
-                if len(doubled) > 2 and doubled[-1] == doubled[-2] and doubled[:-1] in _VERBS:
-                    return doubled[:-1]
-        return word
+        return verb_lemma(self.text)
 
 
 def _words(text: str) -> list[_Word]:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from annotators.inflection import participle, third_person
 from annotators.kinematics import WEIGHTS, MotionDescription
 from annotators.motion_events import MotionEvent, Posture
 
-PHRASES_VERSION: Final = "1"
+PHRASES_VERSION: Final = "2"
 """Raised whenever a wording changes."""
 
 MAX_GAP_S: Final = 2.0
@@ -21,8 +22,6 @@ MAX_GAP_S: Final = 2.0
 MIN_TELL_GAP_S: Final = 1.5
 """A pause between actions that is worth a step of its own."""
 
-_IRREGULAR_ING: Final = {"lie": "lying"}
-_DOUBLING: Final = frozenset({"sit", "run", "hop", "clap", "squat", "get", "put", "spin", "swing"})
 _COUNTS: Final = (
     *("zero", "one", "two", "three", "four", "five", "six"),
     *("seven", "eight", "nine", "ten", "eleven", "twelve"),
@@ -88,26 +87,6 @@ def count_word(number: int) -> str:
 def times(number: int) -> str:
     """``once``, ``twice``, ``three times``."""
     return {1: "once", 2: "twice"}.get(number, f"{count_word(number)} times")
-
-
-def third_person(verb: str) -> str:
-    """``raise`` → ``raises``."""
-    if verb.endswith(("s", "sh", "ch", "x", "o")):
-        return verb + "es"
-    if verb.endswith("y") and verb[-2] not in "aeiou":
-        return verb[:-1] + "ies"
-    return verb + "s"
-
-
-def participle(verb: str) -> str:
-    """``raise`` → ``raising``."""
-    if verb in _IRREGULAR_ING:
-        return _IRREGULAR_ING[verb]
-    if verb in _DOUBLING and not verb.endswith("ng"):
-        return verb + verb[-1] + "ing"
-    if verb.endswith("e") and not verb.endswith("ee"):
-        return verb[:-1] + "ing"
-    return verb + "ing"
 
 
 def _inflect(text: str, form: str) -> str:

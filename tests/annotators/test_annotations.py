@@ -9,8 +9,9 @@ from annotators.annotations import (
     check_step,
     summarise_video,
 )
+from annotators.inflection import participle, third_person
 from annotators.kinematics import describe_motion
-from annotators.motion_phrases import participle, third_person, timeline
+from annotators.motion_phrases import timeline
 from benchmarks.support.corpus import Motion, mocap
 from data.records import Annotation, Outcome, Verdict
 from tests.annotators.motions import (
@@ -149,13 +150,27 @@ def test_bad_steps_are_found(text: str, word: str) -> None:
 
 def test_verbs_are_inflected() -> None:
     verbs = ["raise", "punch", "push", "lie", "sit", "swing", "do", "run", "bend", "wave", "hop"]
+    verbs.append("step")
+        "raise",
+        "punch",
+        "push",
+        "lie",
+        "sit",
+        "swing",
+        "do",
+        "run",
+        "bend",
+        "wave",
+        "hop",
+        "step",
+    ]
     assert [third_person(verb) for verb in verbs] == [
         *("raises", "punches", "pushes", "lies", "sits", "swings", "does"),
-        *("runs", "bends", "waves", "hops"),
+        *("runs", "bends", "waves", "hops", "steps"),
     ]
     assert [participle(verb) for verb in verbs] == [
         *("raising", "punching", "pushing", "lying", "sitting", "swinging", "doing"),
-        *("running", "bending", "waving", "hopping"),
+        *("running", "bending", "waving", "hopping", "stepping"),
     ]
 
 

@@ -71,6 +71,7 @@ def _verdict(text: str, motion: MotionDescription | Motion) -> Verdict:
         ("does not walk", ["not walk"]),
         ("a person does not move", ["still"]),
         ("do jumping jacks", ["jump"]),
+        ("bringing both arms up, then pushed up", ["raise arm both up", "push_up"]),
         ("She smiles at the camera.", []),
         ("A person plays the guitar.", []),
         ("a person raises an eyebrow", []),

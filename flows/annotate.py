@@ -40,7 +40,7 @@ from data.unexpected import UnexpectedErrors
 from data.workers import WorkerConfig, Workers
 from flows.configuration import resolve_config
 from flows.failures import StageError, describe, is_usage, stage
-from flows.first_run import nothing_came, nothing_left_behind
+from flows.first_run import nothing_came
 from flows.interruption import stopping
 from flows.limits import concurrency_limiter
 from flows.paths import require_absolute
@@ -259,19 +259,19 @@ class _Run:
 @flow(name="annotate-videos", task_runner=_RUNNER)
 @outlives_server
 def annotate_videos(
+    preset: Annotated[str, one_of(PRESETS)] = "",
     config: Annotated[AnnotateConfig | dict[str, Any], PartOf(AnnotateConfig)] = NOTHING,
     train_with: str = "",
-    preset: Annotated[str, one_of(PRESETS)] = "",
 ) -> AnnotateSummary:
     """Turn videos into a three-level, pose-grounded text + 3-D motion dataset in Parquet.
 
     Resumes: what an earlier run finished is not done again. One bad video never stops the others.
 
     Args:
+        preset: named set of values that holds where config says nothing; empty: none.
         config: sources, dataset folder and a section per stage: what differs from the preset.
         train_with: deployment of train-all to start on the dataset when something was added;
             empty: none.
-        preset: named set of values that holds where config says nothing; empty: none.
 
     Returns:
         Counts of what the dataset holds and of what this run added.
@@ -294,7 +294,6 @@ def annotate_videos(
     with (
         open_models(config, api_key, replies_dir(), limiter) as models,
         open_writer(config.dataset, recipe) as writer,
-        nothing_left_behind(config.dataset),
         stopping(functools.partial(_stop_workers, config.workers), models.abandon),
     ):
         # Errors that nobody foresaw go to the run's own log, with their tracebacks.

@@ -1,39 +1,14 @@
-"""A dataset's first run: one that fails leaves no dataset, and its message says why."""
+"""A run that came to nothing: its message says why."""
 
-import shutil
 from collections import Counter
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from data.records import Rejection
-from data.store import MANIFEST
 
 MAX_TOLD_REJECTIONS: Final = 5
 """In the message of a run that has nothing else to show."""
-
-
-@contextmanager
-def nothing_left_behind(root: Path) -> Generator[None]:
-    """Take back the folder of a dataset whose first run fails before there is anything in it.
-
-    A dataset keeps the configuration of its first run: an empty one would refuse a better one.
-    Work that is staged stays, for the next run to go on with.
-
-    Args:
-        root: the dataset's folder, whose lock is held.
-    """
-    try:
-        yield
-    except Exception:
-        staging = root / ".staging"
-        if not (root / MANIFEST).exists() and not any(p.is_file() for p in staging.rglob("*")):
-            shutil.rmtree(staging, ignore_errors=True)
-            (root / ".lock").unlink(missing_ok=True)
-            with suppress(OSError):  # the user's own files are in it
-                root.rmdir()
-        raise
 
 
 def nothing_came(root: Path, found: str, rejections: Sequence[Rejection]) -> str:

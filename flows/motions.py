@@ -73,14 +73,14 @@ def import_sources(
 @flow(name="import-motions")
 @outlives_server
 def import_motions(
-    config: Annotated[MotionImportConfig | dict[str, Any], PartOf(MotionImportConfig)] = NOTHING,
     preset: Annotated[str, one_of(PRESETS)] = "",
+    config: Annotated[MotionImportConfig | dict[str, Any], PartOf(MotionImportConfig)] = NOTHING,
 ) -> ImportSummary:
     """Import BVH, HumanML3D, NumPy and video motions, and plans, into one dataset. Resumes.
 
     Args:
-        config: sources, dataset, gates, splits: what differs from the preset.
         preset: named set of values that holds where config says nothing; empty: none.
+        config: sources, dataset, gates, splits: what differs from the preset.
 
     Raises:
         ValueError: the configuration cannot be used.

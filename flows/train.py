@@ -84,18 +84,18 @@ def summary_of(run: Path, kind: str) -> TrainingSummary:
 @flow(name="train-motion-vqvae")
 @outlives_server
 def train_motion_vqvae(
+    preset: Annotated[str, one_of(VQVAE_PRESETS)] = "",
     config: Annotated[
         TrainMotionVqvaeConfig | dict[str, Any], PartOf(TrainMotionVqvaeConfig)
     ] = NOTHING,
     processes: int = 0,
-    preset: Annotated[str, one_of(VQVAE_PRESETS)] = "",
 ) -> TrainingSummary:
     """Train the motion VQ-VAE on a dataset's motions, or go on with a run.
 
     Args:
+        preset: named set of values that holds where config says nothing; empty: none.
         config: data, model, training, and the run's folder: what differs from the preset.
         processes: of torchrun; 0: one per GPU of this worker, or one.
-        preset: named set of values that holds where config says nothing; empty: none.
 
     Raises:
         ValueError: the configuration cannot be used.
@@ -112,16 +112,16 @@ def train_motion_vqvae(
 @flow(name="train-motion-lm")
 @outlives_server
 def train_motion_lm(
+    preset: Annotated[str, one_of(LM_PRESETS)] = "",
     config: Annotated[TrainMotionLmConfig | dict[str, Any], PartOf(TrainMotionLmConfig)] = NOTHING,
     processes: int = 0,
-    preset: Annotated[str, one_of(LM_PRESETS)] = "",
 ) -> TrainingSummary:
     """Train the motion language model on a tokenised dataset, or go on with a run.
 
     Args:
+        preset: named set of values that holds where config says nothing; empty: none.
         config: data, model, training, and the run's folder: what differs from the preset.
         processes: of torchrun; 0: one per GPU of this worker, or one.
-        preset: named set of values that holds where config says nothing; empty: none.
 
     Raises:
         ValueError: the configuration cannot be used.
@@ -157,14 +157,14 @@ def tokenize(config: TokenizeConfig) -> TokenizeResult:
 @flow(name="tokenize-motions")
 @outlives_server
 def tokenize_motions(
-    config: Annotated[TokenizeConfig | dict[str, Any], PartOf(TokenizeConfig)] = NOTHING,
     preset: Annotated[str, one_of(TOKENIZE_PRESETS)] = "",
+    config: Annotated[TokenizeConfig | dict[str, Any], PartOf(TokenizeConfig)] = NOTHING,
 ) -> dict[str, Any]:
     """Write the motion tokens of a dataset with a trained VQ-VAE. Resumes.
 
     Args:
-        config: dataset and tokenizer: what differs from the preset.
         preset: named set of values that holds where config says nothing; empty: none.
+        config: dataset and tokenizer: what differs from the preset.
 
     Raises:
         ValueError: the configuration cannot be used.

@@ -92,14 +92,14 @@ def evaluate(
 @flow(name="train-all")
 @outlives_server
 def train_all(
-    config: Annotated[TrainAllConfig | dict[str, Any], PartOf(TrainAllConfig)] = NOTHING,
     preset: Annotated[str, one_of(PRESETS)] = "",
+    config: Annotated[TrainAllConfig | dict[str, Any], PartOf(TrainAllConfig)] = NOTHING,
 ) -> TrainAllSummary:
     """Motions and texts to an evaluated motion model. Resumes, and repeats nothing.
 
     Args:
-        config: sources, folder, models, training: what differs from the preset.
         preset: named set of values that holds where config says nothing; empty: none.
+        config: sources, folder, models, training: what differs from the preset.
 
     Raises:
         ValueError: the configuration cannot be used.
@@ -182,7 +182,7 @@ def _motions(config: TrainAllConfig) -> Path:
         if tables["motions"]["rows"]:
             return Path(config.sources[0])
     motions = config.root / "motions"
-    run_flow(import_motions, MotionImportConfig(sources=config.sources, dataset=motions))
+    run_flow(import_motions, config=MotionImportConfig(sources=config.sources, dataset=motions))
     return motions
 
 
@@ -210,8 +210,8 @@ def _stage(
             raise StageError(describe_state(f"run {run.name} of {name}", run.state))
         return summary_of(stage.run, kind)
     if isinstance(stage, TrainMotionVqvaeConfig):
-        return run_flow(train_motion_vqvae, stage, config.processes)
-    return run_flow(train_motion_lm, stage, config.processes)
+        return run_flow(train_motion_vqvae, config=stage, processes=config.processes)
+    return run_flow(train_motion_lm, config=stage, processes=config.processes)
 
 
 def _name(stage: str, *inputs: Any) -> str:

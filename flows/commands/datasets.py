@@ -12,28 +12,21 @@ import typer
 from data.assets import ASSETS, fetch_assets
 from data.presets import preset_values
 from flows.commands.options import (
-    CLIPS_KEPT,
-    MOTIONS_KEPT,
-    Assignments,
-    ConfigFile,
     Json,
-    Preset,
     Quiet,
     absolute_source,
-    changes_of,
-    check_config,
     folder_for,
     print_json,
-    ready_for_flow,
     refuse_idle,
     show,
 )
-from flows.progress_bars import progress_bars
+from flows.commands.running import FLOWS, Assignments, ConfigFile, Preset
 from flows.settings import Settings
 
 if TYPE_CHECKING:
     from annotators.config import AnnotateConfig
     from flows.annotate import AnnotateSummary
+    from flows.motions import ImportSummary
 
 datasets_app = typer.Typer()
 
@@ -94,18 +87,17 @@ def annotate(
     if workers:
         options["workers"] = {"num_workers": workers}
 
-    from annotators.config import PRESETS, AnnotateConfig  # noqa: PLC0415 - slow
-
-    changes = changes_of(AnnotateConfig, config, assignments, options)
+    command = FLOWS["annotate"]
+    changes = command.changes(config, assignments, options)
     service = {"model": model} if model else {}
     service |= {"base_url": base_url} if base_url else {}
-    below = preset_values(PRESETS, preset) if preset else {}
+    below = preset_values(command.presets, preset) if preset else {}
     _set_model(changes, below, ("captions", "captioner"), captioner, service)
     _set_model(changes, below, ("annotations", "annotator"), annotator, service)
     if local_model:
         changes["captions"]["local_model"] = {"model": local_model}
     _refuse_idle_models(
-        check_config(AnnotateConfig, PRESETS, preset, changes),
+        command.check(preset, changes),
         {
             "--model": model,
             "--base-url": base_url,
@@ -114,12 +106,7 @@ def annotate(
             "--dry-run": dry_run,
         },
     )
-    ready_for_flow(CLIPS_KEPT, quiet=quiet)
-    from flows.annotate import annotate_videos  # noqa: PLC0415
-    from flows.reporting import run_flow  # noqa: PLC0415
-
-    with progress_bars(quiet=quiet):
-        summary = run_flow(annotate_videos, changes, preset=preset)
+    summary: AnnotateSummary = command.run(preset, changes, quiet=quiet)
     if as_json:
         print_json(summary)
         return
@@ -225,8 +212,6 @@ def import_motions(
     as_json: Json = False,
 ) -> None:
     """Import motions of any source, as 263-d features with texts and splits. Resumes."""
-    from data.motions import PRESETS, MotionImportConfig  # noqa: PLC0415 - slow
-
     options: dict[str, Any] = {
         "sources": [absolute_source(source) for source in sources],
         "dataset": str(dataset.expanduser().absolute()),
@@ -237,14 +222,9 @@ def import_motions(
         options["licence"] = licence
     if retry_rejected:
         options["retry_rejected"] = True
-    changes = changes_of(MotionImportConfig, config, assignments, options)
-    check_config(MotionImportConfig, PRESETS, preset, changes)
-    ready_for_flow(MOTIONS_KEPT, quiet=quiet)
-    from flows.motions import import_motions as import_flow  # noqa: PLC0415
-    from flows.reporting import run_flow  # noqa: PLC0415
-
-    with progress_bars(quiet=quiet):
-        summary = run_flow(import_flow, changes, preset)
+    command = FLOWS["import-motions"]
+    changes = command.changes(config, assignments, options)
+    summary: ImportSummary = command.run(preset, changes, quiet=quiet)
     if as_json:
         print_json(summary)
         return

@@ -1,20 +1,12 @@
 """What the options of several commands share."""
 
-import json
-import os
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
-from pydantic import BaseModel
 
 from data.plain_text import plain_text
-from data.presets import Config, Presets, check_names, merge, parse_assignments, resolve
-from flows.interruption import STOP_LIMIT_S, keep_when_stopped
-from flows.server import use_some_server
-from flows.settings import Settings, quiet_prefect
 
 Json = Annotated[
     bool,
@@ -23,67 +15,12 @@ Json = Annotated[
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Show the result, warnings and errors only.")
 ]
-Preset = Annotated[
-    str, typer.Option(help="Named set of values, over which --config and --set go; empty: none.")
-]
-ConfigFile = Annotated[
-    Path | None, typer.Option(help="JSON file with more of the configuration, over the preset.")
-]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="FIELD=VALUE",
-        help="One field of the configuration, such as loop.steps=500; may be given again.",
-    ),
-]
 DatasetFolder = Annotated[Path, typer.Argument(help="Folder of a dataset.")]
 
 DATASETS: Final = "Datasets"
 TRAINING: Final = "Training"
 MODEL: Final = "Model"
 SERVER: Final = "Server"
-
-CLIPS_KEPT: Final = "finished clips are kept; run the same command to go on"
-MOTIONS_KEPT: Final = "published motions are kept; run the same command to go on"
-CHECKPOINT_KEPT: Final = "a checkpoint is kept; run the same command to go on"
-"""What an interrupted command tells."""
-CHECKPOINT_LIMIT_S: Final = 25.0
-"""For a training to finish its step and store a checkpoint."""
-
-
-def changes_of(
-    config_type: type[BaseModel],
-    file: Path | None,
-    assignments: Sequence[str] | None,
-    options: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What a command was told over its preset: a file, over it ``--set``, over both its options.
-
-    Args:
-        config_type: the configuration of the flow.
-        file: JSON file with a part of it.
-        assignments: values of ``--set``.
-        options: a part of it, from the command's other options.
-
-    Raises:
-        ValueError: the file cannot be read, or something names no field.
-    """
-    values = read_config(file)
-    check_names(config_type, values)
-    assigned = parse_assignments(config_type, assignments or ())
-    return merge(config_type, merge(config_type, values, assigned), options)
-
-
-def check_config(
-    config_type: type[Config], presets: Presets, preset: str, changes: Mapping[str, Any]
-) -> Config:
-    """What the flow will work with; refuses what it would refuse, before anything is started.
-
-    Raises:
-        ValueError: there is no such preset, or the values do not fit together.
-    """
-    return resolve(config_type, presets, preset, changes, Settings().home_folder)
 
 
 def absolute_source(source: str) -> str:
@@ -144,54 +81,6 @@ def folder_for(file: Path) -> Path:
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def read_config(path: Path | None) -> dict[str, Any]:
-    """The values of a JSON configuration file; none without a file.
-
-    Raises:
-        ValueError: it cannot be read, or holds no JSON object; the message has the line.
-    """
-    if path is None:
-        return {}
-    try:
-        values = json.loads(path.expanduser().read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ValueError(
-            f"{path}: expected a JSON file with the configuration, found: {error.strerror}. "
-            "Remedy: correct the path given with --config."
-        ) from error
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path} line {error.lineno} column {error.colno}: expected JSON, found: {error.msg}. "
-            "Remedy: correct the file."
-        ) from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(
-            f"{path}: expected JSON in UTF-8, found: {error}. Remedy: correct the file."
-        ) from error
-    if not isinstance(values, dict):
-        raise ValueError(
-            f"{path} line 1: expected a JSON object, found {type(values).__name__}. "
-            'Remedy: write the configuration as {"field": value, …}.'
-        )
-    return values
-
-
-def ready_for_flow(kept: str, limit_s: float = STOP_LIMIT_S, *, quiet: bool = False) -> None:
-    """Prepare this process to run a flow; to be called before Prefect is imported.
-
-    Args:
-        kept: told when the command is interrupted: what is kept, and how to go on.
-        limit_s: for its work to stop.
-        quiet: log lines of warnings and errors only, as beside the bars of a terminal.
-    """
-    keep_when_stopped(kept, limit_s)
-    quiet_prefect()
-    use_some_server(quiet=quiet)
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS", "flows.console.ConsoleHandler")
-    if quiet or sys.stderr.isatty():
-        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
 
 
 def refuse_idle(option: str, needed: str, found: str, remedy: str) -> NoReturn:

@@ -6,28 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.options import (
-    CHECKPOINT_KEPT,
-    CHECKPOINT_LIMIT_S,
-    Assignments,
-    ConfigFile,
-    Json,
-    Preset,
-    Quiet,
-    absolute_source,
-    changes_of,
-    check_config,
-    print_json,
-    read_config,
-    ready_for_flow,
-    show,
-)
+from flows.commands.options import Json, Quiet, absolute_source, print_json, show
+from flows.commands.running import FLOWS, Assignments, ConfigFile, Preset, read_config
 from flows.progress import StageProgress, tell
 from flows.progress_bars import progress_bars
 from flows.settings import Settings
 
 if TYPE_CHECKING:
     from flows.train import TrainingSummary
+    from flows.train_all import TrainAllSummary
     from training.evaluate import EvaluationReport
 
 train_app = typer.Typer()
@@ -44,20 +31,13 @@ def train_vqvae(
     as_json: Json = False,
 ) -> None:
     """Train the motion VQ-VAE, or go on training it."""
-    from training.train_motion_vqvae import PRESETS, TrainMotionVqvaeConfig  # noqa: PLC0415 - slow
-
     options = {
         "run": str(run.expanduser().absolute()),
         "data": {"dataset": str(dataset.expanduser().absolute())},
     }
-    changes = changes_of(TrainMotionVqvaeConfig, config, assignments, options)
-    check_config(TrainMotionVqvaeConfig, PRESETS, preset, changes)
-    ready_for_flow(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S, quiet=quiet)
-    from flows.reporting import run_flow  # noqa: PLC0415
-    from flows.train import train_motion_vqvae as flow  # noqa: PLC0415
-
-    with progress_bars(quiet=quiet):
-        summary = run_flow(flow, changes, preset=preset)
+    command = FLOWS["train-vqvae"]
+    changes = command.changes(config, assignments, options)
+    summary: TrainingSummary = command.run(preset, changes, quiet=quiet)
     _tell_training(summary, as_json=as_json)
 
 
@@ -77,22 +57,15 @@ def train_lm(
     as_json: Json = False,
 ) -> None:
     """Train the motion language model on a tokenized dataset, or go on training it."""
-    from training.train_motion_lm import PRESETS, TrainMotionLmConfig  # noqa: PLC0415 - slow
-
     paths = {"run": run, "dataset": dataset, "tokenizer": tokenizer}
     options: dict[str, Any] = {
         name: str(path.expanduser().absolute()) for name, path in paths.items()
     }
     if plans:
         options["plans"] = [str(plan.expanduser().absolute()) for plan in plans]
-    changes = changes_of(TrainMotionLmConfig, config, assignments, options)
-    check_config(TrainMotionLmConfig, PRESETS, preset, changes)
-    ready_for_flow(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S, quiet=quiet)
-    from flows.reporting import run_flow  # noqa: PLC0415
-    from flows.train import train_motion_lm as flow  # noqa: PLC0415
-
-    with progress_bars(quiet=quiet):
-        summary = run_flow(flow, changes, preset=preset)
+    command = FLOWS["train-lm"]
+    changes = command.changes(config, assignments, options)
+    summary: TrainingSummary = command.run(preset, changes, quiet=quiet)
     _tell_training(summary, as_json=as_json)
 
 
@@ -170,20 +143,13 @@ def train_all(
     as_json: Json = False,
 ) -> None:
     """Train tokenizer and language model, evaluate, and keep the version. Resumes."""
-    from training.train_all_config import PRESETS, TrainAllConfig  # noqa: PLC0415 - slow
-
     options = {
         "sources": [absolute_source(source) for source in sources],
         "root": str(root.expanduser().absolute()),
     }
-    changes = changes_of(TrainAllConfig, config, assignments, options)
-    check_config(TrainAllConfig, PRESETS, preset, changes)
-    ready_for_flow(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S, quiet=quiet)
-    from flows.reporting import run_flow  # noqa: PLC0415
-    from flows.train_all import train_all as flow  # noqa: PLC0415
-
-    with progress_bars(quiet=quiet):
-        summary = run_flow(flow, changes, preset)
+    command = FLOWS["train-all"]
+    changes = command.changes(config, assignments, options)
+    summary: TrainAllSummary = command.run(preset, changes, quiet=quiet)
     if as_json:
         print_json(summary)
         return

@@ -47,7 +47,7 @@ def annotated(
 ) -> tuple[AnnotateConfig, AnnotateSummary]:
     root = tmp_path_factory.mktemp("annotated") / "dataset"
     config = AnnotateConfig(videos=(str(sources),), dataset=root)
-    return config, annotate_videos(config)
+    return config, annotate_videos(config=config)
 
 
 def _content(root: Path) -> dict[str, list[dict[str, Any]]]:
@@ -148,7 +148,7 @@ def test_a_second_run_does_no_work_and_changes_nothing(
 ) -> None:
     config, first = annotated
     before = {p: p.stat().st_mtime_ns for p in config.dataset.rglob("*") if p.suffix != ".lock"}
-    again = annotate_videos(config)
+    again = annotate_videos(config=config)
     assert again.added == {}
     assert again.video_s == 0.0
     assert again.num_known == len(CLIPS)
@@ -165,7 +165,7 @@ def test_new_videos_join_without_touching_old_parts(
     shutil.copytree(config.dataset, root)
     old = {p: p.read_bytes() for p in root.glob("*/*.parquet")}
     new = str(clips_dir / "empty_scene.mp4")
-    summary = annotate_videos(AnnotateConfig(videos=(*config.videos, new), dataset=root))
+    summary = annotate_videos(config=AnnotateConfig(videos=(*config.videos, new), dataset=root))
     assert summary.added["videos"] == 1
     assert summary.rows["videos"] == first.rows["videos"] + 1
     assert {p: p.read_bytes() for p in old} == old
@@ -178,9 +178,9 @@ def test_a_repaired_file_leaves_the_rejections(
     corruption.zero_bytes(video)
     good = str(brief_clip)
     config = AnnotateConfig(videos=(str(video), good), dataset=tmp_path / "dataset")
-    assert annotate_videos(config).rejections == {"empty_file": 1}
+    assert annotate_videos(config=config).rejections == {"empty_file": 1}
     shutil.copy(portrait_clip, video)
-    repaired = annotate_videos(config)
+    repaired = annotate_videos(config=config)
     assert repaired.rejections == {}
     assert repaired.rows["videos"] == 2
 
@@ -193,18 +193,18 @@ def test_another_configuration_is_refused(
         update={"clips": config.clips.model_copy(update={"max_clip_s": 5.0})}
     )
     with pytest.raises(DatasetError, match=r"clips\.max_clip_s"):
-        annotate_videos(changed)
+        annotate_videos(config=changed)
 
 
 def test_nothing_to_annotate_fails_and_says_why(tmp_path: Path) -> None:
     nothing = tmp_path / "list.txt"
     nothing.write_text("# no video yet\n")
     with pytest.raises(ValueError, match="found none"):
-        annotate_videos(AnnotateConfig(videos=(str(nothing),), dataset=tmp_path / "a"))
+        annotate_videos(config=AnnotateConfig(videos=(str(nothing),), dataset=tmp_path / "a"))
     notes = tmp_path / "notes.mp4"
     corruption.text_named_video(notes)
     with pytest.raises(RuntimeError, match="1 x not_a_video") as failed:
-        annotate_videos(AnnotateConfig(videos=(str(notes),), dataset=tmp_path / "b"))
+        annotate_videos(config=AnnotateConfig(videos=(str(notes),), dataset=tmp_path / "b"))
     assert f"{notes}: not_a_video: " in str(failed.value)
     assert "Remedy: " in str(failed.value)
     # Neither left a dataset, which would hold the next run to the configuration of this one.

@@ -27,6 +27,7 @@ from data.records import Clip, Rejection, VideoProbe
 from data.schemas import SCHEMAS, Row, rejection_row
 from data.store import Dataset, open_writer, rows_table
 from flows.commands.main import app, main
+from flows.commands.running import FLOWS
 from flows.console import ConsoleHandler
 from flows.progress import StageProgress
 from flows.progress_bars import ProgressBars, progress_bars
@@ -114,6 +115,21 @@ def test_help_is_grouped_and_h_is_help() -> None:
     assert positions == sorted(positions)
     assert "--install-completion" in told
     assert "Usage: " in _printed("annotate", "-h")
+
+
+@pytest.mark.parametrize("command", FLOWS)
+def test_a_shell_completes_presets(command: str) -> None:
+    def completed(typed: str) -> list[str]:
+        asked = f"avatargpt {command} --preset {typed}"
+        env = {"_AVATARGPT_COMPLETE": "complete_fish", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+        env["_TYPER_COMPLETE_ARGS"] = asked
+        return CliRunner().invoke(app, prog_name="avatargpt", env=env).stdout.split()
+
+    names = sorted(FLOWS[command].presets)
+    assert names
+    assert completed("") == names
+    assert completed(names[0]) == [name for name in names if name.startswith(names[0])]
+    assert completed("none-such") == []
 
 
 def test_version_is_shown() -> None:
@@ -286,7 +302,7 @@ def test_a_seed_without_anything_drawn_is_refused(tmp_path: Path, command: tuple
 @pytest.fixture
 def tests_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands run on the Prefect server of the tests instead of starting one."""
-    monkeypatch.setattr("flows.commands.options.use_some_server", lambda **_: None)
+    monkeypatch.setattr("flows.commands.running.use_some_server", lambda **_: None)
     for name in ("CLASS", "LEVEL"):  # what the command sets is undone
         monkeypatch.setenv(f"PREFECT_LOGGING_HANDLERS_CONSOLE_{name}", "")
 

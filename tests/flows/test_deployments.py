@@ -131,6 +131,8 @@ def test_each_names_a_preset_and_repeats_none(registered: list[DeploymentRespons
         schema: Any = deployment.parameter_openapi_schema
         assert schema["properties"]["preset"]["enum"] == ["", *sorted(PRESETS[entrypoint])]
         assert "required" not in schema["properties"]["config"]
+        # Forms show it first: it says what the other fields hold where nothing is filled in.
+        assert schema["properties"]["preset"]["position"] == 0
     assert seen == {entrypoint: set(presets) for entrypoint, presets in PRESETS.items()}
     # Training after every annotation costs: its trigger is there, and off.
     assert "enabled: false" in (PROJECT / "prefect.yaml").read_text()

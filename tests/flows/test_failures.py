@@ -170,22 +170,22 @@ def test_an_error_without_words_is_named() -> None:
 def test_a_folder_that_is_filled_loses_its_rejection(brief_clip: Path, tmp_path: Path) -> None:
     folder, root = tmp_path / "videos", tmp_path / "dataset"
     config = AnnotateConfig(videos=(str(folder), str(brief_clip)), dataset=root)
-    assert annotate_videos(config).rejections == {"not_found": 1}
+    assert annotate_videos(config=config).rejections == {"not_found": 1}
     folder.mkdir()
-    assert annotate_videos(config).rejections == {"not_found": 1}
+    assert annotate_videos(config=config).rejections == {"not_found": 1}
     shutil.copy(brief_clip, folder / "copy.mp4")
-    assert annotate_videos(config).rejections == {"duplicate": 1}
+    assert annotate_videos(config=config).rejections == {"duplicate": 1}
 
 
 def test_a_file_that_is_back_loses_its_rejection(brief_clip: Path, tmp_path: Path) -> None:
     video = tmp_path / "v.mp4"
     shutil.copy2(brief_clip, video)
     config = AnnotateConfig(videos=(str(video),), dataset=tmp_path / "dataset")
-    assert annotate_videos(config).rejections == {}
+    assert annotate_videos(config=config).rejections == {}
     video.rename(tmp_path / "away.mp4")
-    assert annotate_videos(config).rejections == {"not_found": 1}
+    assert annotate_videos(config=config).rejections == {"not_found": 1}
     (tmp_path / "away.mp4").rename(video)
-    assert annotate_videos(config).rejections == {}
+    assert annotate_videos(config=config).rejections == {}
 
 
 def test_a_full_disk_ends_in_a_remedy_and_the_run_goes_on(brief_clip: Path, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_full_disk_ends_in_a_remedy_and_the_run_goes_on(brief_clip: Path, tmp_
     assert "Remedy: free space" in last
     # It is the machine's fault, not the clip's.
     assert not (root / "dataset.json").exists()
-    summary = annotate_videos(AnnotateConfig(videos=(str(brief_clip),), dataset=root))
+    summary = annotate_videos(config=AnnotateConfig(videos=(str(brief_clip),), dataset=root))
     assert summary.rows["annotations"] == 1
     assert summary.rejections == {}
 
@@ -239,7 +239,7 @@ def test_the_folder_of_a_file_to_write_is_made_before_the_work(
 def test_ten_thousand_paths_are_parameters_of_one_run(tmp_path: Path) -> None:
     videos = tuple(str(tmp_path / f"{'long name of a video ' * 3}{n}.mp4") for n in range(10_000))
     with pytest.raises(StageError) as failed:
-        annotate_videos(AnnotateConfig(videos=videos, dataset=tmp_path / "dataset"))
+        annotate_videos(config=AnnotateConfig(videos=videos, dataset=tmp_path / "dataset"))
     told = str(failed.value)
     assert "rejected: 10000 x not_found" in told
     assert "… and 9995 more" in told
@@ -289,7 +289,7 @@ def test_a_training_process_that_failed_is_told_in_a_line(
 def test_a_stage_of_training_names_its_dataset(tmp_path: Path) -> None:
     config = TokenizeConfig(dataset=tmp_path / "dataset", tokenizer=tmp_path / "tokenizer")
     with pytest.raises(StageError) as failed:
-        tokenize_motions(config)
+        tokenize_motions(config=config)
     told = str(failed.value)
     assert told.startswith(f"tokenize-motions of {config.dataset} failed: {config.tokenizer}: ")
     assert "Remedy: " in told

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL
 
 from annotators.config import AnnotateConfig
 from flows.annotate import annotate_videos
-from flows.commands.options import CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S
+from flows.commands.running import CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S
 from tests.training.runs import losses, vqvae_config
 from training.checkpoints import read_checkpoint
 from training.loop import read_metrics
@@ -60,7 +60,7 @@ def test_an_interrupted_run_says_one_line_and_leaves_nobody(
     if times == 1:
         # What was finished is taken up, and the lock is free.
         assert list(root.glob(".staging/work-*/poses/*.json"))
-        summary = annotate_videos(AnnotateConfig(videos=(str(brief_clip),), dataset=root))
+        summary = annotate_videos(config=AnnotateConfig(videos=(str(brief_clip),), dataset=root))
         assert summary.rows["annotations"] == 1
 
 

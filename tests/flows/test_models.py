@@ -87,9 +87,9 @@ def test_every_clip_gets_a_caption_and_three_levels(portrait_clip: Path, tmp_pat
             captions={"samples": 2, "use_motion": True},
             annotations={"use_motion": True},
         )
-        summary = annotate_videos(config)
+        summary = annotate_videos(config=config)
         calls = list(server.calls)
-        again = annotate_videos(config)
+        again = annotate_videos(config=config)
     clips = _rows(root, "clips")
     captions = _rows(root, "captions")
     annotations = _rows(root, "annotations")
@@ -134,7 +134,7 @@ def test_the_key_is_nowhere(
 ) -> None:
     root = tmp_path / "dataset"
     with ChatServer(answer=answer, fault=lambda _: "echo_key") as server:
-        annotate_videos(_config(server, [brief_clip], root))
+        annotate_videos(config=_config(server, [brief_clip], root))
     annotations = _rows(root, "annotations")
     assert [row["outcome"] for row in annotations] == ["skipped"]
     assert "you sent" in _rows(root, "captions")[0]["reason"]
@@ -159,7 +159,9 @@ def test_a_budget_publishes_what_it_paid_for(
     with ChatServer(answer=answer) as server:
         one_at_a_time = _service(server, max_concurrency=1, max_output_tokens=64)
         dry = annotate_videos(
-            _config(server, videos, root, service=one_at_a_time, clips=TWO_CLIPS, dry_run=True)
+            config=_config(
+                server, videos, root, service=one_at_a_time, clips=TWO_CLIPS, dry_run=True
+            )
         )
         assert not server.calls
         assert dry.remaining is not None
@@ -175,7 +177,7 @@ def test_a_budget_publishes_what_it_paid_for(
             budget_usd=0.6 * dry.remaining.usd,
             shard_clips=1,
         )
-        first = annotate_videos(limited)
+        first = annotate_videos(config=limited)
         paid = dict(server.paid)
         assert first.remaining is not None
         assert first.remaining.usd is not None
@@ -183,7 +185,7 @@ def test_a_budget_publishes_what_it_paid_for(
         assert 0 < first.remaining.calls < 8
         assert 0 < first.remaining.usd < dry.remaining.usd
         assert first.rows["videos"] < 2
-        rest = annotate_videos(limited.model_copy(update={"budget_usd": None}))
+        rest = annotate_videos(config=limited.model_copy(update={"budget_usd": None}))
     assert rest.remaining is None
     assert rest.rows["videos"] == 2
     # What the first run paid for was not asked again. Clips whose captions are alike share an
@@ -210,10 +212,10 @@ def test_a_service_that_refuses_stops_the_run_and_it_can_go_on(
         port = int(server.base_url.split(":")[2].split("/")[0])
         config = _config(server, [video], root)
         with pytest.raises(RuntimeError, match=r"no credit.*Remedy: check the key"):
-            annotate_videos(config)
+            annotate_videos(config=config)
     assert not _has_rows(root, "annotations")
     with ChatServer(answer=answer, port=port) as server:
-        summary = annotate_videos(config)
+        summary = annotate_videos(config=config)
     assert summary.outcomes == {"captions": {"success": 2}, "annotations": {"success": 1}}
     # The captions had been paid for.
     assert len(server.calls) == 1
@@ -236,7 +238,7 @@ def test_an_unavailable_service_is_data_and_is_tried_again_on_demand(
             server, videos[:1], root, service=_service(server, max_attempts=2), clips={}
         )
         with pytest.raises(StageError, match="are missing: "):
-            annotate_videos(config)
+            annotate_videos(config=config)
         assert {row["outcome"] for row in _rows(root, "captions")} == {"unavailable"}
         (row,) = _rows(root, "annotations")
         assert (row["outcome"], len(row["medium"])) == ("skipped", 0)
@@ -244,9 +246,9 @@ def test_an_unavailable_service_is_data_and_is_tried_again_on_demand(
         # A second video, with a shot that is too short for a clip.
         config = config.model_copy(update={"videos": tuple(map(str, videos))})
         with pytest.raises(StageError, match="are missing: "):
-            annotate_videos(config)
+            annotate_videos(config=config)
         num_calls = len(server.calls)
-        annotate_videos(config)
+        annotate_videos(config=config)
         assert len(server.calls) == num_calls
         before = {table: _rows(root, table) for table in ("clips", "poses", "rejections", "videos")}
         down = False
@@ -256,7 +258,7 @@ def test_an_unavailable_service_is_data_and_is_tried_again_on_demand(
         with pytest.MonkeyPatch.context() as patch:
             # Poses that were found are not looked for again: the model could not even be loaded.
             patch.setattr(annotate.pipeline, "file_sha256", lambda _: _recipe_model(root))
-            annotate_videos(again)
+            annotate_videos(config=again)
     assert {row["outcome"] for row in _rows(root, "captions")} == {"success"}
     assert {row["outcome"] for row in _rows(root, "annotations")} == {"success"}
     for table, rows in before.items():
@@ -272,7 +274,7 @@ def test_an_endpoint_that_is_down_ends_in_what_is_missing_and_how_to_ask_again(
         url = server.base_url
     # Nobody listens any more.
     with pytest.raises(StageError) as failed:
-        annotate_videos(config)
+        annotate_videos(config=config)
     told = str(failed.value)
     assert f"{url} did not answer 2 requests to small, the last one with: APIConnectionErr" in told
     assert "--retry-rejected" in told
@@ -295,7 +297,7 @@ def test_a_refused_key_is_the_first_failure_that_is_told(
     with ChatServer(answer=answer, fault=lambda _: "401") as server:
         config = _config(server, [brief_clip, other], tmp_path / "dataset", shard_clips=1)
         with pytest.raises(StageError) as failed:
-            annotate_videos(config)
+            annotate_videos(config=config)
     told = str(failed.value)
     assert told.startswith("captions of shard ")
     assert f"({brief_clip})" in told or f"({other})" in told
@@ -336,10 +338,10 @@ def test_a_global_concurrency_limit_is_honoured(portrait_clip: Path, tmp_path: P
     video = portrait_clip
     with ChatServer(answer=answer, delay_s=0.2) as server:
         config = _config(server, [video], tmp_path / "limited", captions={"samples": 2})
-        annotate_videos(config.model_copy(update={"concurrency_limit": "gpt"}))
+        annotate_videos(config=config.model_copy(update={"concurrency_limit": "gpt"}))
         assert server.most_at_once == 1
         with pytest.raises(ValueError, match="global-concurrency-limit create nobody"):
-            annotate_videos(config.model_copy(update={"concurrency_limit": "nobody"}))
+            annotate_videos(config=config.model_copy(update={"concurrency_limit": "nobody"}))
 
 
 def test_a_missing_key_is_told_before_any_work(tmp_path: Path, portrait_clip: Path) -> None:
@@ -354,7 +356,7 @@ def test_a_missing_key_is_told_before_any_work(tmp_path: Path, portrait_clip: Pa
         }
     )
     with pytest.raises(ValueError, match=r"NOT_THERE_FILE.*not-there"):
-        annotate_videos(config)
+        annotate_videos(config=config)
     assert not (tmp_path / "dataset").exists()
 
 
@@ -366,7 +368,7 @@ def test_the_key_may_lie_in_a_secret_block(
     monkeypatch.delenv("TEST_API_KEY")
     Secret(value=SecretStr(KEY)).save("test-api-key", overwrite=True)
     with ChatServer(answer=answer, fault=lambda _: "echo_key") as server:
-        annotate_videos(_config(server, [brief_clip], tmp_path / "dataset"))
+        annotate_videos(config=_config(server, [brief_clip], tmp_path / "dataset"))
     # The service echoed what it was sent, and the client took the key out of it.
     assert "you sent Bearer [key]" in _rows(tmp_path / "dataset", "captions")[0]["reason"]
 

@@ -27,7 +27,9 @@ def videos(
     tmp_path_factory: pytest.TempPathFactory, sample_clip: Path, portrait_clip: Path
 ) -> Path:
     root = tmp_path_factory.mktemp("videos") / "dataset"
-    annotate_videos(AnnotateConfig(videos=(str(sample_clip), str(portrait_clip)), dataset=root))
+    annotate_videos(
+        config=AnnotateConfig(videos=(str(sample_clip), str(portrait_clip)), dataset=root)
+    )
     return root
 
 
@@ -36,10 +38,10 @@ def imported(tmp_path_factory: pytest.TempPathFactory, videos: Path, motion_sour
     root = tmp_path_factory.mktemp("motions") / "dataset"
     sources = (videos, *(motion_sources / name for name in ("bvh", "joints.npz", "plans.json")))
     config = MotionImportConfig(sources=tuple(map(str, sources)), dataset=root)
-    summary = import_motions(config)
+    summary = import_motions(config=config)
     assert summary.rows["motions"] > 8
     assert summary.rows["annotations"] == 280
-    again = import_motions(config)
+    again = import_motions(config=config)
     assert again.added == {}
     assert again.num_known > 280
     return root
@@ -98,7 +100,7 @@ def test_nothing_at_all_is_told(tmp_path: Path) -> None:
     broken.write_bytes(b"no array")
     config = MotionImportConfig(sources=(str(tmp_path / "no"), str(broken)), dataset=root)
     with pytest.raises(StageError, match="nothing could be imported") as failed:
-        import_motions(config)
+        import_motions(config=config)
     told = str(failed.value)
     assert f"{tmp_path / 'no'}: not_found: expected " in told
     assert f"{broken}: " in told
@@ -106,12 +108,12 @@ def test_nothing_at_all_is_told(tmp_path: Path) -> None:
     # Nothing keeps the configuration of a run that came to nothing.
     assert not root.exists()
     sources = (*config.sources, "procedural:1")
-    summary = import_motions(MotionImportConfig(sources=sources, dataset=root, mirror=False))
+    summary = import_motions(config=MotionImportConfig(sources=sources, dataset=root, mirror=False))
     assert summary.rows["motions"] == 1
     # Rejections come with the first motion, and to a dataset that has motions at once.
     assert summary.rows["rejections"] == 2
     more = (str(tmp_path / "none either"),)
-    import_motions(MotionImportConfig(sources=more, dataset=root, mirror=False))
+    import_motions(config=MotionImportConfig(sources=more, dataset=root, mirror=False))
     assert Dataset(root).manifest["tables"]["rejections"]["rows"] == 3
 
 

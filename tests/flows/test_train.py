@@ -43,7 +43,7 @@ def test_train_then_tokenize(motions_root: Path, tmp_path: Path) -> None:
     shutil.copytree(motions_root, root)
     config = vqvae_config(root, tmp_path / "run")
     before = set(_artifacts())
-    summary = train_motion_vqvae(config)
+    summary = train_motion_vqvae(config=config)
     assert summary.stopped == "steps"
     assert summary.metrics["mpjpe_mm"] > 0
     assert summary.checkpoint.is_dir()
@@ -52,11 +52,11 @@ def test_train_then_tokenize(motions_root: Path, tmp_path: Path) -> None:
     assert [a.data for key, a in artifacts.items() if BAR.fullmatch(key)] == [100.0]
     (table,) = [a for key, a in artifacts.items() if "train-motion-vqvae-validations-" in key]
     assert "mpjpe_mm" in str(table.data)
-    result = tokenize_motions(TokenizeConfig(dataset=root, tokenizer=tmp_path / "run"))
+    result = tokenize_motions(config=TokenizeConfig(dataset=root, tokenizer=tmp_path / "run"))
     assert result["written"] == Dataset(root).manifest["tables"]["motions"]["rows"]
     # Finished: nothing is trained again.
     rows = read_metrics(tmp_path / "run")
-    again = train_motion_vqvae(config)
+    again = train_motion_vqvae(config=config)
     assert (again.step, again.metrics) == (summary.step, summary.metrics)
     assert [row for row in read_metrics(tmp_path / "run") if row["event"] == "train"] == [
         row for row in rows if row["event"] == "train"
@@ -65,7 +65,7 @@ def test_train_then_tokenize(motions_root: Path, tmp_path: Path) -> None:
 
 def test_a_failed_training_says_why(motions_root: Path, tmp_path: Path) -> None:
     config = vqvae_config(motions_root, tmp_path / "run", learning_rate=1e4)
-    state = train_motion_vqvae(config, return_state=True)
+    state = train_motion_vqvae(config=config, return_state=True)
     told = describe_state("run fast-fox of train-motion-vqvae/gpu", state)
     where = f"train-motion-vqvae of run {config.run} failed: step "
     assert told.startswith(f"run fast-fox of train-motion-vqvae/gpu failed: {where}")

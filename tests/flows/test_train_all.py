@@ -58,7 +58,7 @@ def trained(
     # processes need what the command line and the deployments set for them.
     with contextlib.chdir(users_folder), pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONSAFEPATH", "1")
-        return root, train_all(_config(root))
+        return root, train_all(config=_config(root))
 
 
 def test_sources_become_a_version_with_its_card(trained: tuple[Path, TrainAllSummary]) -> None:
@@ -73,7 +73,7 @@ def test_sources_become_a_version_with_its_card(trained: tuple[Path, TrainAllSum
         "metrics"
     ].keys()
     # Nothing changed: nothing is trained again, and the version is the same.
-    again = train_all(_config(root))
+    again = train_all(config=_config(root))
     assert again.skipped == ("train-motion-vqvae", "train-motion-lm")
     assert again.model == summary.model
     assert again.why == "it was the latest before"

@@ -1,0 +1,210 @@
+"""Commands that run a flow: its configuration, its presets, and how it is run and stopped."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Annotated, Any, Final
+
+import typer
+import yaml
+from pydantic import BaseModel
+
+from data.presets import Presets, check_names, merge, parse_assignments, resolve
+from flows.deployments import DEPLOYMENTS_FILE
+from flows.interruption import STOP_LIMIT_S, keep_when_stopped
+from flows.progress_bars import progress_bars
+from flows.server import use_some_server
+from flows.settings import Settings, quiet_prefect
+
+CHECKPOINT_LIMIT_S: Final = 25.0
+"""For a training to finish its step and store a checkpoint."""
+CLIPS_KEPT: Final = "finished clips are kept; run the same command to go on"
+MOTIONS_KEPT: Final = "published motions are kept; run the same command to go on"
+CHECKPOINT_KEPT: Final = "a checkpoint is kept; run the same command to go on"
+"""What an interrupted command tells."""
+
+
+@dataclass(frozen=True)
+class FlowCommand:
+    """A flow as its command runs it. Nothing of it is imported before it is needed: that is slow.
+
+    Attributes:
+        flow: ``module:function``.
+        config: ``module:class`` of its configuration; the module has its ``PRESETS`` too.
+        kept: told when the command is interrupted: what is kept, and how to go on.
+        limit_s: for its work to stop.
+    """
+
+    flow: str
+    config: str
+    kept: str
+    limit_s: float = STOP_LIMIT_S
+
+    @property
+    def config_type(self) -> type[BaseModel]:
+        """The class of its configuration."""
+        return resolve_name(self.config)
+
+    @property
+    def presets(self) -> Presets:
+        """The named sets of values of its configuration."""
+        return resolve_name(f"{self.config.partition(':')[0]}:PRESETS")
+
+    @property
+    def preset_names(self) -> list[str]:
+        """The names of :attr:`presets`, from the deployments, each of which names one.
+
+        Shells ask for them with every key: reading a file takes no time, importing a training does.
+        """
+        deployments = yaml.safe_load(DEPLOYMENTS_FILE.read_text())["deployments"]
+        entrypoint = self.flow.replace(":", ".")
+        return sorted(
+            {one["parameters"]["preset"] for one in deployments if one["entrypoint"] == entrypoint}
+        )
+
+    def changes(
+        self, file: Path | None, assignments: Sequence[str] | None, options: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """What a command was told over its preset: a file, over it ``--set``, its options.
+
+        Args:
+            file: JSON file with a part of the configuration.
+            assignments: values of ``--set``.
+            options: a part of the configuration, from the command's other options.
+
+        Raises:
+            ValueError: the file cannot be read, or something names no field.
+        """
+        config_type = self.config_type
+        values = read_config(file)
+        check_names(config_type, values)
+        assigned = parse_assignments(config_type, assignments or ())
+        return merge(config_type, merge(config_type, values, assigned), options)
+
+    def check(self, preset: str, changes: Mapping[str, Any]) -> Any:
+        """What the flow will work with; refuses what it would refuse, before anything is started.
+
+        Raises:
+            ValueError: there is no such preset, or the values do not fit together.
+        """
+        home = Settings().home_folder
+        return resolve(self.config_type, self.presets, preset, changes, home)
+
+    def run(self, preset: str, changes: Mapping[str, Any], *, quiet: bool) -> Any:
+        """Run the flow in this process and return its summary.
+
+        Args:
+            preset: name of one, or empty.
+            changes: what goes over it.
+            quiet: no bars, and log lines of warnings and errors only.
+        """
+        self.check(preset, changes)
+        _ready_for_flow(self.kept, self.limit_s, quiet=quiet)
+        from flows.reporting import run_flow  # noqa: PLC0415 - Prefect's address must be set
+
+        with progress_bars(quiet=quiet):
+            return run_flow(resolve_name(self.flow), preset=preset, config=changes)
+
+
+FLOWS: Final = {
+    "annotate": FlowCommand(
+        "flows.annotate:annotate_videos", "annotators.config:AnnotateConfig", CLIPS_KEPT
+    ),
+    "import-motions": FlowCommand(
+        "flows.motions:import_motions", "data.motions:MotionImportConfig", MOTIONS_KEPT
+    ),
+    "train-vqvae": FlowCommand(
+        "flows.train:train_motion_vqvae",
+        "training.train_motion_vqvae:TrainMotionVqvaeConfig",
+        *(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S),
+    ),
+    "train-lm": FlowCommand(
+        "flows.train:train_motion_lm",
+        "training.train_motion_lm:TrainMotionLmConfig",
+        *(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S),
+    ),
+    "train-all": FlowCommand(
+        "flows.train_all:train_all",
+        "training.train_all_config:TrainAllConfig",
+        *(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S),
+    ),
+}
+"""Name of a command to the flow that it runs."""
+
+
+def complete_preset(context: typer.Context, incomplete: str) -> list[str]:
+    """The presets of the command that a shell completes."""
+    names = FLOWS[context.info_name or ""].preset_names
+    return [name for name in names if name.startswith(incomplete)]
+
+
+Preset = Annotated[
+    str,
+    typer.Option(
+        help="Named set of values, over which --config and --set go; empty: none.",
+        autocompletion=complete_preset,
+    ),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option(help="JSON file with more of the configuration, over the preset.")
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="One field of the configuration, such as loop.steps=500; may be given again.",
+    ),
+]
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """The values of a JSON configuration file; none without a file.
+
+    Raises:
+        ValueError: it cannot be read, or holds no JSON object; the message has the line.
+    """
+    if path is None:
+        return {}
+    try:
+        values = json.loads(path.expanduser().read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ValueError(
+            f"{path}: expected a JSON file with the configuration, found: {error.strerror}. "
+            "Remedy: correct the path given with --config."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path} line {error.lineno} column {error.colno}: expected JSON, found: {error.msg}. "
+            "Remedy: correct the file."
+        ) from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: expected JSON in UTF-8, found: {error}. Remedy: correct the file."
+        ) from error
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{path} line 1: expected a JSON object, found {type(values).__name__}. "
+            'Remedy: write the configuration as {"field": value, …}.'
+        )
+    return values
+
+
+def _ready_for_flow(kept: str, limit_s: float = STOP_LIMIT_S, *, quiet: bool = False) -> None:
+    """Prepare this process to run a flow; to be called before Prefect is imported.
+
+    Args:
+        kept: told when the command is interrupted: what is kept, and how to go on.
+        limit_s: for its work to stop.
+        quiet: log lines of warnings and errors only, as beside the bars of a terminal.
+    """
+    keep_when_stopped(kept, limit_s)
+    quiet_prefect()
+    use_some_server(quiet=quiet)
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS", "flows.console.ConsoleHandler")
+    if quiet or sys.stderr.isatty():
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")

@@ -6,15 +6,15 @@ from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from annotators.annotations import AnnotationConfig
-from annotators.captions import CaptionConfig
-from annotators.chat_budget import TokenPrice
-from annotators.clips import ClipConfig
-from annotators.poses import PoseConfig
-from annotators.prompts import prompts_digest
+from annotators.chat.budget import TokenPrice
+from annotators.clips.cutting import ClipConfig
+from annotators.poses.estimate import PoseConfig
+from annotators.texts.kinematic_captions import CaptionConfig
+from annotators.texts.prompts import prompts_digest
+from annotators.texts.rule_annotations import AnnotationConfig
 from data.presets import HOME, Presets
-from data.video import ReaderConfig
-from data.workers import WorkerConfig
+from data.video.reader import ReaderConfig
+from data.workers.workers import WorkerConfig
 
 
 class AnnotateConfig(BaseModel):

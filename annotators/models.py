@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 from pydantic import SecretStr
 
-from annotators.chat_budget import Budget
-from annotators.chat_cache import ChatReply
-from annotators.chat_client import ChatService, Limiter
-from annotators.chat_model import Models, NamedModel
-from annotators.chat_protocol import ChatRequest, Jpeg
+from annotators.chat.budget import Budget
+from annotators.chat.cache import ChatReply
+from annotators.chat.config import ChatConfig, LocalVlmConfig
+from annotators.chat.model import Models, NamedModel
+from annotators.chat.protocol import ChatRequest, Jpeg
+from annotators.chat.service import ChatService, Limiter
 from annotators.config import AnnotateConfig
-from annotators.model_config import ChatConfig, LocalVlmConfig
 
 Tag = TypeVar("Tag")
 
@@ -86,7 +86,7 @@ class LocalChat:
 
     def __init__(self, config: LocalVlmConfig) -> None:
         # torch takes seconds to import, and most runs have no such model.
-        from annotators.local_vlm import LocalVlm  # noqa: PLC0415
+        from annotators.chat.local import LocalVlm  # noqa: PLC0415
 
         self._model = LocalVlm(config)
         self._lock = threading.Lock()
@@ -101,7 +101,7 @@ class LocalChat:
         self, requests: Iterable[tuple[Tag, ChatRequest]]
     ) -> Iterator[tuple[Tag, ChatReply]]:
         """Answer requests, a batch at a time."""
-        from annotators.local_vlm import VlmRequest  # noqa: PLC0415
+        from annotators.chat.local import VlmRequest  # noqa: PLC0415
 
         source = iter(requests)
         while batch := list(itertools.islice(source, self._model.config.batch_size)):

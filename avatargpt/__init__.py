@@ -20,7 +20,9 @@ from avatargpt.names import check_names
 
 if TYPE_CHECKING:
     from avatargpt.datasets import FPS, JOINTS, Dataset, features, joints, open_dataset
-    from avatargpt.models import DescribeConfig, ImagineConfig, Model, Sampling, load_model
+    from avatargpt.models import Model, load_model
+    from training.inference.long_motion import DescribeConfig, ImagineConfig
+    from training.language_model.generation import Sampling
 
 __all__ = [
     "FPS",

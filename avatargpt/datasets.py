@@ -10,12 +10,12 @@ from typing import Any, Final, cast
 import numpy as np
 import pandas as pd
 
-from data import store
-from data.motion_features import features_to_joints, joints_to_features
+from data.motion.features import features_to_joints, joints_to_features
+from data.motion.skeleton import FPS as FRAMES_PER_S
+from data.motion.skeleton import JOINT_NAMES
 from data.records import FloatArray
 from data.schemas import SCHEMAS, load_features, load_motion
-from data.skeleton import FPS as FRAMES_PER_S
-from data.skeleton import JOINT_NAMES
+from data.store import dataset
 
 JOINTS: Final = tuple(JOINT_NAMES)
 """Names of the joints, in their order."""
@@ -35,7 +35,7 @@ class Dataset:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._published = store.Dataset(folder)
+        self._published = dataset.Dataset(folder)
         self.folder = folder
         counts = self._published.manifest["tables"]
         self.tables: dict[str, int] = {

@@ -6,16 +6,16 @@ Shapes: T frames at 20 fps, D = 263 motion features (not normalized).
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import long_motion
-from training.generation import Sampling
-from training.long_motion import (
+from training.inference import long_motion
+from training.inference.long_motion import (
     DescribeConfig,
     ImagineConfig,
     LongMotion,
     MotionStory,
     PlannedTask,
 )
-from training.motion_model import Features, MotionModel, load_motion_model
+from training.inference.motion_model import Features, MotionModel, load_motion_model
+from training.language_model.generation import Sampling
 
 
 class Model:

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-OURS: Final = ("annotators", "data", "training")
+OURS: Final = ("annotators", "data", "evaluation", "training")
 """Packages beside this one that it is made of."""
 
 

@@ -27,15 +27,15 @@ quiet_prefect()
 from prefect.logging import disable_run_logger  # noqa: E402 - the settings come first
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 
-from annotators import pipeline  # noqa: E402
-from annotators.chat_model import NO_MODELS  # noqa: E402
+from annotators.chat.model import NO_MODELS  # noqa: E402
 from annotators.config import AnnotateConfig  # noqa: E402
-from annotators.staging import Progress  # noqa: E402
+from annotators.stages import pipeline  # noqa: E402
+from annotators.stages.staged import Progress  # noqa: E402
 from benchmarks.support.corpus import VIDEOS, need_corpus, run_with_corpus  # noqa: E402
-from data.assets import fetch_assets  # noqa: E402
-from data.store import Dataset  # noqa: E402
-from data.workers import Workers  # noqa: E402
+from data.store.dataset import Dataset  # noqa: E402
+from data.workers.workers import Workers  # noqa: E402
 from flows import annotate  # noqa: E402
+from flows.assets import fetch_assets  # noqa: E402
 
 MAX_OVERHEAD = 1.15
 

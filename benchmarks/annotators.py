@@ -25,9 +25,9 @@ import numpy as np
 # Not this folder first, where `annotators.py` would hide the package.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from annotators.chat_client import ChatService
-from annotators.chat_protocol import ChatRequest, Jpeg, Sampling, make_body
-from annotators.model_config import ChatConfig
+from annotators.chat.config import ChatConfig
+from annotators.chat.protocol import ChatRequest, Jpeg, Sampling, make_body
+from annotators.chat.service import ChatService
 from benchmarks.support.chat_server import ChatServer
 
 DELAY_S: Final = 0.2

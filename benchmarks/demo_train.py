@@ -31,14 +31,14 @@ from numpy.typing import NDArray
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from annotators.kinematics import describe_motion  # noqa: E402
-from annotators.stick_figure import draw_strip, save_sheet  # noqa: E402
-from data.motion_features import features_to_joints  # noqa: E402
-from data.store import Dataset  # noqa: E402
+from annotators.motion.describe import describe_motion  # noqa: E402
+from annotators.pictures.stick_figure import draw_strip, save_sheet  # noqa: E402
+from data.motion.features import features_to_joints  # noqa: E402
+from data.store.dataset import Dataset  # noqa: E402
 from training.checkpoints import read_checkpoint  # noqa: E402
-from training.generation import CHOSEN, DRAWN, MAX_MOTION, Sampling  # noqa: E402
-from training.motion_model import MotionModel, load_motion_model  # noqa: E402
-from training.train_motion_lm import KIND  # noqa: E402
+from training.inference.motion_model import MotionModel, load_motion_model  # noqa: E402
+from training.language_model.generation import CHOSEN, DRAWN, MAX_MOTION, Sampling  # noqa: E402
+from training.language_model.train import KIND  # noqa: E402
 
 SEEDS: Final = 10
 RIGHT: Final = 8

@@ -20,10 +20,10 @@ from transformers import T5Config, T5ForConditionalGeneration
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from training.generation import MotionLanguageModel, Request  # noqa: E402
-from training.instructions import Task, prompt_of, wordings_of  # noqa: E402
-from training.motion_lm import MotionLm, MotionLmConfig  # noqa: E402
-from training.vocabulary import train_text_tokenizer  # noqa: E402
+from training.instructions.tasks import Task, prompt_of, wordings_of  # noqa: E402
+from training.instructions.vocabulary import train_text_tokenizer  # noqa: E402
+from training.language_model.generation import MotionLanguageModel, Request  # noqa: E402
+from training.language_model.model import MotionLm, MotionLmConfig  # noqa: E402
 
 TOKENS: Final = 50
 BATCH: Final = 32

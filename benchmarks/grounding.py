@@ -21,9 +21,9 @@ import numpy as np
 # Not this folder first, where `annotators.py` would hide the package.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from annotators.grounding import ground_claims, ground_statement, support_of
-from annotators.kinematics import MotionDescription, describe_motion
-from annotators.motion_phrases import timeline
+from annotators.grounding.checks import ground_claims, ground_statement, support_of
+from annotators.motion.describe import MotionDescription, describe_motion
+from annotators.wording.phrases import timeline
 from benchmarks.support.corpus import MOCAP, need_corpus, run_with_corpus
 from data.records import Verdict
 

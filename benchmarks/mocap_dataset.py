@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.support.corpus import MOCAP, need_corpus
-from data.motions import MotionImportConfig, import_motions
+from data.importers.run import MotionImportConfig, import_motions
 from flows.settings import Settings
 
 CACHE: Final = Settings().cache_dir.expanduser() / "benchmarks"

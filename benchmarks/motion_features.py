@@ -26,14 +26,14 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.support.corpus import MOCAP, need_corpus, run_with_corpus
-from data.motion_features import (
+from data.motion.features import (
     FEATURE_GROUPS,
     NUM_FEATURES,
     REFERENCE_BONE_LENGTHS_M,
     features_to_joints,
     joints_to_features,
 )
-from data.skeleton import JOINT, JOINT_NAMES, NUM_JOINTS, PARENTS
+from data.motion.skeleton import JOINT, JOINT_NAMES, NUM_JOINTS, PARENTS
 
 MIN_SPEEDUP = 20
 MAX_ERROR = 1e-6

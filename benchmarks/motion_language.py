@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from annotators.kinematics import describe_motion  # noqa: E402
+from annotators.motion.describe import describe_motion  # noqa: E402
 from benchmarks.support.corpus import held_out, mocap, run_with_corpus  # noqa: E402
 
 BANDAI: Final = "bandai_joints22_20fps.npz"

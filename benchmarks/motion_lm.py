@@ -34,30 +34,30 @@ from PIL import Image
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from annotators.kinematics import describe_motion  # noqa: E402
-from annotators.stick_figure import draw_strip, save_sheet  # noqa: E402
+from annotators.motion.describe import describe_motion  # noqa: E402
+from annotators.pictures.stick_figure import draw_strip, save_sheet  # noqa: E402
 from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
 from benchmarks.reconstruction import trained  # noqa: E402
 from benchmarks.support.corpus import TEXT, need_corpus, run_with_corpus  # noqa: E402
-from data.junctions import Junction, JunctionMeasures, junction_measures  # noqa: E402
-from data.motion_features import features_to_joints  # noqa: E402
-from data.motions import MotionImportConfig, import_motions  # noqa: E402
+from data.importers.run import MotionImportConfig, import_motions  # noqa: E402
+from data.motion.features import features_to_joints  # noqa: E402
 from data.presets import resolve  # noqa: E402
-from training.generation import DRAWN, MAX_MOTION, Request, Sampling, load_motion_lm  # noqa: E402
-from training.instructions import Codes, Instruction, Task  # noqa: E402
-from training.long_motion import ImagineConfig  # noqa: E402
-from training.loop import has_ended, read_metrics  # noqa: E402
-from training.mixture import Mixture  # noqa: E402
-from training.motion_model import MotionModel  # noqa: E402
-from training.motion_tokenizer import load_tokenizer  # noqa: E402
-from training.text_metrics import score_texts  # noqa: E402
-from training.tokenize_motions import TokenizeConfig, tokenize_motions  # noqa: E402
-from training.train_motion_lm import (  # noqa: E402
+from evaluation.junctions import Junction, JunctionMeasures, junction_measures  # noqa: E402
+from evaluation.text_metrics import score_texts  # noqa: E402
+from training.inference.long_motion import ImagineConfig  # noqa: E402
+from training.inference.motion_model import MotionModel  # noqa: E402
+from training.instructions.mixture import Mixture  # noqa: E402
+from training.instructions.tasks import Codes, Instruction, Task  # noqa: E402
+from training.language_model.generation import DRAWN, MAX_MOTION, Request, Sampling, load_motion_lm  # noqa: E402
+from training.language_model.train import (  # noqa: E402
     PRESETS,
     TrainMotionLmConfig,
     read_mixture,
     train_motion_lm,
 )
+from training.loop import has_ended, read_metrics  # noqa: E402
+from training.tokenizer.motion_tokenizer import load_tokenizer  # noqa: E402
+from training.tokenizer.tokenize import TokenizeConfig, tokenize_motions  # noqa: E402
 
 LONG_ENOUGH: Final = 8
 """Tokens (1.6 s) of a motion that a junction is told of."""

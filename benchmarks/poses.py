@@ -17,13 +17,13 @@ from pathlib import Path
 # Not this folder first, where `annotators.py` would hide the package.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from annotators.captions import people_at_a_time
-from annotators.clips import ClipConfig, cut_clips, scan_video
-from annotators.pose_model import PoseModel
-from annotators.poses import PoseConfig, estimate_poses
+from annotators.clips.cutting import ClipConfig, cut_clips, scan_video
+from annotators.poses.estimate import PoseConfig, estimate_poses
+from annotators.poses.landmarks import PoseModel
+from annotators.texts.kinematic_captions import people_at_a_time
 from benchmarks.support.corpus import VIDEOS, need_corpus, run_with_corpus
 from data.errors import ItemError
-from data.video import hash_file, open_frames, probe_video
+from data.video.reader import hash_file, open_frames, probe_video
 from flows.settings import pose_model_path
 
 

@@ -26,20 +26,16 @@ from PIL import Image, ImageDraw, ImageFont
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from annotators.stick_figure import draw_motion  # noqa: E402
+from annotators.pictures.stick_figure import draw_motion  # noqa: E402
 from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
 from benchmarks.support.corpus import run_with_corpus  # noqa: E402
-from data.motion_features import features_to_joints  # noqa: E402
+from data.motion.features import features_to_joints  # noqa: E402
 from data.presets import resolve  # noqa: E402
-from data.store import Dataset  # noqa: E402
-from training.datasets import MotionArray, PreparedData, prepare_data  # noqa: E402
-from training.motion_tokenizer import MotionTokenizer, load_tokenizer  # noqa: E402
-from training.reconstruction import reconstruction  # noqa: E402
-from training.train_motion_vqvae import (  # noqa: E402
-    PRESETS,
-    TrainMotionVqvaeConfig,
-    train_motion_vqvae,
-)
+from data.store.dataset import Dataset  # noqa: E402
+from training.tokenizer.motion_tokenizer import MotionTokenizer, load_tokenizer  # noqa: E402
+from training.tokenizer.reconstruction import reconstruction  # noqa: E402
+from training.tokenizer.train import PRESETS, TrainMotionVqvaeConfig, train_motion_vqvae  # noqa: E402
+from training.tokenizer.windows import MotionArray, PreparedData, prepare_data  # noqa: E402
 
 WINDOW: Final = 64
 QUICK_MINUTES: Final = 6.0

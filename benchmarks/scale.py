@@ -37,15 +37,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from annotators import pipeline
 from annotators.config import AnnotateConfig
-from annotators.preview import best_clip
-from annotators.video_motions import find_video_motions
+from annotators.motion.from_tracks import find_video_motions
+from annotators.pictures.preview import best_clip
+from annotators.stages import pipeline
 from data.importers.records import Pending
+from data.motion.skeleton import FPS
 from data.schemas import CODE_VERSION, SCHEMA_VERSION, SCHEMAS
-from data.skeleton import FPS
-from data.store import Dataset, open_writer
-from data.workers import WorkerConfig, Workers
+from data.store.dataset import Dataset
+from data.store.writer import open_writer
+from data.workers.workers import WorkerConfig, Workers
 
 FRAMES, JOINTS = 160, 22
 CLIPS_PER_VIDEO, CLIPS_PER_PUBLICATION = 10, 5_000

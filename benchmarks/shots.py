@@ -31,11 +31,11 @@ from synthetic_shots import Synthetic, Transition, load_source, make_videos
 # Not this folder first, where `annotators.py` would hide the package.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from annotators.clips import ClipConfig, scan_video
+from annotators.clips.cutting import ClipConfig, scan_video
 from benchmarks.support.corpus import VIDEOS, need_corpus, run_with_corpus
 from data.errors import ItemError
-from data.video import probe_video
-from data.workers import WorkerConfig, Workers
+from data.video.reader import probe_video
+from data.workers.workers import WorkerConfig, Workers
 
 TRUE_CUTS: Final = {
     "bikes_multishot.mp4": (30, 76, 137, 187, 242),

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.video import open_frames, probe_video
+from data.video.reader import open_frames, probe_video
 
 Frames = NDArray[np.uint8]
 

@@ -23,16 +23,16 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.mocap_dataset import CACHE  # noqa: E402
 from benchmarks.support.corpus import TEXT, need_corpus, run_with_corpus  # noqa: E402
 from benchmarks.support.published import as_it_comes, padded, padded_losses  # noqa: E402
-from data.motions import MotionImportConfig, import_motions  # noqa: E402
+from data.importers.run import MotionImportConfig, import_motions  # noqa: E402
 from data.presets import resolve  # noqa: E402
+from training.language_model.model import MotionLm  # noqa: E402
+from training.language_model.train import PRESETS as LM_PRESETS  # noqa: E402
+from training.language_model.train import LmLearner, TrainMotionLmConfig  # noqa: E402
 from training.loop import Ranks  # noqa: E402
-from training.motion_lm import MotionLm  # noqa: E402
-from training.motion_tokenizer import load_tokenizer  # noqa: E402
-from training.tokenize_motions import TokenizeConfig, tokenize_motions  # noqa: E402
-from training.train_motion_lm import PRESETS as LM_PRESETS  # noqa: E402
-from training.train_motion_lm import LmLearner, TrainMotionLmConfig  # noqa: E402
-from training.train_motion_vqvae import PRESETS as VQVAE_PRESETS  # noqa: E402
-from training.train_motion_vqvae import TrainMotionVqvaeConfig, train_motion_vqvae  # noqa: E402
+from training.tokenizer.motion_tokenizer import load_tokenizer  # noqa: E402
+from training.tokenizer.tokenize import TokenizeConfig, tokenize_motions  # noqa: E402
+from training.tokenizer.train import PRESETS as VQVAE_PRESETS  # noqa: E402
+from training.tokenizer.train import TrainMotionVqvaeConfig, train_motion_vqvae  # noqa: E402
 
 PADDED: Final = 256
 TARGETS: Final = {"speed_ratio": 4.0}

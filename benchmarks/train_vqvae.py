@@ -31,15 +31,11 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
 from benchmarks.support.corpus import run_with_corpus  # noqa: E402
 from benchmarks.support.published import PublishedNetwork  # noqa: E402
-from data.motion_features import LOCAL_POSITIONS  # noqa: E402
+from data.motion.features import LOCAL_POSITIONS  # noqa: E402
 from data.presets import resolve  # noqa: E402
-from training.datasets import PreparedData, prepare_data  # noqa: E402
 from training.loop import Ranks, read_metrics  # noqa: E402
-from training.train_motion_vqvae import (  # noqa: E402
-    PRESETS,
-    TrainMotionVqvaeConfig,
-    VqvaeLearner,
-)
+from training.tokenizer.train import PRESETS, TrainMotionVqvaeConfig, VqvaeLearner  # noqa: E402
+from training.tokenizer.windows import PreparedData, prepare_data  # noqa: E402
 
 TARGETS: Final = {"speed_ratio": 1.5}
 DDP_STEPS: Final = 12
@@ -197,7 +193,7 @@ def two_processes(config: TrainMotionVqvaeConfig) -> float:
             request = Path(folder) / f"{count}.json"
             request.write_text(json.dumps(values))
             launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-            command = [*launch, "-m", "training.train_motion_vqvae", str(request)]
+            command = [*launch, "-m", "training.tokenizer.train", str(request)]
             subprocess.run(
                 [sys.executable, *command], check=True, cwd=ROOT, capture_output=True, timeout=300
             )

@@ -3,7 +3,7 @@
 A bad configuration is a ``ValueError`` before any work. A bad *item* (a file, a clip) raises
 :class:`ItemError`, which the calling stage turns into one row of ``rejections``. Any other
 exception on one item becomes an :class:`UnexpectedItemError`: the run goes on, and its end tells
-(:mod:`data.unexpected`). Outside of items, everything else propagates.
+(:mod:`data.workers.unexpected`). Outside of items, everything else propagates.
 """
 
 import traceback

@@ -1,7 +1,7 @@
 """Motions to files that other programs read: BVH, NumPy arrays, folders like HumanML3D's.
 
-Shapes: T frames, J = 22 joints (see :mod:`data.skeleton`), D = 263 features, N bones that start
-in one joint. Positions are metres, y up.
+Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), D = 263 features, N bones that
+start in one joint. Positions are metres, y up.
 """
 
 import re
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from data.motion_features import NUM_FEATURES
-from data.skeleton import FPS, JOINT, JOINT_NAMES, NUM_JOINTS, PARENTS
-from data.splits import Split
-from data.store import write_bytes, write_text
+from data.motion.features import NUM_FEATURES
+from data.motion.skeleton import FPS, JOINT, JOINT_NAMES, NUM_JOINTS, PARENTS
+from data.motion.splits import Split
+from data.store.writer import write_bytes, write_text
 
 Joints = NDArray[np.floating[Any]]
 Floats = NDArray[np.float64]

@@ -1,6 +1,6 @@
 """What flows between the stages: one frozen record per thing that a table row is made of.
 
-Shapes: T frames of a track at 20 fps, J = 22 joints (see :mod:`data.skeleton`).
+Shapes: T frames of a track at 20 fps, J = 22 joints (see :mod:`data.motion.skeleton`).
 """
 
 import hashlib

@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from data.importers.records import ImportedMotion
+from data.motion.skeleton import FPS, JOINT_NAMES, NUM_JOINTS, PARENTS
 from data.records import (
     Annotation,
     Caption,
@@ -26,7 +27,6 @@ from data.records import (
     VideoProbe,
     VideoScan,
 )
-from data.skeleton import FPS, JOINT_NAMES, NUM_JOINTS, PARENTS
 
 SCHEMA_VERSION: Final = 3
 """Raised whenever a column changes its name, type or meaning."""
@@ -338,8 +338,8 @@ def motion_row(
         motion: where they come from, and its texts.
         features_TD: (T, 263), not normalised.
         split: ``train``, ``val`` or ``test``.
-        foot_skate_m_s: see :func:`data.motion_quality.foot_skate`.
-        jitter_m_s3: see :func:`data.motion_quality.jitter`.
+        foot_skate_m_s: see :func:`data.motion.quality.foot_skate`.
+        jitter_m_s3: see :func:`data.motion.quality.jitter`.
     """
     return {
         "motion_id": motion.motion_id,

@@ -1,7 +1,7 @@
 """The ``annotate-videos`` flow: videos in, a three-level, pose-grounded Parquet dataset out.
 
-Thin: every task wraps one function of :mod:`annotators.pipeline`, once per shard of work. What is
-done is staged on disk, so a run that died is simply run again.
+Thin: every task wraps one function of :mod:`annotators.stages.pipeline`, once per shard of work.
+What is done is staged on disk, so a run that died is simply run again.
 """
 
 import atexit
@@ -22,32 +22,34 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict
 
-from annotators import pipeline
-from annotators.chat_client import Spend
-from annotators.chat_model import Models
+from annotators.chat.model import Models
+from annotators.chat.service import Spend
 from annotators.config import PRESETS, AnnotateConfig
-from annotators.estimates import TextEstimate, estimate_texts
 from annotators.models import open_models
-from annotators.pipeline import Ingested
-from annotators.preview import best_clip, pose_strip_jpeg
-from annotators.staging import Progress, SourceVideo, StagedScan
+from annotators.pictures.preview import best_clip, pose_strip_jpeg
+from annotators.stages import pipeline
+from annotators.stages.estimates import TextEstimate, estimate_texts
+from annotators.stages.pipeline import Ingested
+from annotators.stages.staged import Progress, SourceVideo, StagedScan
 from data.presets import NOTHING, PartOf, one_of
 from data.records import Outcome
 from data.schemas import SCHEMAS
-from data.sources import shortened
-from data.store import MANIFEST, Dataset, DatasetWriter, open_writer
-from data.unexpected import UnexpectedErrors
-from data.workers import WorkerConfig, Workers
+from data.store.dataset import Dataset
+from data.store.manifest import MANIFEST
+from data.store.writer import DatasetWriter, open_writer
+from data.video.sources import shortened
+from data.workers.unexpected import UnexpectedErrors
+from data.workers.workers import WorkerConfig, Workers
 from flows.configuration import resolve_config
-from flows.failures import StageError, describe, is_usage, stage
 from flows.first_run import nothing_came
-from flows.interruption import stopping
-from flows.limits import concurrency_limiter
 from flows.paths import require_absolute
-from flows.progress import StageProgress, tell
-from flows.reporting import ProgressBar, outlives_server, show_markdown, show_table
+from flows.runtime.failures import StageError, describe, is_usage, stage
+from flows.runtime.interruption import stopping
+from flows.runtime.limits import concurrency_limiter
+from flows.runtime.progress import StageProgress, tell
+from flows.runtime.reporting import ProgressBar, outlives_server, show_markdown, show_table
+from flows.runtime.then_train import start_training
 from flows.settings import api_key, pose_model_path, replies_dir
-from flows.then_train import start_training
 
 REPORT_EVERY_S = 2.0
 TASK_THREADS = 8

@@ -9,7 +9,7 @@ from prefect import get_run_logger
 from pydantic import BaseModel, ValidationError
 
 from data.presets import Config, Presets, resolve
-from flows.failures import describe_validation
+from flows.runtime.failures import describe_validation
 from flows.settings import Settings
 
 _URL_SECRET: Final = re.compile(r"://[^/@\s\"]+@")

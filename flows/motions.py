@@ -1,6 +1,6 @@
 """The ``import-motions`` flow: motions of any source into one dataset of 263-d features.
 
-Thin: the work is :func:`data.motions.import_motions`, which publishes as it goes and resumes.
+Thin: the work is :func:`data.importers.run.import_motions`, which publishes as it goes and resumes.
 """
 
 from pathlib import Path
@@ -10,21 +10,22 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
-from annotators.video_motions import find_video_motions
-from data.motions import PRESETS, ImportProgress, MotionImportConfig
-from data.motions import import_motions as run_import
+from annotators.motion.from_tracks import find_video_motions
+from data.importers.run import PRESETS, ImportProgress, MotionImportConfig
+from data.importers.run import import_motions as run_import
 from data.presets import NOTHING, PartOf, one_of
-from data.procedural_motions import parse_procedural
 from data.schemas import SCHEMAS
-from data.sources import shortened
-from data.store import MANIFEST, Dataset
-from data.unexpected import UnexpectedErrors
+from data.store.dataset import Dataset
+from data.store.manifest import MANIFEST
+from data.synthetic.activities import parse_procedural
+from data.video.sources import shortened
+from data.workers.unexpected import UnexpectedErrors
 from flows.configuration import resolve_config
-from flows.failures import StageError, stage
 from flows.first_run import nothing_came
 from flows.paths import require_absolute
-from flows.progress import StageProgress, tell
-from flows.reporting import outlives_server, show_table
+from flows.runtime.failures import StageError, stage
+from flows.runtime.progress import StageProgress, tell
+from flows.runtime.reporting import outlives_server, show_table
 
 
 class ImportSummary(BaseModel):

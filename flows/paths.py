@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prefect.runtime import deployment
 
-from data.sources import shortened
+from data.video.sources import shortened
 
 
 def require_absolute(paths: Sequence[str | Path], fields: str) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from data.assets import fetch_assets
+from flows.assets import fetch_assets
 
 LOOPBACK_PORT: Final = 4200
 LOOPBACK_API_URL: Final = f"http://127.0.0.1:{LOOPBACK_PORT}/api"
@@ -51,7 +51,7 @@ def pose_model_path(configured: Path | None) -> Path:
 
     Raises:
         ValueError: the configured file is not there.
-        data.assets.AssetError: it must be fetched and cannot be.
+        flows.assets.AssetError: it must be fetched and cannot be.
     """
     settings = Settings()
     explicit = configured or settings.pose_model

@@ -12,22 +12,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data.presets import NOTHING, PartOf, one_of
 from flows.configuration import resolve_config
-from flows.failures import stage
 from flows.paths import require_absolute
-from flows.progress import StageProgress, tell
-from flows.reporting import outlives_server, show_table
-from flows.training_process import num_processes, run_training
+from flows.runtime.failures import stage
+from flows.runtime.progress import StageProgress, tell
+from flows.runtime.reporting import outlives_server, show_table
+from flows.runtime.training_process import num_processes, run_training
 from training.checkpoints import read_checkpoint
+from training.language_model.train import KIND as LM_KIND
+from training.language_model.train import PRESETS as LM_PRESETS
+from training.language_model.train import TrainMotionLmConfig
 from training.loop import read_metrics
-from training.motion_tokenizer import KIND as VQVAE_KIND
-from training.tokenize_motions import PRESETS as TOKENIZE_PRESETS
-from training.tokenize_motions import TokenizeConfig, TokenizeResult
-from training.tokenize_motions import tokenize_motions as run_tokenize
-from training.train_motion_lm import KIND as LM_KIND
-from training.train_motion_lm import PRESETS as LM_PRESETS
-from training.train_motion_lm import TrainMotionLmConfig
-from training.train_motion_vqvae import PRESETS as VQVAE_PRESETS
-from training.train_motion_vqvae import TrainMotionVqvaeConfig
+from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND
+from training.tokenizer.tokenize import PRESETS as TOKENIZE_PRESETS
+from training.tokenizer.tokenize import TokenizeConfig, TokenizeResult
+from training.tokenizer.tokenize import tokenize_motions as run_tokenize
+from training.tokenizer.train import PRESETS as VQVAE_PRESETS
+from training.tokenizer.train import TrainMotionVqvaeConfig
 
 
 class TrainingSummary(BaseModel):
@@ -105,7 +105,7 @@ def train_motion_vqvae(
     require_absolute((config.run, config.data.dataset), "config.run and config.data.dataset")
     count = num_processes(config.loop.device, processes)
     values = config.model_dump_json()
-    module = "training.train_motion_vqvae"
+    module = "training.tokenizer.train"
     return train_model("train-motion-vqvae", module, VQVAE_KIND, values, config.run, count)
 
 
@@ -132,7 +132,7 @@ def train_motion_lm(
     require_absolute(paths, "config.run, dataset, plans and tokenizer")
     count = num_processes(config.loop.device, processes)
     values = config.model_dump_json()
-    module = "training.train_motion_lm"
+    module = "training.language_model.train"
     return train_model(lm_key(config), module, LM_KIND, values, config.run, count)
 
 

@@ -14,37 +14,32 @@ from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 from pydantic import BaseModel, ConfigDict
 
-from annotators.kinematics import describe_motion
-from data.motions import MotionImportConfig
+from annotators.motion.describe import describe_motion
+from data.importers.run import MotionImportConfig
 from data.presets import NOTHING, PartOf, one_of
-from data.procedural_motions import parse_procedural
-from data.store import MANIFEST, Dataset
+from data.store.dataset import Dataset
+from data.store.manifest import MANIFEST
+from data.synthetic.activities import parse_procedural
+from evaluation.reports import EvaluationConfig, EvaluationReport, evaluate_model
+from evaluation.versions import promote, write_model
 from flows.configuration import resolve_config
-from flows.failures import StageError, stage
 from flows.motions import import_motions
 from flows.paths import require_absolute
-from flows.reporting import describe_state, outlives_server, run_flow, show_markdown
-from flows.train import (
-    TrainingSummary,
-    summary_of,
-    tokenize,
-    train_motion_lm,
-    train_motion_vqvae,
-)
+from flows.runtime.failures import StageError, stage
+from flows.runtime.reporting import describe_state, outlives_server, run_flow, show_markdown
+from flows.train import TrainingSummary, summary_of, tokenize, train_motion_lm, train_motion_vqvae
+from flows.train_all_config import PRESETS, TrainAllConfig
 from training.checkpoints import read_checkpoint
-from training.datasets import MotionDataConfig
-from training.evaluate import EvaluationConfig, EvaluationReport, evaluate_model
-from training.generation import load_motion_lm
+from training.inference.motion_model import MotionModel
+from training.language_model.generation import load_motion_lm
+from training.language_model.train import KIND as LM_KIND
+from training.language_model.train import TrainMotionLmConfig
 from training.loop import has_ended
-from training.model_folder import promote, write_model
-from training.motion_model import MotionModel
-from training.motion_tokenizer import KIND as VQVAE_KIND
-from training.motion_tokenizer import load_tokenizer
-from training.tokenize_motions import TokenizeConfig
-from training.train_all_config import PRESETS, TrainAllConfig
-from training.train_motion_lm import KIND as LM_KIND
-from training.train_motion_lm import TrainMotionLmConfig
-from training.train_motion_vqvae import TrainMotionVqvaeConfig
+from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND
+from training.tokenizer.motion_tokenizer import load_tokenizer
+from training.tokenizer.tokenize import TokenizeConfig
+from training.tokenizer.train import TrainMotionVqvaeConfig
+from training.tokenizer.windows import MotionDataConfig
 
 
 class TrainAllSummary(BaseModel):

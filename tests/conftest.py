@@ -11,17 +11,17 @@ import pytest
 from hypothesis import settings
 
 from benchmarks.support.corpus import CORPUS, REMEDY, VIDEOS, missing_parts
-from data.assets import ASSETS, fetch_assets
 from data.exporters import write_bvh, write_humanml3d
-from data.motion_features import joints_to_features
-from data.motions import MotionImportConfig, import_motions
-from data.procedural_motions import generate_motion
-from data.splits import Split, SplitConfig
-from data.workers import WorkerConfig
+from data.importers.run import MotionImportConfig, import_motions
+from data.motion.features import joints_to_features
+from data.motion.splits import Split, SplitConfig
+from data.synthetic.activities import generate_motion
+from data.workers.workers import WorkerConfig
+from flows.assets import ASSETS, fetch_assets
 from flows.settings import Settings
-from tests import corruption
-from tests.clips import FETCHED
-from tests.plans import save_plans
+from tests.support import corruption
+from tests.support.clips import FETCHED
+from tests.support.plans import save_plans
 
 # How long an example takes is the machine's affair.
 settings.register_profile("untimed", deadline=None)
@@ -124,7 +124,7 @@ def portrait_clip() -> Path:
 
 @pytest.fixture(scope="session")
 def real_clip() -> Callable[[str], Path]:
-    """The path of a clip by its name: see tests/clips.py."""
+    """The path of a clip by its name: see tests/support/clips.py."""
 
     def path_of(name: str) -> Path:
         return _asset(FETCHED[name]) if name in FETCHED else VIDEOS / name

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-NEEDS_IT = "tests/data/test_skeleton.py"
+NEEDS_IT = "tests/data/motion/test_skeleton.py"
 
 
 def _run_tests(corpus: Path, *, demanded: bool) -> subprocess.CompletedProcess[str]:

@@ -25,10 +25,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, optim
 
-from data.normalization import FeatureStats
+from data.motion.normalization import FeatureStats
 from data.plain_text import plain_text
 from data.schemas import CODE_VERSION
-from data.store import write_json
+from data.store.writer import write_json
 
 FORMAT: Final = "avatargpt-checkpoint/1"
 WEIGHTS: Final = "model.safetensors"

@@ -7,7 +7,7 @@ import sys
 
 from torch.distributed.run import main as torchrun
 
-from data.parent import end_with_parent
+from data.workers.parent import end_with_parent
 
 
 def main() -> None:

@@ -33,14 +33,9 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from data.locks import LockedError, lock_folder
-from data.normalization import FeatureStats
-from training.checkpoints import (
-    Checkpoint,
-    CheckpointStore,
-    load_optimizer,
-    optimizer_tensors,
-)
+from data.motion.normalization import FeatureStats
+from data.store.locks import LockedError, lock_folder
+from training.checkpoints import Checkpoint, CheckpointStore, load_optimizer, optimizer_tensors
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"

@@ -17,9 +17,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.activations import NewGELUActivation
 from transformers.models.t5.modeling_t5 import T5Attention, T5DenseGatedActDense, T5LayerNorm
 
-from data.motion_features import NUM_FEATURES
-from training.batches import Encoded, pad_prompts
-from training.motion_lm import MotionLm
+from data.motion.features import NUM_FEATURES
+from training.language_model.batches import Encoded, pad_prompts
+from training.language_model.model import MotionLm
 
 IGNORED: Final = -100
 """A label that is no label."""

@@ -27,17 +27,10 @@ from numpy.typing import NDArray
 from data.errors import ItemError, Reason
 from data.importers.archives import open_archive, read_npz_member
 from data.importers.humanml3d import load_array
-from data.importers.records import (
-    Found,
-    ImportedMotion,
-    Pending,
-    content_id,
-    find_in,
-    rejected,
-)
-from data.motion_features import NUM_FEATURES
+from data.importers.records import Found, ImportedMotion, Pending, content_id, find_in, rejected
+from data.motion.features import NUM_FEATURES
+from data.motion.skeleton import FPS, NUM_JOINTS
 from data.plain_text import MAX_MESSAGE_CHARS, plain_text
-from data.skeleton import FPS, NUM_JOINTS
 
 Array = NDArray[np.floating[Any]]
 

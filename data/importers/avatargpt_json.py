@@ -21,11 +21,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from data.dataset import RowIndex
 from data.errors import ItemError, Reason, Stage
 from data.importers.archives import read_small_file
-from data.manifest import require_file_id
-from data.parquet import table_rows
 from data.plain_text import MAX_TEXT_CHARS, plain_text
 from data.records import (
     Annotation,
@@ -42,9 +39,12 @@ from data.records import (
     clip_id_of,
 )
 from data.schemas import Row, annotation_row, caption_row, clip_row, rejection_row, video_row
-from data.sources import path_item_id
-from data.store import Dataset, open_writer, rows_table, write_text
-from data.unexpected import UnexpectedErrors
+from data.store.dataset import Dataset, RowIndex
+from data.store.manifest import require_file_id
+from data.store.parquet import table_rows
+from data.store.writer import open_writer, rows_table, write_text
+from data.video.sources import path_item_id
+from data.workers.unexpected import UnexpectedErrors
 
 RECIPE: Final = {"import": "avatargpt_json", "version": 1}
 SOURCE: Final = "avatargpt-release"
@@ -144,9 +144,9 @@ def import_avatargpt_json(files: Sequence[Path], root: Path) -> ImportReport:
 
     Raises:
         ValueError: there is no such file at all.
-        data.store.DatasetError: the dataset is one of videos, or another run writes to it.
-        data.unexpected.UnexpectedErrorsError: files ended in an unexpected error; what the others
-            came to is published.
+        data.store.manifest.DatasetError: the dataset is one of videos, or another run writes to it.
+        data.workers.unexpected.UnexpectedErrorsError: files ended in an unexpected error; what the
+            others came to is published.
     """
     paths = sorted({found for file in files for found in _json_files(file)})
     if not paths:
@@ -411,7 +411,7 @@ def export_avatargpt_json(root: Path, folder: Path) -> list[Path]:
         The files.
 
     Raises:
-        data.store.DatasetError: there is no dataset.
+        data.store.manifest.DatasetError: there is no dataset.
     """
     dataset = Dataset(root)
     tables = {

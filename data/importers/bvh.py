@@ -1,6 +1,7 @@
 """BVH files of any humanoid skeleton to 22 joints in metres, y up.
 
-Shapes: T frames, J = 22 joints (see :mod:`data.skeleton`), S joints of the file's own skeleton.
+Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), S joints of the file's own
+skeleton.
 
 The file is read by pymotion (MIT), which is kept up and needs nothing but NumPy; it fills frames
 that are missing with zeros, so the counts are checked here first. Joints are found by name: presets
@@ -25,16 +26,9 @@ from scipy.spatial.transform import Rotation
 
 from data.errors import ItemError, Reason
 from data.importers.archives import open_archive, read_member, read_small_file
-from data.importers.records import (
-    Found,
-    ImportedMotion,
-    Pending,
-    content_id,
-    find_in,
-    rejected,
-)
+from data.importers.records import Found, ImportedMotion, Pending, content_id, find_in, rejected
+from data.motion.skeleton import JOINT, JOINT_NAMES, NUM_JOINTS
 from data.plain_text import MAX_MESSAGE_CHARS, plain_text
-from data.skeleton import JOINT, JOINT_NAMES, NUM_JOINTS
 
 MAX_FRAME_RATE: Final = 1000
 

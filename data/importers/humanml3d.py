@@ -34,10 +34,10 @@ from data.importers.records import (
     find_in,
     rejected,
 )
-from data.motion_features import NUM_FEATURES
+from data.motion.features import NUM_FEATURES
+from data.motion.skeleton import FPS
+from data.motion.splits import Split
 from data.plain_text import MAX_TEXT_CHARS, plain_text
-from data.skeleton import FPS
-from data.splits import Split
 
 KNOWN_BAD: Final[Mapping[str, str]] = {
     "007975": "values that are not numbers",

@@ -1,6 +1,6 @@
 """What an importer yields: a motion that is not yet in our features, or a rejection.
 
-Shapes: T frames, J = 22 joints (see :mod:`data.skeleton`), D = 263 features.
+Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), D = 263 features.
 """
 
 import hashlib
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from data.errors import ItemError, Reason, Stage, UnexpectedItemError
+from data.motion.splits import Split
 from data.records import FloatArray, Rejection
-from data.sources import path_item_id
-from data.splits import Split
+from data.video.sources import path_item_id
 
 MotionSource = Literal["video", "bvh", "humanml3d", "joints", "features", "procedural"]
 

@@ -7,11 +7,11 @@ import typer
 
 from data.errors import Reason, Stage
 from flows.commands.options import DatasetFolder, Json, Quiet, print_json, print_json_rows, show
-from flows.progress import StageProgress, tell
-from flows.progress_bars import progress_bars
+from flows.runtime.progress import StageProgress, tell
+from flows.runtime.progress_bars import progress_bars
 
 if TYPE_CHECKING:
-    from annotators.status import DatasetStatus, Failed
+    from annotators.stages.status import DatasetStatus, Failed
 
 _SHOWN_OF_REJECTION: Final = ["stage", "reason", "item", "item_id", "video_id", "detail", "remedy"]
 
@@ -21,7 +21,7 @@ browse_app = typer.Typer()
 @browse_app.command()
 def status(dataset: DatasetFolder, as_json: Json = False) -> None:
     """Tell what is in a dataset, what is unfinished, what failed, and what to run next."""
-    from annotators.status import read_status  # noqa: PLC0415 - slow, and not always needed
+    from annotators.stages.status import read_status  # noqa: PLC0415 - slow, and not always needed
 
     found = read_status(dataset.expanduser())
     if as_json:
@@ -102,7 +102,7 @@ def rejections(
     as_json: Json = False,
 ) -> None:
     """Tell why items were rejected, grouped by stage and reason, and what to do about it."""
-    from data.store import Dataset  # noqa: PLC0415 - slow, and not always needed
+    from data.store.dataset import Dataset  # noqa: PLC0415 - slow, and not always needed
 
     chosen = {"reason": reason, "stage": stage}
     where = {name: [code.value for code in codes] for name, codes in chosen.items() if codes}
@@ -162,7 +162,7 @@ def _told(row: dict[str, Any]) -> str:
 @browse_app.command()
 def check(dataset: DatasetFolder, as_json: Json = False, quiet: Quiet = False) -> None:
     """Verify every part of a dataset; exit code 1 when something is not as it was written."""
-    from data.check import Severity, check_dataset  # noqa: PLC0415 - slow, and not always needed
+    from data.store.check import Severity, check_dataset  # noqa: PLC0415 - slow, and not always needed
 
     def report(done: int, total: int) -> None:
         tell(StageProgress("parts", done, total))
@@ -191,7 +191,7 @@ def card(
     as_json: Json = False,
 ) -> None:
     """Set the license of a dataset, and write its card (README.md) anew."""
-    from data.store import open_published  # noqa: PLC0415 - slow, and not always needed
+    from data.store.writer import open_published  # noqa: PLC0415 - slow, and not always needed
 
     with open_published(dataset.expanduser()) as writer:
         writer.set_license(license_id)

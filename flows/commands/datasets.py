@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from data.assets import ASSETS, fetch_assets
 from data.presets import preset_values
+from flows.assets import ASSETS, fetch_assets
 from flows.commands.options import (
     Json,
     Quiet,
@@ -281,8 +281,8 @@ def picture(
     """Draw a clip with its skeletons and its three levels."""
     import PIL.Image  # noqa: PLC0415 - slow, and not always needed
 
-    from annotators.preview import best_clip, clip_figure  # noqa: PLC0415
-    from data.store import Dataset  # noqa: PLC0415
+    from annotators.pictures.preview import best_clip, clip_figure  # noqa: PLC0415
+    from data.store.dataset import Dataset  # noqa: PLC0415
 
     clip = best_clip(Dataset(dataset.expanduser()), clip_id or None)
     if clip is None:
@@ -301,11 +301,11 @@ def render(
     motion_id: Annotated[str, typer.Option(help="The motion; by default one with texts.")] = "",
 ) -> None:
     """Render a motion as a stick figure, with what is told of it."""
-    from annotators.preview import best_motion  # noqa: PLC0415
-    from annotators.stick_figure import draw_motion, save_moving, told_steps  # noqa: PLC0415
-    from data.motion_features import features_to_joints  # noqa: PLC0415
+    from annotators.pictures.preview import best_motion  # noqa: PLC0415
+    from annotators.pictures.stick_figure import draw_motion, save_moving, told_steps  # noqa: PLC0415
+    from data.motion.features import features_to_joints  # noqa: PLC0415
     from data.schemas import load_features  # noqa: PLC0415
-    from data.store import Dataset  # noqa: PLC0415
+    from data.store.dataset import Dataset  # noqa: PLC0415
 
     row = best_motion(Dataset(dataset.expanduser()), motion_id or None)
     if row is None:

@@ -14,8 +14,8 @@ from flows.commands.model import model_app
 from flows.commands.options import DATASETS, MODEL, SERVER, TRAINING, printable
 from flows.commands.server import server_app
 from flows.commands.train import train_app
-from flows.failures import exit_code, report
-from flows.interruption import Interrupted, answer_signals, leave
+from flows.runtime.failures import exit_code, report
+from flows.runtime.interruption import Interrupted, answer_signals, leave
 from flows.settings import Settings, off_current_folder
 
 app = typer.Typer(

@@ -11,7 +11,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from data.skeleton import FPS
+from data.motion.skeleton import FPS
 from flows.commands.options import Json, folder_for, print_json, refuse_idle, show
 from flows.settings import Settings
 
@@ -117,8 +117,8 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Plan: the next tasks in a scene, and the steps of each."""
-    from training.long_motion import ImagineConfig  # noqa: PLC0415 - slow
-    from training.long_motion import plan as run_plan  # noqa: PLC0415
+    from training.inference.long_motion import ImagineConfig  # noqa: PLC0415 - slow
+    from training.inference.long_motion import plan as run_plan  # noqa: PLC0415
 
     _refuse_idle_seed(seed, temperature)
     drawn = {"temperature": temperature, "seed": seed}
@@ -146,8 +146,8 @@ def imagine(
     as_json: Json = False,
 ) -> None:
     """Plan and move in a scene, for as long as is asked; the plan is written beside the motion."""
-    from training.long_motion import ImagineConfig  # noqa: PLC0415 - slow
-    from training.long_motion import imagine as run_imagine  # noqa: PLC0415
+    from training.inference.long_motion import ImagineConfig  # noqa: PLC0415 - slow
+    from training.inference.long_motion import imagine as run_imagine  # noqa: PLC0415
 
     seeded = {"seed": seed}
     usual = ImagineConfig()
@@ -185,7 +185,7 @@ def describe(
     as_json: Json = False,
 ) -> None:
     """Tell a motion of any length: steps, tasks, scene."""
-    from training.long_motion import describe as run_describe  # noqa: PLC0415
+    from training.inference.long_motion import describe as run_describe  # noqa: PLC0415
 
     story = run_describe(_loaded(model), _motions(file)[0])
     if as_json:
@@ -200,7 +200,7 @@ def describe(
 
 
 def _loaded(model: Path | None) -> Any:
-    from training.motion_model import load_motion_model  # noqa: PLC0415 - slow
+    from training.inference.motion_model import load_motion_model  # noqa: PLC0415 - slow
 
     return load_motion_model(model or Settings().home / "train" / "models" / "latest")
 
@@ -212,7 +212,7 @@ def _refuse_idle_seed(seed: int, temperature: float) -> None:
 
 
 def _sampling(seed: int, temperature: float) -> Any:
-    from training.generation import DRAWN  # noqa: PLC0415 - slow
+    from training.language_model.generation import DRAWN  # noqa: PLC0415 - slow
 
     _refuse_idle_seed(seed, temperature)
     return DRAWN.model_copy(update={"temperature": temperature, "seed": seed})
@@ -224,7 +224,7 @@ def _choosing(seed: int, temperature: float, best_of: int | None) -> Any:
     Raises:
         ValueError: several are to be drawn at temperature 0.
     """
-    from training.generation import CHOSEN, Sampling  # noqa: PLC0415 - slow
+    from training.language_model.generation import CHOSEN, Sampling  # noqa: PLC0415 - slow
 
     _refuse_idle_seed(seed, temperature)
     usual = CHOSEN.best_of if temperature else 1
@@ -240,12 +240,8 @@ def _motions(file: Path) -> list[NDArray[np.float32]]:
     """
     from data.errors import ItemError  # noqa: PLC0415 - slow
     from data.importers.records import Unforeseen, find_in  # noqa: PLC0415
-    from data.motion_quality import MotionGates  # noqa: PLC0415
-    from data.motions import (  # noqa: PLC0415
-        MotionImportConfig,
-        find_motions,
-        prepare_motion,
-    )
+    from data.importers.run import MotionImportConfig, find_motions, prepare_motion  # noqa: PLC0415
+    from data.motion.quality import MotionGates  # noqa: PLC0415
     from data.records import Rejection  # noqa: PLC0415
 
     path = file.expanduser()
@@ -280,9 +276,9 @@ def _write(
     *,
     tell_file: bool = True,
 ) -> None:
-    from annotators.stick_figure import draw_motion, save_moving, told_steps  # noqa: PLC0415
+    from annotators.pictures.stick_figure import draw_motion, save_moving, told_steps  # noqa: PLC0415
     from data.exporters import write_bvh, write_features, write_joints  # noqa: PLC0415
-    from data.motion_features import features_to_joints  # noqa: PLC0415
+    from data.motion.features import features_to_joints  # noqa: PLC0415
 
     joints_TJ3 = features_to_joints(features)
     name = out.name.lower()

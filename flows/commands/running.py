@@ -15,9 +15,9 @@ from pydantic import BaseModel
 
 from data.presets import Presets, check_names, merge, parse_assignments, resolve
 from flows.deployments import DEPLOYMENTS_FILE
-from flows.interruption import STOP_LIMIT_S, keep_when_stopped
-from flows.progress_bars import progress_bars
-from flows.server import use_some_server
+from flows.runtime.interruption import STOP_LIMIT_S, keep_when_stopped
+from flows.runtime.progress_bars import progress_bars
+from flows.server.process import use_some_server
 from flows.settings import Settings, quiet_prefect
 
 CHECKPOINT_LIMIT_S: Final = 25.0
@@ -104,7 +104,7 @@ class FlowCommand:
         """
         self.check(preset, changes)
         _ready_for_flow(self.kept, self.limit_s, quiet=quiet)
-        from flows.reporting import run_flow  # noqa: PLC0415 - Prefect's address must be set
+        from flows.runtime.reporting import run_flow  # noqa: PLC0415 - Prefect's address must be set
 
         with progress_bars(quiet=quiet):
             return run_flow(resolve_name(self.flow), preset=preset, config=changes)
@@ -115,21 +115,21 @@ FLOWS: Final = {
         "flows.annotate:annotate_videos", "annotators.config:AnnotateConfig", CLIPS_KEPT
     ),
     "import-motions": FlowCommand(
-        "flows.motions:import_motions", "data.motions:MotionImportConfig", MOTIONS_KEPT
+        "flows.motions:import_motions", "data.importers.run:MotionImportConfig", MOTIONS_KEPT
     ),
     "train-vqvae": FlowCommand(
         "flows.train:train_motion_vqvae",
-        "training.train_motion_vqvae:TrainMotionVqvaeConfig",
+        "training.tokenizer.train:TrainMotionVqvaeConfig",
         *(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S),
     ),
     "train-lm": FlowCommand(
         "flows.train:train_motion_lm",
-        "training.train_motion_lm:TrainMotionLmConfig",
+        "training.language_model.train:TrainMotionLmConfig",
         *(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S),
     ),
     "train-all": FlowCommand(
         "flows.train_all:train_all",
-        "training.train_all_config:TrainAllConfig",
+        "flows.train_all_config:TrainAllConfig",
         *(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S),
     ),
 }
@@ -205,6 +205,8 @@ def _ready_for_flow(kept: str, limit_s: float = STOP_LIMIT_S, *, quiet: bool = F
     keep_when_stopped(kept, limit_s)
     quiet_prefect()
     use_some_server(quiet=quiet)
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS", "flows.console.ConsoleHandler")
+    os.environ.setdefault(
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS", "flows.runtime.console.ConsoleHandler"
+    )
     if quiet or sys.stderr.isatty():
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")

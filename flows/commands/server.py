@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from flows.deployments import register_deployments
-from flows.server import (
+from flows.server.process import (
     SERVER_MODULE,
     LocalServer,
     ask,
@@ -101,11 +101,7 @@ def _start_server(server: LocalServer, run_dir: Path) -> None:
 
 def _register(log: Path) -> None:
     """Pools, automations and deployments; what `prefect` tells of it goes to the log."""
-    from flows.server_setup import (  # noqa: PLC0415 - Prefect
-        add_automation,
-        make_pools,
-        silent_runs,
-    )
+    from flows.server.setup import add_automation, make_pools, silent_runs  # noqa: PLC0415 - Prefect
 
     make_pools(POOLS)
     add_automation(silent_runs())

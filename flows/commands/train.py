@@ -8,14 +8,14 @@ import typer
 
 from flows.commands.options import Json, Quiet, absolute_source, print_json, show
 from flows.commands.running import FLOWS, Assignments, ConfigFile, Preset, read_config
-from flows.progress import StageProgress, tell
-from flows.progress_bars import progress_bars
+from flows.runtime.progress import StageProgress, tell
+from flows.runtime.progress_bars import progress_bars
 from flows.settings import Settings
 
 if TYPE_CHECKING:
+    from evaluation.reports import EvaluationReport
     from flows.train import TrainingSummary
     from flows.train_all import TrainAllSummary
-    from training.evaluate import EvaluationReport
 
 train_app = typer.Typer()
 
@@ -90,8 +90,8 @@ def import_vqvae(
     as_json: Json = False,
 ) -> None:
     """Use released VQ-VAE weights as the motion tokenizer."""
-    from training.motion_tokenizer import import_published  # noqa: PLC0415 - slow
-    from training.motion_vqvae import MotionVqvaeConfig  # noqa: PLC0415
+    from training.tokenizer.motion_tokenizer import import_published  # noqa: PLC0415 - slow
+    from training.tokenizer.vqvae import MotionVqvaeConfig  # noqa: PLC0415
 
     sizes = read_config(config)
     checkpoint = import_published(
@@ -111,7 +111,7 @@ def tokenize_motions(
     as_json: Json = False,
 ) -> None:
     """Write the motion tokens of a dataset, beside its motions. Resumes."""
-    from training.tokenize_motions import TokenizeConfig, tokenize_motions  # noqa: PLC0415
+    from training.tokenizer.tokenize import TokenizeConfig, tokenize_motions  # noqa: PLC0415
 
     def report(done: int, total: int) -> None:
         tell(StageProgress("tokens", done, total))
@@ -171,8 +171,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Evaluate a model on its test split: reconstruction, every task, motions, texts."""
-    from annotators.kinematics import describe_motion  # noqa: PLC0415 - slow
-    from training.evaluate import EvaluationConfig, evaluate_folder  # noqa: PLC0415
+    from annotators.motion.describe import describe_motion  # noqa: PLC0415 - slow
+    from evaluation.reports import EvaluationConfig, evaluate_folder  # noqa: PLC0415
 
     def judge(joints_TJ3: Any) -> str:
         return describe_motion(joints_TJ3).activity

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from annotators.chat.config import ChatConfig, SecretInUrlError
 from annotators.config import AnnotateConfig
-from annotators.model_config import ChatConfig, SecretInUrlError
 
 
 def _recipe(**more: Any) -> dict[str, Any]:

@@ -11,12 +11,12 @@ import pytest
 
 import avatargpt
 from data.importers.records import Pending
-from data.motion_features import features_to_joints, joints_to_features
-from data.motions import MotionImportConfig, import_motions
-from data.procedural_motions import find_procedural, parse_procedural
+from data.importers.run import MotionImportConfig, import_motions
+from data.motion.features import features_to_joints, joints_to_features
 from data.schemas import SCHEMAS
-from data.store import open_writer, rows_table
-from data.workers import WorkerConfig
+from data.store.writer import open_writer, rows_table
+from data.synthetic.activities import find_procedural, parse_procedural
+from data.workers.workers import WorkerConfig
 
 PROJECT = Path(avatargpt.__file__).parents[1]
 

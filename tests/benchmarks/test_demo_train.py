@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from annotators.stick_figure import STRIP_PX, draw_strip, save_sheet
+from annotators.pictures.stick_figure import STRIP_PX, draw_strip, save_sheet
 from benchmarks.demo_train import ASKED, shows
-from data.procedural_motions import ACTIVITIES, generate_motion
+from data.synthetic.activities import ACTIVITIES, generate_motion
 
 
 def test_the_judge_knows_a_wave_its_side_and_a_jump() -> None:

@@ -12,10 +12,10 @@ from benchmarks.support.corpus import Motion, mocap
 from data.exporters import bvh_name, write_bvh, write_features, write_joints
 from data.importers.bvh import find_bvh
 from data.importers.records import Pending
-from data.motion_features import features_to_joints, joints_to_features
-from data.procedural_motions import ACTIVITIES, generate_motion
-from data.skeleton import JOINT_NAMES
-from tests.annotators.motions import standing
+from data.motion.features import features_to_joints, joints_to_features
+from data.motion.skeleton import JOINT_NAMES
+from data.synthetic.activities import ACTIVITIES, generate_motion
+from tests.support.motions import standing
 
 CMU = ("cmu_07_04", "cmu_49_02", "cmu_49_07", "cmu_05_20", "cmu_02_10")
 """Walk, jump, cartwheel, pirouette, washing oneself."""

@@ -8,17 +8,17 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from annotators.config import PRESETS as ANNOTATE
 from annotators.config import AnnotateConfig
-from data.motions import PRESETS as MOTIONS
-from data.motions import MotionImportConfig
+from data.importers.run import PRESETS as MOTIONS
+from data.importers.run import MotionImportConfig
 from data.presets import PartOf, Presets, merge, parse_assignments, part_model, resolve
-from training.tokenize_motions import PRESETS as TOKENIZE
-from training.tokenize_motions import TokenizeConfig
-from training.train_all_config import PRESETS as ALL
-from training.train_all_config import TrainAllConfig
-from training.train_motion_lm import PRESETS as LM
-from training.train_motion_lm import TrainMotionLmConfig
-from training.train_motion_vqvae import PRESETS as VQVAE
-from training.train_motion_vqvae import TrainMotionVqvaeConfig
+from flows.train_all_config import PRESETS as ALL
+from flows.train_all_config import TrainAllConfig
+from training.language_model.train import PRESETS as LM
+from training.language_model.train import TrainMotionLmConfig
+from training.tokenizer.tokenize import PRESETS as TOKENIZE
+from training.tokenizer.tokenize import TokenizeConfig
+from training.tokenizer.train import PRESETS as VQVAE
+from training.tokenizer.train import TrainMotionVqvaeConfig
 
 HERE = Path("/the/worker")
 EVERY: list[tuple[type[BaseModel], Presets]] = [

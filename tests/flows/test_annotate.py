@@ -20,9 +20,10 @@ from prefect.settings import PREFECT_API_URL
 
 from annotators.config import AnnotateConfig
 from data.schemas import SCHEMAS, load_motion
-from data.store import Dataset, DatasetError
+from data.store.dataset import Dataset
+from data.store.manifest import DatasetError
 from flows.annotate import AnnotateSummary, annotate_videos
-from tests import corruption
+from tests.support import corruption
 
 CLIPS = ("portrait.mp4", "multishot.mp4", "brief.mp4")
 AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))

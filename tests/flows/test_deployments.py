@@ -22,12 +22,12 @@ from pydantic import BaseModel
 
 import flows
 from annotators.config import PRESETS as ANNOTATE
-from data.motions import PRESETS as MOTIONS
+from data.importers.run import PRESETS as MOTIONS
 from flows.configuration import loggable
-from training.tokenize_motions import PRESETS as TOKENIZE
-from training.train_all_config import PRESETS as ALL
-from training.train_motion_lm import PRESETS as LM
-from training.train_motion_vqvae import PRESETS as VQVAE
+from flows.train_all_config import PRESETS as ALL
+from training.language_model.train import PRESETS as LM
+from training.tokenizer.tokenize import PRESETS as TOKENIZE
+from training.tokenizer.train import PRESETS as VQVAE
 
 AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
 PROJECT = Path(flows.__file__).parents[1]

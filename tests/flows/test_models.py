@@ -16,12 +16,12 @@ from pydantic import SecretStr
 
 from annotators.config import AnnotateConfig
 from benchmarks.support.chat_server import Asked, ChatServer
-from data.store import Dataset
+from data.store.dataset import Dataset
 from flows import annotate
 from flows.annotate import annotate_videos
-from flows.failures import StageError
-from tests import corruption
-from tests.answers import SCENE, answer
+from flows.runtime.failures import StageError
+from tests.support import corruption
+from tests.support.answers import SCENE, answer
 
 KEY = "sk-very-secret-key-of-the-test"
 TWO_CLIPS = {"max_clip_s": 2.5, "min_clip_s": 0.5}

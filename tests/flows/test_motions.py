@@ -11,15 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 from annotators.config import AnnotateConfig
-from data.motion_features import features_to_joints
-from data.motions import MotionImportConfig
+from data.importers.run import MotionImportConfig
+from data.motion.features import features_to_joints
+from data.motion.skeleton import JOINT
 from data.schemas import load_features, load_motion
-from data.skeleton import JOINT
-from data.store import Dataset
+from data.store.dataset import Dataset
 from flows.annotate import annotate_videos
 from flows.commands.main import app, main
-from flows.failures import StageError
 from flows.motions import import_motions
+from flows.runtime.failures import StageError
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_a_motion_is_rendered(imported: Path, tmp_path: Path, ending: str) -> No
         assert ((r > 200) & (g > 100) & (g < 180) & (b < 80)).sum() > 50
         assert ((r < 80) & (g > 120) & (g < 210) & (b > 200)).sum() > 50
     else:
-        from data.video import probe_video
+        from data.video.reader import probe_video
 
         assert probe_video(file).num_packets == row["num_frames"]
 

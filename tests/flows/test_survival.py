@@ -12,9 +12,9 @@ import pandas as pd
 import psutil
 import pytest
 
-from flows.server import SERVER_MODULE
-from tests.flows.test_server import environment
-from tests.training.runs import vqvae_config
+from flows.server.process import SERVER_MODULE
+from tests.flows.server.test_process import environment
+from tests.support.runs import vqvae_config
 from training.loop import read_metrics
 
 AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
@@ -98,7 +98,7 @@ def test_a_killed_run_leaves_no_training_behind(
 
     run = command(*arguments)
     _wait_for(lambda: len(checkpoints()) > 1, run)
-    training = _children(run, "training.train_motion_vqvae")
+    training = _children(run, "training.tokenizer.train")
     assert len(training) >= 2, "torchrun and its worker"
     run.kill()
     run.wait()

@@ -14,13 +14,13 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 from typer.testing import CliRunner
 
-from data.store import Dataset
+from data.store.dataset import Dataset
 from flows.commands.main import app, main
-from flows.reporting import describe_state
+from flows.runtime.reporting import describe_state
 from flows.train import lm_key, tokenize_motions, train_motion_vqvae
-from tests.training.runs import lm_config, vqvae_config
+from tests.support.runs import lm_config, vqvae_config
 from training.loop import read_metrics
-from training.tokenize_motions import TokenizeConfig
+from training.tokenizer.tokenize import TokenizeConfig
 
 BAR = re.compile("train-motion-vqvae-[0-9a-f]{12}")
 AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))

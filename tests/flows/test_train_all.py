@@ -15,9 +15,10 @@ from typer.testing import CliRunner, Result
 
 import avatargpt
 from flows.commands.main import app, main
-from flows.then_train import start_training
-from flows.train_all import TrainAllConfig, TrainAllSummary, train_all
-from tests.plans import save_plans
+from flows.runtime.then_train import start_training
+from flows.train_all import TrainAllSummary, train_all
+from flows.train_all_config import TrainAllConfig
+from tests.support.plans import save_plans
 from training.checkpoints import CheckpointError
 
 AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))

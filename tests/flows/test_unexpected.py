@@ -10,16 +10,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from annotators.config import AnnotateConfig
-from annotators.pipeline import inspect_file, recipe_of
-from annotators.staging import tracks_path
-from annotators.video_motions import find_video_motions
-from data.motions import MotionImportConfig, import_motions
+from annotators.motion.from_tracks import find_video_motions
+from annotators.stages.pipeline import inspect_file, recipe_of
+from annotators.stages.staged import tracks_path
+from data.importers.run import MotionImportConfig, import_motions
 from data.records import Clip
 from data.schemas import SCHEMAS, Row, pose_row
-from data.store import Dataset, open_writer, rows_table, write_table
-from tests.annotators.motions import as_track, raising_left_arm
-from tests.annotators.text_run import stage_video
-from tests.flows.test_failures import run
+from data.store.dataset import Dataset
+from data.store.writer import open_writer, rows_table, write_table
+from tests.flows.runtime.test_failures import run
+from tests.support.motions import as_track, raising_left_arm
+from tests.support.text_run import stage_video
 
 # A track whose times are missing: what no version of ours writes, so that nothing looks for it.
 LACKING = {"pts_s": None}

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from data.motions import MotionImportConfig, import_motions
-from data.splits import SplitConfig
-from data.workers import WorkerConfig
-from tests.plans import save_plans
-from tests.training.runs import lm_config, vqvae_config
-from training.generation import load_motion_lm
+from data.importers.run import MotionImportConfig, import_motions
+from data.motion.splits import SplitConfig
+from data.workers.workers import WorkerConfig
+from tests.support.plans import save_plans
+from tests.support.runs import lm_config, vqvae_config
+from training.inference.motion_model import MotionModel
+from training.language_model.generation import load_motion_lm
+from training.language_model.train import train_motion_lm
 from training.loop import TrainingResult
-from training.motion_model import MotionModel
-from training.motion_tokenizer import load_tokenizer
-from training.tokenize_motions import TokenizeConfig, tokenize_motions
-from training.train_motion_lm import train_motion_lm
-from training.train_motion_vqvae import train_motion_vqvae
+from training.tokenizer.motion_tokenizer import load_tokenizer
+from training.tokenizer.tokenize import TokenizeConfig, tokenize_motions
+from training.tokenizer.train import train_motion_vqvae
 
 
 @pytest.fixture(scope="session")

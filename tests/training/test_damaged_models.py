@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.training.runs import lm_config
+from evaluation.reports import EvaluationReport, require_datasets
+from evaluation.versions import PromotionConfig, promote, write_model
+from tests.support.runs import lm_config
 from training.checkpoints import CheckpointError, read_checkpoint
-from training.evaluate import EvaluationReport, require_datasets
+from training.inference.motion_model import load_motion_model, version_of
+from training.language_model.train import KIND as LM_KIND
 from training.loop import TrainingResult
-from training.model_folder import PromotionConfig, promote, write_model
-from training.motion_model import load_motion_model, version_of
-from training.motion_tokenizer import KIND as VQVAE_KIND
-from training.train_motion_lm import KIND as LM_KIND
+from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.training.runs import losses, vqvae_config
-from training import train_motion_vqvae as vqvae_module
+from tests.support.runs import losses, vqvae_config
 from training.checkpoints import CheckpointStore, read_checkpoint
 from training.loop import TrainingError, has_ended, read_metrics
-from training.motion_tokenizer import KIND
-from training.train_motion_vqvae import train_motion_vqvae
+from training.tokenizer import train as vqvae_module
+from training.tokenizer.motion_tokenizer import KIND
+from training.tokenizer.train import train_motion_vqvae
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -93,7 +93,7 @@ def test_all_processes_end_at_the_step_at_which_the_first_one_is_asked_to(
     request.write_text(config.model_dump_json())
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     process = subprocess.Popen(
-        [sys.executable, *launch, "-m", "training.train_motion_vqvae", str(request)],
+        [sys.executable, *launch, "-m", "training.tokenizer.train", str(request)],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,

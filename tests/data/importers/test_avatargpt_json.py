@@ -8,12 +8,10 @@ import pandas as pd
 import pytest
 
 from benchmarks.support.corpus import REFERENCE
-from data.importers.avatargpt_json import (
-    export_avatargpt_json,
-    import_avatargpt_json,
-    split_steps,
-)
-from data.store import Dataset, DatasetError, open_writer
+from data.importers.avatargpt_json import export_avatargpt_json, import_avatargpt_json, split_steps
+from data.store.dataset import Dataset
+from data.store.manifest import DatasetError
+from data.store.writer import open_writer
 
 SAMPLES = REFERENCE / "avatargpt_sample"
 FINAL = SAMPLES / "avatargpt_sample_final.json"

@@ -19,13 +19,13 @@ from data.importers.archives import MAX_ARRAY_BYTES, MAX_LISTING_BYTES
 from data.importers.avatargpt_json import import_avatargpt_json
 from data.importers.humanml3d import read_kit_texts
 from data.importers.records import Pending, Unforeseen, find_in
-from data.motion_features import joints_to_features
-from data.motions import MotionImportConfig, find_motions, import_motions, prepare_motion
-from data.procedural_motions import generate_motion
+from data.importers.run import MotionImportConfig, find_motions, import_motions, prepare_motion
+from data.motion.features import joints_to_features
 from data.records import Rejection
-from data.store import Dataset
-from data.unexpected import UnexpectedErrors
-from data.workers import WorkerConfig
+from data.store.dataset import Dataset
+from data.synthetic.activities import generate_motion
+from data.workers.unexpected import UnexpectedErrors
+from data.workers.workers import WorkerConfig
 
 WALK, _ = generate_motion("walk_forward", 0, 3.0)
 

@@ -13,10 +13,10 @@ from data.errors import ItemError, Reason
 from data.exporters import write_bvh
 from data.importers.bvh import exact_rate, find_bvh, read_bvh
 from data.importers.records import ImportedMotion, Pending
-from data.motion_quality import resample
-from data.procedural_motions import generate_motion
+from data.motion.quality import resample
+from data.motion.skeleton import JOINT
 from data.records import Rejection
-from data.skeleton import JOINT
+from data.synthetic.activities import generate_motion
 
 SAMPLES = MOCAP / "bvh_samples"
 CMU = "cmu_joints22_20fps.npz"

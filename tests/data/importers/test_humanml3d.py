@@ -12,9 +12,9 @@ from data.errors import Reason
 from data.exporters import write_humanml3d
 from data.importers.humanml3d import find_humanml3d, is_humanml3d, read_kit_texts
 from data.importers.records import ImportedMotion, Pending
-from data.motion_features import features_to_joints, joints_to_features, mirror_features
-from data.procedural_motions import generate_motion
+from data.motion.features import features_to_joints, joints_to_features, mirror_features
 from data.records import Rejection
+from data.synthetic.activities import generate_motion
 
 FEATURES = joints_to_features(generate_motion("walk_circle", 1, 8.5)[0]).astype(np.float32)
 

@@ -1,0 +1,1 @@
+"""Video to clips: shots, camera motion and spans."""

@@ -1,0 +1,1 @@
+"""Texts checked against the measured motion."""

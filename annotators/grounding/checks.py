@@ -1,0 +1,700 @@
+"""Texts checked against measured motion: supported, contradicted, or not measurable.
+
+A statement is cut into claims (:mod:`annotators.grounding.claims`), and each claim is looked for in
+what was measured (:class:`annotators.motion.describe.MotionDescription`) around its time. A claim
+is
+*contradicted* only when the body part was measured there and what was claimed would have left a
+mark on it; in doubt it is *not measurable*, since a right text marked wrong costs a user more than
+a wrong one that stays unmarked.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from annotators.grounding.claims import Claim, parse_claims
+from annotators.motion.describe import MotionDescription
+from annotators.motion.events import MotionEvent, Posture
+from data.records import Annotation, Grounding, Verdict
+
+STATIONARY_M: Final = 0.4
+"""Way over the floor under which nobody has walked: two short steps."""
+RUN_MPS: Final = 1.5
+"""Slower than this on average is no run (a brisk walk is 1.7 m/s, a slow jog 2)."""
+LOOSE_COUNT: Final = 1
+"""Counts may differ by this much: where one repetition ends is a matter of taste."""
+
+
+class GroundingConfig(BaseModel):
+    """What is done about texts that the measured motion contradicts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: Literal["keep", "flag", "drop", "reask"] = Field(
+        default="flag",
+        description="keep: only the verdicts say it. flag: the row's reason says it too. drop: "
+        "contradicted steps leave the row, its reason says which. reask: the model is told once "
+        "what was measured; what is still contradicted is flagged.",
+    )
+    tolerance_s: float = Field(
+        default=1.0, ge=0, le=10, description="How far a step's times may be off."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the motion says of one claim.
+
+    Attributes:
+        claim: the claim.
+        verdict: what it comes to.
+        support: 0 (the opposite was measured) to 1 (just this was measured); 0.5 where nothing can
+            be said. It grades what the verdict cuts into three.
+        measurement: value and unit of what decided.
+        start_s, end_s: span that it was measured over.
+    """
+
+    claim: Claim
+    verdict: Verdict
+    support: float
+    measurement: str
+    start_s: float
+    end_s: float
+
+
+def ground_claims(
+    text: str, description: MotionDescription, *, start_s: float, end_s: float
+) -> tuple[Finding, ...]:
+    """Check every claim of a text.
+
+    Args:
+        text: English on what one person does.
+        description: that person's measured motion.
+        start_s: when it is said to begin, in the time of ``description``.
+        end_s: when it is said to end.
+    """
+    window = _Window(description, start_s, end_s)
+    return tuple(_check(claim, window) for claim in parse_claims(text))
+
+
+def support_of(findings: Sequence[Finding]) -> float | None:
+    """Mean support of what can be measured, 0..1; None when nothing can."""
+    graded = [f.support for f in findings if f.verdict is not Verdict.NOT_MEASURABLE]
+    return sum(graded) / len(graded) if graded else None
+
+
+def ground_statement(
+    text: str, description: MotionDescription, *, start_s: float, end_s: float
+) -> Grounding:
+    """Check a statement.
+
+    Contradicted when one of its claims is; else supported when one of them is; else not measurable.
+
+    Args:
+        text: English on what one person does.
+        description: that person's measured motion.
+        start_s: when it is said to begin, in the time of ``description``.
+        end_s: when it is said to end.
+
+    Returns:
+        The verdict, with the measurement of the claim that decided it.
+    """
+    findings = ground_claims(text, description, start_s=start_s, end_s=end_s)
+    for verdict in (Verdict.CONTRADICTED, Verdict.SUPPORTED):
+        deciding = [f for f in findings if f.verdict is verdict]
+        if deciding:
+            return Grounding(
+                verdict,
+                "; ".join(dict.fromkeys(f.measurement for f in deciding)),
+                min(f.start_s for f in deciding),
+                max(f.end_s for f in deciding),
+            )
+    why = findings[0].measurement if findings else "no claim on movement that can be measured"
+    return Grounding(Verdict.NOT_MEASURABLE, why, start_s, end_s)
+
+
+def ground_annotation(
+    annotation: Annotation, description: MotionDescription, config: GroundingConfig
+) -> Annotation:
+    """Check the fine steps and the medium texts of an annotation, and apply the policy.
+
+    Args:
+        annotation: of one clip.
+        description: motion of the person that it annotates.
+        config: the policy.
+
+    Returns:
+        The annotation with a verdict for each text, and its score.
+    """
+    tolerance_s = config.tolerance_s
+    fine = tuple(
+        replace(
+            step,
+            grounding=ground_statement(
+                step.text,
+                description,
+                start_s=step.start_s - tolerance_s,
+                end_s=step.end_s + tolerance_s,
+            ),
+        )
+        for step in annotation.fine
+    )
+    medium = ground_medium(annotation.medium, description)
+    reason = annotation.reason
+    wrong = [step for step in fine if step.grounding.verdict is Verdict.CONTRADICTED]
+    if wrong and config.policy != "keep":
+        kept = tuple(step for step in fine if step not in wrong)
+        drops = config.policy == "drop" and bool(kept)
+        if drops:
+            fine = kept
+        told = "; ".join(f"{step.text!r} ({step.grounding.measurement})" for step in wrong)
+        said = f"{'dropped' if drops else 'contradicted'} {len(wrong)} of the steps: {told}"
+        reason = f"{reason}; {said}" if reason else said
+    return replace(
+        annotation,
+        fine=fine,
+        medium_grounding=medium,
+        reason=reason,
+        grounding_score=grounding_score([*(step.grounding for step in fine), *medium]),
+    )
+
+
+def ground_medium(medium: Sequence[str], description: MotionDescription) -> tuple[Grounding, ...]:
+    """Check texts on a whole clip."""
+    span = {"start_s": description.start_s, "end_s": description.end_s}
+    return tuple(ground_statement(text, description, **span) for text in medium)
+
+
+def grounding_score(groundings: Sequence[Grounding]) -> float | None:
+    """Share of the measurable statements that the motion supports; None without any."""
+    measurable = [g for g in groundings if g.verdict is not Verdict.NOT_MEASURABLE]
+    if not measurable:
+        return None
+    return sum(g.verdict is Verdict.SUPPORTED for g in measurable) / len(measurable)
+
+
+def contradictions(annotation: Annotation) -> list[str]:
+    """What a model is told of its texts that the motion contradicts, a line each."""
+    pairs = [
+        *((f"step {step.text!r}", step.grounding) for step in annotation.fine),
+        *(
+            (f"medium {text!r}", grounding)
+            for text, grounding in zip(annotation.medium, annotation.medium_grounding, strict=False)
+        ),
+    ]
+    return [
+        f"{what}: measured instead: {grounding.measurement}"
+        for what, grounding in pairs
+        if grounding.verdict is Verdict.CONTRADICTED
+    ]
+
+
+# -------------------------------------------------------------------------------------- looking
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A motion, looked at from ``start_s`` to ``end_s``."""
+
+    motion: MotionDescription
+    start_s: float
+    end_s: float
+
+    def events(self, *kinds: str) -> list[MotionEvent]:
+        """Events of some kinds (``action part``) that lie in the window, most of each."""
+        return [
+            event
+            for event in self.motion.events
+            if f"{event.action} {event.part}" in kinds and self._holds(event)
+        ]
+
+    def postures(self, *kinds: str) -> list[Posture]:
+        """Postures of some kinds that the window touches."""
+        return [p for p in self.motion.postures if p.kind in kinds and self._touches(p)]
+
+    def _touches(self, thing: MotionEvent | Posture) -> bool:
+        return thing.start_s < self.end_s and thing.end_s > self.start_s
+
+    def _holds(self, event: MotionEvent) -> bool:
+        shared_s = min(event.end_s, self.end_s) - max(event.start_s, self.start_s)
+        return shared_s > 0 and shared_s >= min(0.4 * event.duration_s, 0.3)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The part of the window in which there is motion."""
+        start_s = max(self.start_s, self.motion.start_s)
+        return start_s, max(min(self.end_s, self.motion.end_s), start_s)
+
+    @property
+    def travelled_m(self) -> float:
+        return self.motion.travelled_m(*self.span)
+
+    def sees(self, part: str, side: str = "") -> bool:
+        """Whether a part (on a side; on both without one) is measured."""
+        if part in ("arm", "leg"):
+            sides = (side,) if side in ("left", "right") else ("left", "right")
+            return all(f"{s}_{part}" in self.motion.parts for s in sides)
+        if part == "body":
+            return self.motion.body_seen
+        return part in self.motion.parts
+
+    def seen_instead(self) -> str:
+        """The strongest activities in the window, in words."""
+        start_s, end_s = self.span
+        seen = [a for a in self.motion.activities if a.start_s < end_s and a.end_s > start_s]
+        seen.sort(key=lambda a: -a.score)
+        names = list(dict.fromkeys(a.label.replace("_", " ") for a in seen))[:3]
+        return ", ".join(names) or "no movement"
+
+
+def _check(claim: Claim, window: _Window) -> Finding:
+    finding = _CHECKS[claim.action](claim, window)
+    if not claim.negated or finding.verdict is Verdict.NOT_MEASURABLE:
+        return finding
+    found = finding.verdict is Verdict.SUPPORTED
+    verdict = Verdict.CONTRADICTED if found else Verdict.SUPPORTED
+    return replace(finding, verdict=verdict, support=1.0 - finding.support)
+
+
+def _supported(
+    claim: Claim, things: Sequence[MotionEvent | Posture], support: float = 1.0
+) -> Finding:
+    return Finding(
+        claim,
+        Verdict.SUPPORTED,
+        support,
+        "; ".join(dict.fromkeys(thing.measurement for thing in things[:3])),
+        min(thing.start_s for thing in things),
+        max(thing.end_s for thing in things),
+    )
+
+
+def _contradicted(claim: Claim, window: _Window, measured: str, support: float = 0.0) -> Finding:
+    return Finding(claim, Verdict.CONTRADICTED, support, measured, *window.span)
+
+
+def _unknown(claim: Claim, window: _Window, why: str) -> Finding:
+    return Finding(claim, Verdict.NOT_MEASURABLE, 0.5, why, *window.span)
+
+
+def _unseen(claim: Claim, window: _Window, part: str) -> Finding:
+    side = f"{claim.side} " if claim.side in ("left", "right") and part in ("arm", "leg") else ""
+    return _unknown(claim, window, f"{side}{part} not measured")
+
+
+# --------------------------------------------------------------------------------- whole body
+
+_AWAY: Final = {"forward": "backward", "backward": "forward", "left": "right", "right": "left"}
+
+
+def _locomotion(claim: Claim, window: _Window) -> Finding:
+    if not window.sees("body"):
+        return _unseen(claim, window, "body")
+    way = window.events("walk body", "run body")
+    travelled_m = window.travelled_m
+    start_s, end_s = window.span
+    measured = f"pelvis travels {travelled_m:.1f} m in {end_s - start_s:.1f} s"
+    if not way:
+        if travelled_m < STATIONARY_M:
+            return _contradicted(claim, window, measured)
+        leaps = window.events("jump body", "hop body")
+        if claim.action == "move" and leaps:
+            return _supported(claim, leaps, 0.7)
+        if travelled_m < 2 * STATIONARY_M:
+            return _unknown(claim, window, f"{measured}, too little to tell")
+        return replace(_unknown(claim, window, measured), support=0.6)
+    if claim.count > 0:
+        steps = sum(event.repetitions for event in way)
+        # More steps than said may belong to what is said before and after.
+        if _is_step(claim) and steps < 0.5 * claim.count - LOOSE_COUNT:
+            return _contradicted(claim, window, f"{steps} steps", 0.3)
+    if claim.action == "run":
+        runs = [event for event in way if event.action == "run"]
+        fastest_mps = max(e.amount / max(e.duration_s, 0.05) for e in way)
+        if not runs and fastest_mps < RUN_MPS:
+            return _contradicted(claim, window, way[0].measurement, 0.2)
+        return _along(claim, window, runs or way, 1.0 if runs else 0.6)
+    if claim.action == "walk" and all(event.action == "run" for event in way):
+        fastest_mps = max(e.amount / max(e.duration_s, 0.05) for e in way)
+        if fastest_mps > 2 * RUN_MPS:
+            return _contradicted(claim, window, way[0].measurement, 0.3)
+        return _along(claim, window, way, 0.6)
+    return _along(claim, window, way, 1.0)
+
+
+def _is_step(claim: Claim) -> bool:
+    # "three steps" counts steps; "walks back and forth twice" counts ways.
+    return claim.word.startswith("step")
+
+
+def _along(claim: Claim, window: _Window, way: Sequence[MotionEvent], support: float) -> Finding:
+    """Locomotion that is there: does it go where it is said to?"""
+    opposite = _AWAY.get(claim.direction, "")
+    if claim.direction in ("left", "right"):
+        # "Walks to the left" may be a step aside or a curve.
+        turned = [e for e in window.events("turn body") if e.direction == claim.direction]
+        aside = [e for e in way if e.direction in (claim.direction, "side")]
+        away = [e for e in way if e.direction == opposite]
+        if turned or aside:
+            return _supported(claim, [*aside, *turned], support)
+        if away and len(away) == len(way):
+            return _contradicted(claim, window, away[0].measurement, 0.1)
+        return _supported(claim, way, 0.6 * support)
+    if opposite and claim.direction in ("forward", "backward"):
+        there = [e for e in way if e.direction == claim.direction]
+        if not there and all(e.direction == opposite for e in way):
+            return _contradicted(claim, window, way[0].measurement, 0.2)
+        return _supported(claim, there or way, support if there else 0.6 * support)
+    if claim.direction == "side":
+        aside = [e for e in way if e.direction in ("left", "right", "side")]
+        if not aside and all(e.direction in ("forward", "backward") for e in way):
+            return _contradicted(claim, window, way[0].measurement, 0.2)
+        return _supported(claim, aside or way, support)
+    if claim.direction == "around":
+        turned_deg = sum(e.amount for e in window.events("turn body"))
+        return _supported(claim, way, support if turned_deg >= 90 else 0.6 * support)
+    return _supported(claim, way, support)
+
+
+def _turn(claim: Claim, window: _Window) -> Finding:
+    if not window.sees("torso"):
+        return _unseen(claim, window, "torso")
+    if claim.part in ("head", "leg"):
+        return _unknown(claim, window, f"turning of the {claim.part} is not measured")
+    turned = window.events("turn body")
+    if claim.direction in ("left", "right"):
+        same = [e for e in turned if e.direction == claim.direction]
+        if same:
+            return _supported(claim, same)
+        if turned:
+            return _contradicted(claim, window, turned[0].measurement, 0.1)
+    if claim.part == "torso" and (twists := window.events("twist torso")):
+        return _supported(claim, twists)
+    if turned:
+        far = sum(e.amount for e in turned) >= 120
+        return _supported(claim, turned, 1.0 if far or claim.direction != "around" else 0.6)
+    if claim.part == "torso":
+        return _unknown(claim, window, "no turn of the trunk stands out")
+    return _contradicted(claim, window, "no turn of the body by 45 deg or more", 0.1)
+
+
+def _jump(claim: Claim, window: _Window) -> Finding:
+    if not window.sees("body"):
+        return _unseen(claim, window, "body")
+    leaps = window.events("jump body", "hop body")
+    if not leaps:
+        return _contradicted(claim, window, f"no jump; {window.seen_instead()}")
+    opposite = _AWAY.get(claim.direction)
+    if opposite and all(leap.direction == opposite for leap in leaps):
+        return _contradicted(claim, window, leaps[0].measurement, 0.2)
+    return _counted(claim, window, leaps)
+
+
+_HELD: Final[Mapping[str, tuple[str, ...]]] = {
+    "sit": ("sitting",),
+    "sit_down": ("sitting",),
+    "squat": ("squatting", "kneeling", "wide_stance"),
+    "kneel": ("kneeling", "all_fours", "squatting", "sitting"),
+    "lie": ("lying", "plank"),
+    "crawl": ("all_fours", "hands_and_feet", "kneeling", "plank"),
+    "stand": ("standing", "one_leg", "wide_stance"),
+    "balance": ("one_leg",),
+    "push_up": ("plank",),
+}
+_LOW: Final = ("sitting", "squatting", "kneeling", "lying", "plank", "all_fours", "hands_and_feet")
+_UPRIGHT: Final = ("standing", "one_leg", "wide_stance", "bending")
+
+
+def _held(claim: Claim, window: _Window) -> Finding:
+    """Postures: contradicted where the body was seen in quite another one all the time."""
+    if not window.sees("body"):
+        return _unseen(claim, window, "body")
+    found = window.postures(*_HELD[claim.action])
+    if claim.action == "balance" and claim.side in ("left", "right") and found:
+        same = [p for p in found if p.detail == claim.side]
+        if not same:
+            return _contradicted(claim, window, found[0].measurement, 0.1)
+        found = same
+    if found:
+        return _supported(claim, found)
+    held = [p for p in window.postures(*_LOW, *_UPRIGHT, "upside_down") if p.kind != "unknown"]
+    measured = ", ".join(dict.fromkeys(p.measurement for p in held[:2])) or "posture unclear"
+    if not held or window.postures("unknown"):
+        return _unknown(claim, window, measured)
+    if claim.action == "stand":
+        return _contradicted(claim, window, measured, 0.2)
+    if claim.action == "balance":
+        lifted = window.events("raise leg", "raise knee", "kick leg", "hop body")
+        if lifted:
+            return _supported(claim, lifted, 0.7)
+        return _contradicted(claim, window, measured, 0.2)
+    low = [p for p in held if p.kind in _LOW]
+    # A crouch before a jump is no way to a seat.
+    leaps = window.events("jump body", "hop body")
+    sunk = [] if leaps or claim.action == "lie" else window.events("sink body", "press torso")
+    if low or sunk:
+        # Down, but how is a matter of a knee's height: near enough not to be called wrong.
+        return replace(_unknown(claim, window, measured), support=0.5)
+    return _contradicted(claim, window, measured)
+
+
+def _push_up(claim: Claim, window: _Window) -> Finding:
+    pressed = window.events("press torso")
+    return _counted(claim, window, pressed) if pressed else _held(claim, window)
+
+
+def _stand_up(claim: Claim, window: _Window) -> Finding:
+    if not window.sees("body"):
+        return _unseen(claim, window, "body")
+    rises = window.events("rise body", "straighten torso")
+    if rises:
+        return _supported(claim, rises)
+    if window.postures(*_LOW):
+        return _unknown(claim, window, "no rise of the hips stands out")
+    return _contradicted(claim, window, f"no rise of the hips; {window.seen_instead()}", 0.1)
+
+
+def _still(claim: Claim, window: _Window) -> Finding:
+    if claim.part:
+        return _unknown(claim, window, f"whether the {claim.part} rests is not measured")
+    if not window.sees("body"):
+        return _unseen(claim, window, "body")
+    start_s, end_s = window.span
+    still_s = sum(
+        max(0.0, min(end, end_s) - max(start, start_s)) for start, end in window.motion.still
+    )
+    measured = f"no movement for {still_s:.1f} s of {end_s - start_s:.1f} s"
+    finding = _unknown(claim, window, measured)
+    if still_s >= min(1.0, 0.5 * (end_s - start_s)):
+        return replace(finding, verdict=Verdict.SUPPORTED, support=1.0)
+    if window.travelled_m > 2 * STATIONARY_M and still_s < 0.3:
+        return _contradicted(claim, window, f"pelvis travels {window.travelled_m:.1f} m", 0.1)
+    return finding
+
+
+def _cartwheel(claim: Claim, window: _Window) -> Finding:
+    if not window.sees("body"):
+        return _unseen(claim, window, "body")
+    over = window.postures("upside_down")
+    if over:
+        return _supported(claim, over)
+    return _contradicted(claim, window, f"never upside down; {window.seen_instead()}")
+
+
+def _dance(claim: Claim, window: _Window) -> Finding:
+    if not window.sees("body"):
+        return _unseen(claim, window, "body")
+    start_s, end_s = window.span
+    dances = [
+        a
+        for a in window.motion.activities
+        if a.label == "dance" and a.start_s < end_s and a.end_s > start_s
+    ]
+    if dances:
+        return _supported(claim, dances[0].events)
+    moves = len(window.events(*_EVERYTHING))
+    if moves == 0:
+        return _contradicted(claim, window, "no movement", 0.1)
+    # What is a dance is not in the joints; many moves speak for it.
+    return replace(
+        _unknown(claim, window, f"{moves} movements, which may be a dance or not"),
+        support=0.4 if moves < 4 else 0.6,
+    )
+
+
+# -------------------------------------------------------------------------------------- limbs
+
+_ARM_ACTIONS: Final = (
+    *("raise arm", "lower arm", "wave arm", "swing arm", "punch arm", "throw arm", "reach arm"),
+    *("circle arm", "bend arm", "extend arm", "clap arm"),
+)
+_LEG_ACTIONS: Final = ("raise leg", "raise knee", "lower leg", "lower knee", "kick leg")
+_TORSO_ACTIONS: Final = ("bend torso", "lean torso", "twist torso", "straighten torso")
+_EVERYTHING: Final = (
+    *_ARM_ACTIONS,
+    *_LEG_ACTIONS,
+    *_TORSO_ACTIONS,
+    *("walk body", "run body", "turn body", "jump body", "hop body", "rise body", "sink body"),
+)
+_QUICK_ARMS: Final = ("punch arm", "throw arm", "extend arm", "swing arm")
+
+_JUST: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+    ("kick", "leg"): ("kick leg",),
+    ("punch", "arm"): ("punch arm",),
+    ("throw", "arm"): ("throw arm",),
+    ("wave", "arm"): ("wave arm",),
+    ("clap", "arm"): ("clap arm",),
+    ("raise", "arm"): ("raise arm",),
+    ("raise", "leg"): ("raise leg", "raise knee", "kick leg"),
+    ("lower", "arm"): ("lower arm",),
+    ("lower", "leg"): ("lower leg", "lower knee", "raise leg", "raise knee", "kick leg"),
+    ("reach", "arm"): ("extend arm", "reach arm", "raise arm", "punch arm"),
+    ("swing", "arm"): ("swing arm", "wave arm", "circle arm", "throw arm", "punch arm"),
+    ("swing", "leg"): ("kick leg", "raise leg"),
+    ("circle", "arm"): ("circle arm",),
+    ("bend", "arm"): ("bend arm", "raise arm"),
+    ("straighten", "arm"): ("extend arm", "lower arm", "raise arm", "punch arm"),
+}
+"""Events that are what is claimed, by action and part."""
+_NEAR: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+    ("kick", "leg"): ("raise leg", "raise knee"),
+    ("punch", "arm"): _QUICK_ARMS,
+    ("throw", "arm"): (*_QUICK_ARMS, "raise arm", "circle arm"),
+    ("wave", "arm"): ("swing arm", "raise arm", "bend arm", "circle arm"),
+    ("clap", "arm"): ("bend arm", "extend arm", "swing arm", "wave arm"),
+    ("raise", "arm"): ("wave arm", "circle arm", "swing arm", "punch arm", "bend arm", "clap arm"),
+    ("lower", "arm"): ("raise arm", "wave arm", "swing arm", "circle arm", "extend arm"),
+    ("reach", "arm"): _ARM_ACTIONS,
+    ("swing", "arm"): (*_ARM_ACTIONS, "walk body", "run body"),
+    ("circle", "arm"): ("swing arm", "wave arm", "raise arm", "walk body", "run body"),
+    ("bend", "arm"): _ARM_ACTIONS,
+    ("straighten", "arm"): _ARM_ACTIONS,
+    ("swing", "leg"): ("raise knee", "walk body", "run body"),
+}
+"""Events that can look like it: they keep a claim from being called wrong."""
+
+
+def _limb(claim: Claim, window: _Window) -> Finding:
+    part = claim.part or _PART_OF[claim.action]
+    if (claim.action, part) not in _JUST:
+        return _unknown(claim, window, f"to {claim.action} the {part} is not measured")
+    if not window.sees(part, claim.side):
+        return _unseen(claim, window, part)
+    just = window.events(*_JUST[claim.action, part])
+    right_side = [e for e in just if _on_side(e, claim)]
+    if right_side:
+        return _counted(claim, window, right_side)
+    near = window.events(*_NEAR.get((claim.action, part), ()))
+    near_side = [e for e in near if _on_side(e, claim)]
+    if just and claim.side in ("left", "right"):
+        # The other side did it. Only when this side did nothing like it is the text wrong.
+        if not near_side:
+            return _contradicted(claim, window, just[0].measurement)
+        return replace(_unknown(claim, window, just[0].measurement), support=0.3)
+    if near_side:
+        return replace(_unknown(claim, window, f"near it: {near_side[0].measurement}"), support=0.6)
+    if part == "leg" and window.events("walk body", "run body", "jump body", "hop body"):
+        return _unknown(claim, window, "the legs carry the body meanwhile")
+    return _contradicted(
+        claim, window, f"no {claim.action} of the {_whose(claim)}{part}; {window.seen_instead()}"
+    )
+
+
+def _whose(claim: Claim) -> str:
+    return f"{claim.side} " if claim.side in ("left", "right") else ""
+
+
+def _on_side(event: MotionEvent, claim: Claim) -> bool:
+    if claim.side in ("", "both") or event.side in ("both", "none"):
+        return True
+    return event.side == claim.side
+
+
+_PART_OF: Final[Mapping[str, Literal["arm", "leg"]]] = {
+    "kick": "leg",
+    **dict.fromkeys(
+        ("punch", "throw", "wave", "clap", "raise", "lower", "reach", "swing", "circle"), "arm"
+    ),
+}
+
+
+def _raise_or_lower(claim: Claim, window: _Window) -> Finding:
+    if claim.part == "head":
+        if not window.sees("head"):
+            return _unseen(claim, window, "head")
+        found = window.events(f"{claim.action} head")
+        if found:
+            return _supported(claim, found)
+        return _unknown(claim, window, "no nod stands out")
+    if claim.part == "torso":
+        return _bend(claim, window)
+    return _limb(claim, window)
+
+
+def _straighten(claim: Claim, window: _Window) -> Finding:
+    if claim.part == "arm":
+        return _limb(claim, window)
+    if not window.sees("body"):
+        return _unseen(claim, window, "body")
+    up = window.events("rise body", "straighten torso", "press torso", "jump body")
+    if claim.part == "leg":
+        up += window.events("lower leg", "raise leg", "kick leg")
+    if up:
+        return _supported(claim, up)
+    return _unknown(claim, window, f"no straightening of the {claim.part} stands out")
+
+
+def _bend(claim: Claim, window: _Window) -> Finding:
+    if claim.part == "arm":
+        return _limb(claim, window)
+    if claim.part == "leg":
+        if not window.sees("body"):
+            return _unseen(claim, window, "body")
+        down = [
+            *window.events("sink body", "jump body", "raise leg", "raise knee"),
+            *window.postures("squatting", "kneeling", "sitting", "wide_stance"),
+        ]
+        if down:
+            return _supported(claim, down)
+        return _unknown(claim, window, "no knee bends far")
+    if not window.sees("torso"):
+        return _unseen(claim, window, "torso")
+    moves = [*window.events("bend torso", "lean torso"), *window.postures("bending")]
+    if moves:
+        opposite = _AWAY.get(claim.direction, "-")
+        directions = {e.direction for e in moves if isinstance(e, MotionEvent)}
+        wrong_way = claim.direction not in directions and opposite in directions
+        if claim.direction in ("left", "right") and wrong_way:
+            return _contradicted(claim, window, moves[0].measurement, 0.2)
+        return _supported(claim, moves)
+    low = [*window.events("sink body", "rise body"), *window.postures(*_LOW, "upside_down")]
+    if low:
+        return replace(_unknown(claim, window, low[0].measurement), support=0.6)
+    if claim.action == "lean":
+        return _unknown(claim, window, "no tilt of the trunk stands out")
+    return _contradicted(claim, window, "the trunk stays upright", 0.2)
+
+
+def _counted(claim: Claim, window: _Window, events: Sequence[MotionEvent]) -> Finding:
+    """Events that are there: do they come as often as is said?"""
+    times = _times(events)
+    if claim.count > 1 and times < claim.count:
+        off = claim.count - times
+        measured = f"{times} times: {events[0].measurement}"
+        # Fewer than said by far; more than said may be another's count of the same thing.
+        if off > max(LOOSE_COUNT, 0.5 * claim.count):
+            return _contradicted(claim, window, measured, 0.3)
+        if off > LOOSE_COUNT:
+            return _supported(claim, events, 0.7)
+    if claim.count == 1 and times > 3:
+        return _supported(claim, events, 0.6)
+    return _supported(claim, events)
+
+
+def _times(events: Sequence[MotionEvent]) -> int:
+    """How often; both hands at a time count once."""
+    by_side = {
+        side: sum(e.repetitions for e in events if e.side in (side, "both", "none"))
+        for side in ("left", "right")
+    }
+    return max(by_side.values())
+
+
+_CHECKS: Final[Mapping[str, Callable[[Claim, _Window], Finding]]] = {
+    **dict.fromkeys(("walk", "run", "move"), _locomotion),
+    **dict.fromkeys(("sit", "sit_down", "squat", "kneel", "lie", "crawl", "stand"), _held),
+    **dict.fromkeys(("kick", "punch", "throw", "wave", "clap", "reach", "swing", "circle"), _limb),
+    **dict.fromkeys(("raise", "lower"), _raise_or_lower),
+    **dict.fromkeys(("bend", "lean"), _bend),
+    "jump": _jump,
+    "straighten": _straighten,
+    "turn": _turn,
+    "still": _still,
+    "stand_up": _stand_up,
+    "push_up": _push_up,
+    "cartwheel": _cartwheel,
+    "dance": _dance,
+    "balance": _held,
+}

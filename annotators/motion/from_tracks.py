@@ -1,0 +1,131 @@
+"""Motions from the poses of an annotated video dataset, with its texts.
+
+Shapes: T frames at 20 fps, J = 22 joints.
+
+The pelvis' path over the floor is taken from two sources that err differently: the picture, which
+does not drift but trembles and slides the feet, and the foot that stands, which does not slide but
+drifts. Above ``1 / BLEND_S`` Hz the foot is followed, below it the picture; with a moving camera,
+whose own way is in the picture, only the foot.
+"""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from annotators.motion.signals import foot_odometry
+from data.importers.records import Found, ImportedMotion, MotionText, Pending, content_id
+from data.motion.quality import mend_spikes
+from data.motion.skeleton import FPS
+from data.records import FloatArray, Outcome, PoseTrack
+from data.schemas import load_track
+from data.store.dataset import Dataset, RowIndex
+from data.store.parquet import table_rows
+
+BLEND_S: Final = 0.6
+"""Longer than a step, shorter than the drift of a few steps matters."""
+MAX_LIMB_SPEED_M_S: Final = 12.0
+"""Faster than the real kicks of the CMU motions (11.2 m/s): the pose model has lost the joint."""
+
+
+_CLIP_COLUMNS: Final = ("video_id", "start_s", "end_s", "camera")
+_TEXT_COLUMNS: Final = (
+    *("track_id", "coarse", "medium", "fine", "activity", "annotator", "outcome"),
+)
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether a folder is an annotated dataset."""
+    return (path / "dataset.json").is_file()
+
+
+def find_video_motions(root: Path) -> Found:
+    """The people of every clip of a dataset; the annotated one with the clip's texts.
+
+    Args:
+        root: the dataset.
+    """
+    dataset = Dataset(root)
+    videos = RowIndex(dataset, "videos", "video_id", ["path"])
+    clips = RowIndex(dataset, "clips", "clip_id", _CLIP_COLUMNS)
+    annotations = RowIndex(dataset, "annotations", "clip_id", _TEXT_COLUMNS)
+    # A few tracks at a time: neither joints nor texts of a large dataset fit into memory.
+    for batch in dataset.batches("poses"):
+        clip_ids = batch["clip_id"].to_pylist()
+        told, of_clips = annotations.get(clip_ids), clips.get(clip_ids)
+        of_videos = videos.get(batch["video_id"].to_pylist())
+        for row in table_rows(batch):
+            clip_id, track_id = row["clip_id"], row["track_id"]
+            (clip,), (video,) = of_clips[clip_id], of_videos[row["video_id"]]
+            motion_id = content_id("video", clip_id, str(track_id))
+            texts = tuple(
+                text
+                for text in told.get(clip_id, ())
+                if text["track_id"] == track_id and text["outcome"] == Outcome.SUCCESS
+            )
+            yield Pending(
+                motion_id,
+                f"{video['path']} {clip['start_s']:.2f}-{clip['end_s']:.2f} s person {track_id}",
+                partial(_read, row, clip, motion_id, video["path"], texts),
+            )
+
+
+def _read(
+    row: Mapping[str, Any],
+    clip: Mapping[str, Any],
+    motion_id: str,
+    path: str,
+    annotations: tuple[Mapping[str, Any], ...],
+) -> ImportedMotion:
+    track = load_track(row)
+    first_s, length_s = float(track.pts_s[0]), track.num_frames / FPS
+    texts: list[MotionText] = []
+    for annotation in annotations:
+        who = annotation["annotator"]
+        if annotation["coarse"]:
+            texts.append(MotionText(annotation["coarse"], 0.0, length_s, "coarse", who))
+        texts += [MotionText(text, 0.0, length_s, "medium", who) for text in annotation["medium"]]
+        for step in annotation["fine"]:
+            # A step is told in the time of the video; a motion begins at 0.
+            start_s = min(max(step["start_s"] - first_s, 0.0), length_s)
+            end_s = min(max(step["end_s"] - first_s, start_s), length_s)
+            texts.append(MotionText(step["text"], start_s, end_s, "fine", who))
+    root_T3 = pelvis_path(track, camera_moves=clip["camera"] == "moving")
+    joints_TJ3, _ = mend_spikes(track.joints_3d + root_T3[:, None], MAX_LIMB_SPEED_M_S)
+    return ImportedMotion(
+        motion_id=motion_id,
+        source="video",
+        source_path=path,
+        source_id=f"{clip['clip_id']}/{track.track_id}",
+        fps=Fraction(FPS),
+        joints_TJ3=joints_TJ3,
+        group=f"video/{clip['video_id']}",
+        labels=tuple(dict.fromkeys(a["activity"] for a in annotations if a["activity"])),
+        texts=tuple(texts),
+        quality=track.quality,
+        video_id=clip["video_id"],
+        clip_id=clip["clip_id"],
+        track_id=track.track_id,
+    )
+
+
+def pelvis_path(track: PoseTrack, *, camera_moves: bool) -> FloatArray:
+    """Where the pelvis goes, (T, 3), metres; y above the floor.
+
+    Args:
+        track: the person.
+        camera_moves: the path in the picture is then not the person's.
+    """
+    by_foot_T3 = foot_odometry(track.joints_3d)
+    if camera_moves:
+        return by_foot_T3.astype(np.float32)
+    drift_T3 = track.root_trajectory - by_foot_T3
+    slow_T3 = gaussian_filter1d(drift_T3, BLEND_S * FPS, axis=0, mode="nearest")
+    path_T3 = by_foot_T3 + slow_T3
+    # Height: the feet leave the floor in a jump, which a foot that always stands cannot tell.
+    path_T3[:, 1] = track.root_trajectory[:, 1]
+    return path_T3.astype(np.float32)

@@ -1,0 +1,828 @@
+"""Rules for arms, legs, torso and head.
+
+Shapes: T frames at 20 fps, N events. Hands are compared with the person's arm, feet with the leg.
+The codes follow the idea of MotionScript (Yazdian et al., arXiv 2312.12634): how a joint relation
+changes, how much, how fast. The bin edges below are ours, set by looking at
+the CMU sequences and at half of the Bandai-Namco takes, and kept wide for poses that come from a
+single camera.
+"""
+
+import itertools
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from scipy.ndimage import maximum_filter1d
+
+from annotators.motion.body import LOW_HIPS, UPRIGHT_DEG, hip_height, trunk_tilt_deg
+from annotators.motion.events import MotionEvent, Side
+from annotators.motion.signals import (
+    MAX_MOVE_S,
+    SIDES,
+    Bools,
+    Floats,
+    Signals,
+    Span,
+    flexion_deg,
+    join_spans,
+    spans,
+    speed_T,
+    trim_ramp,
+    turning_points,
+)
+from data.motion.skeleton import FPS
+
+# ---- arms (hand relative to the shoulder, in arm lengths; hanging is about -0.95)
+MIN_RAISE: Final = 0.40
+"""Change of height that raises or lowers a hand: from the hip to the chest, about."""
+HANGING: Final = -0.70
+RAISED: Final = -0.45
+"""The hand is at the chest or higher: it can wave."""
+LEVELS: Final = (
+    (0.55, "above_head"),
+    (0.20, "head"),
+    (-0.20, "shoulder"),
+    (-0.50, "chest"),
+    (-0.70, "waist"),
+)
+"""Height of the hand over the shoulder, by torso length (about an arm), and its name."""
+AHEAD: Final = 0.45
+"""A hand this far in front of (or beside) the shoulder, and further than beside (in front)."""
+
+WAVE_SWING: Final = 0.11
+"""Half a wave moves the hand by at least this: 5 cm, above the noise of estimated poses."""
+SMALL_SWING: Final = 0.010
+"""Half a wave from the wrist of a quiet arm: 5 mm, only if it repeats evenly and often."""
+SMALL_WAVE_SWINGS: Final = 8
+MAX_HALF_WAVE_FRAMES: Final = 20
+MIN_SWINGS: Final = 4
+MIN_SWINGS_ESTIMATED: Final = 5
+"""Two full waves: a hand that overshoots once while it is raised does not wave."""
+SWING_EVENNESS: Final = 0.35
+SWING_EVENNESS_ESTIMATED: Final = 0.50
+"""Smallest half-wave of a wave, relative to its largest."""
+
+STROKE_SPEED: Final = 5.0
+"""Arm lengths per second (2.4 m/s): no relaxed raise is as fast."""
+STROKE_LENGTH: Final = 0.7
+PUNCH_REACH: Final = 0.72
+PUNCH_GAIN: Final = 0.22
+THRUST_GAIN: Final = 0.35
+THRUST_SPEED: Final = 2.0
+"""Slower than STROKE_SPEED: it must come at least twice."""
+THROW_SPEED: Final = 7.5
+CLAP_NEAR: Final = 0.30
+"""Distance of the wrists when palms meet."""
+CLAP_OPEN: Final = 0.25
+CLAP_SPEED: Final = 1.5
+"""Arm lengths per second at which the wrists meet."""
+CIRCLE_DEG: Final = 330.0
+CIRCLE_RADIUS: Final = 0.45
+MIN_BEND_DEG: Final = 60.0
+
+# ---- legs (in leg lengths)
+KICK_HEIGHT: Final = 0.28
+KICK_AHEAD: Final = 0.35
+KICK_SPEED: Final = 3.2
+"""Foot relative to the hips, leg lengths per second; a walking foot reaches 3."""
+LOW_KICK_SPEED: Final = 5.5
+"""A kick along the ground is told by its speed alone; a jogging foot reaches 4."""
+LOW_KICK_RATIO: Final = 1.5
+"""Against the other foot within the same second: a sprinter's feet are equally fast."""
+LEG_RAISE: Final = 0.25
+"""Foot lifted by this much is no step."""
+
+MAX_LEG_MOVE_S: Final = 1.5
+
+# ---- torso, head
+MIN_BEND_FORWARD_DEG: Final = 25.0
+MIN_LEAN_DEG: Final = 18.0
+ESTIMATED_TILT_FACTOR: Final = 1.3
+"""A tilt towards the camera is estimated from depth, which is the uncertain direction."""
+MAX_TILT_DEG: Final = 110.0
+MAX_TILT_STEP_DEG: Final = 12.0
+"""Per frame: 240 degrees per second."""
+MIN_TWIST_DEG: Final = 35.0
+MIN_NOD_DEG: Final = 30.0
+MIN_NOD_ESTIMATED_DEG: Final = 50.0
+"""The depth of an estimated head is uncertain by half a head."""
+
+
+def _share(mask_T: Bools, span: Span) -> float:
+    return float(mask_T[slice(*span)].mean())
+
+
+def _drags(span: Span, max_s: float = MAX_MOVE_S) -> bool:
+    return span[1] - span[0] > max_s * FPS
+
+
+def mask_of(num_frames: int, items: list[Span]) -> Bools:
+    """Spans as a mask (T,)."""
+    mask_T = np.zeros(num_frames, dtype=np.bool_)
+    for start, end in items:
+        mask_T[start:end] = True
+    return mask_T
+
+
+# ---------------------------------------------------------------------------------------- arms
+
+
+def hand_T3(signals: Signals, side: str) -> Floats:
+    """Hand from shoulder as (outward, up, forward), (T, 3), arm lengths."""
+    hand = signals.relative_T3(f"{side}_wrist", f"{side}_shoulder") / signals.size.arm_m
+    return hand * np.array([1.0 if side == "left" else -1.0, 1.0, 1.0])
+
+
+def hand_level(signals: Signals, side: str, frame: int) -> str:
+    """Name of the height of a hand."""
+    up = hand_T3(signals, side)[frame, 1] * signals.size.arm_m / signals.size.torso_m
+    return next((name for edge, name in LEVELS if up >= edge), "low")
+
+
+def _hand_direction(hand_3: Floats) -> str:
+    outward, up, ahead = hand_3.tolist()
+    if up > 0.75:
+        return "up"
+    if ahead >= AHEAD and ahead > 1.2 * abs(outward):
+        return "forward"
+    if outward >= AHEAD and outward > 1.2 * abs(ahead):
+        return "side"
+    return ""
+
+
+def _arm_ok_T(signals: Signals, side: str) -> Bools:
+    """Frames at which 'up' means what it says: arm seen, trunk not lying."""
+    ok_T = signals.part_T[f"{side}_arm"].copy()
+    if "torso" in signals.parts:
+        ok_T &= trunk_tilt_deg(signals) < UPRIGHT_DEG + 15
+    return ok_T
+
+
+def raises(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> list[MotionEvent]:
+    """A hand going up or down by at least :data:`MIN_RAISE`.
+
+    Args:
+        signals: the motion.
+        side: left or right.
+        busy_T: (T,) where the hand waves or strikes, which says it already.
+        moving_T: (T,) where the person walks: the swing of the arms is no raise.
+    """
+    hand = hand_T3(signals, side)
+    up_T, arm_m = hand[:, 1], signals.size.arm_m
+    ok_T = _arm_ok_T(signals, side)
+    points = turning_points(up_T, MIN_RAISE)
+    rate_T = np.gradient(up_T) * FPS * arm_m if len(up_T) > 1 else np.zeros_like(up_T)
+    result: list[MotionEvent] = []
+    for start, end in itertools.pairwise(points):
+        if abs(up_T[end] - up_T[start]) < MIN_RAISE:
+            continue
+        span = trim_ramp(up_T, start, end)
+        if _share(ok_T, span) < 0.7 or _share(busy_T, span) > 0.6 or _drags(span):
+            continue
+        high = max(float(up_T[start]), float(up_T[end]))
+        if _share(moving_T, span) > 0.5 and high < 0.15:
+            continue
+        rises = bool(up_T[end] > up_T[start])
+        last = min(span[1], len(up_T) - 1)
+        amount = abs(float(up_T[end] - up_T[start])) * arm_m
+        result.append(
+            MotionEvent(
+                action="raise" if rises else "lower",
+                part="arm",
+                side=side,
+                direction=_hand_direction(hand[last]) if rises else "down",
+                level=hand_level(signals, side, end),
+                start_s=signals.start_s(span),
+                end_s=signals.end_s(span),
+                amount=amount,
+                unit="m",
+                relative=amount / arm_m,
+                peak_speed=float(np.abs(rate_T[slice(*span)]).max()),
+                measurement=(
+                    f"{side}_wrist {'rises' if rises else 'falls'} {amount:.2f} m against "
+                    f"{side}_shoulder"
+                ),
+            )
+        )
+    return result
+
+
+def _swings(
+    signal_T: Floats, span: Span, min_change: float, min_swings: int, evenness: float
+) -> tuple[list[int], float] | None:
+    """The longest run of even, quick swings to and fro in the span: turning frames, median size."""
+    points = [span[0] + p for p in turning_points(signal_T[slice(*span)], min_change)]
+    runs: list[list[int]] = [[]]
+    for first, second in itertools.pairwise(points):
+        if second - first > MAX_HALF_WAVE_FRAMES:
+            runs.append([])
+            continue
+        runs[-1] = [*runs[-1], second] if runs[-1] else [first, second]
+    best = max(runs, key=len)
+    sizes = np.abs(np.diff(signal_T[best]))
+    # The first and the last swing may be the hand coming and going.
+    while len(sizes) >= min_swings and sizes[0] < evenness * sizes.max():
+        best, sizes = best[1:], sizes[1:]
+    while len(sizes) >= min_swings and sizes[-1] < evenness * sizes.max():
+        best, sizes = best[:-1], sizes[:-1]
+    if len(sizes) < min_swings or np.median(sizes) < evenness * sizes.max():
+        return None
+    return best, float(np.median(sizes))
+
+
+def _full_swings(signal_T: Floats, frames: list[int]) -> list[int]:
+    """The turning frames without the hand coming and going."""
+    sizes = np.abs(np.diff(signal_T[frames]))
+    full = sizes >= 0.6 * np.median(sizes)
+    return frames[0 if full[0] else 1 : len(frames) if full[-1] else -1]
+
+
+def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
+    """A hand that swings to and fro at least twice while it is held up, or moves so when low."""
+    hand = hand_T3(signals, side)
+    arm_m = signals.size.arm_m
+    ok_T = _arm_ok_T(signals, side)
+    min_swings = MIN_SWINGS if signals.exact else MIN_SWINGS_ESTIMATED
+    evenness = SWING_EVENNESS if signals.exact else SWING_EVENNESS_ESTIMATED
+    result: list[MotionEvent] = []
+    for raised, mask_T in (
+        (True, (hand[:, 1] > RAISED) & ok_T),
+        (False, (hand[:, 1] <= RAISED) & ok_T & ~moving_T),
+    ):
+        for span in join_spans(spans(mask_T, 6), 3):
+            found = [
+                (len(swings[0]) * swings[1], axis, swings)
+                for axis in range(3)
+                if (swings := _swings(hand[:, axis], span, WAVE_SWING, min_swings, evenness))
+            ]
+            if not found and raised and signals.exact:
+                found = _small_waves(hand, span)
+            if not found:
+                continue
+            _, axis, (frames, size) = max(found)
+            way = ("side to side", "up and down", "forward and back")[axis]
+            frames = _full_swings(hand[:, axis], frames)
+            cycles = max(len(frames) // 2, 2)
+            wave_span = (frames[0], frames[-1] + 1)
+            lifted_N = (
+                signals.joint_T3(f"{side}_wrist")[slice(*wave_span), 1]
+                > signals.joint_T3(f"{side}_elbow")[slice(*wave_span), 1]
+            )
+            high = float(np.median(hand[slice(*wave_span), 1]))
+            hand_high = bool(lifted_N.mean() > 0.6) and high > (RAISED + 0.1, -0.1, 9.0)[axis]
+            seconds = (frames[-1] - frames[0]) / FPS
+            result.append(
+                MotionEvent(
+                    action="wave" if raised and hand_high else "swing",
+                    part="arm",
+                    side=side,
+                    direction=way,
+                    level=hand_level(signals, side, frames[len(frames) // 2]),
+                    start_s=signals.start_s(wave_span),
+                    end_s=signals.end_s(wave_span),
+                    amount=size * arm_m,
+                    unit="m",
+                    relative=size,
+                    peak_speed=float(speed_T(hand)[slice(*wave_span)].max()) * arm_m,
+                    measurement=(
+                        f"{side}_wrist swings {size * arm_m:.2f} m {way}, {cycles} times in "
+                        f"{seconds:.1f} s"
+                    ),
+                    repetitions=cycles,
+                    frequency_hz=cycles / seconds,
+                )
+            )
+    return result
+
+
+def _small_waves(hand_T3_: Floats, span: Span) -> list[tuple[float, int, tuple[list[int], float]]]:
+    """Waves from the wrist: the forearm barely moves, but evenly and many times."""
+    found: list[tuple[float, int, tuple[list[int], float]]] = []
+    for axis in (0, 1):
+        swings = _swings(hand_T3_[:, axis], span, SMALL_SWING, SMALL_WAVE_SWINGS, 0.0)
+        if swings is None:
+            continue
+        gaps = np.diff(swings[0])
+        if np.std(gaps) < 0.5 * np.mean(gaps) and np.mean(gaps) < 12:
+            found.append((len(gaps) * swings[1], axis, swings))
+    return found
+
+
+def thrusts(signals: Signals, side: Side) -> list[MotionEvent]:
+    """A hand pushed straight out in front and drawn back, at least twice: a row of punches."""
+    hand = hand_T3(signals, side)
+    arm_m = signals.size.arm_m
+    reach_T = np.linalg.norm(hand, axis=1)
+    speed = speed_T(hand)
+    ok_T = _arm_ok_T(signals, side)
+    points = turning_points(reach_T, THRUST_GAIN)
+    out = [
+        p
+        for before, p in itertools.pairwise(points)
+        if reach_T[p] > max(reach_T[before], PUNCH_REACH)
+        and hand[p, 2] > 0.7
+        and -0.4 < hand[p, 1] < 0.4
+        and p - before < FPS
+        and speed[before : p + 1].max() > THRUST_SPEED
+    ]
+    groups: list[list[int]] = []
+    for frame in out:
+        if groups and frame - groups[-1][-1] <= 2.5 * FPS:
+            groups[-1].append(frame)
+        else:
+            groups.append([frame])
+    result: list[MotionEvent] = []
+    for group in groups:
+        span = (max(group[0] - 8, 0), min(group[-1] + 8, signals.num_frames))
+        if len(group) < 2 or _share(ok_T, span) < 0.8:
+            continue
+        peak_mps = float(speed[slice(*span)].max()) * arm_m
+        gain_m = float(np.ptp(reach_T[slice(*span)])) * arm_m
+        result.append(
+            MotionEvent(
+                action="punch",
+                part="arm",
+                side=side,
+                direction="forward",
+                level=hand_level(signals, side, group[0]),
+                start_s=signals.start_s(span),
+                end_s=signals.end_s(span),
+                amount=gain_m,
+                unit="m",
+                relative=gain_m / arm_m,
+                peak_speed=peak_mps,
+                measurement=(
+                    f"{side}_wrist thrusts {gain_m:.2f} m forward {len(group)} times at up to "
+                    f"{peak_mps:.1f} m/s"
+                ),
+                repetitions=len(group),
+                frequency_hz=(len(group) - 1) * FPS / (group[-1] - group[0]),
+            )
+        )
+    return result
+
+
+def strokes(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> list[MotionEvent]:
+    """Fast single movements of a hand: punches, throws, swings."""
+    hand = hand_T3(signals, side)
+    arm_m = signals.size.arm_m
+    speed = speed_T(hand)
+    ok_T = _arm_ok_T(signals, side)
+    reach_T = np.linalg.norm(hand, axis=1)
+    result: list[MotionEvent] = []
+    # A stroke lasts from where the hand gathers speed to where it has lost it.
+    for span in spans(speed > 0.35 * STROKE_SPEED, 3):
+        peak = float(speed[slice(*span)].max())
+        if peak < STROKE_SPEED or _share(ok_T, span) < 0.8 or _share(busy_T, span) > 0.5:
+            continue
+        first, last = hand[span[0]], hand[span[1] - 1]
+        way = last - first
+        length = float(np.linalg.norm(way))
+        stretched = span[0] + int(np.argmax(reach_T[slice(*span)]))
+        gain = float(reach_T[stretched] - reach_T[span[0]])
+        if (
+            gain >= PUNCH_GAIN
+            and reach_T[stretched] >= PUNCH_REACH
+            and hand[stretched, 2] > 0.5
+            and -0.55 < hand[stretched, 1] < 0.5
+            and first[1] > HANGING
+        ):
+            action, direction = "punch", "forward"
+        elif (
+            peak >= THROW_SPEED
+            and first[1] > 0.1
+            and first[2] < 0.35
+            and way[2] > 0.5
+            and _share(moving_T, span) < 0.5
+        ):
+            action, direction = "throw", "forward"
+        elif length >= STROKE_LENGTH and _share(moving_T, span) < 0.5:
+            axis = int(np.argmax(np.abs(way)))
+            names = (("across", "side"), ("down", "up"), ("backward", "forward"))[axis]
+            action, direction = "swing", names[int(way[axis] > 0)]
+            if direction in ("up", "down"):
+                continue  # Raised or lowered: told by height.
+        else:
+            continue
+        result.append(
+            MotionEvent(
+                action=action,
+                part="arm",
+                side=side,
+                direction=direction,
+                level=hand_level(signals, side, span[1] - 1),
+                start_s=signals.start_s(span),
+                end_s=signals.end_s(span),
+                amount=length * arm_m,
+                unit="m",
+                relative=length,
+                peak_speed=peak * arm_m,
+                measurement=(
+                    f"{side}_wrist moves {length * arm_m:.2f} m {direction} at up to "
+                    f"{peak * arm_m:.1f} m/s"
+                ),
+            )
+        )
+    return result
+
+
+def circles(signals: Signals, side: Side) -> list[MotionEvent]:
+    """A straight arm going all the way round the shoulder."""
+    hand = hand_T3(signals, side)
+    ok_T = _arm_ok_T(signals, side)
+    result: list[MotionEvent] = []
+    for horizontal, names in ((2, ("forward", "backward")), (0, ("inward", "outward"))):
+        plane_T2 = hand[:, [horizontal, 1]]
+        angle_T = np.degrees(np.unwrap(np.arctan2(plane_T2[:, 1], plane_T2[:, 0])))
+        points = turning_points(angle_T, CIRCLE_DEG)
+        for start, end in itertools.pairwise(points):
+            amount = float(abs(angle_T[end] - angle_T[start]))
+            span = trim_ramp(angle_T, start, end)
+            radius_N = np.linalg.norm(plane_T2[slice(*span)], axis=1)
+            if amount < CIRCLE_DEG or radius_N.min() < CIRCLE_RADIUS or _share(ok_T, span) < 0.8:
+                continue
+            # Over the top and to the front is a decreasing angle.
+            direction = names[int(angle_T[end] > angle_T[start])]
+            times = max(round(amount / 360), 1)
+            seconds = signals.end_s(span) - signals.start_s(span)
+            result.append(
+                MotionEvent(
+                    action="circle",
+                    part="arm",
+                    side=side,
+                    direction=direction,
+                    level="",
+                    start_s=signals.start_s(span),
+                    end_s=signals.end_s(span),
+                    amount=amount,
+                    unit="deg",
+                    relative=amount / 360,
+                    peak_speed=float(np.abs(np.gradient(angle_T)[slice(*span)]).max() * FPS),
+                    measurement=f"{side}_wrist circles {side}_shoulder by {amount:.0f} deg",
+                    repetitions=times,
+                    frequency_hz=times / max(seconds, 1 / FPS),
+                )
+            )
+            break
+    return result[:1]
+
+
+def elbow_bends(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> list[MotionEvent]:
+    """An elbow that bends or straightens while nothing else is said of the arm."""
+    bend_T = flexion_deg(signals, f"{side}_shoulder", f"{side}_elbow", f"{side}_wrist")
+    ok_T = signals.part_T[f"{side}_arm"]
+    points = turning_points(bend_T, MIN_BEND_DEG)
+    result: list[MotionEvent] = []
+    for start, end in itertools.pairwise(points):
+        amount = float(abs(bend_T[end] - bend_T[start]))
+        if amount < MIN_BEND_DEG:
+            continue
+        span = trim_ramp(bend_T, start, end)
+        if _share(ok_T, span) < 0.8 or _share(busy_T | moving_T, span) > 0.3 or _drags(span):
+            continue
+        bends = bool(bend_T[end] > bend_T[start])
+        last = min(span[1], signals.num_frames - 1)
+        direction = "" if bends else _hand_direction(hand_T3(signals, side)[last])
+        result.append(
+            MotionEvent(
+                action="bend" if bends else "extend",
+                part="arm",
+                side=side,
+                direction=direction,
+                level=hand_level(signals, side, last),
+                start_s=signals.start_s(span),
+                end_s=signals.end_s(span),
+                amount=amount,
+                unit="deg",
+                relative=amount / 360,
+                peak_speed=float(np.abs(np.gradient(bend_T)[slice(*span)]).max() * FPS),
+                measurement=(
+                    f"{side}_elbow {'bends' if bends else 'straightens'} by {amount:.0f} deg"
+                ),
+            )
+        )
+    return result
+
+
+def claps(signals: Signals, moving_T: Bools) -> list[MotionEvent]:
+    """The hands coming together at least twice in quick succession."""
+    if not {"left_arm", "right_arm"} <= signals.parts:
+        return []
+    arm_m = signals.size.arm_m
+    apart_T = (
+        np.linalg.norm(signals.joint_T3("left_wrist") - signals.joint_T3("right_wrist"), axis=1)
+        / arm_m
+    )
+    closing_T = -np.gradient(apart_T) * FPS if len(apart_T) > 1 else np.zeros_like(apart_T)
+    points = turning_points(apart_T, CLAP_OPEN)
+    meets = [
+        p
+        for i, p in enumerate(points)
+        if apart_T[p] < CLAP_NEAR
+        and 0 < i < len(points) - 1
+        and apart_T[points[i - 1]] > apart_T[p]
+        and min(hand_T3(signals, side)[p, 1] for side in SIDES) > HANGING
+        and closing_T[max(p - 6, 0) : p + 1].max() > CLAP_SPEED
+        and not moving_T[p]
+    ]
+    result: list[MotionEvent] = []
+    groups: list[list[int]] = []
+    for meet in meets:
+        if groups and meet - groups[-1][-1] <= 1.2 * FPS:
+            groups[-1].append(meet)
+        else:
+            groups.append([meet])
+    for group in groups:
+        if len(group) < 3:
+            continue
+        span = (max(group[0] - 4, 0), min(group[-1] + 4, signals.num_frames))
+        if not signals.seen("left_arm", span) or not signals.seen("right_arm", span):
+            continue
+        seconds = (group[-1] - group[0]) / FPS
+        result.append(
+            MotionEvent(
+                action="clap",
+                part="arm",
+                side="both",
+                direction="",
+                level=hand_level(signals, "left", group[0]),
+                start_s=signals.start_s(span),
+                end_s=signals.end_s(span),
+                amount=float(np.ptp(apart_T[slice(*span)])) * arm_m,
+                unit="m",
+                relative=float(np.ptp(apart_T[slice(*span)])),
+                peak_speed=float(np.abs(np.gradient(apart_T)[slice(*span)]).max() * FPS) * arm_m,
+                measurement=(
+                    f"the wrists come within {float(apart_T[group].max()) * arm_m:.2f} m of each "
+                    f"other {len(group)} times"
+                ),
+                repetitions=len(group),
+                frequency_hz=(len(group) - 1) / seconds,
+            )
+        )
+    return result
+
+
+# ---------------------------------------------------------------------------------------- legs
+
+
+def _foot_T3(signals: Signals, side: str) -> Floats:
+    """Ankle from the hips as (outward, up, forward), (T, 3), leg lengths."""
+    vector_T3 = signals.in_body_axes(signals.joint_T3(f"{side}_ankle") - signals.hips_T3())
+    return vector_T3 / signals.size.leg_m * np.array([1.0 if side == "left" else -1.0, 1.0, 1.0])
+
+
+def kicks(signals: Signals, side: Side) -> list[MotionEvent]:
+    """A foot thrown forward and up with the knee straightening."""
+    if not signals.body_seen:
+        return []
+    leg_m = signals.size.leg_m
+    foot = _foot_T3(signals, side)
+    ankle_T = signals.joint_T3(f"{side}_ankle")[:, 1]
+    height_T = (ankle_T - np.percentile(ankle_T, 10)) / leg_m
+    speed = speed_T(foot)
+    knee_T = flexion_deg(signals, f"{side}_hip", f"{side}_knee", f"{side}_ankle")
+    upright_T = (trunk_tilt_deg(signals) < UPRIGHT_DEG) & (hip_height(signals) > LOW_HIPS)
+    out_T = np.hypot(np.maximum(foot[:, 2], 0), np.maximum(foot[:, 0], 0))
+    high_T = (height_T > KICK_HEIGHT) & (out_T > KICK_AHEAD) & (knee_T < 65)
+    other = speed_T(_foot_T3(signals, "right" if side == "left" else "left"))
+    fast_T = maximum_filter1d(speed, 9) > np.maximum(
+        LOW_KICK_SPEED, LOW_KICK_RATIO * maximum_filter1d(other, FPS + 1)
+    )
+    mask_T = (high_T | (fast_T & (foot[:, 2] > KICK_AHEAD))) & upright_T
+    result: list[MotionEvent] = []
+    for start, end in join_spans(spans(mask_T, 2), 3):
+        lead = max(start - 6, 0)
+        top = start + int(np.argmax(height_T[start:end] + foot[start:end, 2]))
+        # Rising while it is fast: a leg swung back down is no kick.
+        peak = float(speed[lead : top + 1].max())
+        bent = float(knee_T[lead : top + 1].max() - knee_T[start:end].min())
+        if peak < KICK_SPEED or bent < 20 or not signals.seen(f"{side}_leg", (lead, end)):
+            continue
+        ahead, outward = foot[top, 2], foot[top, 0]
+        direction = "forward" if ahead >= abs(outward) else "side"
+        amount = max(float(height_T[top]), 0.0) * leg_m
+        span = (lead, min(end + 2, signals.num_frames))
+        result.append(
+            MotionEvent(
+                action="kick",
+                part="leg",
+                side=side,
+                direction=direction,
+                level="hip" if height_T[top] > 0.8 else "knee",
+                start_s=signals.start_s(span),
+                end_s=signals.end_s(span),
+                amount=amount,
+                unit="m",
+                relative=amount / leg_m,
+                peak_speed=peak * leg_m,
+                measurement=(
+                    f"{side}_ankle swings {direction}, {amount:.2f} m above the floor, at up to "
+                    f"{peak * leg_m:.1f} m/s"
+                ),
+            )
+        )
+    return result
+
+
+def leg_raises(signals: Signals, side: Side, busy_T: Bools) -> list[MotionEvent]:
+    """A foot lifted off the floor, or put down, while the other carries the body."""
+    if not signals.body_seen:
+        return []
+    leg_m = signals.size.leg_m
+    other = "right" if side == "left" else "left"
+    ankle_T = signals.height_T(f"{side}_ankle")
+    rest_m = float(np.percentile(ankle_T, 10))
+    height_T = (ankle_T - rest_m) / leg_m
+    standing_T = signals.height_T(f"{other}_ankle") < ankle_T
+    upright_T = (hip_height(signals) > LOW_HIPS) & ~busy_T
+    upright_T &= trunk_tilt_deg(signals) < UPRIGHT_DEG + 15
+    foot = _foot_T3(signals, side)
+    knee_T = flexion_deg(signals, f"{side}_hip", f"{side}_knee", f"{side}_ankle")
+    points = turning_points(height_T, LEG_RAISE)
+    result: list[MotionEvent] = []
+    for start, end in itertools.pairwise(points):
+        change = float(height_T[end] - height_T[start])
+        rises = change > 0
+        top = end if rises else start
+        if abs(change) < LEG_RAISE or not standing_T[top]:
+            continue
+        span = trim_ramp(height_T, start, end)
+        if (
+            _share(upright_T, span) < 0.7
+            or _drags(span, MAX_LEG_MOVE_S)
+            or not signals.seen(f"{side}_leg", span)
+        ):
+            continue
+        if not signals.seen(f"{other}_leg", span):
+            continue
+        outward, _, ahead = foot[top].tolist()
+        if ahead < -0.2:
+            direction = "backward"
+        elif outward > 0.45 and outward > ahead:
+            direction = "side"
+        else:
+            direction = "forward"
+        bent = bool(knee_T[top] > 60)
+        amount = abs(change) * leg_m
+        result.append(
+            MotionEvent(
+                action="raise" if rises else "lower",
+                part="knee" if bent and direction != "side" else "leg",
+                side=side,
+                direction=direction if rises else "down",
+                level="hip" if height_T[top] > 0.8 else ("knee" if height_T[top] > 0.4 else "low"),
+                start_s=signals.start_s(span),
+                end_s=signals.end_s(span),
+                amount=amount,
+                unit="m",
+                relative=amount / leg_m,
+                peak_speed=float(np.abs(np.gradient(height_T)[slice(*span)]).max() * FPS) * leg_m,
+                measurement=(
+                    f"{side}_ankle {'rises' if rises else 'falls'} {amount:.2f} m, "
+                    f"{other}_ankle stays lower"
+                ),
+            )
+        )
+    return result
+
+
+# ----------------------------------------------------------------------------------- torso, head
+
+
+def torso_moves(signals: Signals) -> list[MotionEvent]:
+    """Bending forward and back up, leaning, twisting."""
+    if "torso" not in signals.parts:
+        return []
+    trunk_T3 = signals.trunk_T3()
+    pitch_T = np.degrees(np.arctan2(trunk_T3[:, 2], np.maximum(trunk_T3[:, 1], 1e-6)))
+    roll_T = np.degrees(np.arctan2(trunk_T3[:, 0], np.maximum(trunk_T3[:, 1], 1e-6)))
+    result: list[MotionEvent] = []
+
+    def moves(angle_T: Floats, min_deg: float, names: tuple[str, str, str]) -> None:
+        # names: action away in the positive and the negative direction, and back to the middle.
+        points = turning_points(angle_T, min_deg)
+        for start, end in itertools.pairwise(points):
+            change = float(angle_T[end] - angle_T[start])
+            if not min_deg <= abs(change) <= MAX_TILT_DEG:
+                continue
+            span = trim_ramp(angle_T, start, end)
+            upside = trunk_T3[slice(*span), 1].min() < -0.3 * signals.size.torso_m
+            # No trunk tilts so fast: the depth of the estimate has flipped.
+            flips = not signals.exact and abs(change) / (span[1] - span[0]) > MAX_TILT_STEP_DEG
+            # Without legs in sight the estimate guesses how a person leans to the camera.
+            rooted = signals.exact or any(signals.seen(f"{s}_leg", span, 0.6) for s in SIDES)
+            if not (rooted and signals.seen("torso", span)) or upside or flips or _drags(span):
+                continue
+            away = abs(angle_T[end]) > abs(angle_T[start])
+            name = names[0 if change > 0 else 1] if away else names[2]
+            action, _, direction = name.partition(" ")
+            result.append(
+                MotionEvent(
+                    action=action,
+                    part="torso",
+                    side="none",
+                    direction=direction,
+                    level="",
+                    start_s=signals.start_s(span),
+                    end_s=signals.end_s(span),
+                    amount=abs(change),
+                    unit="deg",
+                    relative=abs(change) / 360,
+                    peak_speed=float(np.abs(np.gradient(angle_T)[slice(*span)]).max() * FPS),
+                    measurement=f"trunk tilts {abs(change):.0f} deg {direction or 'to upright'}",
+                )
+            )
+
+    factor = 1.0 if signals.exact else ESTIMATED_TILT_FACTOR
+    moves(pitch_T, factor * MIN_BEND_FORWARD_DEG, ("bend forward", "lean backward", "straighten"))
+    moves(roll_T, factor * MIN_LEAN_DEG, ("lean left", "lean right", "straighten"))
+
+    if not signals.exact:
+        # The twist lies in the depth of two hips and two shoulders: an estimate cannot tell it.
+        return result
+    shoulders_T3 = signals.relative_T3("left_shoulder", "right_shoulder")
+    hips_T3 = signals.relative_T3("left_hip", "right_hip")
+    twist_T = np.degrees(
+        np.unwrap(np.arctan2(-shoulders_T3[:, 2], shoulders_T3[:, 0]))
+        - np.unwrap(np.arctan2(-hips_T3[:, 2], hips_T3[:, 0]))
+    )
+    moves(twist_T, MIN_TWIST_DEG, ("twist left", "twist right", "untwist"))
+    return [event for event in result if event.action != "untwist"]
+
+
+def head_moves(signals: Signals) -> list[MotionEvent]:
+    """The head going down or up against the trunk."""
+    if not signals.sharp or not {"head", "torso"} <= signals.parts:
+        return []
+    middle_T3 = (signals.joint_T3("left_shoulder") + signals.joint_T3("right_shoulder")) / 2
+    head_T3 = signals.in_body_axes(signals.joint_T3("head") - middle_T3)
+    trunk_T3 = signals.trunk_T3()
+    nod_T = np.degrees(
+        np.arctan2(head_T3[:, 2], head_T3[:, 1]) - np.arctan2(trunk_T3[:, 2], trunk_T3[:, 1])
+    )
+    upright_T = trunk_tilt_deg(signals) < UPRIGHT_DEG
+    min_deg = MIN_NOD_DEG if signals.exact else MIN_NOD_ESTIMATED_DEG
+    points = turning_points(nod_T, min_deg)
+    result: list[MotionEvent] = []
+    for start, end in itertools.pairwise(points):
+        change = float(nod_T[end] - nod_T[start])
+        if abs(change) < min_deg or abs(change) > 120:
+            continue
+        span = trim_ramp(nod_T, start, end)
+        if _share(upright_T & signals.part_T["head"] & signals.part_T["torso"], span) < 0.8:
+            continue
+        result.append(
+            MotionEvent(
+                action="lower" if change > 0 else "raise",
+                part="head",
+                side="none",
+                direction="down" if change > 0 else "up",
+                level="",
+                start_s=signals.start_s(span),
+                end_s=signals.end_s(span),
+                amount=abs(change),
+                unit="deg",
+                relative=abs(change) / 360,
+                peak_speed=float(np.abs(np.gradient(nod_T)[slice(*span)]).max() * FPS),
+                measurement=f"head tilts {abs(change):.0f} deg {'down' if change > 0 else 'up'}",
+            )
+        )
+    return result
+
+
+# ---------------------------------------------------------------------------------- both sides
+
+
+def pair_sides(events: list[MotionEvent]) -> list[MotionEvent]:
+    """What both arms do at one time becomes one event of both sides."""
+    left = [e for e in events if e.part == "arm" and e.side == "left"]
+    right = [e for e in events if e.part == "arm" and e.side == "right"]
+    result = [e for e in events if e.part != "arm" or e.side not in SIDES]
+    for event in left:
+        twin = next((other for other in right if _together(event, other)), None)
+        if twin is None:
+            result.append(event)
+            continue
+        right.remove(twin)
+        larger = max(event, twin, key=lambda e: e.amount)
+        result.append(
+            replace(
+                larger,
+                side="both",
+                direction=event.direction if event.direction == twin.direction else "",
+                start_s=min(event.start_s, twin.start_s),
+                end_s=max(event.end_s, twin.end_s),
+                repetitions=max(event.repetitions, twin.repetitions),
+                measurement=f"{event.measurement}; {twin.measurement}",
+            )
+        )
+    return sorted(result + right, key=lambda e: (e.start_s, e.end_s))
+
+
+def _together(first: MotionEvent, second: MotionEvent) -> bool:
+    if (first.action, first.part) != (second.action, second.part):
+        return False
+    shared_s = min(first.end_s, second.end_s) - max(first.start_s, second.start_s)
+    shorter_s = max(min(first.duration_s, second.duration_s), 1 / FPS)
+    return shared_s >= 0.5 * shorter_s and first.amount < 2.5 * second.amount < 6.25 * first.amount

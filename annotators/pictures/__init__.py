@@ -1,0 +1,1 @@
+"""Pictures of clips, poses and motions."""

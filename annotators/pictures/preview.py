@@ -1,0 +1,243 @@
+"""Pictures of what was measured: frames of a clip with the skeletons of its people.
+
+Shapes: H, W frame size in pixels, J joints.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import wrap
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import PIL.Image
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from PIL import ImageDraw, ImageFont
+
+from data.motion.skeleton import BONES, JOINT_NAMES
+from data.records import PoseTrack
+from data.schemas import Row, load_track
+from data.store.dataset import Dataset
+from data.video.reader import open_frames, probe_video
+
+Image = NDArray[np.uint8]
+
+NUM_FRAMES: Final = 5
+FRAME_HEIGHT_PX: Final = 240
+FIGURE_TEXT_PX: Final = 18
+QUICK_LOOK_S: Final = 1.0
+MIN_CONFIDENCE: Final = 0.3
+"""Joints below are not drawn: they are guesses of the model, not sightings."""
+
+SURE_QUALITY: Final = 0.7
+"""Clips with better poses are shown first."""
+SHOWN_FRAMES: Final = 120
+"""A motion of this length shows something and is soon rendered."""
+
+_LEFT_RGB, _RIGHT_RGB, _MIDDLE_RGB = (255, 140, 0), (0, 170, 255), (240, 240, 240)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipView:
+    """One annotated clip with all that is known of it.
+
+    Attributes:
+        video: row of ``videos``.
+        annotation: row of ``annotations``.
+        tracks: its people.
+    """
+
+    video: dict[str, Any]
+    annotation: dict[str, Any]
+    tracks: tuple[PoseTrack, ...]
+
+
+def best_clip(dataset: Dataset, clip_id: str | None = None) -> ClipView | None:
+    """The clip with most steps among the surest ones whose video is still there, or None.
+
+    Args:
+        dataset: to choose from.
+        clip_id: consider only this one.
+    """
+    where = None if clip_id is None else {"clip_id": [clip_id]}
+    quality = {
+        row["clip_id"]: row["quality"]
+        for row in dataset.rows("clips", ["clip_id", "quality"], where)
+    }
+    paths = {row["video_id"]: row["path"] for row in dataset.rows("videos", ["video_id", "path"])}
+    candidates: list[tuple[bool, int, float, str, str]] = []
+    columns = ["clip_id", "video_id", "medium", "fine"]
+    for batch in dataset.batches("annotations", columns, where):
+        # Texts are counted in Arrow: those of a large dataset are never made Python objects.
+        ids = zip(batch["clip_id"].to_pylist(), batch["video_id"].to_pylist(), strict=True)
+        counts = zip(_lengths(batch["medium"]), _lengths(batch["fine"]), strict=True)
+        for (clip, video), (medium, steps) in zip(ids, counts, strict=True):
+            if medium:
+                sure = quality[clip]
+                candidates.append((sure > SURE_QUALITY, steps, sure, clip, video))
+    candidates.sort(reverse=True)
+    for _, steps, _, clip, video in candidates:
+        if Path(paths[video]).is_file():
+            return _view_clip(dataset, clip, video, steps)
+    return None
+
+
+def _view_clip(dataset: Dataset, clip_id: str, video_id: str, steps: int) -> ClipView:
+    """Join the annotation of a clip that has so many steps with its poses."""
+    of_clip = {"clip_id": [clip_id]}
+    (video,) = dataset.rows("videos", where={"video_id": [video_id]})
+    rows = dataset.rows("annotations", where=of_clip)
+    annotation = next(row for row in rows if row["medium"] and len(row["fine"]) == steps)
+    tracks = tuple(load_track(row) for row in dataset.rows("poses", where=of_clip))
+    return ClipView(video, annotation, tracks)
+
+
+def _lengths(lists: pa.ChunkedArray) -> list[int]:
+    return pc.call_function("list_value_length", [lists]).to_pylist()
+
+
+def best_motion(dataset: Dataset, motion_id: str | None = None) -> Row | None:
+    """The row of a motion; by default of one with texts that takes about six seconds, or None.
+
+    Args:
+        dataset: to choose from.
+        motion_id: consider only this one.
+    """
+    if motion_id is None:
+        best: tuple[bool, int, str] | None = None
+        for batch in dataset.batches("motions", ["motion_id", "num_frames", "texts"]):
+            texts = _lengths(batch["texts"])
+            frames, ids = batch["num_frames"].to_pylist(), batch["motion_id"].to_pylist()
+            for one, num_frames, num_texts in zip(ids, frames, texts, strict=True):
+                found = bool(num_texts), -abs(num_frames - SHOWN_FRAMES), one
+                best = found if best is None else max(best, found)
+        if best is None:
+            return None
+        motion_id = best[2]
+    return next(dataset.rows("motions", where={"motion_id": [motion_id]}), None)
+
+
+def draw_skeleton(
+    image_HW3: Image, joints_J2: NDArray[np.floating], seen_J: Sequence[bool]
+) -> None:
+    """Draw one person onto an image, in place: left side orange, right side blue.
+
+    Args:
+        image_HW3: RGB.
+        joints_J2: (22, 2) pixels of this image.
+        seen_J: which joints to draw.
+    """
+    thickness = max(1, round(image_HW3.shape[0] / 120))
+    points = [tuple(int(v) for v in np.rint(joint)) for joint in joints_J2]
+    for parent, joint in BONES:
+        if seen_J[parent] and seen_J[joint]:
+            color = side_rgb(JOINT_NAMES[joint])
+            cv2.line(image_HW3, points[parent], points[joint], color, thickness, cv2.LINE_AA)
+    for joint, point in enumerate(points):
+        if seen_J[joint]:
+            color = side_rgb(JOINT_NAMES[joint])
+            cv2.circle(image_HW3, point, thickness + 1, color, -1, cv2.LINE_AA)
+
+
+def pose_frames(
+    clip: ClipView,
+    num_frames: int = NUM_FRAMES,
+    height_px: int = FRAME_HEIGHT_PX,
+    longest_s: float = math.inf,
+) -> list[tuple[float, Image]]:
+    """Evenly spaced frames of a clip with its skeletons.
+
+    Args:
+        clip: the clip.
+        num_frames: how many.
+        height_px: at most this high.
+        longest_s: of a longer clip only so much is shown, from its first step on.
+
+    Returns:
+        ``(seconds in the video, (H, W, 3) RGB image)`` for each.
+    """
+    path = Path(clip.video["path"])
+    probe = probe_video(path)
+    start_s, end_s = clip.annotation["start_s"], clip.annotation["end_s"]
+    if end_s - start_s > longest_s:
+        start_s = min(clip.annotation["fine"][0]["start_s"], end_s - longest_s)
+        end_s = start_s + longest_s
+    scale = min(1.0, height_px / probe.height_px)
+    pictures: list[tuple[float, Image]] = []
+    with open_frames(
+        path,
+        probe,
+        start_s=start_s,
+        end_s=end_s,
+        sample_fps=num_frames / (end_s - start_s),
+        max_side_px=round(scale * max(probe.width_px, probe.height_px)),
+    ) as frames:
+        for frame in frames:
+            image = np.ascontiguousarray(frame.image)
+            for track in clip.tracks:
+                nearest = int(np.argmin(np.abs(track.pts_s - frame.pts_s)))
+                if abs(track.pts_s[nearest] - frame.pts_s) <= 0.1:
+                    ratio = image.shape[0] / probe.height_px
+                    seen = (track.confidence[nearest] >= MIN_CONFIDENCE).tolist()
+                    draw_skeleton(image, track.joints_2d[nearest] * ratio, seen)
+            pictures.append((frame.pts_s, image))
+    return pictures[:num_frames]
+
+
+def pose_strip(clip: ClipView, longest_s: float = math.inf) -> Image:
+    """Frames of a clip side by side, each stamped with its time: (H, W, 3) RGB."""
+    pictures: list[Image] = []
+    for pts_s, image in pose_frames(clip, longest_s=longest_s):
+        at = (6, image.shape[0] - 8)
+        for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.putText(
+                image, f"{pts_s:.1f} s", at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, thickness
+            )
+        pictures.append(image)
+    return np.hstack(pictures)
+
+
+def pose_strip_jpeg(clip: ClipView) -> bytes:
+    """:func:`pose_strip` of a few seconds as a JPEG file: what a run shows costs little."""
+    strip = pose_strip(clip, longest_s=QUICK_LOOK_S)
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(strip, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise AssertionError("OpenCV could not encode a picture that it drew")
+    return data.tobytes()
+
+
+def clip_figure(clip: ClipView) -> Image:
+    """:func:`pose_strip` with the three levels written below it: (H, W, 3) RGB."""
+    strip = pose_strip(clip)
+    width_px = strip.shape[1]
+    font = ImageFont.load_default(size=FIGURE_TEXT_PX)
+    lines = [f"coarse   {clip.annotation['coarse']}"]
+    lines += [f"medium   {text}" for text in clip.annotation["medium"][:1]]
+    lines += [
+        f"fine     {step['start_s']:.1f}-{step['end_s']:.1f} s  {step['text']}"
+        f"   [{step['grounding']['verdict']}: {step['grounding']['measurement']}]"
+        for step in clip.annotation["fine"]
+    ]
+    letters = int(width_px / font.getlength("n"))
+    wrapped = [part for line in lines for part in wrap(line, letters, subsequent_indent=" " * 9)]
+    line_px = round(FIGURE_TEXT_PX * 1.5)
+    figure = PIL.Image.new(
+        "RGB", (width_px, strip.shape[0] + line_px * (len(wrapped) + 1)), (255, 255, 255)
+    )
+    figure.paste(PIL.Image.fromarray(strip))
+    draw = ImageDraw.Draw(figure)
+    for row, text in enumerate(wrapped):
+        at = (line_px // 2, strip.shape[0] + line_px // 2 + row * line_px)
+        draw.text(at, text, fill=(20, 20, 20), font=font)
+    return np.asarray(figure)
+
+
+def side_rgb(joint: str) -> tuple[int, int, int]:
+    """Colour of a joint: left orange, right blue, the middle light grey."""
+    if joint.startswith("left"):
+        return _LEFT_RGB
+    return _RIGHT_RGB if joint.startswith("right") else _MIDDLE_RGB

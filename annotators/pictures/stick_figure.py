@@ -1,0 +1,175 @@
+"""Moving pictures of a motion: a stick figure on a floor, with what is told of it.
+
+Shapes: T frames at 20 fps, J = 22 joints; H, W picture size in pixels.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import wrap
+from typing import Any, Final
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+from PIL import ImageDraw, ImageFont
+
+from annotators.motion.describe import describe_motion
+from annotators.pictures.preview import side_rgb
+from annotators.wording.phrases import timeline
+from data.motion.skeleton import BONES, FPS, JOINT_NAMES
+
+WIDTH_PX: Final = 480
+HEIGHT_PX: Final = 480
+TEXT_PX: Final = 84
+VIEW_YAW_DEG: Final = 25.0
+VIEW_PITCH_DEG: Final = 12.0
+STRIP_PX: Final = 160
+"""Of a picture in a strip."""
+MARGIN_M: Final = 0.35
+GRID_M: Final = 0.5
+MAX_STEPS: Final = 8
+
+
+def told_steps(joints_TJ3: NDArray[np.floating]) -> list[tuple[float, float, str]]:
+    """What the describer tells of a motion: (start_s, end_s, text), in order of time."""
+    description = describe_motion(joints_TJ3)
+    return [
+        (clause.start_s, clause.end_s, clause.words("base", "the"))
+        for clause in timeline(description, MAX_STEPS)
+    ]
+
+
+def draw_motion(
+    joints_TJ3: NDArray[np.floating], title: str, steps: Sequence[tuple[float, float, str]]
+) -> list[PIL.Image.Image]:
+    """One picture per frame: the figure, its path on the floor, the title, the step of the moment.
+
+    Args:
+        joints_TJ3: positions, (T, 22, 3), metres, y up.
+        title: stands above.
+        steps: start_s, end_s and text; those of the moment stand below.
+    """
+    flat_TJ2, to_px = _projection(joints_TJ3)
+    path_T2 = to_px(joints_TJ3[:, 0] * np.array([1.0, 0.0, 1.0]) + _floor(joints_TJ3))
+    font = ImageFont.load_default(15)
+    # The limbs nearer to the viewer are drawn last.
+    depth_TJ = _view(joints_TJ3)[..., 2]
+    pictures: list[PIL.Image.Image] = []
+    for frame, joints_J2 in enumerate(flat_TJ2):
+        image = PIL.Image.new("RGB", (WIDTH_PX, HEIGHT_PX + TEXT_PX), (250, 250, 250))
+        pen = ImageDraw.Draw(image)
+        _draw_floor(pen, joints_TJ3, to_px)
+        pen.line([tuple(p) for p in path_T2[: frame + 1].tolist()], fill=(200, 120, 120), width=2)
+        bones = sorted(BONES, key=lambda bone: depth_TJ[frame, list(bone)].mean())
+        for start, end in bones:
+            ends = [tuple(joints_J2[start].tolist()), tuple(joints_J2[end].tolist())]
+            pen.line(ends, fill=_limb_rgb(JOINT_NAMES[end]), width=6)
+        head = joints_J2[15]
+        pen.ellipse((*(head - 9), *(head + 9)), fill=(70, 70, 70))
+        pen.text((10, 8), "\n".join(wrap(title, 62)[:2]), (20, 20, 20), font=font)
+        time_s = frame / FPS
+        now = [text for start_s, end_s, text in steps if start_s <= time_s <= end_s]
+        pen.text((10, HEIGHT_PX + 6), f"{time_s:4.1f} s", (120, 120, 120), font=font)
+        lines = [line for text in now[:2] for line in wrap(text, 54)][:4]
+        pen.text((70, HEIGHT_PX + 6), "\n".join(lines), (20, 20, 20), font=font)
+        pictures.append(image)
+    return pictures
+
+
+def draw_strip(joints_TJ3: NDArray[np.floating], title: str, columns: int = 8) -> PIL.Image.Image:
+    """Evenly spaced moments of a motion side by side, with the title in the corner.
+
+    Args:
+        joints_TJ3: positions, (T, 22, 3), metres, y up.
+        title: what it shows.
+        columns: moments.
+    """
+    pictures = draw_motion(joints_TJ3, "", [])
+    strip = PIL.Image.new("RGB", (columns * STRIP_PX, STRIP_PX), "white")
+    for column, frame in enumerate(np.linspace(0, len(pictures) - 1, columns).astype(int).tolist()):
+        figure = pictures[frame].crop((0, 24, WIDTH_PX, 24 + WIDTH_PX))
+        strip.paste(figure.resize((STRIP_PX, STRIP_PX)), (STRIP_PX * column, 0))
+    ImageDraw.Draw(strip).text((6, 4), title, (0, 0, 0), font=ImageFont.load_default(14))
+    return strip
+
+
+def save_sheet(strips: Sequence[PIL.Image.Image], path: Path) -> None:
+    """Write strips of one width below each other as a picture."""
+    sheet = PIL.Image.new("RGB", (strips[0].width, sum(strip.height for strip in strips)), "white")
+    top = 0
+    for strip in strips:
+        sheet.paste(strip, (0, top))
+        top += strip.height
+    sheet.quantize(64).save(path)
+
+
+def save_moving(pictures: Sequence[PIL.Image.Image], path: Path) -> None:
+    """Write a GIF (by name) or an MP4.
+
+    Raises:
+        ValueError: the file's ending is neither.
+    """
+    if path.suffix.lower() == ".gif":
+        # One palette for all frames: colours do not flicker.
+        palette = pictures[0].quantize(64)
+        small = [picture.quantize(palette=palette) for picture in pictures]
+        small[0].save(path, save_all=True, append_images=small[1:], duration=1000 // FPS, loop=0)
+    elif path.suffix.lower() == ".mp4":
+        import cv2  # noqa: PLC0415 - only here
+
+        size = pictures[0].size
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, size)
+        for picture in pictures:
+            writer.write(np.asarray(picture)[:, :, ::-1].copy())
+        writer.release()
+    else:
+        raise ValueError(
+            f"{path}: expected a name ending in .gif or .mp4. Remedy: choose one of them."
+        )
+
+
+def _limb_rgb(joint: str) -> tuple[int, int, int]:
+    # The light grey of skeletons over films would not be seen here.
+    sided = joint.startswith(("left", "right"))
+    return side_rgb(joint) if sided else (110, 110, 110)
+
+
+def _view(joints: NDArray[np.floating]) -> NDArray[np.float64]:
+    """World to the viewer's axes, (..., 3): x right, y up, z towards the viewer."""
+    yaw, pitch = np.radians(VIEW_YAW_DEG), np.radians(VIEW_PITCH_DEG)
+    x = joints[..., 0] * np.cos(yaw) - joints[..., 2] * np.sin(yaw)
+    z = joints[..., 0] * np.sin(yaw) + joints[..., 2] * np.cos(yaw)
+    y = joints[..., 1] * np.cos(pitch) - z * np.sin(pitch)
+    return np.stack([x, y, z * np.cos(pitch) + joints[..., 1] * np.sin(pitch)], axis=-1)
+
+
+def _floor(joints_TJ3: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.array([0.0, float(joints_TJ3[..., 1].min()), 0.0])
+
+
+def _projection(joints_TJ3: NDArray[np.floating]) -> tuple[NDArray[np.float64], Any]:
+    """Pixels of all joints, (T, J, 2), and what maps points to pixels; the whole motion fits."""
+    seen = _view(joints_TJ3)[..., :2]
+    low, high = seen.min(axis=(0, 1)) - MARGIN_M, seen.max(axis=(0, 1)) + MARGIN_M
+    scale = min(WIDTH_PX / (high[0] - low[0]), (HEIGHT_PX - 40) / (high[1] - low[1]))
+    middle = (low + high) / 2
+
+    def to_px(points: NDArray[np.floating]) -> NDArray[np.float64]:
+        flat = (_view(points)[..., :2] - middle) * scale
+        return flat * np.array([1.0, -1.0]) + np.array([WIDTH_PX / 2, HEIGHT_PX / 2 + 20])
+
+    return to_px(joints_TJ3), to_px
+
+
+def _draw_floor(pen: ImageDraw.ImageDraw, joints_TJ3: NDArray[np.floating], to_px: Any) -> None:
+    floor = _floor(joints_TJ3)
+    ground = joints_TJ3[:, 0]
+    low = np.floor((ground.min(axis=0) - 1.0) / GRID_M) * GRID_M
+    high = np.ceil((ground.max(axis=0) + 1.0) / GRID_M) * GRID_M
+    for axis, other in ((0, 2), (2, 0)):
+        for value in np.arange(low[axis], high[axis] + GRID_M / 2, GRID_M):
+            ends = np.zeros((2, 3))
+            ends[:, axis] = value
+            ends[:, other] = low[other], high[other]
+            line = [tuple(point) for point in to_px(ends + floor).tolist()]
+            pen.line(line, fill=(222, 226, 232), width=1)

@@ -1,0 +1,1 @@
+"""Clip to poses: people found, tracked and lifted to 3-D."""

@@ -1,0 +1,589 @@
+"""Clip to pose tracks: people as 22 joints in 3-D and 2-D at 20 fps.
+
+:mod:`annotators.poses.tracker` follows people as 33 BlazePose landmarks in the analysed frames.
+Here they become the joints of :mod:`data.motion.skeleton` on an even time grid: short gaps filled
+and marked, smoothed, with constant bone lengths, and with a root trajectory read from the image.
+
+Shapes: M measured frames, T frames at 20 fps, N = 33 landmarks, J = 22 joints. 3-D is metres,
+x to the viewer's right, y up, z towards the camera; 2-D is pixels of the source, y down.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.linalg import solveh_banded
+from scipy.ndimage import gaussian_filter1d, median_filter
+from scipy.signal import savgol_filter
+
+from annotators.clips.camera import global_shift
+from annotators.poses.landmarks import NUM_LANDMARKS, PoseModel
+from annotators.poses.side_swaps import find_side_swaps, swap_sides
+from annotators.poses.tracker import Observation, PeopleTracker, Tracklet
+from data.errors import ItemError, Reason
+from data.motion.skeleton import FPS, JOINT, JOINT_NAMES, MIRROR, NUM_JOINTS, PARENTS
+from data.records import Clip, Frame, PoseTrack, VideoProbe
+
+Array = NDArray[np.float64]
+
+
+_SHORT_S: Final = 1.0
+_SHORT_MIN_QUALITY: Final = 0.7
+"""A track of under a second must be surer: what is taken for a person by mistake is so briefly. The
+one known mistake (a hand at a bottle, 0.9 s) measures 0.62, short tracks of people 0.8 and more."""
+
+
+class PoseConfig(BaseModel):
+    """How people are found, followed and turned into motion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_people: int = Field(default=4, ge=1, le=32, description="People followed at a time.")
+    sample_fps: float = Field(
+        default=20.0, gt=0, le=60, description="Frames per second that are analysed."
+    )
+    max_side_px: int = Field(
+        default=960, ge=224, description="Frames are analysed at most this large."
+    )
+    search_interval_s: float = Field(
+        default=1.0, gt=0, description="Time between searches for people not yet followed."
+    )
+    check_interval_s: float = Field(
+        default=0.3, gt=0, description="Time between checks of a followed person."
+    )
+    min_detection: float = Field(
+        default=0.5, gt=0, lt=1, description="Detector score from which a proposal is examined."
+    )
+    min_presence: float = Field(
+        default=0.5, gt=0, lt=1, description="Landmark network's probability of a person."
+    )
+    max_gap_s: float = Field(
+        default=0.5, ge=0, description="Gaps up to this are filled and marked; longer ones split."
+    )
+    min_track_s: float = Field(default=0.5, ge=0, description="Shorter tracks are dropped.")
+    min_reliability: float = Field(
+        default=0.6,
+        ge=0,
+        le=1,
+        description="Share of a track's checks that must confirm it is a real person.",
+    )
+    min_quality: float = Field(
+        default=0.2, ge=0, le=1, description="Tracks with a lower mean confidence are dropped."
+    )
+    smoothing: Literal["one_euro", "savgol", "none"] = Field(
+        default="one_euro", description="Filter against jitter; neither of them delays the motion."
+    )
+    body_height_m: float = Field(
+        default=1.7, gt=0.3, lt=2.6, description="Height assumed: one camera cannot tell it."
+    )
+    focal_length_widths: float = Field(
+        default=1.1, gt=0.2, lt=10, description="Focal length assumed, in longer image sides."
+    )
+
+
+_LANDMARK: Final = {
+    "left_ear": 7,
+    "right_ear": 8,
+    "left_shoulder": 11,
+    "right_shoulder": 12,
+    "left_elbow": 13,
+    "right_elbow": 14,
+    "left_wrist": 15,
+    "right_wrist": 16,
+    "left_hip": 23,
+    "right_hip": 24,
+    "left_knee": 25,
+    "right_knee": 26,
+    "left_ankle": 27,
+    "right_ankle": 28,
+    "left_heel": 29,
+    "right_heel": 30,
+    "left_toes": 31,
+    "right_toes": 32,
+}
+
+# Heights along the line from hip centre (0) to shoulder centre (1), and the neck and head beyond
+# it, measured on the joints of a standing HumanML3D body (reference clip 000021, frame 0).
+_TRUNK_SHARE: Final = {"pelvis": 0.17, "spine1": 0.41, "spine2": 0.66, "spine3": 0.80}
+_COLLAR_SHARE = 0.38
+_NECK_TRUNK_SHARE, _NECK_HEAD_SHARE = 0.11, 0.25
+_HEAD_SHARE = 0.9
+_BALL_SHARE = 0.7
+"""The SMPL foot joint is the ball of the foot: 0.7 of the way from the heel to the toe tip."""
+
+_BONE_SHARE: Final = {
+    "left_hip": 0.064,
+    "spine1": 0.074,
+    "left_knee": 0.231,
+    "spine2": 0.077,
+    "left_ankle": 0.246,
+    "spine3": 0.043,
+    "left_foot": 0.084,
+    "neck": 0.118,
+    "left_collar": 0.082,
+    "head": 0.061,
+    "left_shoulder": 0.075,
+    "left_elbow": 0.165,
+    "left_wrist": 0.150,
+}
+"""Bone lengths in shares of body height, by the joint at the bone's end; right is as left. Segment
+lengths after Winter, Biomechanics and Motor Control of Human Movement (fig. 4.1), moved to the
+joint centres of SMPL."""
+
+_BONE_FREEDOM = 0.2
+"""How far a body's proportions may differ from the average: the network's depth is less sure."""
+
+_PANNING_WIDTH_PX: Final = 192
+
+_ANCHORS: Final = tuple(
+    JOINT[f"{side}_{part}"]
+    for part in ("hip", "shoulder", "knee", "ankle", "elbow")
+    for side in ("left", "right")
+)
+"""Joints that place the body in front of the camera."""
+
+
+def _joint_weights() -> Array:
+    weights_JN = np.zeros((NUM_JOINTS, NUM_LANDMARKS))
+
+    def add(joint: str, landmark: str, weight: float) -> None:
+        weights_JN[JOINT[joint], _LANDMARK[landmark]] += weight
+
+    def add_middle(joint: str, part: str, weight: float) -> None:
+        for side in ("left", "right"):
+            add(joint, f"{side}_{part}", weight / 2)
+
+    for side in ("left", "right"):
+        for part in ("hip", "shoulder", "elbow", "wrist", "knee", "ankle"):
+            add(f"{side}_{part}", f"{side}_{part}", 1)
+        add(f"{side}_foot", f"{side}_heel", 1 - _BALL_SHARE)
+        add(f"{side}_foot", f"{side}_toes", _BALL_SHARE)
+        add_middle(f"{side}_collar", "shoulder", 1 - _COLLAR_SHARE)
+        add(f"{side}_collar", f"{side}_shoulder", _COLLAR_SHARE)
+    for joint, share in _TRUNK_SHARE.items():
+        add_middle(joint, "hip", 1 - share)
+        add_middle(joint, "shoulder", share)
+    add_middle("neck", "hip", -_NECK_TRUNK_SHARE)
+    add_middle("neck", "shoulder", 1 + _NECK_TRUNK_SHARE - _NECK_HEAD_SHARE)
+    add_middle("neck", "ear", _NECK_HEAD_SHARE)
+    add_middle("head", "shoulder", 1 - _HEAD_SHARE)
+    add_middle("head", "ear", _HEAD_SHARE)
+    return weights_JN
+
+
+JOINT_WEIGHTS_JN: Final = _joint_weights()
+"""(22, 33): each joint is this affine combination of landmarks, in 3-D and in the image alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Camera:
+    """The pinhole camera assumed: focal length and image centre in pixels, and how it turned.
+
+    Attributes:
+        times_M: times of the analysed frames.
+        shift_M2: how far the background has moved in the picture since the first, pixels.
+    """
+
+    focal_px: float
+    x_px: float
+    y_px: float
+    times_M: Array
+    shift_M2: Array
+
+    def steadied(self, pixels_TJ2: Array, pts_T: Array) -> Array:
+        """Pixels as they would be, had the camera not turned since the clip began."""
+        shift_T2 = np.stack(
+            [np.interp(pts_T, self.times_M, self.shift_M2[:, axis]) for axis in (0, 1)], axis=1
+        )
+        return pixels_TJ2 - shift_T2[:, None]
+
+
+class _Panning:
+    """Adds up how far the background moves in the picture.
+
+    Without it a person whom the camera follows walks on the spot, and a shaking camera makes
+    everybody jump.
+
+    Args:
+        measured: the camera moves; otherwise there is nothing to add up but noise.
+    """
+
+    def __init__(self, *, measured: bool) -> None:
+        self._measured = measured
+        self._last_HW: NDArray[np.uint8] | None = None
+        self._shifts: list[tuple[float, float]] = []
+
+    def add(self, image_HW3: NDArray[np.uint8]) -> None:
+        """Take the next frame, RGB."""
+        shift = None
+        if self._measured:
+            height, width = image_HW3.shape[:2]
+            size = (_PANNING_WIDTH_PX, max(32, round(_PANNING_WIDTH_PX * height / width)))
+            small = cv2.resize(image_HW3, size, interpolation=cv2.INTER_AREA)
+            luma_HW = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+            if self._last_HW is not None:
+                shift = global_shift(self._last_HW, luma_HW)
+            self._last_HW = luma_HW
+        self._shifts.append(shift or (0.0, 0.0))
+
+    def shift_M2(self) -> Array:
+        """(M, 2) since the first frame, in picture widths."""
+        return np.cumsum(np.array(self._shifts).reshape(-1, 2), axis=0) / _PANNING_WIDTH_PX
+
+
+def estimate_poses(
+    frames: Iterable[Frame], clip: Clip, probe: VideoProbe, config: PoseConfig, model: PoseModel
+) -> list[PoseTrack]:
+    """Find and follow the people of a clip.
+
+    Args:
+        frames: the clip's frames in order, about ``config.sample_fps`` of them a second, at most
+            ``config.max_side_px`` large. They are consumed; memory does not grow with their number.
+        clip: the clip they are from.
+        probe: of its video, for the size of the source.
+        config: limits and thresholds.
+        model: the networks.
+
+    Returns:
+        At least one track, by first appearance, then larger first.
+
+    Raises:
+        ItemError: ``no_person``: nobody was found, or only for too short a time.
+    """
+    tracker = PeopleTracker(
+        model,
+        max_people=config.max_people,
+        search_interval_s=config.search_interval_s,
+        check_interval_s=config.check_interval_s,
+        min_presence=config.min_presence,
+        min_detection=config.min_detection,
+        max_gap_s=config.max_gap_s,
+    )
+    pixel_scale = 1.0
+    times: list[float] = []
+    panning = _Panning(measured=clip.camera == "moving")
+    for frame in frames:
+        pixel_scale = probe.width_px / frame.image.shape[1]
+        times.append(frame.pts_s)
+        panning.add(frame.image)
+        tracker.add(frame)
+
+    camera = _Camera(
+        focal_px=config.focal_length_widths * max(probe.width_px, probe.height_px),
+        x_px=probe.width_px / 2,
+        y_px=probe.height_px / 2,
+        times_M=np.array(times),
+        shift_M2=panning.shift_M2() * probe.width_px,
+    )
+    tracks: list[tuple[float, float, PoseTrack]] = []
+    for person in tracker.finish():
+        if person.reliability < config.min_reliability:
+            continue
+        for part in _split_at_gaps(person, times, config.max_gap_s):
+            length_s = part[-1].pts_s - part[0].pts_s
+            if length_s < config.min_track_s - 1e-6 or len(part) < 2:
+                continue
+            track = _build_track(part, pixel_scale, camera, config)
+            least = _SHORT_MIN_QUALITY if length_s < _SHORT_S - 1e-6 else 0.0
+            if track.quality < max(config.min_quality, least):
+                continue
+            size_px = float(np.median([seen.landmarks.next_roi.size_px for seen in part]))
+            tracks.append((track.pts_s[0], -size_px, track))
+    if not tracks:
+        raise ItemError(
+            Reason.NO_PERSON,
+            f"clip {clip.clip_id} ({clip.start_s:.2f}-{clip.end_s:.2f} s of {probe.path}): "
+            f"expected a person for at least {config.min_track_s:g} s, "
+            f"found none in {len(times)} frames.",
+            "Nothing to do if nobody is to be seen; otherwise lower poses.min_detection or "
+            "poses.min_track_s, or raise poses.max_side_px.",
+        )
+    tracks.sort(key=lambda item: item[:2])
+    return [replace(track, track_id=number) for number, (_, _, track) in enumerate(tracks)]
+
+
+def _split_at_gaps(
+    person: Tracklet, times: list[float], max_gap_s: float
+) -> list[list[Observation]]:
+    """Parts of a track with no gap longer than allowed; a slow video's frame interval is no gap."""
+    parts: list[list[Observation]] = [[person.observations[0]]]
+    for seen in person.observations[1:]:
+        last = parts[-1][-1]
+        if seen.step > last.step + 1 and seen.pts_s - times[last.step + 1] > max_gap_s + 1e-6:
+            parts.append([])
+        parts[-1].append(seen)
+    return parts
+
+
+def _build_track(
+    part: list[Observation], pixel_scale: float, camera: _Camera, config: PoseConfig
+) -> PoseTrack:
+    """Observations of one person to a track on the 20 fps grid."""
+    times_M = np.array([seen.pts_s for seen in part])
+    steps_M = np.array([seen.step for seen in part])
+    image_MN2 = np.stack([seen.landmarks.image_N2 for seen in part]).astype(np.float64)
+    world_MN3 = np.stack([seen.landmarks.world_N3 for seen in part]).astype(np.float64)
+    visibility_MN = np.stack([seen.landmarks.visibility_N for seen in part]).astype(np.float64)
+
+    pixels_MJ2 = JOINT_WEIGHTS_JN @ image_MN2 * pixel_scale
+    # The network's y points down and its z away from the camera.
+    body_MJ3 = JOINT_WEIGHTS_JN @ world_MN3 * np.array([1.0, -1.0, -1.0])
+    seen_MJ = visibility_MN @ _confidence_weights().T
+    swapped_MJ = find_side_swaps(body_MJ3 - body_MJ3[:, :1], times_M)
+    pixels_MJ2, body_MJ3, seen_MJ = (
+        swap_sides(values, swapped_MJ) for values in (pixels_MJ2, body_MJ3, seen_MJ)
+    )
+
+    pts_T, left_T, share_T = _grid(times_M)
+    pixels_TJ2 = _blend_frames(pixels_MJ2, left_T, share_T)
+    body_TJ3 = _blend_frames(body_MJ3, left_T, share_T)
+    valid_T = (np.diff(steps_M)[left_T] == 1) | (share_T == 0) | (share_T == 1)
+    confidence_TJ = np.where(valid_T[:, None], _blend_frames(seen_MJ, left_T, share_T), 0)
+
+    diameter_px = float(np.median([s.landmarks.next_roi.size_px for s in part])) * pixel_scale
+    # Pixels are smoothed as metres at the body's distance, so that one filter setting fits all.
+    metre_px = diameter_px / (1.4 * config.body_height_m)
+    pixels_TJ2 = smooth(pixels_TJ2 / metre_px, config.smoothing) * metre_px
+    body_TJ3 = smooth(body_TJ3 - body_TJ3[:, :1], config.smoothing)
+    body_TJ3 = with_constant_bones(body_TJ3, confidence_TJ, config.body_height_m)
+    steady_TJ2 = camera.steadied(pixels_TJ2, pts_T)
+    root_T3 = _root_trajectory(body_TJ3, steady_TJ2, confidence_TJ, camera)
+
+    return PoseTrack(
+        track_id=0,
+        pts_s=pts_T,
+        joints_3d=body_TJ3.astype(np.float32),
+        root_trajectory=root_T3.astype(np.float32),
+        joints_2d=pixels_TJ2.astype(np.float32),
+        confidence=confidence_TJ.astype(np.float32),
+        valid=valid_T,
+        quality=float(confidence_TJ[valid_T].mean()),
+    )
+
+
+def _confidence_weights() -> Array:
+    """(22, 33): a joint is as sure as the landmarks it is made of, on average."""
+    weights_JN = np.abs(JOINT_WEIGHTS_JN)
+    return weights_JN / weights_JN.sum(axis=1, keepdims=True)
+
+
+def _grid(times_M: Array) -> tuple[Array, NDArray[np.intp], Array]:
+    """Even times from the first to the last measurement, and where each lies between two of them.
+
+    Returns:
+        Times (T,), index of the measurement before (T,), share of the way to the next one (T,).
+    """
+    count = int(np.floor((times_M[-1] - times_M[0]) * FPS + 1e-6)) + 1
+    pts_T = times_M[0] + np.arange(count) / FPS
+    left_T = np.clip(np.searchsorted(times_M, pts_T, side="right") - 1, 0, len(times_M) - 2)
+    share_T = (pts_T - times_M[left_T]) / (times_M[left_T + 1] - times_M[left_T])
+    # A grid time that is a measured one, but for rounding, lies in no gap.
+    near_T = np.round(share_T)
+    share_T = np.where(np.abs(share_T - near_T) < 1e-6, near_T, np.clip(share_T, 0, 1))
+    return pts_T, left_T, share_T
+
+
+def _blend_frames(values_MX: Array, left_T: NDArray[np.intp], share_T: Array) -> Array:
+    share = share_T.reshape(-1, *[1] * (values_MX.ndim - 1))
+    return values_MX[left_T] * (1 - share) + values_MX[left_T + 1] * share
+
+
+# ------------------------------------------------------------------------------- smoothing
+
+
+def smooth(
+    points_TJD: Array, method: Literal["one_euro", "savgol", "none"], rate_hz: float = FPS
+) -> Array:
+    """Remove jitter without delay.
+
+    ``one_euro`` is the filter of Casiez et al. (CHI 2012) run forwards and backwards and averaged,
+    which cancels its delay: resting joints are held still, fast ones are left alone.
+
+    Args:
+        points_TJD: (T, J, 2 or 3) positions, metres.
+        method: which filter.
+        rate_hz: frames per second.
+    """
+    if method == "none" or len(points_TJD) < 5:
+        return points_TJD
+    if method == "savgol":
+        return np.asarray(savgol_filter(points_TJD, 5, 2, axis=0), dtype=np.float64)
+    forward = _one_euro(points_TJD, rate_hz)
+    backward = _one_euro(points_TJD[::-1], rate_hz)[::-1]
+    return (forward + backward) / 2
+
+
+_MIN_CUTOFF_HZ, _CUTOFF_PER_SPEED, _SPEED_CUTOFF_HZ = 1.6, 4.0, 3.0
+
+
+def _one_euro(points_TJD: Array, rate_hz: float) -> Array:
+    smoothed = np.empty_like(points_TJD)
+    smoothed[0] = points_TJD[0]
+    velocity_JD = np.zeros_like(points_TJD[0])
+    speed_step = 1 / (1 + rate_hz / (2 * np.pi * _SPEED_CUTOFF_HZ))
+    for t in range(1, len(points_TJD)):
+        raw_JD = (points_TJD[t] - points_TJD[t - 1]) * rate_hz
+        velocity_JD = velocity_JD + speed_step * (raw_JD - velocity_JD)
+        speed_J1 = np.linalg.norm(velocity_JD, axis=-1, keepdims=True)
+        cutoff_hz_J1 = _MIN_CUTOFF_HZ + _CUTOFF_PER_SPEED * speed_J1
+        step_J1 = 1 / (1 + rate_hz / (2 * np.pi * cutoff_hz_J1))
+        smoothed[t] = smoothed[t - 1] + step_J1 * (points_TJD[t] - smoothed[t - 1])
+    return smoothed
+
+
+# ------------------------------------------------------------------------------------ body
+
+
+def with_constant_bones(body_TJ3: Array, confidence_TJ: Array, height_m: float) -> Array:
+    """The same directions with bones of constant length, left as long as right.
+
+    Lengths are the track's own medians, scaled to the body height and kept near the proportions
+    of an average body: monocular depth makes limbs breathe, bodies do not.
+
+    Args:
+        body_TJ3: (T, 22, 3) metres.
+        confidence_TJ: (T, 22); frames in which a joint is better seen count more.
+        height_m: height of the whole body.
+
+    Returns:
+        (T, 22, 3) metres with the pelvis at 0.
+    """
+    parents = np.array(PARENTS)
+    bone_TJ3 = body_TJ3 - body_TJ3[:, np.maximum(parents, 0)]
+    length_TJ = np.linalg.norm(bone_TJ3, axis=2)
+    median_J = np.array(
+        [_weighted_median(length_TJ[:, j], confidence_TJ[:, j] + 1e-3) for j in range(NUM_JOINTS)]
+    )
+    median_J = (median_J + median_J[list(MIRROR)]) / 2
+    average_J = np.array(
+        [_BONE_SHARE.get(name.replace("right_", "left_"), 0.0) * height_m for name in JOINT_NAMES]
+    )
+    scale = average_J.sum() / max(float(median_J.sum()), 1e-6)
+    length_J = np.clip(
+        median_J * scale, average_J * (1 - _BONE_FREEDOM), average_J * (1 + _BONE_FREEDOM)
+    )
+    direction_TJ3 = bone_TJ3 / np.maximum(length_TJ, 1e-6)[:, :, None]
+    result_TJ3 = np.zeros_like(body_TJ3)
+    for joint, parent in enumerate(PARENTS):
+        if parent >= 0:
+            result_TJ3[:, joint] = result_TJ3[:, parent] + direction_TJ3[:, joint] * length_J[joint]
+    return result_TJ3
+
+
+def _weighted_median(values_T: Array, weights_T: Array) -> float:
+    order = np.argsort(values_T)
+    total = np.cumsum(weights_T[order])
+    return float(values_T[order][np.searchsorted(total, total[-1] / 2)])
+
+
+# ------------------------------------------------------------------------------------ root
+
+_DEPTH_MEDIAN_FRAMES, _DEPTH_SIGMA_FRAMES = 9, 6
+_FLOOR_STIFFNESS, _FLOOR_QUANTILE = 4000.0, 0.12
+_RISE_FROM_M, _RISE_FULL_M = 0.05, 0.13
+_MIN_FEET_CONFIDENCE = 0.4
+
+
+def _root_trajectory(
+    body_TJ3: Array, pixels_TJ2: Array, confidence_TJ: Array, camera: _Camera
+) -> Array:
+    """Where the pelvis goes, from where the body is in the image and how large.
+
+    The translation that projects the metric body onto its pixels is linear least squares per
+    frame. Its depth is noisy and smoothed strongly; sideways and up follow from it. Height is that
+    of a body whose lowest joint stands on the floor, plus what the image says it rises above: a
+    lower envelope of the lowest joint is the floor, which lets the camera move slowly.
+
+    Returns:
+        (T, 3) metres; x and z of frame 0 are 0.
+    """
+    anchors = list(_ANCHORS)
+    weight_TA = confidence_TJ[:, anchors] ** 2 + 1e-4
+    body_TA3 = body_TJ3[:, anchors]
+    u_TA = (pixels_TJ2[:, anchors, 0] - camera.x_px) / camera.focal_px
+    v_TA = (camera.y_px - pixels_TJ2[:, anchors, 1]) / camera.focal_px
+    x_TA, y_TA, z_TA = body_TA3[..., 0], body_TA3[..., 1], body_TA3[..., 2]
+
+    # u (D - z) = x + X and v (D - z) = y + Y in the unknown pelvis (X, Y) and distance D.
+    zero_TA, one_TA = np.zeros_like(u_TA), np.ones_like(u_TA)
+    rows_TB3 = np.concatenate(
+        [np.stack([one_TA, zero_TA, -u_TA], -1), np.stack([zero_TA, one_TA, -v_TA], -1)], axis=1
+    )
+    right_TB = np.concatenate([-u_TA * z_TA - x_TA, -v_TA * z_TA - y_TA], axis=1)
+    weight_TB = np.concatenate([weight_TA, weight_TA], axis=1)
+    normal_T33 = np.einsum("tbi,tb,tbj->tij", rows_TB3, weight_TB, rows_TB3) + 1e-9 * np.eye(3)
+    moment_T3 = np.einsum("tbi,tb,tb->ti", rows_TB3, weight_TB, right_TB)
+    distance_T = np.linalg.solve(normal_T33, moment_T3[..., None])[:, 2, 0]
+
+    log_distance_T = np.log(np.clip(distance_T, 0.3, 200))
+    log_distance_T = median_filter(log_distance_T, _DEPTH_MEDIAN_FRAMES, mode="nearest")
+    log_distance_T = gaussian_filter1d(log_distance_T, _DEPTH_SIGMA_FRAMES, mode="nearest")
+    distance_T = np.exp(log_distance_T)
+
+    total_T = weight_TA.sum(axis=1)
+    deep_TA = distance_T[:, None] - z_TA
+    x_T = (weight_TA * (u_TA * deep_TA - x_TA)).sum(axis=1) / total_T
+    y_T = (weight_TA * (v_TA * deep_TA - y_TA)).sum(axis=1) / total_T
+
+    lowest_T = body_TJ3[:, :, 1].min(axis=1)
+    feet = [JOINT["left_foot"], JOINT["right_foot"]]
+    sight_T = median_filter(confidence_TJ[:, feet].max(axis=1), 5, mode="nearest")
+    seen_T = sight_T > _MIN_FEET_CONFIDENCE
+    height_T = _rise(y_T + lowest_T, seen_T.astype(np.float64)) - lowest_T
+    if seen_T.any():
+        # The network folds up legs that it does not see: the height stays as last seen.
+        frames_T = np.arange(len(height_T))
+        height_T = np.interp(frames_T, frames_T[seen_T], height_T[seen_T])
+    return np.stack([x_T - x_T[0], height_T, distance_T[0] - distance_T], axis=1)
+
+
+def _rise(lowest_T: Array, seen_T: Array) -> Array:
+    """How far the lowest point is above the floor, 0 while it is within the noise of standing.
+
+    Args:
+        lowest_T: (T,) height of the lowest joint in the image's frame, metres.
+        seen_T: (T,) 1 where the feet are seen, else 0: hidden feet tell of no floor and no jump.
+    """
+    if not seen_T.any():
+        return np.zeros_like(lowest_T)
+    above_T = lowest_T - lower_envelope(lowest_T, seen_T)
+    sure_T = np.clip((above_T - _RISE_FROM_M) / (_RISE_FULL_M - _RISE_FROM_M), 0, 1)
+    return seen_T * np.maximum(above_T, 0) * sure_T * sure_T * (3 - 2 * sure_T)
+
+
+def lower_envelope(values_T: Array, weights_T: Array) -> Array:
+    """A stiff curve along the lower edge of a series: asymmetric least squares (Eilers 2005).
+
+    It follows a straight drift exactly, and bends only slowly.
+
+    Args:
+        values_T: (T,) the series.
+        weights_T: (T,) how much each value counts.
+    """
+    count = len(values_T)
+    if count < 4:
+        return np.full(count, values_T.min())
+    # Upper bands of D'D for second differences D, and of the weights: a symmetric band matrix.
+    bend = np.diff(np.eye(count), 2, axis=0)
+    stiff = _FLOOR_STIFFNESS * bend.T @ bend
+    bands_BT = np.zeros((3, count))
+    for band in range(3):
+        bands_BT[2 - band, band:] = np.diagonal(stiff, band)
+    # Where nothing is seen the curve is straight; it must not become singular there.
+    weights_T = np.maximum(weights_T, 1e-6)
+    side_T = np.ones(count)
+    envelope_T = values_T
+    for _ in range(20):
+        weighted_BT = bands_BT.copy()
+        weighted_BT[2] += weights_T * side_T
+        right_T = weights_T * side_T * values_T
+        envelope_T = np.asarray(solveh_banded(weighted_BT, right_T), dtype=np.float64)
+        updated_T = np.where(values_T > envelope_T, _FLOOR_QUANTILE, 1 - _FLOOR_QUANTILE)
+        if np.array_equal(updated_T, side_T):
+            break
+        side_T = updated_T
+    return envelope_T

@@ -1,0 +1,62 @@
+"""Moments at which the pose model takes left for right, and back.
+
+Seen from behind, in a jump or crossing, both arms (or both legs) change places from one frame to
+the next and return some frames later. No body does that: swapped back, nothing leaps.
+
+Shapes: M measured frames, J = 22 joints.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.motion.skeleton import JOINT, MIRROR
+
+GROUPS: Final = tuple(
+    tuple(JOINT[f"{side}_{name}"] for side in ("left", "right") for name in names)
+    for names in (("collar", "shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "foot"))
+)
+"""Arms and legs, which swap apart from each other."""
+MIN_LEAP_M: Final = 0.12
+"""Mean leap of a group's joints from one frame to the next (20 fps: 2.4 m/s on average)."""
+MAX_SWAPPED_LEAP: Final = 0.5
+"""A swap makes the leap at most this share as long."""
+MAX_SWAP_S: Final = 0.5
+"""A swap that lasts longer is left: it is no longer known which side of it is right."""
+
+
+def find_side_swaps(
+    body_MJ3: NDArray[np.float64], times_M: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Where the left and the right joint have changed places, (M, J).
+
+    Args:
+        body_MJ3: joints relative to the pelvis, metres.
+        times_M: times of the frames, seconds.
+    """
+    swapped_MJ = np.zeros(body_MJ3.shape[:2], dtype=np.bool_)
+    for group in GROUPS:
+        joints = list(group)
+        mirrored = [MIRROR[joint] for joint in joints]
+        before = body_MJ3[:-1, joints]
+        kept_M = np.linalg.norm(body_MJ3[1:, joints] - before, axis=-1).mean(axis=1)
+        changed_M = np.linalg.norm(body_MJ3[1:, mirrored] - before, axis=-1).mean(axis=1)
+        leaps = np.flatnonzero((kept_M > MIN_LEAP_M) & (changed_M < MAX_SWAPPED_LEAP * kept_M)) + 1
+        start = 0
+        while start + 1 < len(leaps):
+            away, back = leaps[start], leaps[start + 1]
+            if times_M[back] - times_M[away] <= MAX_SWAP_S:
+                swapped_MJ[away:back, joints] = True
+                start += 2
+            else:
+                start += 1
+    return swapped_MJ
+
+
+def swap_sides(
+    values_MJX: NDArray[np.float64], swapped_MJ: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The values with left and right exchanged where they are swapped, (M, J, ...)."""
+    mask = swapped_MJ.reshape(*swapped_MJ.shape, *[1] * (values_MJX.ndim - 2))
+    return np.where(mask, values_MJX[:, list(MIRROR)], values_MJX)

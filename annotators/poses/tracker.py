@@ -1,0 +1,774 @@
+"""Follow several people through the frames of one clip.
+
+Every person found is followed by running the landmark network where the last frame says the body
+is. People are looked for in the whole frame and in overlapping windows of it, because the detector
+misses people who are small in its view. Whoever is found late is also followed backwards through
+the last frames, which are kept for that.
+
+A hallucinated person is told from a real one by asking again: the network is shown moved, turned
+and mirrored crops. Joints of real people land on the same pixels; invented ones do not. On 326
+proposals from real clips the rule keeps 99 % of the proposals on people and 1 % of those on
+bottles, a dog, basketball hoops and empty rooms.
+
+Shapes: H, W frame as analysed; N = 33 landmarks; T observations; K candidates.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations, pairwise
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from annotators.poses.landmarks import (
+    MIRRORED_LANDMARKS,
+    Detection,
+    Image,
+    Landmarks,
+    PoseModel,
+    Roi,
+)
+from data.records import Frame
+
+Float = NDArray[np.float32]
+
+WINDOW_SHARES: Final = (1.0, 0.6, 0.38)
+"""Sides of the square search windows, in shares of the frame's shorter side."""
+
+WINDOW_STEP: Final = 0.65
+"""Distance between neighbouring windows in shares of their side: all people smaller than the rest
+of the side lie whole in one of them."""
+
+MAX_DISAGREEMENT: Final = 0.045
+"""Mean :func:`disagreement` of the opinions up to which somebody new is believed."""
+
+MAX_SURE_DISAGREEMENT: Final = 0.11
+"""The same where all opinions are sure that there is a person: small, blurred or cut off ones."""
+
+SURE_PRESENCE: Final = (0.95, 0.99)
+"""Lowest presence between which the limit goes from the first to the second."""
+
+CHECK_LENIENCE: Final = 2.0
+"""Times the limits above that somebody who is followed already may reach."""
+
+MIN_VISIBILITY: Final = 0.3
+"""Mean visibility of the landmarks below which there is nothing to agree on."""
+
+SAME_PERSON: Final = 0.15
+"""Disagreement below which two bodies are one person's."""
+
+MAX_CANDIDATES: Final = 4
+"""Proposals of large and of small windows each that are examined in one search."""
+
+MAX_FIRST_CANDIDATES: Final = 10
+"""The same in the first search."""
+
+OPINIONS: Final = (((0.0, 0.1), 1.2, -0.3), ((-0.05, 0.03), 0.88, -0.25))
+"""Shift, scale and turn of the crops for the second and third opinion; both are mirrored too."""
+
+_BODY: Final = (0, 7, 8, *range(11, 33))
+"""Landmarks that are compared: the face's details would outvote the limbs."""
+
+STRANGER: Final = 0.6
+""":func:`appearance_distance` from which two looks cannot be one person's."""
+
+STRANGER_ALONE: Final = 0.8
+"""The same where nobody else is near."""
+
+_LIMBS: Final = (
+    *((11, 12), (23, 24), (11, 23), (12, 24), (11, 13), (13, 15), (12, 14), (14, 16)),
+    *((23, 25), (25, 27), (24, 26), (26, 28), (27, 31), (28, 32)),
+)
+_LIMB_ENDS: Final = (0, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
+_MAX_ON_LIMBS: Final = 0.7
+
+_MIN_FOLLOWED: Final = 0.12
+"""Mean visibility below which a followed person has left the picture."""
+
+_MAX_ROI_CHANGE: Final = 0.2
+_SHADOWED_FRAMES: Final = 2
+_BACKWARD_CHECK_FRAMES: Final = 5
+_MOVEMENT_S: Final = 0.25
+_JUMP: Final = 0.13
+_RESCUE_INTERVAL_S: Final = 0.1
+_MAX_FAILED_CHECKS: Final = 3
+_MAX_ROI_IN_WINDOWS: Final = 2.0
+_SMALL_WINDOW_TURNS: Final = 4
+"""A search looks through every fourth small window; four searches see them all."""
+
+_NEVER: Final = 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A person in one analysed frame.
+
+    Attributes:
+        step: 0-based number of the analysed frame.
+        pts_s: its time.
+        landmarks: in pixels of the analysed frame.
+    """
+
+    step: int
+    pts_s: float
+    landmarks: Landmarks
+
+
+@dataclass(slots=True)
+class Tracklet:
+    """One person through the clip, with the frames in which it was seen.
+
+    Attributes:
+        observations: in order of time, at least one.
+        appearance: see :func:`appearance_of`.
+        num_agreed, num_checked: how many checks confirmed the joints, and how many there were.
+        last_agreed_step: frame of the last check that did.
+        failed_checks: checks since then.
+        lost: not seen in the latest frame.
+        replaced: the skeleton slipped to somebody else, which ended the track.
+        looks: how much the appearance differed at the checks.
+    """
+
+    observations: list[Observation]
+    appearance: Float | None
+    num_agreed: int = 1
+    num_checked: int = 1
+    last_agreed_step: int = 0
+    failed_checks: int = 0
+    lost: bool = False
+    replaced: bool = False
+    looks: list[float] = field(default_factory=list[float])
+
+    @property
+    def last(self) -> Observation:
+        """The latest observation."""
+        return self.observations[-1]
+
+    @property
+    def reliability(self) -> float:
+        """Share of the checks in which the opinions agreed, 0..1."""
+        return self.num_agreed / self.num_checked
+
+    def has_jumped_since(self, step: int) -> bool:
+        """Whether the body's square moved or grew abruptly between two frames since a step."""
+        squares = [seen.landmarks.next_roi for seen in self.observations if seen.step >= step]
+        return any(
+            after.distance_px(before) > _JUMP * before.size_px
+            or abs(math.log(after.size_px / before.size_px)) > _JUMP
+            for before, after in pairwise(squares)
+        )
+
+    def is_stranger(self, looks: float) -> bool:
+        """Whether an appearance differs far more than this person's own did so far."""
+        usual = float(np.median(self.looks)) if self.looks else 0.25
+        return looks > max(0.35, 2 * usual + 0.05)
+
+    def predict_roi(self, pts_s: float) -> Roi:
+        """Where the person is expected at a time, going on as in the last frames."""
+        roi = self.last.landmarks.next_roi
+        if len(self.observations) < 3:
+            return roi
+        before = self.observations[-3]
+        past_s = abs(self.last.pts_s - before.pts_s)
+        if not 0 < past_s <= 0.7:
+            return roi
+        # Not farther than was seen: a body does not keep its speed for long.
+        share = min(abs(pts_s - self.last.pts_s), past_s) / past_s
+        dx = (roi.x_px - before.landmarks.next_roi.x_px) * share
+        dy = (roi.y_px - before.landmarks.next_roi.y_px) * share
+        excess = max(1.0, math.hypot(dx, dy) / (0.35 * roi.size_px))
+        return replace(roi, x_px=roi.x_px + dx / excess, y_px=roi.y_px + dy / excess)
+
+
+Window = tuple[int, int, int, int]
+
+
+def search_windows(width_px: int, height_px: int) -> tuple[list[Window], list[Window]]:
+    """Where to look for people: (left, top, right, bottom) of large and of small windows."""
+    windows: list[list[Window]] = []
+    for share in WINDOW_SHARES:
+        side = max(64, round(min(width_px, height_px) * share))
+        lefts, tops = _window_starts(width_px, side), _window_starts(height_px, side)
+        windows.append(
+            [
+                (left, top, min(left + side, width_px), min(top + side, height_px))
+                for top in tops
+                for left in lefts
+            ]
+        )
+    whole: Window = (0, 0, width_px, height_px)
+    large = [whole, *(window for window in windows[0] if window != whole)]
+    return large, [window for group in windows[1:] for window in group]
+
+
+def _window_starts(length_px: int, side_px: int) -> list[int]:
+    spare = max(0, length_px - side_px)
+    count = 1 + math.ceil(spare / (side_px * WINDOW_STEP))
+    return [round(v) for v in np.linspace(0, spare, count)]
+
+
+def disagreement(first: Landmarks, second: Landmarks) -> float:
+    """Mean distance between two opinions on the joints, in sizes of what is seen of the body.
+
+    The size is 3.6 standard deviations of the joints, which is about the side of a standing body's
+    square. Joints that the first opinion calls hidden, and those outside the image, count little:
+    all guesses agree on them. Left and right may be exchanged between the two: a body seen from
+    behind is still a body.
+    """
+    body = list(_BODY)
+    points_K2 = first.image_N2[body]
+    weight_K = first.visibility_N[body] + np.float32(1e-3)
+    weight_K = weight_K / weight_K.sum()
+    away_K2 = points_K2 - weight_K @ points_K2
+    size_px = 3.6 * math.sqrt(float(weight_K @ (away_K2**2).sum(axis=1)))
+    distances = [
+        float(weight_K @ np.linalg.norm(points_K2 - second.image_N2[order][body], axis=1))
+        for order in (list(range(33)), list(MIRRORED_LANDMARKS))
+    ]
+    return min(distances) / max(size_px, 1.0)
+
+
+def is_same_body(first: Landmarks, second: Landmarks) -> bool:
+    """Whether two skeletons lie on one person: alike, or the smaller one on the other's limbs."""
+    if disagreement(first, second) < SAME_PERSON:
+        return True
+    inner, outer = sorted((first, second), key=lambda seen: seen.next_roi.size_px)
+    points_K12 = inner.image_N2[list(_LIMB_ENDS)][:, None]
+    start_B2, end_B2 = (outer.image_N2[list(side)] for side in zip(*_LIMBS, strict=True))
+    along_B2 = end_B2 - start_B2
+    length_B = np.maximum((along_B2**2).sum(axis=1), 1e-6)
+    share_KB = np.clip(((points_K12 - start_B2) * along_B2).sum(axis=2) / length_B, 0, 1)
+    nearest_KB2 = start_B2 + share_KB[..., None] * along_B2
+    away_K = np.linalg.norm(points_K12 - nearest_KB2, axis=2).min(axis=1)
+    weight_K = inner.visibility_N[list(_LIMB_ENDS)] + np.float32(1e-3)
+    on_limbs = np.average(away_K < 0.05 * outer.next_roi.size_px, weights=weight_K)
+    return float(on_limbs) > _MAX_ON_LIMBS
+
+
+def appearance_of(image_HW3: Image, landmarks: Landmarks) -> Float | None:
+    """Colours of a person's torso and thighs: a normalised histogram, or None when hidden."""
+    points = landmarks.image_N2
+    parts: list[Float] = []
+    for corners in ((11, 12, 24, 23), (23, 24, 26, 25)):
+        patch = _patch(image_HW3, points[list(corners)])
+        if patch is None:
+            continue
+        lab = cv2.cvtColor(patch[None], cv2.COLOR_RGB2LAB)
+        hist = cv2.calcHist([lab], [0, 1, 2], None, [4, 8, 8], [0, 256, 64, 192, 64, 192]).ravel()
+        total = float(hist.sum())
+        if total > 0:
+            parts.append((hist / total).astype(np.float32))
+    if not parts:
+        return None
+    return (np.concatenate([parts[0], parts[-1]]) / 2).astype(np.float32)
+
+
+def _patch(image_HW3: Image, corners_42: Float) -> NDArray[np.uint8] | None:
+    """Colours at a grid of points inside a quadrangle, (K, 3), or None when outside the image."""
+    u, v = np.meshgrid(np.linspace(0.15, 0.85, 12), np.linspace(0.1, 0.9, 12))
+    u, v = u.reshape(-1, 1), v.reshape(-1, 1)
+    top = corners_42[0] * (1 - u) + corners_42[1] * u
+    bottom = corners_42[3] * (1 - u) + corners_42[2] * u
+    points_K2 = np.rint(top * (1 - v) + bottom * v).astype(np.int64)
+    height, width = image_HW3.shape[:2]
+    inside = ((points_K2 >= 0) & (points_K2 < [width, height])).all(axis=1)
+    if inside.mean() < 0.5:
+        return None
+    points_K2 = points_K2[inside]
+    return image_HW3[points_K2[:, 1], points_K2[:, 0]]
+
+
+def appearance_distance(first: Float | None, second: Float | None) -> float:
+    """Hellinger distance of two appearances, 0 (same colours) to 1; 0.5 when one is unknown."""
+    if first is None or second is None:
+        return 0.5
+    return math.sqrt(max(0.0, 1.0 - float(np.sqrt(first * second).sum())))
+
+
+class PeopleTracker:
+    """Feed it the frames of a clip in order, then call :meth:`finish`.
+
+    Args:
+        model: the networks.
+        max_people: people followed at the same time.
+        search_interval_s: how often new people are looked for.
+        check_interval_s: how often a followed person is checked by a second opinion.
+        min_presence: the network's own probability that a crop shows a person.
+        min_detection: score from which a proposal is examined.
+        max_gap_s: how long a person may be lost and still be the same one.
+    """
+
+    def __init__(
+        self,
+        model: PoseModel,
+        *,
+        max_people: int,
+        search_interval_s: float,
+        check_interval_s: float,
+        min_presence: float,
+        min_detection: float,
+        max_gap_s: float,
+    ) -> None:
+        self._model = model
+        self._max_people = max_people
+        self._search_interval_s = search_interval_s
+        self._check_interval_s = check_interval_s
+        self._min_presence = min_presence
+        self._min_detection = min_detection
+        self._max_gap_s = max_gap_s
+        self._active: list[Tracklet] = []
+        self._lost: list[Tracklet] = []
+        self._ended: list[Tracklet] = []
+        self._past: deque[tuple[int, float, Image]] = deque()
+        self._step = -1
+        self._refused: list[Roi] = []
+        self._num_searches = 0
+        self._next_search_s = -math.inf
+        self._next_rescue_s = -math.inf
+        self._next_check_s = -math.inf
+
+    def add(self, frame: Frame) -> None:
+        """Follow everyone into the next frame, and look for more people when it is time."""
+        self._step += 1
+        image, now_s = frame.image, frame.pts_s
+        self._past.append((self._step, now_s, image))
+        while now_s - self._past[0][1] > 2 * self._search_interval_s + 1e-6:
+            self._past.popleft()
+
+        check = now_s >= self._next_check_s
+        if check:
+            self._next_check_s = now_s + self._check_interval_s
+        self._follow(image, now_s, check=check)
+        self._drop_shadows(image)
+        self._retire(now_s)
+        if len(self._active) >= self._max_people:
+            return
+        if now_s >= self._next_search_s:
+            self._search(image, now_s)
+        elif self._lost and now_s >= self._next_rescue_s:
+            self._rescue(image, now_s)
+
+    def finish(self) -> list[Tracklet]:
+        """Everyone who was followed, in order of first appearance; the parts of one person joined.
+
+        Call it once, after the last frame.
+        """
+        for track in [*self._active, *self._lost]:
+            self._end(track)
+        self._active, self._lost = [], []
+        people = join_parts(without_doubles(self._ended), self._max_gap_s)
+        return sorted(people, key=lambda track: track.observations[0].step)
+
+    # ------------------------------------------------------------------------------- following
+
+    def _look(self, image: Image, roi: Roi) -> Landmarks | None:
+        """Landmarks at a place, looked at again when the body fills the square differently."""
+        landmarks = self._model.landmarks(image, roi)
+        if landmarks.presence < self._min_presence:
+            return None
+        seen = landmarks.next_roi
+        moved = math.hypot(seen.x_px - roi.x_px, seen.y_px - roi.y_px) / roi.size_px
+        if moved > _MAX_ROI_CHANGE or abs(math.log(seen.size_px / roi.size_px)) > _MAX_ROI_CHANGE:
+            landmarks = self._model.landmarks(image, seen)
+            if landmarks.presence < self._min_presence:
+                return None
+        return landmarks if float(landmarks.visibility_N.mean()) > _MIN_FOLLOWED else None
+
+    def _agrees(self, image: Image, landmarks: Landmarks, *, is_known: bool) -> bool:
+        """Whether other opinions put the joints at the same pixels.
+
+        Args:
+            image: the frame.
+            landmarks: the first opinion.
+            is_known: the person is followed already: one more opinion is asked, with lenience.
+        """
+        if float(landmarks.visibility_N.mean()) < (_MIN_FOLLOWED if is_known else MIN_VISIBILITY):
+            return False
+        lenience = CHECK_LENIENCE if is_known else 1.0
+        distances: list[float] = []
+        presence = landmarks.presence
+        for shift, scale, turn_rad in OPINIONS[: 1 if is_known else None]:
+            roi = landmarks.next_roi.varied(shift=shift, scale=scale, turn_rad=turn_rad)
+            other = self._model.landmarks(image, roi, mirrored=True)
+            presence = min(presence, other.presence)
+            distances.append(disagreement(landmarks, other))
+            if (
+                presence < self._min_presence
+                or distances[-1] > 2 * lenience * MAX_SURE_DISAGREEMENT
+            ):
+                return False
+        limit = np.interp(presence, SURE_PRESENCE, (MAX_DISAGREEMENT, MAX_SURE_DISAGREEMENT))
+        return sum(distances) / len(distances) <= lenience * float(limit)
+
+    def _follow(self, image: Image, now_s: float, *, check: bool) -> None:
+        for track in [*self._active, *self._lost]:
+            was_lost = track.lost
+            landmarks = self._look(image, track.predict_roi(now_s))
+            if landmarks is not None and was_lost and not self._is_back(image, track, landmarks):
+                landmarks = None
+            track.lost = landmarks is None
+            if landmarks is not None:
+                track.observations.append(Observation(self._step, now_s, landmarks))
+                if check and not was_lost:
+                    self._check(image, track)
+        self._sort_out()
+
+    def _is_back(self, image: Image, track: Tracklet, landmarks: Landmarks) -> bool:
+        """Whether a body that was found where a lost person should be is that person."""
+        if self._is_followed(landmarks, except_for=track):
+            return False
+        looks = appearance_distance(track.appearance, appearance_of(image, landmarks))
+        return looks < STRANGER and self._agrees(image, landmarks, is_known=False)
+
+    def _check(self, image: Image, track: Tracklet) -> None:
+        """Ask for another opinion on a followed person, and whether it is still the same one."""
+        track.num_checked += 1
+        landmarks = track.last.landmarks
+        if not self._agrees(image, landmarks, is_known=True):
+            track.failed_checks += 1
+            return
+        track.num_agreed += 1
+        seen = appearance_of(image, landmarks)
+        looks = appearance_distance(track.appearance, seen)
+        if track.has_jumped_since(track.last_agreed_step) and track.is_stranger(looks):
+            # The skeleton slipped to somebody else, who will be found as a new person.
+            track.replaced = True
+            return
+        track.failed_checks = 0
+        track.last_agreed_step = self._step
+        if not self._is_crowded(track):
+            track.appearance = _mixed(track.appearance, seen)
+            track.looks.append(looks)
+
+    def _sort_out(self) -> None:
+        everyone = [*self._active, *self._lost]
+        self._active = [track for track in everyone if not track.lost]
+        self._lost = [track for track in everyone if track.lost]
+
+    def _is_followed(self, landmarks: Landmarks, *, except_for: Tracklet | None = None) -> bool:
+        return any(
+            track is not except_for and disagreement(landmarks, track.last.landmarks) < SAME_PERSON
+            for track in self._active
+        )
+
+    def _is_crowded(self, track: Tracklet) -> bool:
+        """Whether somebody else stands so near that colours may be theirs."""
+        roi = track.last.landmarks.next_roi
+        return any(
+            other is not track
+            and roi.distance_px(other.last.landmarks.next_roi)
+            < 0.25 * (roi.size_px + other.last.landmarks.next_roi.size_px)
+            for other in self._active
+        )
+
+    def _drop_shadows(self, image: Image) -> None:
+        """When two tracks have come to lie on one person, the one that fits less loses it."""
+        for first, second in combinations(list(self._active), 2):
+            if first.lost or second.lost:
+                continue
+            if disagreement(first.last.landmarks, second.last.landmarks) > SAME_PERSON:
+                continue
+            loser = max((first, second), key=lambda track: self._misfit(image, track))
+            loser.lost = True
+            # Two skeletons drift together over some frames: the last ones were not the loser's.
+            keep = max(1, len(loser.observations) - _SHADOWED_FRAMES)
+            del loser.observations[keep:]
+        self._sort_out()
+
+    def _misfit(self, image: Image, track: Tracklet) -> float:
+        """How little the last observation goes on from those before, in looks and in movement."""
+        if len(track.observations) < 4:
+            return 2.0
+        last = track.last
+        looks = appearance_distance(track.appearance, appearance_of(image, last.landmarks))
+        expected = Tracklet(track.observations[:-1], None).predict_roi(last.pts_s)
+        jump = expected.distance_px(last.landmarks.next_roi) / expected.size_px
+        return looks + 4 * jump
+
+    def _retire(self, now_s: float) -> None:
+        for track in [*self._active, *self._lost]:
+            gone = track.lost and now_s - track.last.pts_s > self._max_gap_s
+            if gone or track.replaced or track.failed_checks >= _MAX_FAILED_CHECKS:
+                (self._lost if track.lost else self._active).remove(track)
+                self._end(track)
+
+    def _end(self, track: Tracklet) -> None:
+        """Let go of a track; what it saw since its joints were last confirmed is not believed."""
+        if track.failed_checks > 0 or track.replaced:
+            believed = [seen for seen in track.observations if seen.step <= track.last_agreed_step]
+            track.observations = believed
+        if track.observations:
+            self._ended.append(track)
+
+    # ------------------------------------------------------------------------------- searching
+
+    def _search(self, image: Image, now_s: float) -> None:
+        """Look for people everywhere."""
+        height, width = image.shape[:2]
+        large, small = search_windows(width, height)
+        is_first = self._num_searches == 0
+        if not is_first:
+            small = small[self._num_searches % _SMALL_WINDOW_TURNS :: _SMALL_WINDOW_TURNS]
+        self._num_searches += 1
+        near = self._model.detect(image, large, min_score=self._min_detection)
+        far: list[Detection] = []
+        for window in small:
+            # Whoever is larger than this is seen whole in the large windows.
+            limit_px = _MAX_ROI_IN_WINDOWS * (window[2] - window[0]) if self._active else math.inf
+            far += [
+                proposal
+                for proposal in self._model.detect(image, [window], min_score=self._min_detection)
+                if proposal.roi.size_px <= limit_px
+            ]
+        budget = MAX_FIRST_CANDIDATES if is_first or not self._active else MAX_CANDIDATES
+        refused: list[Roi] = []
+        num_found = sum(
+            self._adopt(image, now_s, proposals, budget, refused) for proposals in (near, far)
+        )
+        # Every second search takes a fresh look at what was refused.
+        self._refused = [] if self._refused else refused
+        wait = 1.0
+        if not self._active:
+            wait = 0.5
+        elif num_found == 0 and not self._lost:
+            wait = 2.0
+        self._next_search_s = now_s + wait * self._search_interval_s
+
+    def _rescue(self, image: Image, now_s: float) -> None:
+        """Look for lost people around where they should be."""
+        height, width = image.shape[:2]
+        windows: list[Window] = []
+        for track in self._lost:
+            roi = track.predict_roi(now_s)
+            reach = 0.9 * roi.size_px
+            left, right = np.clip([roi.x_px - reach, roi.x_px + reach], 0, width).astype(int)
+            top, bottom = np.clip([roi.y_px - reach, roi.y_px + reach], 0, height).astype(int)
+            if min(right - left, bottom - top) >= 16:
+                windows.append((left, top, right, bottom))
+        proposals = self._model.detect(image, windows, min_score=self._min_detection)
+        self._adopt(image, now_s, proposals, MAX_CANDIDATES, [])
+        self._next_rescue_s = now_s + _RESCUE_INTERVAL_S
+
+    def _adopt(
+        self,
+        image: Image,
+        now_s: float,
+        proposals: Sequence[Detection],
+        budget: int,
+        refused: list[Roi],
+    ) -> int:
+        """Begin a track for every real person who is proposed and not followed yet.
+
+        The part of a person's track that was lost and this new one are joined in the end.
+
+        Returns:
+            How many were found.
+        """
+        found = self._examine(image, proposals, budget, refused)
+        found.sort(key=lambda seen: -seen.next_roi.size_px)
+        found = found[: max(0, self._max_people - len(self._active))]
+        for landmarks in found:
+            track = Tracklet(
+                [Observation(self._step, now_s, landmarks)],
+                appearance_of(image, landmarks),
+                last_agreed_step=self._step,
+            )
+            self._follow_back(track)
+            self._active.append(track)
+        return len(found)
+
+    def _examine(
+        self,
+        image: Image,
+        proposals: Sequence[Detection],
+        budget: int,
+        refused: list[Roi],
+    ) -> list[Landmarks]:
+        """Bodies behind the strongest proposals that nobody follows yet."""
+        found: list[Landmarks] = []
+        for proposal in sorted(proposals, key=lambda proposal: -proposal.score):
+            known = [*(track.last.landmarks for track in self._active), *found]
+            if any(_is_head_of(proposal, seen) for seen in known) or any(
+                _is_like(proposal.roi, roi) for roi in [*refused, *self._refused]
+            ):
+                continue
+            if budget == 0:
+                break
+            budget -= 1
+            landmarks = self._confirm(image, proposal.roi)
+            if landmarks is None:
+                refused.append(proposal.roi)
+            elif not any(is_same_body(landmarks, seen) for seen in known):
+                found.append(landmarks)
+        return found
+
+    def _confirm(self, image: Image, roi: Roi) -> Landmarks | None:
+        """The body at a place, if several opinions agree that there is one."""
+        landmarks = self._look(image, roi)
+        if landmarks is not None:
+            landmarks = self._look(image, landmarks.next_roi)
+        if landmarks is None:
+            return None
+        return landmarks if self._agrees(image, landmarks, is_known=False) else None
+
+    def _follow_back(self, track: Tracklet) -> None:
+        """Follow a person who was just found back through the frames that are still kept."""
+        earlier: list[Observation] = []
+        roi = track.last.landmarks.next_roi
+        for step, pts_s, image in reversed(list(self._past)[:-1]):
+            landmarks = self._look(image, roi)
+            if landmarks is None or self._was_followed(step, landmarks):
+                break
+            if step % _BACKWARD_CHECK_FRAMES == 0 and not self._agrees(
+                image, landmarks, is_known=True
+            ):
+                break
+            earlier.append(Observation(step, pts_s, landmarks))
+            roi = landmarks.next_roi
+        track.observations[:0] = reversed(earlier)
+
+    def _was_followed(self, step: int, landmarks: Landmarks) -> bool:
+        for track in [*self._active, *self._lost, *self._ended]:
+            for seen in reversed(track.observations):
+                if seen.step == step and disagreement(landmarks, seen.landmarks) < SAME_PERSON:
+                    return True
+                if seen.step <= step:
+                    break
+        return False
+
+
+def _is_head_of(proposal: Detection, seen: Landmarks) -> bool:
+    """Whether a proposal's face box lies on the head of a body of about that size."""
+    x, y = proposal.box_4[:2] / 2 + proposal.box_4[2:] / 2
+    head_x, head_y = seen.image_N2[:11].mean(axis=0)
+    size_px = seen.next_roi.size_px
+    near = math.hypot(x - head_x, y - head_y) < 0.1 * size_px
+    return near and 0.5 < proposal.roi.size_px / size_px < 2
+
+
+def _is_like(first: Roi, second: Roi) -> bool:
+    return (
+        first.distance_px(second) < 0.12 * second.size_px
+        and abs(math.log(first.size_px / second.size_px)) < 0.2
+    )
+
+
+def _mixed(old: Float | None, new: Float | None) -> Float | None:
+    if old is None or new is None:
+        return new if old is None else old
+    return (0.7 * old + 0.3 * new).astype(np.float32)
+
+
+def without_doubles(tracks: Iterable[Tracklet]) -> list[Tracklet]:
+    """Drop the shorter of two tracks that lay on the same person most of the time."""
+    kept: list[Tracklet] = []
+    for track in sorted(tracks, key=lambda t: -len(t.observations)):
+        if not any(_doubles(track, other) for other in kept):
+            kept.append(track)
+    return kept
+
+
+def _doubles(track: Tracklet, other: Tracklet) -> bool:
+    there = {seen.step: seen.landmarks for seen in other.observations}
+    num_same = sum(
+        is_same_body(seen.landmarks, there[seen.step])
+        for seen in track.observations
+        if seen.step in there
+    )
+    return num_same > 0.4 * len(track.observations)
+
+
+def join_parts(tracks: Sequence[Tracklet], max_gap_s: float) -> list[Tracklet]:
+    """Join tracks that end with ones that begin soon after, where place, size and looks fit.
+
+    Args:
+        tracks: no two on the same person at the same time.
+        max_gap_s: longest time between the end of one and the beginning of the next.
+
+    Returns:
+        The people, each with all that was seen of it.
+    """
+    if len(tracks) < 2:
+        return list(tracks)
+    cost = np.full((len(tracks), len(tracks)), _NEVER)
+    for row, first in enumerate(tracks):
+        for column, second in enumerate(tracks):
+            others = [track for track in tracks if track is not first and track is not second]
+            cost[row, column] = _join_cost(first, second, others, max_gap_s)
+    next_of = {
+        int(row): int(column)
+        for row, column in zip(*linear_sum_assignment(cost), strict=True)
+        if cost[row, column] < _NEVER
+    }
+    people: list[Tracklet] = []
+    for start in set(range(len(tracks))) - set(next_of.values()):
+        person = tracks[start]
+        at = start
+        while at in next_of:
+            at = next_of[at]
+            part = tracks[at]
+            person = Tracklet(
+                person.observations + part.observations,
+                _mixed(person.appearance, part.appearance),
+                num_agreed=person.num_agreed + part.num_agreed,
+                num_checked=person.num_checked + part.num_checked,
+                last_agreed_step=part.last_agreed_step,
+            )
+        people.append(person)
+    return people
+
+
+def _join_cost(
+    first: Tracklet, second: Tracklet, others: Sequence[Tracklet], max_gap_s: float
+) -> float:
+    begin = second.observations[0]
+    gap_s = begin.pts_s - first.last.pts_s
+    if first.replaced or begin.step <= first.last.step or gap_s > max_gap_s + 1e-6:
+        return _NEVER
+    end_roi, begin_roi = first.last.landmarks.next_roi, begin.landmarks.next_roi
+    looks = appearance_distance(first.appearance, second.appearance)
+    growth = abs(math.log(begin_roi.size_px / end_roi.size_px))
+    # Both ends tell where the other should be; somebody who jumps or falls fits only one of them.
+    aways = (
+        _expected_distance_px(first.observations[::-1], begin),
+        _expected_distance_px(second.observations, first.last),
+    )
+    size_px = begin_roi.size_px
+    reach = min(aways) / size_px / (0.4 + 1.2 * gap_s)
+    alone = not any(
+        first.last.step <= seen.step <= begin.step
+        and seen.landmarks.next_roi.distance_px(end_roi) < end_roi.size_px
+        for other in others
+        for seen in other.observations
+    )
+    # Light and blur change looks; where nobody else is near, place alone is nearly enough.
+    if reach > 1 or growth > 0.6 or looks > (STRANGER_ALONE if alone else STRANGER):
+        return _NEVER
+    return sum(aways) / size_px + growth + looks
+
+
+def _expected_distance_px(outwards: Sequence[Observation], there: Observation) -> float:
+    """How far somebody is from where the movement at the end of a track would have led.
+
+    Args:
+        outwards: of the track, beginning at the end in question.
+        there: the observation to reach.
+    """
+    end = outwards[0]
+    near = [seen for seen in outwards if abs(seen.pts_s - end.pts_s) <= _MOVEMENT_S]
+    roi, before = end.landmarks.next_roi, near[-1].landmarks.next_roi
+    past_s = end.pts_s - near[-1].pts_s
+    # Nobody keeps a speed for long.
+    ahead_s = float(np.clip(there.pts_s - end.pts_s, -2 * _MOVEMENT_S, 2 * _MOVEMENT_S))
+    share = ahead_s / past_s if past_s else 0.0
+    expected = replace(
+        roi,
+        x_px=roi.x_px + share * (roi.x_px - before.x_px),
+        y_px=roi.y_px + share * (roi.y_px - before.y_px),
+    )
+    return expected.distance_px(there.landmarks.next_roi)

@@ -1,0 +1,184 @@
+"""Published work of a video put back as staged work, so that only its texts are made again.
+
+A service that was away costs texts, not poses: when these are asked for again
+(``retry_rejected``), the clips and the people in them need not be looked for twice. Nor need they
+when another captioner or annotator writes the texts of a new dataset (``poses_from``).
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow.compute as pc
+
+from annotators.stages.staged import (
+    SourceVideo,
+    StagedPoses,
+    StagedScan,
+    load_staged,
+    poses_path,
+    tracks_path,
+    video_path,
+    write_staged,
+)
+from data.errors import ItemError, Reason, Stage
+from data.records import Clip, Rejection, Shot, VideoScan
+from data.store.dataset import Dataset
+from data.store.manifest import DatasetError
+from data.store.recipes import MISSING, recipe_differences, told_differences
+from data.store.writer import write_table
+from data.video.sources import path_item_id
+
+TEXT_STAGES: Final = frozenset({Stage.CAPTIONS, Stage.ANNOTATIONS})
+"""Stages whose rejections go away when texts are made again."""
+
+_CLIP_FIELDS = tuple(Clip.__dataclass_fields__)
+_VIDEOS_AT_A_TIME: Final = 64
+"""The joints of so many videos are held at a time."""
+
+
+def restage(published: Dataset, videos: Collection[SourceVideo], work: Path) -> None:
+    """Stage scans and poses of published videos as their stages left them.
+
+    Args:
+        published: the dataset.
+        videos: in it.
+        work: the folder of staged work.
+    """
+    listed = list(videos)
+    for begin in range(0, len(listed), _VIDEOS_AT_A_TIME):
+        _restage(published, listed[begin : begin + _VIDEOS_AT_A_TIME], work)
+
+
+def _restage(published: Dataset, videos: Sequence[SourceVideo], work: Path) -> None:
+    wanted = {"video_id": [video.video_id for video in videos]}
+    rows = {
+        table: _by_video(published.rows(table, where=wanted))
+        for table in ("videos", "clips", "rejections")
+    }
+    (work / "poses").mkdir(parents=True, exist_ok=True)
+    tracks = published.read("poses", where=wanted)
+    for row in (row for found in rows["clips"].values() for row in found):
+        table = tracks.filter(pc.field("clip_id") == row["clip_id"])
+        if table.num_rows:
+            write_table(tracks_path(work, _clip(row)), "poses", table)
+    for video in videos:
+        video_id = video.video_id
+        rejections = {
+            row["item_id"]: _rejection(row)
+            for row in rows["rejections"][video_id]
+            if row["stage"] not in TEXT_STAGES
+        }
+        clips: list[Clip] = []
+        for row in sorted(rows["clips"][video_id], key=lambda row: row["start_frame"]):
+            clip = _clip(row)
+            clips.append(clip)
+            staged = StagedPoses(
+                clip=clip,
+                num_people=row["num_people"],
+                num_tracks=row["num_tracks"],
+                decoder=row["decoder"],
+                quality=row["quality"],
+                issues=tuple(row["issues"]),
+                rejection=rejections.pop(clip.clip_id, None),
+            )
+            if not staged.num_tracks:
+                tracks_path(work, clip).unlink(missing_ok=True)
+            write_staged(poses_path(work, clip), staged)
+        (told,) = rows["videos"][video_id]
+        # What is left of the rejections is of shots that made no clip.
+        scan = StagedScan(video, _scan(told, video), tuple(clips), tuple(rejections.values()))
+        write_staged(video_path(work, "scans", video_id), scan)
+
+
+POSE_STAGES: Final = ("clips", "poses", "pose_model")
+"""Sections of a recipe that decide the rows of ``clips`` and ``poses``."""
+
+
+def require_same_poses(root: Path, recipe: Mapping[str, Any]) -> None:
+    """Refuse to take clips and poses over that another configuration would have made.
+
+    Args:
+        root: the dataset that has them.
+        recipe: of the dataset that takes them.
+
+    Raises:
+        data.store.manifest.DatasetError: there is no dataset, or its clips and poses were made
+        otherwise.
+    """
+    made_with = Dataset(root).manifest["recipe"]
+    differing = recipe_differences(
+        {stage: made_with.get(stage, MISSING) for stage in POSE_STAGES},
+        {stage: recipe.get(stage, MISSING) for stage in POSE_STAGES},
+    )
+    if differing:
+        raise DatasetError(
+            f"{root}: its clips and poses cannot be taken, they were made with another "
+            f"configuration: {told_differences(differing)}. "
+            "Remedy: give the same configuration of clips, poses and pose model, or annotate "
+            "without --poses-from."
+        )
+
+
+def restage_from(
+    source: Dataset, videos: Sequence[SourceVideo], work: Path
+) -> dict[str, Rejection]:
+    """Stage clips and poses of another dataset for the videos that it holds.
+
+    Args:
+        source: that dataset.
+        videos: to be annotated, found in it by their content.
+        work: the folder of staged work; what an earlier run staged there is kept.
+
+    Returns:
+        Rejections of the videos that it does not hold, by ``video_id``.
+    """
+    held = {row["video_id"] for row in source.rows("videos", ["video_id"])}
+    found = [video for video in videos if video.video_id in held]
+    restage(source, [video for video in found if not _is_staged(video, work)], work)
+    return {v.video_id: _stranger(v, source) for v in videos if v.video_id not in held}
+
+
+def _stranger(video: SourceVideo, source: Dataset) -> Rejection:
+    path = video.probe.path
+    error = ItemError(
+        Reason.NOT_FOUND,
+        f"expected its content among the videos of {source.root}, found other content.",
+        "Annotate it into that dataset first, or leave it out.",
+    )
+    return Rejection.of(path_item_id(path), str(path), Stage.INGEST, error)
+
+
+def _is_staged(video: SourceVideo, work: Path) -> bool:
+    scan = load_staged(StagedScan, video_path(work, "scans", video.video_id))
+    return scan is not None and all(poses_path(work, clip).exists() for clip in scan.clips)
+
+
+def _clip(row: Mapping[str, Any]) -> Clip:
+    return Clip(**{name: row[name] for name in _CLIP_FIELDS})
+
+
+def _by_video(rows: Iterable[dict[str, Any]]) -> defaultdict[str, list[dict[str, Any]]]:
+    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[row["video_id"]].append(row)
+    return found
+
+
+def _rejection(row: dict[str, Any]) -> Rejection:
+    return Rejection(
+        item_id=row["item_id"],
+        item=row["item"],
+        stage=Stage(row["stage"]),
+        reason=Reason(row["reason"]),
+        detail=row["detail"],
+        remedy=row["remedy"],
+    )
+
+
+def _scan(row: dict[str, Any], video: SourceVideo) -> VideoScan:
+    # After the clips are cut only the number of shots counts; their spans are not published.
+    shots = (Shot(0, row["num_frames"], 0.0, row["duration_s"], 0.0, "", 0.0),) * row["num_shots"]
+    issues = tuple(row["issues"][len(video.probe.issues) :])
+    return VideoScan(row["num_frames"], row["duration_s"], shots, issues)

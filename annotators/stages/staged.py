@@ -1,0 +1,173 @@
+"""What the stages leave on disk for each other, so that a killed run goes on where it stopped."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from pydantic import TypeAdapter
+
+from data.records import Annotation, Caption, Clip, Rejection, VideoProbe, VideoScan
+from data.store.manifest import DatasetError, require_file_id
+from data.store.parquet import open_parquet
+from data.store.writer import write_text
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVideo:
+    """A readable video file.
+
+    Attributes:
+        video_id: hash of its content.
+        mtime_ns: modification time; with path and size it tells that the content is unchanged.
+        probe: what the packet scan found.
+    """
+
+    video_id: str
+    mtime_ns: int
+    probe: VideoProbe
+
+
+@dataclass(frozen=True, slots=True)
+class StagedScan:
+    """Result of the clips stage for one video; ``scan`` is None when the video was rejected."""
+
+    video: SourceVideo
+    scan: VideoScan | None
+    clips: tuple[Clip, ...]
+    rejections: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StagedPoses:
+    """Result of the poses stage for one clip; its tracks lie beside it as Parquet."""
+
+    clip: Clip
+    num_people: int
+    num_tracks: int
+    decoder: str
+    quality: float
+    issues: tuple[str, ...]
+    rejection: Rejection | None
+
+
+@dataclass(frozen=True, slots=True)
+class StagedCaptions:
+    """Result of the captions stage for one video; ``rejections`` are of clips without a text."""
+
+    captions: tuple[Caption, ...]
+    rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StagedAnnotations:
+    """Result of the annotations stage for one video; ``rejections`` are of clips without a text."""
+
+    coarse: str
+    annotations: tuple[Annotation, ...]
+    rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a stage is; ``report`` is called when it begins and after every finished item.
+
+    Attributes:
+        stage: its name.
+        total: items to do.
+        report: is told.
+        done, rejected: items so far; ``rejected`` counts those of ``done`` that failed.
+        video_s: seconds of video in the finished items.
+        cost_usd: what the calls so far cost, those that earlier runs paid for included.
+    """
+
+    stage: str
+    total: int
+    report: Callable[["Progress"], None]
+    done: int = 0
+    rejected: int = 0
+    video_s: float = 0.0
+    cost_usd: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.total:
+            self.report(self)
+
+    def advance(
+        self,
+        *,
+        items: int = 1,
+        video_s: float = 0.0,
+        rejected: bool = False,
+        cost_usd: float = 0.0,
+    ) -> None:
+        """So many more items are finished."""
+        self.done += items
+        self.rejected += rejected
+        self.video_s += video_s
+        self.cost_usd += cost_usd
+        self.report(self)
+
+
+def silent(_: Progress) -> None:
+    """A reporter that tells nobody."""
+
+
+def write_staged(path: Path, record: Any) -> None:
+    """Write a record, atomically."""
+    adapter = TypeAdapter[Any](type(record))
+    write_text(path, adapter.dump_json(record).decode())
+
+
+def load_staged(kind: type[Record], path: Path) -> Record | None:
+    """Read a record; None when it is not there."""
+    return TypeAdapter(kind).validate_json(path.read_bytes()) if path.exists() else None
+
+
+def read_staged(kind: type[Record], path: Path) -> Record:
+    """Read a record that an earlier stage must have left."""
+    record = load_staged(kind, path)
+    if record is None:
+        raise AssertionError(f"{path}: expected staged work, found none")
+    return record
+
+
+def video_path(work: Path, stage: str, video_id: str) -> Path:
+    """Result of a stage that works on whole videos: ``scans``, ``captions`` or ``annotations``."""
+    return work / stage / f"{require_file_id(video_id)}.json"
+
+
+def lacks(scan: StagedScan, stage: str, work: Path) -> bool:
+    """Whether a video has yet to go through a text stage; rejected ones do not."""
+    return scan.scan is not None and not video_path(work, stage, scan.video.video_id).exists()
+
+
+def poses_path(work: Path, clip: Clip) -> Path:
+    """Result of the poses stage for a clip."""
+    return work / "poses" / f"{require_file_id(clip.clip_id)}.json"
+
+
+def tracks_path(work: Path, clip: Clip) -> Path:
+    """Tracks of a clip, as rows of the ``poses`` table; not there when it has nobody."""
+    return work / "poses" / f"{require_file_id(clip.clip_id)}.parquet"
+
+
+def read_tracks(work: Path, clip: Clip) -> pa.Table:
+    """The staged tracks of a clip that has any, verified.
+
+    Raises:
+        DatasetError: they are damaged, or gone.
+    """
+    path = tracks_path(work, clip)
+    try:
+        with open_parquet(path) as file:
+            return file.read()
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(
+            f"{path}: expected the staged tracks of a clip, found: "
+            f"{' '.join(str(error).split())[:200]} Remedy: delete {poses_path(work, clip).name} "
+            "beside it, and run the same command again, which tracks the people of that clip anew."
+        ) from error

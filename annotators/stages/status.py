@@ -1,0 +1,246 @@
+"""What a dataset holds: what is published, staged and failed, and what to run next."""
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from annotators.stages.staged import StagedPoses, StagedScan, read_staged
+from data.errors import RETRYABLE
+from data.records import Outcome, Rejection
+from data.store.dataset import Dataset
+from data.store.locks import lock_holder
+from data.store.manifest import MANIFEST, STAGING, DatasetError
+
+Kind = Literal["annotated videos", "motions", "texts", "nothing published"]
+
+
+class Failed(BaseModel):
+    """Items that left the pipeline the same way.
+
+    Attributes:
+        stage: where they left; for an outcome of a model, the table.
+        reason: code of the rejection, or the outcome.
+        count: items.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    reason: str
+    count: int
+
+
+class StagedWork(BaseModel):
+    """Finished pieces of work that no publication holds yet.
+
+    Attributes:
+        videos: whose shots are found.
+        clips: that they were cut into.
+        poses: clips whose people are tracked.
+        captions, annotations: videos whose texts are written.
+        rejected: of them, what failed.
+        size_bytes: on disk.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    videos: int = 0
+    clips: int = 0
+    poses: int = 0
+    captions: int = 0
+    annotations: int = 0
+    rejected: tuple[Failed, ...] = ()
+    size_bytes: int = 0
+
+
+class DatasetStatus(BaseModel):
+    """The state of a dataset's folder.
+
+    Attributes:
+        dataset: the folder.
+        kind: what it holds.
+        code_version: that published last; empty before the first publication.
+        created_at, updated_at: ISO 8601, UTC.
+        publications: so far.
+        rows: table to number of published rows.
+        bytes_by_table: table to bytes of its parts, as the manifest has them.
+        size_bytes: of everything in the folder, staged work included.
+        made_with: who wrote the texts, with which models.
+        made_by_import: import-motions made it, not annotate.
+        rejected: published rejections, by stage and reason.
+        outcomes: texts that a model failed to write, by table and outcome.
+        staged: work that is not published.
+        interrupted_publication: a publication was cut off; the next run completes it.
+        writer: process that is writing now; empty when none is.
+        next_steps: commands, each with what it does.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: Path
+    kind: Kind
+    code_version: str = ""
+    created_at: str = ""
+    updated_at: str = ""
+    publications: int = 0
+    rows: dict[str, int] = {}
+    bytes_by_table: dict[str, int] = {}
+    size_bytes: int = 0
+    made_with: dict[str, str] = {}
+    made_by_import: bool = False
+    rejected: tuple[Failed, ...] = ()
+    outcomes: tuple[Failed, ...] = ()
+    staged: StagedWork = StagedWork()
+    interrupted_publication: bool = False
+    writer: str = ""
+    next_steps: tuple[tuple[str, str], ...] = ()
+
+
+def read_status(root: Path) -> DatasetStatus:
+    """Look at a dataset, finished or not; changes nothing.
+
+    Args:
+        root: its folder.
+
+    Raises:
+        DatasetError: it holds neither a dataset nor the beginnings of one, or one of another
+            schema version.
+    """
+    staging = root / STAGING
+    if not (root / MANIFEST).is_file() and not staging.is_dir():
+        raise DatasetError(
+            f"{root}: expected a dataset, found no {MANIFEST} and no staged work. "
+            "Remedy: correct the folder, or make one with `avatargpt annotate PATH… --dataset DIR`."
+        )
+    values: dict[str, Any] = {"dataset": root, "kind": "nothing published"}
+    if (root / MANIFEST).is_file():
+        values |= _published(Dataset(root))
+    values["staged"] = _staged(staging)
+    values["interrupted_publication"] = (staging / "journal.json").is_file()
+    values["writer"] = lock_holder(root)
+    values["size_bytes"] = _size_bytes(root)
+    status = DatasetStatus(**values)
+    return status.model_copy(update={"next_steps": tuple(_next_steps(status))})
+
+
+def _published(dataset: Dataset) -> dict[str, Any]:
+    manifest = dataset.manifest
+    tables = manifest["tables"]
+    rows = {name: table["rows"] for name, table in tables.items()}
+    rejected = _count(dataset, "rejections", ["stage", "reason"])
+    outcomes = [
+        Failed(stage=table, reason=outcome, count=count)
+        for table in ("captions", "annotations")
+        for (outcome,), count in _count(dataset, table, ["outcome"])
+        if outcome not in (Outcome.SUCCESS, None)
+    ]
+    return {
+        "kind": _kind(rows),
+        "code_version": manifest["code_version"],
+        "created_at": manifest["created_at"],
+        "updated_at": manifest["updated_at"],
+        "publications": manifest["publications"],
+        "rows": rows,
+        "bytes_by_table": {
+            name: sum(part["bytes"] for part in table["parts"]) for name, table in tables.items()
+        },
+        "made_with": _made_with(manifest["recipe"]),
+        "made_by_import": manifest["recipe"].get("import") == "motions",
+        "rejected": tuple(
+            Failed(stage=stage or "", reason=reason or "", count=count)
+            for (stage, reason), count in rejected
+        ),
+        "outcomes": tuple(outcomes),
+    }
+
+
+def _kind(rows: dict[str, int]) -> Kind:
+    if rows.get("motions"):
+        return "motions"
+    if rows.get("clips") or rows.get("poses"):
+        return "annotated videos"
+    return "texts" if rows.get("annotations") else "nothing published"
+
+
+def _count(dataset: Dataset, table: str, columns: list[str]) -> list[tuple[tuple[Any, ...], int]]:
+    """Values of columns and how many rows have them, the most frequent first."""
+    counted = dataset.counts_together(table, columns)
+    return sorted(counted.items(), key=lambda item: (-item[1], str(item[0])))
+
+
+def _made_with(recipe: dict[str, Any]) -> dict[str, str]:
+    """Who wrote captions and annotations, with the model where one did."""
+    told: dict[str, str] = {}
+    for stage, role in (("captions", "captioner"), ("annotations", "annotator")):
+        section = recipe.get(stage) or {}
+        if role in section:
+            model = (section.get("service") or section.get("local_model") or {}).get("model")
+            told[role] = f"{section[role]} ({model})" if model else section[role]
+    return told
+
+
+def _staged(staging: Path) -> StagedWork:
+    """Count the work of all recipes; normally there is one."""
+    counts: Counter[str] = Counter()
+    rejected: Counter[tuple[str, str]] = Counter()
+    for rejection in _staged_rejections(staging, counts):
+        rejected[rejection.stage.value, rejection.reason.value] += 1
+    for stage in ("captions", "annotations"):
+        counts[stage] = sum(1 for _ in staging.glob(f"work-*/{stage}/*.json"))
+    return StagedWork(
+        **counts,
+        rejected=tuple(
+            Failed(stage=stage, reason=reason, count=count)
+            for (stage, reason), count in rejected.most_common()
+        ),
+        size_bytes=_size_bytes(staging),
+    )
+
+
+def _staged_rejections(staging: Path, counts: Counter[str]) -> Iterator[Rejection]:
+    for file in staging.glob("work-*/scans/*.json"):
+        scan = read_staged(StagedScan, file)
+        counts["videos"] += 1
+        counts["clips"] += len(scan.clips)
+        yield from scan.rejections
+    for file in staging.glob("work-*/poses/*.json"):
+        poses = read_staged(StagedPoses, file)
+        counts["poses"] += 1
+        if poses.rejection is not None:
+            yield poses.rejection
+
+
+def _size_bytes(folder: Path) -> int:
+    return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _next_steps(status: DatasetStatus) -> Iterator[tuple[str, str]]:
+    """What can be done from here: pairs of a command and what it does."""
+    from annotators.stages.pipeline import RETRYABLE_OUTCOMES  # noqa: PLC0415 - slow
+
+    root = shlex.quote(str(status.dataset))
+    work = "import-motions SOURCES…" if status.made_by_import else "annotate VIDEOS…"
+    again = f"avatargpt {work} --dataset {root}"
+    if status.writer:
+        yield "", f"A run is writing to it now ({status.writer})."
+    elif status.interrupted_publication or status.staged.videos:
+        yield again, "go on: run the command that was interrupted once more; staged work is kept"
+    retryable = [f for f in status.rejected if f.reason in RETRYABLE]
+    retryable += [f for f in status.outcomes if f.reason in RETRYABLE_OUTCOMES]
+    if retryable:
+        count = sum(failed.count for failed in retryable)
+        yield f"{again} --retry-rejected", f"try again {count} that may succeed now"
+    if status.rejected:
+        yield f"avatargpt rejections {root}", "why items were rejected, and what to do about it"
+    if status.kind == "annotated videos" and status.rows.get("annotations"):
+        yield f"avatargpt picture {root} clip.png", "look at a clip with its three levels"
+        yield f"avatargpt import-motions {root} --dataset MOTIONS", "make motions to learn from"
+    elif status.kind == "motions":
+        yield f"avatargpt render {root} motion.gif", "look at a motion"
+        yield f"avatargpt train-all {root} --root TRAIN", "train a model on it"
+    elif status.kind == "texts":
+        yield f"avatargpt train-all MOTIONS {root} --root TRAIN", "train on its plans and motions"

@@ -1,0 +1,485 @@
+"""The text stages: captions and annotations of the videos of a shard, staged per video.
+
+Texts from measured motion are made in worker processes. Texts of a model are asked for here, many
+at a time, while workers read the frames that it is shown; its replies are kept by the service as
+they come, so that a run that died asks for none of them again.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from annotators.chat.cache import ChatReply
+from annotators.chat.model import Models, NamedModel
+from annotators.chat.protocol import ChatRequest
+from annotators.config import AnnotateConfig
+from annotators.motion.describe import describe_track
+from annotators.stages.staged import (
+    Progress,
+    SourceVideo,
+    StagedAnnotations,
+    StagedCaptions,
+    StagedScan,
+    lacks,
+    read_staged,
+    read_tracks,
+    silent,
+    tracks_path,
+    video_path,
+    write_staged,
+)
+from annotators.texts.kinematic_captions import CaptionConfig, by_prominence, caption_from_motion
+from annotators.texts.language_annotations import ClipTexts, VideoTexts, annotate_videos_with
+from annotators.texts.rule_annotations import AnnotationConfig, annotate_clip, summarise_video
+from annotators.texts.visual_captions import (
+    ClipView,
+    VideoView,
+    caption_clips,
+    caption_whole_videos,
+    read_clip_frames,
+    read_video_frames,
+)
+from data.errors import ItemError, Stage, UnexpectedItemError
+from data.records import Annotation, Caption, Clip, Outcome, PoseTrack, Rejection
+from data.schemas import load_track
+from data.store.parquet import table_rows
+from data.video.reader import ReaderConfig
+from data.workers.workers import Workers
+
+Tag = TypeVar("Tag")
+Text = TypeVar("Text")
+
+
+def caption_videos(
+    scans: Sequence[StagedScan],
+    config: AnnotateConfig,
+    work: Path,
+    workers: Workers,
+    models: Models,
+    report: Callable[[Progress], None] = silent,
+) -> list[StagedScan]:
+    """Caption every clip that has a person, and stage the captions of each video.
+
+    Returns:
+        The videos whose captions are complete: all, unless the budget is used up.
+    """
+    if models.captioner is None:
+        _write_texts(_caption, Stage.CAPTIONS, scans, config, work, workers, report)
+    else:
+        _caption_with_model(models.captioner, scans, config, work, workers, report)
+    return _with_stage("captions", scans, work)
+
+
+def annotate_videos(
+    scans: Sequence[StagedScan],
+    config: AnnotateConfig,
+    work: Path,
+    workers: Workers,
+    models: Models,
+    report: Callable[[Progress], None] = silent,
+) -> list[StagedScan]:
+    """Write the three levels of every clip that has a person, and stage those of each video.
+
+    Returns:
+        The videos whose annotations are complete: all, unless the budget is used up.
+    """
+    if models.annotator is None:
+        _write_texts(_annotate, Stage.ANNOTATIONS, scans, config, work, workers, report)
+    else:
+        _annotate_with_model(models.annotator, scans, config, work, workers, report)
+    return _with_stage("annotations", scans, work)
+
+
+def _with_stage(stage: str, scans: Sequence[StagedScan], work: Path) -> list[StagedScan]:
+    """Videos that were rejected, which have no texts, or whose texts are staged."""
+    return [scan for scan in scans if not lacks(scan, stage, work)]
+
+
+# ------------------------------------------------------------------------- from measured motion
+
+
+@dataclass(frozen=True, slots=True)
+class _TextJob:
+    scan: StagedScan
+    captions: CaptionConfig
+    annotations: AnnotationConfig
+    work: Path
+
+    def tracks(self) -> dict[str, list[PoseTrack]]:
+        """Tracks by clip, of the clips that have any."""
+        found = {clip.clip_id: _tracks(self.work, clip) for clip in self.scan.clips}
+        return {clip_id: tracks for clip_id, tracks in found.items() if tracks}
+
+    @property
+    def frame_size_px(self) -> tuple[int, int]:
+        return _frame_size_px(self.scan.video)
+
+
+def _tracks(work: Path, clip: Clip) -> list[PoseTrack]:
+    if not tracks_path(work, clip).exists():
+        return []
+    return [load_track(row) for row in table_rows(read_tracks(work, clip))]
+
+
+def _frame_size_px(video: SourceVideo) -> tuple[int, int]:
+    return video.probe.width_px, video.probe.height_px
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """What a text stage made of a video, and the clips that it failed on, each with its error."""
+
+    staged: StagedCaptions | StagedAnnotations
+    failed: tuple[tuple[Clip, ItemError], ...]
+
+
+def _each_clip(
+    clips: Iterable[Clip], write: Callable[[Clip], Iterable[Text]]
+) -> tuple[tuple[Text, ...], tuple[tuple[Clip, ItemError], ...]]:
+    """The texts of clips; an error on one costs only its own."""
+    texts: list[Text] = []
+    failed: list[tuple[Clip, ItemError]] = []
+    for clip in clips:
+        try:
+            texts += write(clip)
+        except ItemError as error:
+            failed.append((clip, error))
+        except Exception as error:  # noqa: BLE001 - becomes the clip's rejection, and is logged
+            failed.append((clip, UnexpectedItemError.of(error)))
+    return tuple(texts), tuple(failed)
+
+
+def _caption(job: _TextJob) -> _Texts:
+    tracks = job.tracks()
+
+    def write(clip: Clip) -> list[Caption]:
+        return caption_from_motion(clip, tracks.get(clip.clip_id, ()), job.frame_size_px)
+
+    captions, failed = _each_clip(job.scan.clips, write)
+    return _Texts(StagedCaptions(captions), failed)
+
+
+def _annotate(job: _TextJob) -> _Texts:
+    if job.scan.scan is None:
+        raise AssertionError(f"{job.scan.video.video_id}: a rejected video has no texts")
+    tracks = job.tracks()
+    facts = summarise_video(
+        list(job.scan.clips),
+        tracks,
+        job.scan.scan.duration_s,
+        job.frame_size_px,
+        len(job.scan.scan.shots),
+    )
+
+    def write(clip: Clip) -> list[Annotation]:
+        return [annotate_clip(clip, tracks[clip.clip_id], facts, job.annotations)]
+
+    told = [clip for clip in job.scan.clips if clip.clip_id in tracks]
+    annotations, failed = _each_clip(told, write)
+    return _Texts(StagedAnnotations(facts.coarse, annotations), failed)
+
+
+def _write_texts(
+    function: Callable[[_TextJob], _Texts],
+    stage: Stage,
+    scans: Sequence[StagedScan],
+    config: AnnotateConfig,
+    work: Path,
+    workers: Workers,
+    report: Callable[[Progress], None],
+) -> None:
+    todo = _jobs(stage, scans, config, work)
+    progress = Progress(stage, len(todo), report)
+    written = workers.run(function, todo, video_s=_text_s, name=_job_name, stage=stage)
+    for job, result in written:
+        if isinstance(result, ItemError):
+            staged = _without_texts(job, stage, result)
+        else:
+            rejections = _rejections(job, job.scan.clips, result.failed, stage, workers)
+            staged = replace(result.staged, rejections=rejections)
+        write_staged(video_path(work, stage, job.scan.video.video_id), staged)
+        progress.advance(video_s=_text_s(job), rejected=bool(staged.rejections))
+
+
+def _rejections(
+    job: _TextJob,
+    clips: Iterable[Clip],
+    failed: Iterable[tuple[Clip, ItemError]],
+    stage: Stage,
+    workers: Workers,
+) -> tuple[Rejection, ...]:
+    """The rejections of clips whose texts failed; every clip counts as an item of the stage."""
+    problems = dict(failed)
+    rejections: list[Rejection] = []
+    for clip in clips:
+        if clip in problems:
+            item = _clip_name(job, clip)
+            rejections.append(workers.unexpected.reject(clip.clip_id, item, stage, problems[clip]))
+        else:
+            workers.unexpected.note(stage, "", None)
+    return tuple(rejections)
+
+
+def _without_texts(
+    job: _TextJob, stage: Stage, error: ItemError
+) -> StagedCaptions | StagedAnnotations:
+    """What is staged of a video none of whose texts could be made: every clip says why."""
+    rejections = tuple(
+        Rejection.of(clip.clip_id, _clip_name(job, clip), stage, error)
+        for clip in job.scan.clips
+        if tracks_path(job.work, clip).exists()
+    )
+    if stage is Stage.CAPTIONS:
+        return StagedCaptions((), rejections)
+    return StagedAnnotations("", (), rejections)
+
+
+def _job_name(job: _TextJob) -> str:
+    return str(job.scan.video.probe.path)
+
+
+def _clip_name(job: _TextJob, clip: Clip) -> str:
+    return f"{_job_name(job)} {clip.start_s:.2f}-{clip.end_s:.2f} s"
+
+
+def _jobs(
+    stage: str, scans: Sequence[StagedScan], config: AnnotateConfig, work: Path
+) -> list[_TextJob]:
+    """The videos that a text stage has to work on."""
+    return [
+        _TextJob(scan, config.captions, config.annotations, work)
+        for scan in scans
+        if lacks(scan, stage, work)
+    ]
+
+
+# ---------------------------------------------------------------------- captions from a model
+
+
+@dataclass(frozen=True, slots=True)
+class _ShowJob:
+    """Frames to read: of a clip, or of the whole video where ``clip`` is None."""
+
+    video: SourceVideo
+    duration_s: float
+    clip: Clip | None
+    config: CaptionConfig
+    reader: ReaderConfig
+    work: Path
+
+
+def _show_video(job: _ShowJob) -> VideoView:
+    probe = job.video.probe
+    frames = read_video_frames(probe.path, probe, job.duration_s, job.config, job.reader)
+    return VideoView(job.video.video_id, job.duration_s, frames)
+
+
+def _show_clip(job: _ShowJob) -> ClipView:
+    if job.clip is None:
+        raise AssertionError(f"{job.video.video_id}: expected a clip")
+    probe, motion = job.video.probe, ""
+    if job.config.use_motion:
+        tracks = _tracks(job.work, job.clip)
+        told = caption_from_motion(job.clip, tracks, _frame_size_px(job.video))
+        motion = " ".join(caption.text for caption in told)
+    frames = read_clip_frames(probe.path, probe, job.clip, job.config, job.reader)
+    return ClipView(job.clip, frames, motion=motion)
+
+
+def video_views(jobs: Sequence[_ShowJob], workers: Workers) -> Iterator[VideoView]:
+    """Frames of whole videos; one that cannot be shown is left out, as its clips tell why."""
+    for _, result in workers.run(
+        _show_video, jobs, video_s=_show_s, name=_show_name, stage="frames"
+    ):
+        if not isinstance(result, ItemError) and result.frames:
+            yield result
+
+
+def clip_views(jobs: Sequence[_ShowJob], workers: Workers) -> Iterator[ClipView]:
+    """Frames of clips; one that cannot be shown says why."""
+    for job, result in workers.run(
+        _show_clip, jobs, video_s=_show_s, name=_show_name, stage="frames"
+    ):
+        if isinstance(result, ItemError) and job.clip is not None:
+            yield ClipView(job.clip, (), problem=str(result))
+        elif isinstance(result, ClipView):
+            yield result if result.frames else replace(result, problem="no frame could be read")
+
+
+def show_jobs(
+    scans: Sequence[StagedScan], config: AnnotateConfig, work: Path, *, people_only: bool = True
+) -> tuple[list[_ShowJob], list[_ShowJob]]:
+    """What a captioner is shown: whole videos, and clips.
+
+    Args:
+        scans: the videos.
+        config: the run's configuration.
+        work: the folder of staged work.
+        people_only: only clips in which somebody was found, as a run does it.
+    """
+    videos: list[_ShowJob] = []
+    clips: list[_ShowJob] = []
+    for scan in scans:
+        if scan.scan is None:
+            continue
+        whole = _ShowJob(
+            scan.video, scan.scan.duration_s, None, config.captions, config.reader, work
+        )
+        shown = [
+            replace(whole, clip=clip)
+            for clip in scan.clips
+            if not people_only or tracks_path(work, clip).exists()
+        ]
+        clips += shown
+        if shown and config.captions.frames_per_video:
+            videos.append(whole)
+    return videos, clips
+
+
+def _scene_of(captions: Iterable[Caption]) -> str:
+    """The caption of the whole video; empty without a usable one, such as one that was cut off."""
+    whole = (c.text for c in captions if c.clip_id is None and c.outcome is Outcome.SUCCESS)
+    return next(whole, "")
+
+
+def _caption_with_model(
+    model: NamedModel,
+    scans: Sequence[StagedScan],
+    config: AnnotateConfig,
+    work: Path,
+    workers: Workers,
+    report: Callable[[Progress], None],
+) -> None:
+    todo = [job.scan for job in _jobs("captions", scans, config, work)]
+    whole, parts = show_jobs(todo, config, work)
+    progress = Progress("captions", len(whole) + len(parts) * config.captions.samples, report)
+    captions: dict[str, list[Caption]] = {scan.video.video_id: [] for scan in todo}
+
+    def take(found: Iterable[Caption]) -> None:
+        for caption in found:
+            captions[caption.video_id].append(caption)
+            progress.advance(
+                rejected=caption.outcome is not Outcome.SUCCESS, cost_usd=caption.cost_usd
+            )
+
+    views = video_views(whole, workers)
+    take(caption_whole_videos(views, model, model.name, config.captions))
+    scenes = (
+        {video_id: _scene_of(found) for video_id, found in captions.items()}
+        if config.captions.share_context
+        else {}
+    )
+    shown = (
+        replace(view, scene=scenes.get(view.clip.video_id, ""))
+        for view in clip_views(parts, workers)
+    )
+    take(caption_clips(shown, model, model.name, config.captions))
+    for scan in todo:
+        found = captions[scan.video.video_id]
+        if any(caption.outcome is Outcome.BUDGET for caption in found):
+            continue
+        order = {clip.clip_id: index for index, clip in enumerate(scan.clips)}
+        found.sort(key=lambda c: (order.get(c.clip_id or "", -1), c.sample))
+        write_staged(
+            video_path(work, "captions", scan.video.video_id), StagedCaptions(tuple(found))
+        )
+
+
+# ------------------------------------------------------------------- annotations from a model
+
+
+def _measure(job: _TextJob) -> VideoTexts:
+    """Gather what the annotator is told of a video, and what its reply is checked against."""
+    video_id = job.scan.video.video_id
+    staged = read_staged(StagedCaptions, video_path(job.work, "captions", video_id))
+    by_clip: dict[str | None, list[Caption]] = defaultdict(list)
+    for caption in staged.captions:
+        by_clip[caption.clip_id].append(caption)
+    tracks = job.tracks()
+    clips: list[ClipTexts] = []
+    for clip in job.scan.clips:
+        if clip.clip_id not in tracks:
+            continue
+        main = by_prominence(tracks[clip.clip_id], job.frame_size_px)[0]
+        moves = clip.camera == "moving"
+        captions = by_clip[clip.clip_id]
+        motion = ""
+        if job.annotations.use_motion:
+            told = caption_from_motion(clip, tracks[clip.clip_id], job.frame_size_px)
+            motion = " ".join(caption.text for caption in told)
+        clips.append(
+            ClipTexts(
+                clip=clip,
+                captions=tuple(c.text for c in captions if c.outcome is Outcome.SUCCESS),
+                problem="; ".join(f"{c.outcome.value}: {c.reason}" for c in captions if c.reason),
+                description=describe_track(main, job.frame_size_px, camera_moves=moves),
+                track_id=main.track_id,
+                motion=motion,
+            )
+        )
+    return VideoTexts(video_id, _scene_of(by_clip[None]), tuple(clips))
+
+
+def _annotate_with_model(
+    model: NamedModel,
+    scans: Sequence[StagedScan],
+    config: AnnotateConfig,
+    work: Path,
+    workers: Workers,
+    report: Callable[[Progress], None],
+) -> None:
+    videos: list[VideoTexts] = []
+    todo = _jobs("annotations", scans, config, work)
+    measured = workers.run(_measure, todo, video_s=_text_s, name=_job_name, stage=Stage.ANNOTATIONS)
+    for job, result in measured:
+        if isinstance(result, ItemError):
+            staged = _without_texts(job, Stage.ANNOTATIONS, result)
+            write_staged(video_path(work, "annotations", job.scan.video.video_id), staged)
+        else:
+            videos.append(result)
+    progress = Progress("annotations", sum(len(video.clips) for video in videos), report)
+    reported = _Reported(model, progress)
+    finished = annotate_videos_with(videos, reported, model.name, config.annotations)
+    jobs = {job.scan.video.video_id: job for job in todo}
+    for video_id, done in finished.items():
+        job = jobs[video_id]
+        shown = {annotation.clip_id for annotation in done.annotations}
+        clips = [clip for clip in job.scan.clips if clip.clip_id in shown]
+        rejections = _rejections(job, clips, done.failed, Stage.ANNOTATIONS, workers)
+        if not any(a.outcome is Outcome.BUDGET for a in done.annotations):
+            staged = StagedAnnotations(done.coarse, done.annotations, rejections)
+            write_staged(video_path(work, "annotations", video_id), staged)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reported:
+    """A model that tells of its progress; a repair is no further item, but it costs."""
+
+    model: NamedModel
+    progress: Progress
+
+    def ask_many(
+        self, requests: Iterable[tuple[Tag, ChatRequest]]
+    ) -> Iterator[tuple[Tag, ChatReply]]:
+        tagged = (((tag, bool(request.history)), request) for tag, request in requests)
+        for (tag, again), reply in self.model.ask_many(tagged):
+            self.progress.advance(
+                items=0 if again else 1,
+                rejected=not again and reply.outcome is not Outcome.SUCCESS,
+                cost_usd=reply.cost_usd,
+            )
+            yield tag, reply
+
+
+def _text_s(job: _TextJob) -> float:
+    return job.scan.video.probe.duration_s
+
+
+def _show_name(job: _ShowJob) -> str:
+    return str(job.video.probe.path)
+
+
+def _show_s(job: _ShowJob) -> float:
+    return job.duration_s if job.clip is None else job.clip.end_s - job.clip.start_s

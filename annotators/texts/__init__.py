@@ -1,0 +1,1 @@
+"""Captions and annotations, written by rules or by language models."""

@@ -1,0 +1,1 @@
+"""Motion events to English; the last step, on which nothing depends."""

@@ -1,0 +1,490 @@
+"""The ``motions`` table: motions of any source as 263-d features, checked, split, mirrored.
+
+Shapes: T frames at 20 fps, J = 22 joints, D = 263 features (T - 1 rows).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from json import JSONDecodeError
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from data.errors import RETRYABLE, ItemError, Reason, Stage
+from data.importers.arrays import find_arrays
+from data.importers.bvh import find_bvh
+from data.importers.humanml3d import find_humanml3d, is_humanml3d, read_kit_texts, text_key
+from data.importers.plans import find_plans
+from data.importers.records import (
+    Found,
+    ImportedMotion,
+    MotionText,
+    Pending,
+    Unforeseen,
+    content_id,
+    find_in,
+)
+from data.motion.features import (
+    NUM_FEATURES,
+    features_to_joints,
+    joints_to_features,
+    mirror_features,
+    mirror_text,
+)
+from data.motion.quality import MotionGates, find_flaws, foot_skate, jitter, resample
+from data.motion.skeleton import FPS
+from data.motion.splits import SplitConfig, split_of
+from data.presets import HOME, Presets
+from data.records import Annotation, Clip, FloatArray, Rejection
+from data.schemas import Row, annotation_row, motion_row, rejection_row
+from data.store.manifest import DatasetError
+from data.store.writer import DatasetWriter, open_writer, rows_table
+from data.synthetic.activities import find_procedural, parse_procedural
+from data.workers.unexpected import UnexpectedErrors
+from data.workers.workers import WorkerConfig, Workers
+
+MOTIONS_VERSION: Final = 1
+"""Raised whenever a rule changes what the rows hold."""
+BATCH: Final = 256
+"""Motions between two publications: what a killed run does again at most."""
+
+FindMotions = Callable[[Path], Found]
+_Found = Pending | Annotation | Rejection | Unforeseen
+
+
+class MotionImportConfig(BaseModel):
+    """Motions of other sources, made one dataset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: tuple[str, ...] = Field(
+        min_length=1,
+        description="BVH files, folders or ZIP archives; HumanML3D folders; .npy/.npz of joints or "
+        "features; annotated video datasets; plans (.txt, .json); procedural:COUNT or "
+        "procedural:COUNT:SEED for synthetic motions (smoke tests, demo).",
+    )
+    dataset: Path = Field(description="Folder of the dataset; made, or added to.")
+    texts: Path | None = Field(
+        default=None, description="KIT-ML texts to be joined by the motions' own ids."
+    )
+    licence: str = Field(default="", description="Of sources that do not tell theirs.")
+    mirror: bool = Field(default=True, description="Add the mirror image of each motion.")
+    gates: MotionGates = Field(default_factory=MotionGates)
+    max_foot_skate_m_s: float = Field(
+        default=1.0, gt=0, description="Feet that slide faster on average make no motion."
+    )
+    min_quality: float = Field(
+        default=0.4, ge=0, le=1, description="Least confidence of a pose estimate."
+    )
+    splits: SplitConfig = Field(default_factory=SplitConfig)
+    workers: WorkerConfig = Field(default_factory=WorkerConfig)
+    retry_rejected: bool = Field(
+        default=False,
+        description="Try again what was rejected because of time, memory, a crash or an unexpected "
+        "error.",
+    )
+
+    @field_validator("sources", mode="after")
+    @classmethod
+    def _expand_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        for source in sources:
+            parse_procedural(source)  # one that is misspelled fails before any work
+        return tuple(str(Path(source).expanduser()) for source in sources)
+
+    @field_validator("dataset", mode="after")
+    @classmethod
+    def _expand_dataset(cls, dataset: Path) -> Path:
+        return dataset.expanduser()
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides the rows; a dataset has one recipe."""
+        fields = {"mirror", "gates", "max_foot_skate_m_s", "min_quality", "splits"}
+        motions = self.model_dump(mode="json", include=fields)
+        return {"import": "motions", "version": MOTIONS_VERSION, "motions": motions}
+
+
+PRESETS: Final[Presets] = {
+    "local": {"sources": [f"{HOME}/dataset"], "dataset": f"{HOME}/motions"},
+}
+"""Named sets of values; a run names one and gives what differs (:mod:`data.presets`)."""
+
+
+@dataclass(slots=True)
+class ImportProgress:
+    """How far an import is.
+
+    Attributes:
+        done: motions and plans looked at.
+        known: of them, those in the dataset before.
+        added: new rows by table.
+        rejected: new rejections by reason.
+        unpublished: of them, those of a first run that has no motion or plan so far.
+    """
+
+    done: int
+    known: int
+    added: Counter[str]
+    rejected: Counter[str]
+    unpublished: list[Rejection] = field(default_factory=list[Rejection])
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A motion as its row has it.
+
+    Attributes:
+        motion: where it came from, and its texts.
+        features_TD: (T - 1, 263), not normalised.
+        foot_skate_m_s: mean speed of toes on the floor; None when none is.
+        jitter_m_s3: mean jerk.
+    """
+
+    motion: ImportedMotion
+    features_TD: FloatArray
+    foot_skate_m_s: float | None
+    jitter_m_s3: float | None
+
+
+def prepare_motion(motion: ImportedMotion, config: MotionImportConfig) -> Prepared:
+    """Resample, check and encode one motion.
+
+    Raises:
+        ItemError: it does not pass a gate.
+    """
+    if motion.quality < config.min_quality:
+        raise ItemError(
+            Reason.LOW_QUALITY,
+            f"expected a confidence of {config.min_quality:g} or more, found {motion.quality:.2f}.",
+            "Lower min_quality to keep it.",
+        )
+    values = motion.joints_TJ3 if motion.joints_TJ3 is not None else motion.features_TD
+    if values is not None and len(values) < 2:
+        raise ItemError(
+            Reason.TOO_SHORT,
+            f"expected a motion, found {len(values)} frames.",
+            "Nothing to do, or export it again.",
+        )
+    if motion.joints_TJ3 is not None:
+        joints_TJ3 = resample(motion.joints_TJ3, motion.fps)
+        _check(joints_TJ3, config.gates)
+        features_TD = joints_to_features(joints_TJ3)
+    elif motion.features_TD is not None:
+        features_TD = motion.features_TD
+        if not np.isfinite(features_TD).all():
+            bad = int((~np.isfinite(features_TD)).any(axis=1).sum())
+            raise ItemError(
+                Reason.NON_FINITE,
+                f"expected finite features, found others in {bad} of {len(features_TD)} rows.",
+                "Make the features again from joints.",
+            )
+        _check(features_to_joints(features_TD), config.gates)
+    else:
+        raise AssertionError(f"{motion.source_id}: neither joints nor features")
+    placed_TJ3 = features_to_joints(features_TD)
+    skate_m_s = foot_skate(placed_TJ3)
+    if skate_m_s is not None and skate_m_s > config.max_foot_skate_m_s:
+        raise ItemError(
+            Reason.FOOT_SKATE,
+            f"expected feet that slide at most {config.max_foot_skate_m_s:g} m/s, found "
+            f"{skate_m_s:.2f}.",
+            "Raise max_foot_skate_m_s to keep it.",
+        )
+    return Prepared(motion, features_TD.astype(np.float32), skate_m_s, jitter(placed_TJ3))
+
+
+def _check(joints_TJ3: FloatArray, gates: MotionGates) -> None:
+    flaws = find_flaws(joints_TJ3, gates)
+    if flaws:
+        raise ItemError(Reason(flaws[0].kind.value), flaws[0].detail, flaws[0].remedy)
+
+
+def mirror_motion(prepared: Prepared) -> Prepared:
+    """The mirror image: features, texts and labels with left and right swapped."""
+    motion = prepared.motion
+    twin = replace(
+        motion,
+        motion_id=content_id("mirror", motion.motion_id),
+        joints_TJ3=None,
+        features_TD=None,
+        texts=tuple(replace(text, text=mirror_text(text.text)) for text in motion.texts),
+        labels=tuple(_mirror_label(label) for label in motion.labels),
+        mirrored_of=motion.motion_id,
+    )
+    return replace(prepared, motion=twin, features_TD=mirror_features(prepared.features_TD))
+
+
+def _mirror_label(label: str) -> str:
+    # Labels join words with underscores or hyphens, which are no boundaries of words in texts.
+    for mark in ("_", "-"):
+        if mark in label:
+            return mark.join(mirror_text(word) for word in label.split(mark))
+    return mirror_text(label)
+
+
+# ------------------------------------------------------------------------------------------ import
+
+
+def find_motions(path: Path, find_in_dataset: FindMotions | None = None) -> Found:
+    """The motions of a source, whatever it is.
+
+    Args:
+        path: file or folder; ``procedural:COUNT`` or ``procedural:COUNT:SEED`` for synthetic ones.
+        find_in_dataset: finds those of an annotated video dataset.
+
+    Raises:
+        ItemError: it is no such source.
+    """
+    synthetic = parse_procedural(str(path))
+    if synthetic is not None:
+        yield from find_procedural(*synthetic)
+    elif not path.exists():
+        raise ItemError(Reason.NOT_FOUND, f"expected {path}, found nothing.", "Correct the path.")
+    elif path.is_dir() and find_in_dataset is not None and (path / "dataset.json").is_file():
+        try:
+            yield from find_in_dataset(path)
+        except (DatasetError, pa.ArrowException, OSError, JSONDecodeError) as error:
+            raise ItemError(
+                Reason.UNREADABLE,
+                f"expected the tables of a dataset in {path}, found: {error}.",
+                "Copy the dataset again, or annotate its videos into a new one.",
+            ) from error
+    elif path.is_dir() and is_humanml3d(path):
+        yield from find_humanml3d(path)
+    elif path.is_dir() or path.suffix.lower() in (".bvh", ".zip", ".npy", ".npz"):
+        found = False
+        for find in (find_bvh, find_arrays):
+            suits = path.is_dir() or (path.suffix.lower() in (".bvh", ".zip")) == (find is find_bvh)
+            for item in find(path) if suits else ():
+                found = True
+                yield item
+        if not found:
+            raise ItemError(
+                Reason.WRONG_FORM,
+                f"expected motions in {path}, found no .bvh, .npy or .npz.",
+                "Name files or folders that hold motions.",
+            )
+    else:
+        raise ItemError(
+            Reason.WRONG_FORM,
+            f"expected .bvh, .zip, .npy, .npz, .txt, .json or a folder, found {path.name}.",
+            "Name files or folders that hold motions.",
+        )
+
+
+def import_motions(
+    config: MotionImportConfig,
+    find_in_dataset: FindMotions | None = None,
+    report: Callable[[ImportProgress], None] | None = None,
+    unexpected: UnexpectedErrors | None = None,
+) -> ImportProgress:
+    """Import motions and plans into a dataset, publishing as it goes; resumes.
+
+    A first run that finds nothing but rejections makes no dataset: it would keep the configuration
+    of that run.
+
+    Args:
+        config: sources, dataset, gates.
+        find_in_dataset: finds the motions of annotated video datasets among the sources.
+        report: told after every publication.
+        unexpected: counts errors that nobody foresaw, for the caller to look at in the end.
+
+    Raises:
+        ValueError: ``texts`` cannot be read.
+        data.workers.unexpected.UnexpectedErrorsError: unexpected errors are many.
+        data.store.manifest.DatasetError: the dataset is another one, or another run writes to it.
+    """
+    texts = read_kit_texts(config.texts.expanduser()) if config.texts is not None else {}
+    progress = ImportProgress(0, 0, Counter(), Counter())
+    with (
+        open_writer(config.dataset, config.recipe()) as writer,
+        Workers(config.workers, unexpected) as workers,
+    ):
+        known = _known(writer)
+        retried = _retried(writer) if config.retry_rejected else {}
+        known.difference_update(retried)
+        for batch in _batches(config, find_in_dataset):
+            rows = _batch_rows(batch, known, texts, config, workers, progress)
+            rejections = progress.unpublished
+            if rejections and (rows or writer.published() is not None):
+                rows["rejections"] = [rejection_row(rejection, None) for rejection in rejections]
+                rejections.clear()
+            if rows:
+                tables = {name: rows_table(name, new) for name, new in rows.items()}
+                again = _met(retried, batch, config.sources)
+                progress.added.update(writer.publish(tables, replace_rejections=again).added)
+            if report is not None:
+                report(progress)
+    return progress
+
+
+def _known(writer: DatasetWriter) -> set[str]:
+    published = writer.published()
+    if published is None:
+        return set()
+    columns = (("motions", "motion_id"), ("annotations", "clip_id"), ("rejections", "item_id"))
+    return {row[name] for table, name in columns for row in published.rows(table, [name])}
+
+
+def _retried(writer: DatasetWriter) -> dict[str, str]:
+    """What rejections may be tried again are of, by their ``item_id``."""
+    published = writer.published()
+    if published is None:
+        return {}
+    rows = published.rows("rejections", ["item_id", "item"], {"reason": RETRYABLE})
+    return {row["item_id"]: row["item"] for row in rows}
+
+
+def _met(retried: dict[str, str], batch: Sequence[_Found], sources: Sequence[str]) -> list[str]:
+    """Take out the rejections that do not hold any more: of items that were met, and of files.
+
+    A file that could not be searched has other items now, or is rejected anew.
+    """
+    ids = {_item_id(item) for item in batch}
+    folders = tuple(f"{source}/" for source in sources)
+    met = [
+        item_id
+        for item_id, item in retried.items()
+        if item_id in ids or item in sources or item.startswith(folders)
+    ]
+    for item_id in met:
+        del retried[item_id]
+    return met
+
+
+def _batches(
+    config: MotionImportConfig, find_in_dataset: FindMotions | None
+) -> Iterator[list[_Found]]:
+    batch: list[_Found] = []
+    for source in config.sources:
+        for item in find_in(Path(source), partial(_find, find_in_dataset=find_in_dataset)):
+            batch.append(item)
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+def _find(path: Path, find_in_dataset: FindMotions | None) -> Iterator[_Found]:
+    if path.suffix.lower() in (".txt", ".json") and path.exists() and not path.is_dir():
+        yield from find_plans(path)
+    else:
+        yield from find_motions(path, find_in_dataset)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    pending: Pending
+    config: MotionImportConfig
+    texts: dict[str, tuple[str, ...]]
+
+
+def _prepare(job: _Job) -> list[Prepared]:
+    motion = job.pending.read()
+    joined = job.texts.get(text_key(motion.source_id), ())
+    if motion.joints_TJ3 is not None:
+        length_s = float(len(motion.joints_TJ3) / motion.fps)
+    else:
+        length_s = 0.0 if motion.features_TD is None else len(motion.features_TD) / FPS
+    motion = replace(
+        motion,
+        licence=motion.licence or job.config.licence,
+        texts=(
+            *motion.texts,
+            *(MotionText(text, 0.0, length_s, "medium", "kit-ml") for text in joined),
+        ),
+    )
+    prepared = prepare_motion(motion, job.config)
+    # A source that has its own mirror images (HumanML3D) needs no others.
+    mirrors = job.config.mirror and motion.source != "humanml3d"
+    return [prepared, mirror_motion(prepared)] if mirrors else [prepared]
+
+
+def _batch_rows(
+    batch: Sequence[_Found],
+    known: set[str],
+    texts: dict[str, tuple[str, ...]],
+    config: MotionImportConfig,
+    workers: Workers,
+    progress: ImportProgress,
+) -> dict[str, list[Row]]:
+    rows: dict[str, list[Row]] = defaultdict(list)
+    jobs: list[_Job] = []
+
+    def reject(rejection: Rejection) -> None:
+        progress.unpublished.append(rejection)
+        progress.rejected[rejection.reason.value] += 1
+
+    for item in batch:
+        item_id = _item_id(item)
+        progress.done += 1
+        if item_id in known:
+            progress.known += 1
+            continue
+        known.add(item_id)
+        if isinstance(item, Pending):
+            jobs.append(_Job(item, config, texts))
+        elif isinstance(item, Annotation):
+            rows["annotations"].append(annotation_row(item, _no_clip(item)))
+        elif isinstance(item, Rejection):
+            reject(item)
+        else:
+            reject(workers.unexpected.reject(item.item_id, item.item, Stage.IMPORT, item.error))
+    prepared_jobs = workers.run(
+        _prepare, jobs, video_s=_no_video, size_bytes=_size_bytes, name=_job_name, stage="import"
+    )
+    for job, result in prepared_jobs:
+        if isinstance(result, ItemError):
+            pending = job.pending
+            reject(Rejection.of(pending.motion_id, pending.item, Stage.IMPORT, result))
+            continue
+        for prepared in result:
+            motion = prepared.motion
+            group = motion.group or motion.mirrored_of or motion.motion_id
+            split = motion.split or split_of(group, config.splits)
+            rows["motions"].append(_row(prepared, split))
+    # Workers finish in any order; rows stand in that of their ids.
+    rows["motions"].sort(key=lambda row: row["motion_id"])
+    return {name: new for name, new in rows.items() if new}
+
+
+def _item_id(item: _Found) -> str:
+    if isinstance(item, Pending):
+        return item.motion_id
+    return item.clip_id if isinstance(item, Annotation) else item.item_id
+
+
+def _no_clip(annotation: Annotation) -> Clip:
+    """The empty span of a text without a video."""
+    ids = annotation.clip_id, annotation.video_id
+    return Clip(*ids, 0, 0, 0, 0.0, 0.0, 0.0, "", 0.0)
+
+
+def _row(prepared: Prepared, split: str) -> Row:
+    return motion_row(
+        prepared.motion,
+        prepared.features_TD,
+        split=split,
+        foot_skate_m_s=prepared.foot_skate_m_s,
+        jitter_m_s3=prepared.jitter_m_s3,
+    )
+
+
+def _no_video(_: _Job) -> float:
+    return 0.0
+
+
+def _size_bytes(job: _Job) -> int:
+    return job.pending.size_bytes
+
+
+def _job_name(job: _Job) -> str:
+    return job.pending.item
+
+
+assert NUM_FEATURES == 263  # noqa: S101 - the number that all published models expect

@@ -1,0 +1,1 @@
+"""Skeleton, motion features and their quality."""

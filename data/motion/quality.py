@@ -1,0 +1,320 @@
+"""Making a motion fit to learn from: frame rate, measures of quality, and gates that say why.
+
+Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), N bones, F = 2 feet, K resampled
+frames, W filter taps. Positions are metres, y up.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.sparse import csr_array
+
+from data.motion.features import MIN_BONE_M, bones_without_direction
+from data.motion.skeleton import BONES, FPS, JOINT, JOINT_NAMES, NUM_JOINTS
+
+Joints = NDArray[np.floating[Any]]
+
+_PASSBAND: Final = 0.9
+"""Cut-off of the resampling filter, as a share of the lower rate's Nyquist frequency."""
+_ZERO_CROSSINGS: Final = 20
+_KAISER_BETA: Final = 8.0
+# With these, 0.9 passes to half and everything from 1.01 × Nyquist on is damped by 80 dB.
+
+SKATE_HEIGHT_M: Final = 0.025
+"""From this height above the floor on, a toe is not on it."""
+_TOES: Final = (JOINT["left_foot"], JOINT["right_foot"])
+
+
+def resample(values_T: Joints, source_fps: Fraction, target_fps: Fraction | int = FPS) -> Joints:
+    """Bring a motion to another frame rate, without aliasing and without shifting time.
+
+    Output frame k is the signal at ``k / target_fps`` seconds after the first frame, for any pair
+    of rates: each is a sum of source frames weighted by a Kaiser-windowed sinc, which cuts off
+    just below the lower rate's Nyquist frequency (9 Hz for 20 fps; human motion ends
+    near 6 Hz). The ends are continued by point reflection, so that a steady walk stays one.
+
+    Args:
+        values_T: (T, ...) positions or any other signal; no angles, no rotations.
+        source_fps: exact rate of ``values_T``, frames per second.
+        target_fps: exact rate of the result.
+
+    Returns:
+        (T', ...) with ``T' = floor((T - 1) * target_fps / source_fps) + 1``, same dtype.
+
+    Raises:
+        ValueError: for rates that are not above 0, and no frames.
+    """
+    if source_fps <= 0 or target_fps <= 0:
+        raise ValueError(
+            f"fps: expected rates above 0, found {source_fps} and {target_fps}. "
+            "Read the rate from the file's header."
+        )
+    num_frames = len(values_T)
+    if not num_frames:
+        raise ValueError("values: expected at least 1 frame, found 0. Drop the motion.")
+    step = Fraction(source_fps) / target_fps  # source frames per output frame
+    num_out = int((num_frames - 1) / step) + 1
+    if step == 1:
+        return values_T.copy()
+    cutoff = _PASSBAND * float(min(Fraction(1), 1 / step))  # of the source's Nyquist
+    reach = _ZERO_CROSSINGS / cutoff  # source frames
+    pad = int(reach) + 1
+
+    flat = values_T.reshape(num_frames, -1).astype(np.float64)
+    padded = np.pad(flat, ((pad, pad), (0, 0)), "reflect", reflect_type="odd")
+    position_K = np.arange(num_out) * float(step)
+    whole_K = position_K.astype(np.int64)
+    part_K = position_K - whole_K
+    tap_W = np.arange(-pad + 1, pad + 1)
+    offset_KW = tap_W - part_K[:, None]
+    window_KW = np.i0(_KAISER_BETA * np.sqrt(np.clip(1 - (offset_KW / reach) ** 2, 0, None)))
+    weights_KW = np.where(abs(offset_KW) < reach, np.sinc(cutoff * offset_KW) * window_KW, 0.0)
+    weights_KW /= weights_KW.sum(axis=1, keepdims=True)
+    columns_KW = whole_K[:, None] + tap_W + pad
+    starts = np.arange(num_out + 1) * len(tap_W)
+    matrix = csr_array(
+        (weights_KW.ravel(), columns_KW.ravel(), starts), shape=(num_out, len(padded))
+    )
+    return (matrix @ padded).reshape(num_out, *values_T.shape[1:]).astype(values_T.dtype)
+
+
+def foot_skate(joints_TJ3: Joints, fps: float = FPS) -> float | None:
+    """Mean horizontal speed of toes on the floor, m/s; 0 is perfect.
+
+    Each toe and frame counts by its height ``h`` above the lowest joint of the motion with weight
+    ``2 - 2 ** (h / 0.025 m)``, from 1 on the floor to 0 at 2.5 cm: the foot skating measure of
+    Zhang et al., "Mode-Adaptive Neural Networks for Quadruped Motion Control", SIGGRAPH 2018, here
+    divided by the weights, so that it is a speed and standing on one leg does not halve it.
+    Contacts found by *slowness* (the contact features) would hide the skating they should show.
+    Real motion is not at 0, because feet roll and swing low: the median is 0.09 m/s over 124 CMU
+    motions. Compare sets of like motions.
+
+    Args:
+        joints_TJ3: positions, (T, 22, 3), metres, y up.
+        fps: frames per second.
+
+    Returns:
+        The speed, or None when no toe is ever on the floor.
+    """
+    toes = joints_TJ3[:, _TOES].astype(np.float64)
+    height_TF = toes[..., 1] - joints_TJ3[..., 1].min()
+    weight_TF = np.clip(2 - 2 ** (height_TF / SKATE_HEIGHT_M), 0, 1)
+    weight_TF = np.minimum(weight_TF[1:], weight_TF[:-1])
+    if not weight_TF.any():
+        return None
+    speed_TF = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1) * fps
+    return float((speed_TF * weight_TF).sum() / weight_TF.sum())
+
+
+def jitter(joints_TJ3: Joints, fps: float = FPS) -> float | None:
+    """Mean jerk of all joints, m/s³: the size of the third difference of positions.
+
+    Source: the "jitter" of Yi et al. (TransPose, SIGGRAPH 2021), there in 100 m/s³.
+
+    Args:
+        joints_TJ3: positions, (T, 22, 3), metres.
+        fps: frames per second; jitter of different rates does not compare.
+
+    Returns:
+        The jerk, or None for fewer than 4 frames.
+    """
+    if len(joints_TJ3) < 4:
+        return None
+    jerk = np.diff(joints_TJ3.astype(np.float64), n=3, axis=0) * fps**3
+    return float(np.linalg.norm(jerk, axis=-1).mean())
+
+
+def bone_length_drift(joints_TJ3: Joints) -> tuple[float, str]:
+    """How much the bones of a motion change their length; 0 for a rigid skeleton.
+
+    Args:
+        joints_TJ3: positions, (T, 22, 3), metres.
+
+    Returns:
+        The spread of the worst bone (95th minus 5th percentile over frames, as a share of the
+        median), and the joint in which that bone ends. Bones that are points throughout (some
+        skeletons put two joints in one place) do not count.
+    """
+    lengths_TN = _bone_lengths(joints_TJ3)
+    low_N, median_N, high_N = np.quantile(lengths_TN, [0.05, 0.5, 0.95], axis=0)
+    real_N = lengths_TN.max(axis=0) >= MIN_BONE_M
+    spread_N = np.where(real_N, (high_N - low_N) / np.maximum(median_N, MIN_BONE_M), 0.0)
+    worst = int(spread_N.argmax())
+    return float(spread_N[worst]), JOINT_NAMES[BONES[worst][1]]
+
+
+def _bone_lengths(joints_TJ3: Joints) -> NDArray[np.float64]:
+    starts, ends = zip(*BONES, strict=True)
+    bones = joints_TJ3[:, ends].astype(np.float64) - joints_TJ3[:, starts]
+    return np.linalg.norm(bones, axis=-1)
+
+
+def mend_spikes(
+    joints_TJ3: Joints, max_speed_m_s: float, max_frames: int = 4, fps: float = FPS
+) -> tuple[Joints, int]:
+    """Bridge moments at which an estimate loses a joint: it leaps away and leaps back.
+
+    A joint that moves faster than a body can, and does so again within ``max_frames``, was not
+    there in between: these frames are filled in from both sides. A leap without return stays: it is
+    not known which side of it is right.
+
+    Args:
+        joints_TJ3: positions, (T, 22, 3), metres.
+        max_speed_m_s: of a joint relative to the pelvis.
+        max_frames: longest absence.
+        fps: frames per second.
+
+    Returns:
+        The motion, and how many positions were filled in.
+    """
+    relative_TJ3 = joints_TJ3 - joints_TJ3[:, :1]
+    speed_TJ = np.linalg.norm(np.diff(relative_TJ3, axis=0), axis=-1) * fps
+    lost_TJ = np.zeros(joints_TJ3.shape[:2], dtype=np.bool_)
+    for frame, joint in np.argwhere(speed_TJ > max_speed_m_s):
+        after = speed_TJ[frame + 1 : frame + 1 + max_frames, joint] > max_speed_m_s
+        if after.any():
+            lost_TJ[frame + 1 : frame + 2 + int(after.argmax()), joint] = True
+    if not lost_TJ.any():
+        return joints_TJ3, 0
+    mended_TJ3 = relative_TJ3.copy()
+    time_T = np.arange(len(joints_TJ3))
+    for joint in np.flatnonzero(lost_TJ.any(axis=0)):
+        seen_T = ~lost_TJ[:, joint]
+        for axis in range(3):
+            mended_TJ3[:, joint, axis] = np.interp(
+                time_T, time_T[seen_T], relative_TJ3[seen_T, joint, axis]
+            )
+    return (mended_TJ3 + joints_TJ3[:, :1]).astype(joints_TJ3.dtype), int(lost_TJ.sum())
+
+
+class FlawKind(StrEnum):
+    """Why a motion should not be learnt from; stable codes."""
+
+    NON_FINITE = "non_finite"
+    TOO_SHORT = "too_short"
+    TELEPORT = "teleport"
+    LIMB_DRIFT = "limb_drift"
+    COLLAPSED = "collapsed"
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """One reason to drop a motion.
+
+    Attributes:
+        kind: the stable code.
+        detail: what was expected and what was found, and where.
+        remedy: what the user can do about it.
+    """
+
+    kind: FlawKind
+    detail: str
+    remedy: str
+
+
+class MotionGates(BaseModel):
+    """What a motion must be to be learnt from.
+
+    Attributes:
+        min_frames: 40 frames (2 s) is HumanML3D's shortest motion.
+        max_root_speed_m_s: of the pelvis; sprinters reach 12.
+        max_joint_speed_m_s: of any joint beside the pelvis. On 124 CMU motions real kicks reach
+            11.2, tracking errors 16.7 to 33.9.
+        max_limb_drift: see :func:`bone_length_drift`; marker-based CMU motions reach 0.13,
+            rigid ones stay near 0.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_frames: int = Field(default=40, ge=2)
+    max_root_speed_m_s: float = Field(default=12.0, gt=0)
+    max_joint_speed_m_s: float = Field(default=15.0, gt=0)
+    max_limb_drift: float = Field(default=0.25, gt=0)
+
+
+def find_flaws(joints_TJ3: Joints, gates: MotionGates, fps: float = FPS) -> tuple[Flaw, ...]:
+    """All reasons not to learn from a motion; empty when it passes.
+
+    Args:
+        joints_TJ3: positions, (T, 22, 3), metres, y up.
+        gates: the limits.
+        fps: frames per second.
+
+    Returns:
+        Flaws in the order of :class:`FlawKind`, one per kind at most: the worst. Positions that
+        are not finite are told alone: nothing else can be measured there. What has no flaw,
+        :func:`data.motion.features.joints_to_features` accepts.
+
+    Raises:
+        ValueError: if the shape is not (T, 22, 3).
+    """
+    if joints_TJ3.ndim != 3 or joints_TJ3.shape[1:] != (NUM_JOINTS, 3):
+        raise ValueError(
+            f"joints: expected (T, {NUM_JOINTS}, 3), found {joints_TJ3.shape}. "
+            "Convert the motion to the 22-joint skeleton first."
+        )
+    broken = np.flatnonzero(~np.isfinite(joints_TJ3).all(axis=(1, 2)))
+    if broken.size:
+        return (
+            Flaw(
+                FlawKind.NON_FINITE,
+                f"Expected finite positions, found others in {broken.size} of {len(joints_TJ3)} "
+                f"frames, the first in frame {broken[0]}.",
+                "Cut these frames out, or fill them in.",
+            ),
+        )
+    flaws: list[Flaw] = []
+    if len(joints_TJ3) < gates.min_frames:
+        flaws.append(
+            Flaw(
+                FlawKind.TOO_SHORT,
+                f"Expected at least {gates.min_frames} frames, found {len(joints_TJ3)}.",
+                "Lower min_frames, or leave the motion out.",
+            )
+        )
+    if len(joints_TJ3) < 2:
+        return tuple(flaws)
+
+    joints = joints_TJ3.astype(np.float64)
+    step_TJ3 = np.diff(joints, axis=0)
+    step_TJ3[:, 1:] -= step_TJ3[:, :1]
+    speed_TJ = np.linalg.norm(step_TJ3, axis=-1) * fps
+    limit_J = np.array([gates.max_root_speed_m_s] + [gates.max_joint_speed_m_s] * (NUM_JOINTS - 1))
+    frame, joint = divmod(int((speed_TJ / limit_J).argmax()), NUM_JOINTS)
+    if speed_TJ[frame, joint] > limit_J[joint]:
+        flaws.append(
+            Flaw(
+                FlawKind.TELEPORT,
+                f"Expected {JOINT_NAMES[joint]} to move at most {limit_J[joint]:g} m/s, found "
+                f"{speed_TJ[frame, joint]:.1f} between frames {frame} and {frame + 1}.",
+                "Split the motion there, or track it again.",
+            )
+        )
+    drift, bone = bone_length_drift(joints)
+    if drift > gates.max_limb_drift:
+        flaws.append(
+            Flaw(
+                FlawKind.LIMB_DRIFT,
+                f"Expected bone lengths within {gates.max_limb_drift:.0%}, found {drift:.0%} at "
+                f"{bone}.",
+                "Check the tracking; if only the lengths are wrong, raise max_limb_drift: "
+                "features have fixed bone lengths.",
+            )
+        )
+    collapsed_TN = bones_without_direction(joints)
+    if collapsed_TN.any():
+        frame, bone = divmod(int(collapsed_TN.argmax()), len(BONES))
+        flaws.append(
+            Flaw(
+                FlawKind.COLLAPSED,
+                f"Expected joints in different places, found {JOINT_NAMES[BONES[bone][1]]} on its "
+                f"parent in frame {frame}, with nothing to tell the direction.",
+                "Fill these joints in, or leave the motion out.",
+            )
+        )
+    return tuple(flaws)

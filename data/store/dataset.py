@@ -1,0 +1,187 @@
+"""A published dataset, read a few rows at a time: tables do not fit into memory."""
+
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.schemas import SCHEMAS, Row
+from data.store.manifest import DatasetError, manifest_parts, read_manifest, require_plain
+from data.store.parquet import (
+    BATCH_ROWS,
+    Where,
+    open_parquet,
+    read_batches,
+    row_group_numbers,
+    table_rows,
+)
+
+WHOLE_BATCH_ROWS: Final = 65_536
+"""Rows at a time where all of a few columns are asked for."""
+
+
+@contextmanager
+def open_part(part: Path) -> Generator[pq.ParquetFile]:
+    """Open a part of a dataset; what is read of it inside is verified.
+
+    Raises:
+        DatasetError: it cannot be read, or its checksums do not match.
+    """
+    try:
+        with open_parquet(part) as file:
+            yield file
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(
+            f"{part}: expected a readable part, found: {' '.join(str(error).split())[:200]} "
+            f"Remedy: `avatargpt check {part.parent.parent}` tells what is damaged, and what to do."
+        ) from error
+
+
+class Dataset:
+    """A published dataset, for reading.
+
+    Args:
+        root: the dataset's folder.
+
+    Raises:
+        DatasetError: there is no dataset there, its schema is another one, or its manifest is
+            damaged.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.manifest: dict[str, Any] = read_manifest(root)
+
+    def parts(self, table: str) -> list[Path]:
+        """The published files of a table.
+
+        Raises:
+            DatasetError: one of them is missing, or a link.
+        """
+        entries = manifest_parts(self.manifest, table)
+        if entries:
+            require_plain(self.root / table, folder=True)
+        paths = [self.root / part["file"] for part in entries]
+        for path in paths:
+            require_plain(path)
+        return paths
+
+    def batches(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        where: Where | None = None,
+        *,
+        batch_rows: int = BATCH_ROWS,
+    ) -> Iterator[pa.Table]:
+        """The published rows of a table, a few at a time, filtered in Parquet.
+
+        Args:
+            table: its name.
+            columns: of the rows; by default all.
+            where: column to the values that are asked for; by default all rows.
+            batch_rows: at most so many rows at a time.
+
+        Yields:
+            Tables of at least one row.
+
+        Raises:
+            DatasetError: a part is missing or damaged.
+        """
+        wanted = list(columns) if columns is not None else SCHEMAS[table].names
+        for part in self.parts(table):
+            with open_part(part) as file:
+                yield from read_batches(file, wanted, where, batch_rows=batch_rows)
+
+    def rows(
+        self, table: str, columns: Sequence[str] | None = None, where: Where | None = None
+    ) -> Iterator[Row]:
+        """Rows of :meth:`batches` as dictionaries; lists of numbers as NumPy arrays."""
+        for batch in self.batches(table, columns, where):
+            yield from table_rows(batch)
+
+    def read(
+        self, table: str, columns: Sequence[str] | None = None, where: Where | None = None
+    ) -> pa.Table:
+        """Rows of :meth:`batches` in one table: for columns, or rows, that fit into memory."""
+        schema = SCHEMAS[table]
+        wanted = list(columns) if columns is not None else schema.names
+        tables = list(self.batches(table, wanted, where, batch_rows=WHOLE_BATCH_ROWS))
+        if not tables:
+            return pa.schema([schema.field(name) for name in wanted]).empty_table()
+        return pa.concat_tables(tables)
+
+    def frame(
+        self, table: str, columns: Sequence[str] | None = None, where: Where | None = None
+    ) -> pd.DataFrame:
+        """Rows of :meth:`read` as a DataFrame."""
+        return self.read(table, columns, where).to_pandas()
+
+    def counts(self, table: str, column: str) -> Counter[Any]:
+        """How many rows have each value of a column."""
+        found = self.counts_together(table, [column])
+        return Counter({value: count for (value,), count in found.items()})
+
+    def counts_together(self, table: str, columns: Sequence[str]) -> Counter[tuple[Any, ...]]:
+        """How many rows have each combination of the values of several columns."""
+        counts = Counter[tuple[Any, ...]]()
+        for batch in self.batches(table, columns, batch_rows=WHOLE_BATCH_ROWS):
+            grouped = batch.group_by(list(columns)).aggregate([([], "count_all")])
+            for row in grouped.to_pylist():
+                counts[tuple(row[name] for name in columns)] += row["count_all"]
+        return counts
+
+    def num_rows(self, table: str) -> int:
+        """How many rows a table has."""
+        return sum(part["rows"] for part in manifest_parts(self.manifest, table))
+
+
+class RowIndex:
+    """Where the rows of a table lie, by id: only ids are held, rows are read when asked for.
+
+    Args:
+        dataset: to read from.
+        table: its name.
+        key: column of the ids.
+        columns: of the rows; by default all.
+    """
+
+    def __init__(
+        self, dataset: Dataset, table: str, key: str, columns: Sequence[str] | None = None
+    ) -> None:
+        self._key = key
+        self._columns = list(columns) if columns is not None else SCHEMAS[table].names
+        self._parts = dataset.parts(table)
+        self._places: dict[str, tuple[tuple[int, int], ...]] = {}
+        for number, part in enumerate(self._parts):
+            with open_part(part) as file:
+                ids = file.read(columns=[key])[key].to_pylist()
+                # One object for all rows of a group: an id costs little more than itself.
+                places = [((number, group),) for group in range(file.num_row_groups)]
+                for one, group in zip(ids, row_group_numbers(file).tolist(), strict=True):
+                    known = self._places.get(one, ())
+                    if places[group][0] not in known:
+                        self._places[one] = known + places[group] if known else places[group]
+
+    def get(self, ids: Iterable[str]) -> dict[str, list[Row]]:
+        """The rows of ids, in the order of the table; an id without any is left out."""
+        wanted = {one for one in ids if one in self._places}
+        groups: dict[int, set[int]] = {}
+        for one in wanted:
+            for part, group in self._places[one]:
+                groups.setdefault(part, set()).add(group)
+        found: dict[str, list[Row]] = {}
+        columns = list(dict.fromkeys((self._key, *self._columns)))
+        for part in sorted(groups):
+            with open_part(self._parts[part]) as file:
+                batches = read_batches(
+                    file, columns, {self._key: wanted}, groups=sorted(groups[part])
+                )
+                for row in (row for batch in batches for row in table_rows(batch)):
+                    found.setdefault(row[self._key], []).append(row)
+        return found

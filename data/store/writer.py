@@ -1,0 +1,376 @@
+"""The dataset on disk: staged work, atomic publication, reading (DESIGN §4).
+
+Layout under the dataset root::
+
+    dataset.json            the manifest: what is published; decides what readers see
+    README.md               the dataset card
+    <table>/part-*.parquet  published rows, immutable once written
+    .lock  .staging/        a writer's own: unfinished work that readers never see
+
+Finished pieces of work are *staged* one small file each, so that a killed run loses at most the
+pieces in flight. A *publication* turns the staged pieces of complete videos into new parts. It
+first writes the parts aside, then a journal that says which parts go in place and which go away,
+then moves them, then writes the manifest, then removes what newer parts replace. A crash before the
+journal changes nothing; a crash after it is rolled forward by the next writer, wherever the dataset
+lies by then. A finished run leaves neither ``.lock`` nor ``.staging`` behind.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from data.motion.skeleton import FPS, JOINT_NAMES
+from data.schemas import CODE_VERSION, SCHEMA_VERSION, SCHEMAS, Row
+from data.store.card import check_license, dataset_card
+from data.store.dataset import WHOLE_BATCH_ROWS, Dataset, open_part
+from data.store.locks import LockedError, LockUnavailableError, lock_folder
+from data.store.manifest import (
+    MANIFEST,
+    STAGING,
+    DatasetError,
+    Journal,
+    manifest_parts,
+    read_journal,
+    read_manifest,
+    replaced_name,
+    require_plain,
+    require_plain_tree,
+)
+from data.store.parquet import WrittenFile, any_value, read_batches, write_tables
+from data.store.recipes import plain_recipe, recipe_differences, told_differences
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What one publication changed.
+
+    Attributes:
+        added: table to number of new rows.
+        removed: table to number of rows taken out because newer ones replace them.
+    """
+
+    added: Mapping[str, int]
+    removed: Mapping[str, int]
+
+
+class DatasetWriter:
+    """The one writer of a dataset at a time. Use :func:`open_writer`.
+
+    Args:
+        root: the dataset's folder; made when missing.
+        recipe: everything that decides what the rows contain. A dataset has one recipe.
+    """
+
+    def __init__(self, root: Path, recipe: Mapping[str, Any]) -> None:
+        self.root = root
+        self.recipe = plain_recipe(json.loads(json.dumps(recipe)))
+        self._staging = root / STAGING
+        self._aside = self._staging / "parts"
+        self._journal = self._staging / "journal.json"
+        self._require_plain()
+        if self._journal.exists():
+            self._roll_forward(read_journal(self._journal))
+        if self._aside.exists():
+            shutil.rmtree(self._aside)
+        self._manifest: dict[str, Any] = self._load_or_start_manifest()
+        # Staged work of another recipe could never be published: it does not survive.
+        recipe_id = hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()
+        self.work = self._staging / f"work-{recipe_id[:12]}"
+        for stale in self._staging.glob("work-*"):
+            if stale != self.work:
+                shutil.rmtree(stale)
+        self.work.mkdir(parents=True, exist_ok=True)
+        # What a killed run was writing: no name tells that it exists, so nobody would remove it.
+        for unfinished in self.work.rglob("*.tmp-*"):
+            unfinished.unlink(missing_ok=True)
+
+    def _require_plain(self) -> None:
+        """Refuse a dataset in which a write would leave its folder."""
+        require_plain_tree(self._staging)
+        for name in SCHEMAS:
+            if os.path.lexists(self.root / name):
+                require_plain(self.root / name, folder=True)
+        if os.path.lexists(self.root / MANIFEST):
+            read_manifest(self.root)
+
+    def published(self) -> Dataset | None:
+        """What is published now, or None before the first publication."""
+        return Dataset(self.root) if (self.root / MANIFEST).is_file() else None
+
+    def publish(
+        self,
+        tables: Mapping[str, pa.Table],
+        *,
+        replace_rejections: Sequence[str] = (),
+        replace_videos: Sequence[str] = (),
+    ) -> Publication:
+        """Append rows as one new part per table, atomically.
+
+        Old parts are not touched, unless they hold rows that are replaced: what is left of such a
+        part goes to a new one.
+
+        Args:
+            tables: table name to its new rows; a table that gets none may be left out.
+            replace_rejections: ``item_id`` of rejections that no longer hold.
+            replace_videos: ``video_id`` whose older rows, in every table, give way to the new ones.
+
+        Returns:
+            What changed.
+
+        Raises:
+            DatasetError: a part with rows that are replaced is damaged.
+        """
+        serial = self._manifest["publications"] + 1
+        moves: list[str] = []
+        deletes: list[str] = []
+        entries: dict[str, list[Mapping[str, Any]]] = {}
+        removed: dict[str, int] = {}
+        added: dict[str, int] = {}
+        for name, schema in SCHEMAS.items():
+            gone = {"video_id": set(replace_videos)} if "video_id" in schema.names else {}
+            if name == "rejections":
+                gone["item_id"] = set(replace_rejections)
+            parts: list[Mapping[str, Any]] = []
+            for part in manifest_parts(self._manifest, name):
+                kept, dropped = self._without(name, part, gone, serial)
+                removed[name] = removed.get(name, 0) + dropped
+                if dropped:
+                    deletes.append(part["file"])
+                if kept is not None:
+                    parts.append(kept)
+                if kept is not None and dropped:
+                    moves.append(kept["file"])
+            table = tables.get(name, schema.empty_table())
+            added[name] = table.num_rows
+            if table.num_rows:
+                file = f"{name}/part-{serial:06d}.parquet"
+                parts.append(_entry(file, self._write_aside(file, name, [table]), serial))
+                moves.append(file)
+            entries[name] = parts
+        manifest = {
+            **self._manifest,
+            "publications": serial,
+            "code_version": CODE_VERSION,
+            "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "licences": self._licences_with(tables.get("motions")),
+            "tables": {
+                name: {"rows": sum(part["rows"] for part in parts), "parts": parts}
+                for name, parts in entries.items()
+            },
+        }
+        journal = Journal(moves=moves, deletes=deletes, manifest=manifest)
+        write_json(self._journal, journal.model_dump(mode="json"))
+        self._roll_forward(journal)
+        self._manifest = manifest
+        return Publication(added, {name: count for name, count in removed.items() if count})
+
+    def set_license(self, license_id: str) -> None:
+        """Set the license that the dataset's card tells.
+
+        Args:
+            license_id: as Hugging Face spells it, such as ``cc-by-4.0``.
+
+        Raises:
+            ValueError: there is no such identifier.
+        """
+        self._manifest = {**self._manifest, "license": check_license(license_id)}
+        write_text(self.root / "README.md", dataset_card(self._manifest))
+        write_json(self.root / MANIFEST, self._manifest)
+
+    def _licences_with(self, motions: pa.Table | None) -> list[str]:
+        """What the motions say of their licences, those that are new included."""
+        known = set(self._manifest.get("licences", ()))
+        new = [] if motions is None else motions["licence"].unique().to_pylist()
+        return sorted(known | {licence for licence in new if licence})
+
+    def _without(
+        self, name: str, part: Mapping[str, Any], gone: Mapping[str, set[str]], serial: int
+    ) -> tuple[Mapping[str, Any] | None, int]:
+        """What is left of a part without some rows, written aside, and how many are gone."""
+        if not any(gone.values()):
+            return part, 0
+        path = self.root / part["file"]
+        require_plain(path)
+        with open_part(path) as file:
+            goes = any_value(gone, SCHEMAS[name])
+            keys = read_batches(file, list(gone), batch_rows=WHOLE_BATCH_ROWS)
+            dropped = sum(batch.filter(goes).num_rows for batch in keys)
+            if not dropped:
+                return part, 0
+            if dropped == part["rows"]:
+                return None, dropped
+            kept = (batch.filter(~goes) for batch in read_batches(file, SCHEMAS[name].names))
+            target = replaced_name(part["file"], serial)
+            return _entry(target, self._write_aside(target, name, kept), serial), dropped
+
+    def _write_aside(self, file: str, name: str, tables: Iterable[pa.Table]) -> WrittenFile:
+        path = self._aside / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return write_tables(path, name, tables)
+
+    def _roll_forward(self, journal: Journal) -> None:
+        """Carry out a journal; harmless when part of it, or all of it, was done before.
+
+        Raises:
+            DatasetError: a part that it moves is nowhere.
+        """
+        for file in journal.moves:
+            # A part that is not aside was moved before the crash.
+            if not (self._aside / file).exists():
+                require_plain(self.root / file)
+        for file in journal.moves:
+            target = self.root / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (self._aside / file).exists():
+                (self._aside / file).replace(target)
+        write_text(self.root / "README.md", dataset_card(journal.manifest))
+        write_json(self.root / MANIFEST, journal.manifest)
+        # Last: until here readers find the parts that the manifest before lists.
+        for file in journal.deletes:
+            (self.root / file).unlink(missing_ok=True)
+        self._journal.unlink(missing_ok=True)
+
+    def remove_empty_staging(self) -> None:
+        """Remove the staging folder when no unfinished work is left in it."""
+        for folder, _, _ in os.walk(self._staging, topdown=False):
+            _remove_if_empty(Path(folder))
+
+    def _load_or_start_manifest(self) -> dict[str, Any]:
+        if (self.root / MANIFEST).is_file():
+            manifest = Dataset(self.root).manifest
+            changed = recipe_differences(manifest["recipe"], self.recipe)
+            if changed:
+                raise DatasetError(
+                    f"{self.root}: this dataset was made with another configuration: "
+                    f"{told_differences(changed)}. "
+                    "Remedy: use the same configuration, or another --dataset folder."
+                )
+            return manifest
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return {
+            "format": "avatargpt-dataset",
+            "schema_version": SCHEMA_VERSION,
+            "code_version": CODE_VERSION,
+            "created_at": now,
+            "updated_at": now,
+            "publications": 0,
+            "skeleton": {"name": "smpl22", "joint_names": list(JOINT_NAMES)},
+            "fps": FPS,
+            "units": "metres, pixels, seconds",
+            "up_axis": "y",
+            "recipe": self.recipe,
+            "tables": {name: {"rows": 0, "parts": []} for name in SCHEMAS},
+        }
+
+
+@contextmanager
+def open_writer(root: Path, recipe: Mapping[str, Any]) -> Generator[DatasetWriter]:
+    """Open a dataset for writing; a second writer at the same time is refused.
+
+    What is left empty at the end is removed: the staging folder, and a dataset that was made here
+    and got nothing.
+
+    Args:
+        root: the dataset's folder; made when missing.
+        recipe: everything that decides what the rows contain, JSON-serialisable.
+
+    Raises:
+        DatasetError: another process writes to it, it was made with another recipe, the folder
+            cannot be made or locked, or it points outside of itself.
+    """
+    if root.exists() and not root.is_dir():
+        raise DatasetError(f"{root}: expected a folder, found a file. Remedy: choose another one.")
+    is_new = not root.exists()
+    try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(lock_folder(root))
+            except LockedError as error:
+                raise DatasetError(
+                    f"{root}: another run is writing to this dataset ({error}). "
+                    "Remedy: wait until it ends, or choose another folder."
+                ) from error
+            except LockUnavailableError as error:
+                raise DatasetError(str(error)) from error
+            writer = DatasetWriter(root, recipe)
+            stack.callback(writer.remove_empty_staging)
+            yield writer
+    finally:
+        if is_new:
+            _remove_if_empty(root)
+
+
+@contextmanager
+def open_published(root: Path) -> Generator[DatasetWriter]:
+    """Open a dataset to add what is derived from its rows, such as motion tokens.
+
+    Raises:
+        DatasetError: there is no dataset, or another process writes to it.
+    """
+    with open_writer(root, Dataset(root).manifest["recipe"]) as writer:
+        yield writer
+
+
+def _entry(file: str, written: WrittenFile, serial: int) -> dict[str, Any]:
+    """What the manifest says of a part."""
+    return {
+        "file": file,
+        "rows": written.rows,
+        "bytes": written.bytes,
+        "sha256": written.sha256,
+        "publication": serial,
+    }
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def rows_table(name: str, rows: Iterable[Row]) -> pa.Table:
+    """Rows as an Arrow table of the named schema; a column that a row lacks is an error."""
+    schema = SCHEMAS[name]
+    listed = list(rows)
+    for row in listed:
+        if row.keys() != set(schema.names):
+            raise ValueError(
+                f"{name}: expected columns {sorted(schema.names)}, found {sorted(row)}"
+            )
+    return pa.Table.from_pylist(listed, schema)
+
+
+def write_table(path: Path, name: str, table: pa.Table) -> None:
+    """Write one Parquet file of a table: see :func:`data.store.parquet.write_tables`."""
+    write_tables(path, name, [table])
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically and durably."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically and durably."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically and durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    # A new file, never one that lies there: it could be a link.
+    temporary.unlink(missing_ok=True)
+    with temporary.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

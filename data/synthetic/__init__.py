@@ -1,0 +1,1 @@
+"""Motions made by rules, for demos and tests."""

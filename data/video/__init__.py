@@ -1,0 +1,1 @@
+"""Video files: found, probed and decoded."""

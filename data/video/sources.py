@@ -1,0 +1,349 @@
+"""Turn what a user names (files, folders, globs, lists) into video files."""
+
+import csv
+import glob
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.errors import ItemError, Reason, Stage
+from data.records import Rejection
+from data.video.reader import require_file
+
+VIDEO_EXTENSIONS: Final = frozenset(
+    {
+        ".3g2",
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".divx",
+        ".dv",
+        ".f4v",
+        ".flv",
+        ".gif",
+        ".ivf",
+        ".m1v",
+        ".m2ts",
+        ".m2v",
+        ".m4v",
+        ".mjpeg",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".nut",
+        ".obu",
+        ".ogm",
+        ".ogv",
+        ".qt",
+        ".rm",
+        ".rmvb",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+        ".y4m",
+    }
+)
+LIST_EXTENSIONS: Final = frozenset({".txt", ".csv", ".parquet"})
+PATH_COLUMNS: Final = ("path", "video")
+
+_SHOWN_NAMES: Final = 3
+
+_ADDRESS: Final = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What the sources came to.
+
+    Attributes:
+        files: absolute paths of regular files, sorted; each real file once.
+        rejections: what was named, or looks like a video, but cannot be one; sorted by item.
+        num_ignored: files in folders that are hidden or have no video extension.
+        num_duplicates: further paths to a file that is already in ``files``.
+        usable_ids: ``item_id`` of what else was named or looked into and gave files: a rejection of
+            an earlier run, from when it was missing or empty, does not hold any more.
+    """
+
+    files: tuple[Path, ...]
+    rejections: tuple[Rejection, ...]
+    num_ignored: int = 0
+    num_duplicates: int = 0
+    usable_ids: frozenset[str] = frozenset()
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Some of many names, and how many there are: for messages."""
+    told = ", ".join(names[:_SHOWN_NAMES])
+    return told if len(names) <= _SHOWN_NAMES else f"{told} … ({len(names)} in all)"
+
+
+def path_item_id(path: Path) -> str:
+    """The ``item_id`` of a file whose content cannot be hashed: it depends on the path alone."""
+    return _item_id(str(path.absolute()))
+
+
+def discover_videos(sources: Sequence[str], recursive: bool = True) -> Discovery:
+    """Find the video files that sources name.
+
+    Args:
+        sources: files, folders, globs (``**`` crosses folders), and lists of these: ``.txt`` (one a
+            line, ``#`` starts a comment line), ``.csv`` or ``.parquet`` (a column ``path`` or
+            ``video``; paths are relative to the list). Of a folder, and of a glob that ends in no
+            fixed extension, only files with a video extension count.
+        recursive: whether to look into the folders in a folder.
+
+    Returns:
+        Files and rejections, the same for the same files in any order of sources.
+
+    Raises:
+        ValueError: a source is empty, or a list cannot be read.
+    """
+    search = _Search(recursive)
+    for source in sources:
+        if not source.strip():
+            raise ValueError("sources: expected a path, found an empty text. Remedy: remove it.")
+        search.add(source, Path.cwd(), may_be_list=True)
+    return search.result()
+
+
+class _Search:
+    """Collects what the sources name."""
+
+    def __init__(self, recursive: bool) -> None:
+        self._recursive = recursive
+        self._paths: set[Path] = set()
+        self._rejections: dict[str, Rejection] = {}
+        self._ignored: set[Path] = set()
+        self._usable: set[str] = set()
+
+    def result(self) -> Discovery:
+        files: dict[str, Path] = {}
+        num_duplicates = 0
+        for path in sorted(self._paths):
+            if not _is_utf8(path):
+                self._reject_name(path)
+                continue
+            try:
+                require_file(path)
+            except ItemError as error:
+                self._reject(str(path), error)
+                continue
+            if files.setdefault(os.path.realpath(path), path) is not path:
+                num_duplicates += 1
+        rejections = sorted(self._rejections.values(), key=lambda rejection: rejection.item)
+        return Discovery(
+            tuple(files.values()),
+            tuple(rejections),
+            len(self._ignored - self._paths),
+            num_duplicates,
+            frozenset(_item_id(item) for item in self._usable.difference(self._rejections)),
+        )
+
+    def add(self, source: str, base: Path, *, may_be_list: bool) -> None:
+        """Add a source; relative paths start from the folder ``base``."""
+        if _ADDRESS.match(source):
+            self._reject_address(source)
+            return
+        path = base / Path(source).expanduser()
+        mode = _mode(path)
+        if mode is None and glob.has_magic(source):
+            self._add_glob(source, path)
+        elif may_be_list and path.suffix.lower() in LIST_EXTENSIONS and not _is_folder(mode):
+            for entry, where in _read_list(path):
+                if entry.strip():
+                    self._usable.add(where)
+                    self.add(entry, path.parent, may_be_list=False)
+                else:
+                    self._reject_not_found(where, "a path", "an empty cell", "Fill in the path.")
+        elif _is_folder(mode) and not _is_video_name(path):
+            if self._add_folder(path):
+                self._usable.add(str(path))
+            else:
+                self._reject_not_found(
+                    str(path),
+                    "video files in the folder",
+                    "none",
+                    "Check the folder; name files with unusual extensions themselves.",
+                )
+        else:
+            self._paths.add(path)
+
+    def _add_folder(self, folder: Path) -> bool:
+        """Add the videos in a folder; whether it holds anything that could be one."""
+        num_candidates = 0
+        visited: set[str] = set()
+
+        def unreadable(error: OSError) -> None:
+            nonlocal num_candidates
+            num_candidates += 1
+            self._reject_unreadable(error)
+
+        for parent, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+            # Links can make a loop: no folder is entered twice.
+            real = os.path.realpath(parent)
+            if real in visited:
+                folders.clear()
+                continue
+            visited.add(real)
+            path = Path(parent)
+            if path != folder:
+                self._usable.add(parent)
+            candidates = [name for name in (*names, *folders) if _is_video_name(Path(name))]
+            self._paths.update(path / name for name in candidates)
+            self._ignored.update(path / name for name in names if name not in candidates)
+            num_candidates += len(candidates)
+            folders[:] = sorted(
+                name
+                for name in folders
+                if self._recursive and name not in candidates and not name.startswith(".")
+            )
+        return num_candidates > 0
+
+    def _add_glob(self, source: str, pattern: Path) -> None:
+        takes_any = not glob.has_magic(pattern.suffix) and pattern.suffix != ""
+        found = [Path(name) for name in glob.iglob(str(pattern), recursive=True)]  # noqa: PTH207
+        files = [path for path in found if _is_video_name(path) or not path.is_dir()]
+        matches = [path for path in files if takes_any or _is_video_name(path)]
+        self._paths.update(matches)
+        self._ignored.update(set(files).difference(matches))
+        if matches:
+            self._usable.add(source)
+        else:
+            self._reject_not_found(
+                source, "a pattern that matches video files", "no match", "Correct the pattern."
+            )
+
+    def _reject(self, item: str, error: ItemError) -> None:
+        self._rejections[item] = Rejection.of(_item_id(item), item, Stage.INGEST, error)
+
+    def _reject_not_found(self, item: str, expected: str, found: str, remedy: str) -> None:
+        detail = f"{item}: expected {expected}, found {found}."
+        self._reject(item, ItemError(Reason.NOT_FOUND, detail, remedy))
+
+    def _reject_unreadable(self, error: OSError) -> None:
+        item = str(error.filename)
+        detail = f"{item}: expected a readable folder, found: {error.strerror}."
+        remedy = "Give this user the right to read the folder."
+        self._reject(item, ItemError(Reason.UNREADABLE, detail, remedy))
+
+    def _reject_name(self, path: Path) -> None:
+        item = os.fsencode(path).decode("utf-8", "backslashreplace")
+        detail = f"{item}: expected a file name in UTF-8, found other bytes."
+        self._reject(item, ItemError(Reason.UNREADABLE, detail, "Rename the file."))
+
+    def _reject_address(self, source: str) -> None:
+        # User name, password and query of an address are secrets more often than not.
+        parts = urlsplit(source)
+        item = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self._reject_not_found(
+            item, "a local path", "an address", "Download the video, or mount the storage."
+        )
+
+
+def _item_id(item: str) -> str:
+    return f"path-{hashlib.sha256(os.fsencode(item)).hexdigest()[:16]}"
+
+
+def _mode(path: Path) -> int | None:
+    """Kind of what is at the path, None when it cannot be told."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether the path can be written to a table."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_folder(mode: int | None) -> bool:
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def _is_video_name(path: Path) -> bool:
+    # macOS puts a hidden ._clip.mp4, which is no video, beside clip.mp4.
+    return path.suffix.lower() in VIDEO_EXTENSIONS and not path.name.startswith(".")
+
+
+def _read_list(path: Path) -> list[tuple[str, str]]:
+    """The entries of a list, each with a name of its place for messages.
+
+    Raises:
+        ValueError: the list cannot be read, has no path column, or no entry.
+    """
+    readers = {".txt": _read_txt, ".csv": _read_csv, ".parquet": _read_parquet}
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("no regular file")
+        entries = readers[path.suffix.lower()](path)
+    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
+        found = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ValueError(
+            f"{path}: expected a readable list of video paths, found: {found}. "
+            "Remedy: correct the list or its path."
+        ) from error
+    if not entries:
+        raise ValueError(
+            f"{path}: expected at least one video path, found none. "
+            "Remedy: add paths, or remove the list."
+        )
+    return entries
+
+
+def _read_txt(path: Path) -> list[tuple[str, str]]:
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    return [
+        (line.strip(), f"{path} line {number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+
+
+def _read_csv(path: Path) -> list[tuple[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        column = _path_column(reader.fieldnames or ())
+        return _with_rows(path, (row[column] for row in reader))
+
+
+def _read_parquet(path: Path) -> list[tuple[str, str]]:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        column = _path_column(file.schema_arrow.names)
+        return _with_rows(path, file.read(columns=[column])[column].to_pylist())
+
+
+def _path_column(names: Iterable[str]) -> str:
+    names = list(names)
+    for column in PATH_COLUMNS:
+        if column in names:
+            return column
+    expected = " or ".join(f"`{column}`" for column in PATH_COLUMNS)
+    raise ValueError(f"no column {expected} among {', '.join(names) or 'no columns'}")
+
+
+def _with_rows(path: Path, cells: Iterable[object]) -> list[tuple[str, str]]:
+    entries: list[tuple[str, str]] = []
+    for number, cell in enumerate(cells, start=1):
+        if cell is not None and not isinstance(cell, str):
+            raise ValueError(f"{type(cell).__name__} instead of text in row {number}")
+        entries.append((cell or "", f"{path} row {number}"))
+    return entries

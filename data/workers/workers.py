@@ -1,0 +1,228 @@
+"""Work in processes that can be killed: what touches a stranger's file never runs in ours.
+
+A decoder may hang, crash or eat memory on a bad file. Every call therefore runs in a worker with
+limits on wall-clock time and memory; a worker that exceeds them, or dies, is replaced. Its item is
+tried once more, alone, since the fault may have been its neighbours', and then becomes an
+:class:`~data.errors.ItemError`. So does an item on which an error comes up that nobody foresaw.
+"""
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, wait
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from data.errors import ItemError, Reason
+from data.workers.process_pool import Call, Killed, ProcessPool
+from data.workers.unexpected import UnexpectedErrors
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+QUEUED_PER_WORKER: Final = 2
+"""Enough that no worker waits for the next item, few enough that memory stays constant."""
+
+
+class WorkerConfig(BaseModel):
+    """How the work is spread over this machine; nothing here changes what the rows contain."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_workers: int = Field(
+        default=0, ge=0, description="Worker processes; 0 means one per CPU this process may use."
+    )
+    min_timeout_s: float = Field(
+        default=120.0, gt=0, description="Wall-clock limit of one piece of work, at least."
+    )
+    timeout_per_video_s: float = Field(
+        default=60.0, gt=0, description="Limit added for every second of video in the piece."
+    )
+    timeout_per_gb_s: float = Field(
+        default=120.0, gt=0, description="Limit added for every gigabyte of a file that is read."
+    )
+    max_timeout_s: float = Field(
+        default=4 * 3600.0,
+        gt=0,
+        description="Wall-clock limit of one piece of work, at most, however long its video says "
+        "that it is.",
+    )
+    memory_gb: float = Field(
+        default=0.0,
+        ge=0,
+        description="Most memory of a worker process; 0: its share of this machine's, 1 to 4.",
+    )
+
+    @model_validator(mode="after")
+    def _check_limits(self) -> "WorkerConfig":
+        if self.max_timeout_s < self.min_timeout_s:
+            raise ValueError(
+                f"max_timeout_s: expected at least min_timeout_s ({self.min_timeout_s:g}), found "
+                f"{self.max_timeout_s:g}. Remedy: raise max_timeout_s, or lower min_timeout_s."
+            )
+        return self
+
+    @property
+    def resolved_num_workers(self) -> int:
+        """Worker processes to start."""
+        return self.num_workers or usable_cpus()
+
+    @property
+    def resolved_memory_bytes(self) -> int:
+        """Memory at which a worker is stopped."""
+        share = 0.9 * usable_memory_bytes() / self.resolved_num_workers
+        return int(self.memory_gb * 1e9) or int(min(max(share, 1e9), 4e9))
+
+    def timeout_s(self, video_s: float, size_bytes: int = 0) -> float:
+        """Wall-clock limit for a piece of work on so much video, in a file of that size.
+
+        A few bytes can declare a day of video, so the limit does not grow beyond
+        ``max_timeout_s``.
+        """
+        limit_s = (
+            self.min_timeout_s
+            + self.timeout_per_video_s * video_s
+            + self.timeout_per_gb_s * size_bytes / 1e9
+        )
+        return min(limit_s, self.max_timeout_s)
+
+
+def usable_cpus() -> int:
+    """CPUs this process may run on (a container's share, where the system tells)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def usable_memory_bytes() -> int:
+    """Memory that this process may use (a container's share, where the system tells)."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return machine
+    return min(machine, int(limit)) if limit.isdigit() else machine
+
+
+def no_bytes(_: object) -> int:
+    """The size of items that are no files."""
+    return 0
+
+
+class Workers:
+    """A pool of killable processes. Use as a context manager.
+
+    Args:
+        config: how many, and their limits.
+        unexpected: counts the unexpected errors of the run.
+        pool: processes to use; its own by default.
+    """
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        unexpected: UnexpectedErrors | None = None,
+        pool: ProcessPool | None = None,
+    ) -> None:
+        self.config = config
+        self.unexpected = unexpected or UnexpectedErrors()
+        self._pool = pool or ProcessPool(config.resolved_num_workers, config.resolved_memory_bytes)
+
+    def for_run(self, unexpected: UnexpectedErrors) -> "Workers":
+        """The same processes, for a run that counts its own unexpected errors."""
+        return Workers(self.config, unexpected, self._pool)
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the workers at once, whatever they do."""
+        self._pool.close()
+
+    def run(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        video_s: Callable[[Item], float],
+        size_bytes: Callable[[Item], int] = no_bytes,
+        name: Callable[[Item], str] = str,
+        stage: str = "",
+    ) -> Generator[tuple[Item, Result | ItemError]]:
+        """Call ``function(item)`` for every item, in parallel.
+
+        Args:
+            function: a module-level function; raises :class:`ItemError` for a bad item.
+            items: what to call it with; taken as workers become free.
+            video_s: seconds of video in an item, for its time limit.
+            size_bytes: of the file that an item makes it read, likewise.
+            name: of an item, for the log.
+            stage: that unexpected errors are counted by; the function's name by default.
+
+        Yields:
+            ``(item, result)`` in order of completion; the result is the error of an item that is
+            bad, had no end within its limits even when it was tried again alone, or met an
+            unexpected error.
+
+        Raises:
+            data.workers.unexpected.UnexpectedErrorsError: unexpected errors are many.
+            OSError: the disk is full.
+            data.workers.process_pool.PoolError: the pool is closed, or cannot start processes.
+        """
+        stage = stage or function.__name__.strip("_")
+        pending: dict[Any, tuple[Item, Call]] = {}
+        again: deque[Item] = deque()
+        source = iter(items)
+
+        def submit(item: Item, *, alone: bool = False) -> None:
+            limit_s = self.config.timeout_s(video_s(item), size_bytes(item))
+            call = self._pool.submit(function, item, limit_s, alone=alone)
+            pending[call.future] = (item, call)
+
+        def fill() -> None:
+            room = QUEUED_PER_WORKER * self.config.resolved_num_workers - len(pending)
+            for item in itertools.islice(source, max(room, 0)):
+                submit(item)
+
+        try:
+            fill()
+            while pending or again:
+                if not pending:
+                    submit(again.popleft(), alone=True)
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    item, call = pending.pop(future)
+                    ended = future.result()
+                    if isinstance(ended, Killed) and not call.alone:
+                        again.append(item)
+                        continue
+                    result = _error_of(ended) if isinstance(ended, Killed) else ended.result
+                    if isinstance(result, OSError):
+                        raise result
+                    error = result if isinstance(result, ItemError) else None
+                    self.unexpected.note(stage, name(item), error)
+                    yield item, result
+                fill()
+        finally:
+            for _, call in pending.values():
+                self._pool.drop(call)
+
+
+def _error_of(ended: Killed) -> ItemError:
+    remedies = {
+        Reason.DECODE_TIMEOUT: "raise workers.min_timeout_s, workers.timeout_per_video_s or "
+        "workers.max_timeout_s",
+        Reason.OUT_OF_MEMORY: "raise workers.memory_gb",
+    }
+    remedy = remedies.get(ended.reason, "give the machine more memory")
+    return ItemError(
+        ended.reason,
+        f"expected it to be worked through, found twice that it {ended.found}.",
+        f"Re-encode or export the file again, or {remedy}, and run again with retry_rejected.",
+    )

@@ -1,0 +1,157 @@
+"""How smooth the places are at which a long motion was put together from shorter ones.
+
+Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), K junctions, W frames of a
+window, S sides (before, after). Positions are metres, y up. A junction at frame ``t`` lies between
+``t - 1``, the last frame of one motion, and ``t``, the first frame of the next.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.motion.quality import foot_skate
+from data.motion.skeleton import FPS, NUM_JOINTS
+
+VELOCITY_FRAMES: Final = 3
+"""Steps on each side over which velocities are averaged: 0.15 s."""
+SKATE_WINDOW_S: Final = 0.5
+"""Reach of the foot skate's window to either side."""
+
+_GROUND: Final = [0, 2]
+
+
+@dataclass(frozen=True, slots=True)
+class Junction:
+    """One junction.
+
+    Attributes:
+        frame: first frame after it.
+        root_jump_m: horizontal way of the pelvis over the junction, beyond the mean of its steps
+            before and after.
+        joint_jump_m: mean over joints of the way over the junction relative to the pelvis.
+        velocity_jump_m_s: mean over joints of the change of velocity.
+        foot_skate_m_s: within 0.5 s to either side; None where no toe is on the floor.
+    """
+
+    frame: int
+    root_jump_m: float
+    joint_jump_m: float
+    velocity_jump_m_s: float
+    foot_skate_m_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class JunctionMeasures:
+    """All junctions of a motion, and the means over them; None where there is nothing to average.
+
+    Attributes:
+        junctions: in the order asked for.
+    """
+
+    junctions: tuple[Junction, ...]
+
+    @property
+    def root_jump_m(self) -> float | None:
+        """Mean of the root jumps."""
+        return _mean(junction.root_jump_m for junction in self.junctions)
+
+    @property
+    def joint_jump_m(self) -> float | None:
+        """Mean of the joint jumps."""
+        return _mean(junction.joint_jump_m for junction in self.junctions)
+
+    @property
+    def velocity_jump_m_s(self) -> float | None:
+        """Mean of the velocity jumps."""
+        return _mean(junction.velocity_jump_m_s for junction in self.junctions)
+
+    @property
+    def foot_skate_m_s(self) -> float | None:
+        """Mean of the foot skates that were measured."""
+        return _mean(junction.foot_skate_m_s for junction in self.junctions)
+
+
+def junction_measures(
+    joints_TJ3: NDArray[np.floating[Any]],
+    junction_frames: Sequence[int],
+    fps: float = FPS,
+) -> JunctionMeasures:
+    """Measure the junctions of a motion; a motion that was never cut gives figures to compare with.
+
+    Args:
+        joints_TJ3: positions, (T, 22, 3), metres, y up, with the root's path.
+        junction_frames: first frame after each junction, each with at least one step (two frames)
+            on either side; near the ends velocities average what steps there are.
+        fps: frames per second.
+
+    Returns:
+        The measures in the order of ``junction_frames``.
+
+    Raises:
+        ValueError: for another shape, positions that are not finite, and junctions too near an end.
+    """
+    if joints_TJ3.ndim != 3 or joints_TJ3.shape[1:] != (NUM_JOINTS, 3):
+        raise ValueError(
+            f"joints: expected (T, {NUM_JOINTS}, 3), found {joints_TJ3.shape}. "
+            "Convert the motion to the 22-joint skeleton first."
+        )
+    if not np.isfinite(joints_TJ3).all():
+        raise ValueError(
+            "joints: expected finite positions, found others. "
+            "Fill them in, or leave the motion out."
+        )
+    num_frames = len(joints_TJ3)
+    bad = [frame for frame in junction_frames if not 2 <= frame <= num_frames - 2]
+    if bad:
+        raise ValueError(
+            f"junction_frames: expected frames from 2 to {num_frames - 2} of {num_frames}, found "
+            f"{bad}. A junction needs two frames on either side."
+        )
+    if not junction_frames:
+        return JunctionMeasures(())
+
+    joints = joints_TJ3.astype(np.float64)
+    frame_K = np.asarray(junction_frames, dtype=np.intp)
+    step_TJ3 = np.diff(joints, axis=0)  # step t leads from frame t to t + 1
+    over_KJ3 = step_TJ3[frame_K - 1]
+    before_KJ3, after_KJ3 = _mean_steps(step_TJ3, frame_K)
+
+    beyond_KJ3 = over_KJ3 - (before_KJ3 + after_KJ3) / 2
+    root_K = np.linalg.norm(beyond_KJ3[:, 0, _GROUND], axis=-1)
+    joint_K = np.linalg.norm(over_KJ3[:, 1:] - over_KJ3[:, :1], axis=-1).mean(axis=1)
+    velocity_K = np.linalg.norm(after_KJ3 - before_KJ3, axis=-1).mean(axis=1) * fps
+    reach = round(SKATE_WINDOW_S * fps)
+    return JunctionMeasures(
+        tuple(
+            Junction(
+                frame,
+                float(root_K[number]),
+                float(joint_K[number]),
+                float(velocity_K[number]),
+                foot_skate(joints[max(frame - reach, 0) : frame + reach], fps),
+            )
+            for number, frame in enumerate(frame_K.tolist())
+        )
+    )
+
+
+def _mean_steps(
+    step_TJ3: NDArray[np.float64], frame_K: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean step per frame before and after each junction, without the step over it."""
+    # Sums up to each step: a window's sum is the difference of two of them.
+    sum_TJ3 = np.concatenate([np.zeros_like(step_TJ3[:1]), step_TJ3.cumsum(axis=0)])
+    start_K = np.maximum(frame_K - 1 - VELOCITY_FRAMES, 0)
+    end_K = np.minimum(frame_K + VELOCITY_FRAMES, len(step_TJ3))
+    before_KJ3 = sum_TJ3[frame_K - 1] - sum_TJ3[start_K]
+    after_KJ3 = sum_TJ3[end_K] - sum_TJ3[frame_K]
+    num_before_K, num_after_K = frame_K - 1 - start_K, end_K - frame_K
+    return before_KJ3 / num_before_K[:, None, None], after_KJ3 / num_after_K[:, None, None]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,1 @@
+"""What every run has: progress, interruption, reporting, failures."""

@@ -1,0 +1,67 @@
+"""The pelvis' path of people in videos: feet that stand do not slide, the picture keeps the way."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from annotators.motion.from_tracks import pelvis_path
+from benchmarks.support.corpus import mocap
+from data.motion.quality import foot_skate
+from data.motion.skeleton import JOINT
+from data.records import PoseTrack
+from tests.support.motions import as_track, jumping
+
+CMU = "cmu_joints22_20fps.npz"
+
+
+def _walk() -> PoseTrack:
+    return as_track(next(m for key, _, m in mocap(CMU, "label") if key == "cmu_07_05"))
+
+
+def _trembling(track: PoseTrack, amount_m: float) -> PoseTrack:
+    """With the noise of a path that is estimated from a picture: 1-4 Hz."""
+    draw = np.random.default_rng(0)
+    time_T = np.arange(track.num_frames) / 20
+    noise_T3 = sum(
+        draw.normal(0, 1, 3) * np.sin(2 * np.pi * hz * time_T[:, None] + draw.uniform(0, 6, 3))
+        for hz in (1.3, 2.1, 3.7)
+    )
+    noise_T3 = np.asarray(noise_T3) * amount_m * np.array([1.0, 0.0, 1.0])
+    return replace(track, root_trajectory=(track.root_trajectory + noise_T3).astype(np.float32))
+
+
+def _skate(track: PoseTrack, root_T3: np.ndarray) -> float:
+    skate = foot_skate(track.joints_3d + root_T3[:, None])
+    assert skate is not None
+    return skate
+
+
+@pytest.mark.corpus
+def test_feet_slide_less_and_the_way_stays() -> None:
+    truth = _walk()
+    seen = _trembling(truth, 0.02)
+    path_T3 = pelvis_path(seen, camera_moves=False)
+    true_T3 = truth.root_trajectory
+    assert _skate(seen, seen.root_trajectory) > 2 * _skate(truth, true_T3)
+    assert _skate(seen, path_T3) < 0.7 * _skate(seen, seen.root_trajectory)
+    off_T3 = path_T3 - path_T3[:1] - (true_T3 - true_T3[:1])
+    assert np.linalg.norm(off_T3[:, [0, 2]], axis=1).max() < 0.15
+
+
+@pytest.mark.corpus
+def test_a_moving_camera_is_not_walked() -> None:
+    truth = _walk()
+    panned_T3 = truth.root_trajectory.copy()
+    panned_T3[:, 0] += np.linspace(0, 5, truth.num_frames)
+    panned = replace(truth, root_trajectory=panned_T3)
+    path_T3 = pelvis_path(panned, camera_moves=True)
+    true_m = np.linalg.norm(truth.root_trajectory[-1] - truth.root_trajectory[0])
+    assert abs(np.linalg.norm(path_T3[-1] - path_T3[0]) - true_m) < 0.3 * true_m
+
+
+def test_a_jump_stays_a_jump() -> None:
+    track = as_track(jumping(0.3))
+    path_T3 = pelvis_path(track, camera_moves=False)
+    feet = (track.joints_3d + path_T3[:, None])[:, [JOINT["left_ankle"], JOINT["right_ankle"]], 1]
+    assert feet.min(axis=1).max() - feet.min() > 0.25

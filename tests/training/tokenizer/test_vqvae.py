@@ -1,0 +1,148 @@
+"""The VQ-VAE: published layout, loss, no padding artefacts, streams."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks.support.published import PublishedNetwork
+from data.motion.features import NUM_FEATURES
+from training.tokenizer.motion_tokenizer import import_published, load_tokenizer
+from training.tokenizer.quantizer import QuantizerConfig
+from training.tokenizer.vqvae import (
+    MotionVqvae,
+    MotionVqvaeConfig,
+    VqvaeOutput,
+    from_published,
+    read_published,
+    vqvae_loss,
+)
+
+
+def _model(**quantizer: object) -> MotionVqvae:
+    torch.manual_seed(0)
+    values = {"num_codes": 32, "code_dim": 16} | quantizer
+    config = MotionVqvaeConfig(width=24, quantizer=QuantizerConfig.model_validate(values))
+    model = MotionVqvae(config)
+    for _ in range(3):
+        model(torch.randn(8, 32, NUM_FEATURES))
+    return model.eval()
+
+
+class _Published(PublishedNetwork):
+    """With a codebook, as the releases store it."""
+
+    def __init__(self, width: int, code_dim: int, num_codes: int) -> None:
+        super().__init__(width, 3, code_dim)
+        self.quantizer = nn.Module()
+        self.quantizer.register_buffer("codebook", torch.randn(num_codes, code_dim))
+
+    def codes(self, features: Tensor) -> Tensor:
+        codebook = self.quantizer.get_buffer("codebook")
+        return torch.cdist(self.encoded(features), codebook[None]).argmin(-1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        return self.decoded(self.quantizer.get_buffer("codebook")[codes])
+
+
+CONFIG = MotionVqvaeConfig(width=24, quantizer=QuantizerConfig(num_codes=32, code_dim=16))
+
+
+def test_published_weights_give_the_published_function(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    published = _Published(24, 16, 32)
+    file = tmp_path / "net_last.pth"
+    torch.save({"net": {f"vqvae.{k}": v for k, v in published.state_dict().items()}}, file)
+    model = MotionVqvae(CONFIG)
+    model.load_state_dict(from_published(CONFIG, read_published(file)))
+    model.eval()
+    features = torch.randn(3, 48, NUM_FEATURES)
+    codes = model.encode(features)
+    assert torch.equal(codes[..., 0], published.codes(features))
+    torch.testing.assert_close(model.decode(codes), published.decode(codes[..., 0]))
+
+    # As a run's folder, with the statistics that came with them.
+    mean, std = np.linspace(-1, 1, NUM_FEATURES), np.full(NUM_FEATURES, 0.5)
+    np.save(tmp_path / "Mean.npy", mean)
+    np.save(tmp_path / "Std.npy", std)
+    import_published(file, tmp_path / "Mean.npy", tmp_path / "Std.npy", tmp_path / "run", CONFIG)
+    tokenizer = load_tokenizer(tmp_path / "run")
+    raw = (features[0].double().numpy() * std + mean).astype(np.float32)
+    (own,) = tokenizer.encode([raw])
+    assert np.array_equal(own[:, 0], codes[0, :, 0].numpy())
+
+
+def test_other_published_weights_are_refused(tmp_path: Path) -> None:
+    weights = _Published(24, 16, 32).state_dict()
+    with pytest.raises(ValueError, match=r"2 missing .* and 0 unknown"):
+        from_published(CONFIG, {k: v for k, v in weights.items() if "decoder.model.6" not in k})
+    with pytest.raises(ValueError, match=r"expected \(24, 263, 3\) .* found \(8, 263, 3\)"):
+        from_published(CONFIG, _Published(8, 16, 32).state_dict())
+    evil = tmp_path / "evil.pth"
+    torch.save({"net": Path("/")}, evil)
+    with pytest.raises(ValueError, match="expected a file of tensors"):
+        read_published(evil)
+
+
+def test_default_sizes_are_the_published_ones() -> None:
+    config = MotionVqvaeConfig()
+    assert (config.width, config.depth, config.frames_per_token) == (512, 3, 4)
+    assert (config.quantizer.num_codes, config.quantizer.code_dim) == (512, 512)
+    with torch.device("meta"):
+        count = sum(weight.numel() for weight in MotionVqvae(config).parameters())
+    published = _Published(512, 512, 512)
+    assert count == sum(weight.numel() for weight in published.parameters())
+
+
+def test_loss_weighs_positions_again() -> None:
+    features = torch.zeros(2, 8, NUM_FEATURES)
+    rebuilt = torch.zeros_like(features)
+    rebuilt[..., 10] = 2.0  # one local position: smooth-L1 of 2 is 1.5
+    output = VqvaeOutput(rebuilt, torch.zeros(2, 2, 1), torch.tensor(5.0))
+    expected = 1.5 / 263 + 0.5 * 1.5 / 63 + 0.02 * 5.0
+    assert float(vqvae_loss(CONFIG, features, output)) == pytest.approx(expected, rel=1e-5)
+
+
+# ---------------------------------------------------------------------- lengths, padding, streams
+
+
+@pytest.mark.parametrize("kind", ["ema", "residual", "fsq"])
+def test_padding_changes_nothing(kind: str) -> None:
+    model = _model(kind=kind, num_quantizers=3 if kind == "residual" else 1)
+    lengths = [43, 90, 4, 64]
+    motions = [torch.randn(length, NUM_FEATURES) for length in lengths]
+    padded = torch.full((4, 90, NUM_FEATURES), torch.nan)
+    for row, motion in enumerate(motions):
+        padded[row, : len(motion)] = motion
+    codes = model.encode(padded, torch.tensor(lengths))
+    rebuilt = model.decode(codes, torch.tensor(lengths) // 4)
+    for row, motion in enumerate(motions):
+        alone = model.encode(motion[None])
+        tokens = len(motion) // 4
+        assert alone.shape[1] == tokens
+        assert torch.equal(codes[row, :tokens], alone[0])
+        assert (codes[row, tokens:] == -1).all()
+        torch.testing.assert_close(rebuilt[row, : 4 * tokens], model.decode(alone)[0])
+        assert (rebuilt[row, 4 * tokens :] == 0).all()
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 100, 1000])
+def test_a_stream_decodes_to_the_whole(pieces: int) -> None:
+    model = _model()
+    codes = torch.randint(32, (333, 1), generator=torch.Generator().manual_seed(1))
+    whole = model.decode(codes[None])[0]
+    out = list(model.decode_stream(codes.split(pieces), chunk_tokens=16))
+    assert max(len(piece) for piece in out) <= 4 * (16 + 2 * model.margin_tokens)
+    torch.testing.assert_close(torch.cat(out), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_the_margin_is_no_smaller_than_what_a_token_reaches() -> None:
+    model = _model()
+    codes = torch.zeros(1, 101, 1, dtype=torch.int64)
+    other = codes.clone()
+    other[0, 50] = 7
+    changed = (model.decode(codes) != model.decode(other)).any(-1)[0].nonzero().flatten()
+    reach = max(50 - int(changed[0]) // 4, int(changed[-1]) // 4 - 50)
+    assert 0 < reach <= model.margin_tokens

@@ -1,0 +1,105 @@
+"""Windows of motions: right rows, right shares, right errors."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data.motion.normalization import compute_stats
+from data.schemas import load_features
+from data.store.dataset import Dataset
+from training.tokenizer.windows import MotionArray, MotionDataConfig, Windows, prepare_data
+
+
+def test_splits_hold_the_table_s_motions(motions_root: Path, tmp_path: Path) -> None:
+    prepared = prepare_data(MotionDataConfig(dataset=motions_root), tmp_path)
+    rows = {row["motion_id"]: row for row in Dataset(motions_root).read("motions").to_pylist()}
+    assert sum(len(motions) for motions in prepared.splits.values()) == len(rows)
+    for split, motions in prepared.splits.items():
+        assert list(motions.ids) == sorted(motions.ids)
+        for index, motion_id in enumerate(motions.ids):
+            assert rows[motion_id]["split"] == split
+            assert np.array_equal(motions.motion(index), load_features(rows[motion_id]))
+    own = compute_stats(prepared.splits["train"].motions())
+    np.testing.assert_allclose(prepared.stats.mean_D, own.mean_D)
+    again = prepare_data(MotionDataConfig(dataset=motions_root), tmp_path)
+    assert again.data_id == prepared.data_id
+
+
+def test_windows_lie_inside_one_motion_and_are_uniform() -> None:
+    lengths = [5, 3, 9, 4]
+    rows = np.repeat(np.arange(4), lengths).astype(np.float32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    features = np.zeros((len(rows), 263), np.float32)
+    features[:, 0], features[:, 1] = rows, np.arange(len(rows))
+    motions = MotionArray(features, offsets, ("a", "b", "c", "d"))
+    windows = Windows(motions, 4)
+    assert (windows.num_windows, windows.num_too_short) == (2 + 0 + 6 + 1, 1)
+    begins = np.concatenate([windows.draw(0, step, 64) for step in range(200)])
+    taken = windows.take(begins)
+    assert taken.shape == (12_800, 4, 263)
+    assert (taken[..., 0] == taken[:, :1, 0]).all()
+    assert (np.diff(taken[..., 1], axis=1) == 1).all()
+    places, counts = np.unique(begins, return_counts=True)
+    assert places.tolist() == [0, 1, 8, 9, 10, 11, 12, 13, 17]
+    assert counts.min() > 0.85 * 12_800 / 9
+    assert windows.ids_at(np.array([17, 0, 1, 9])) == ["d", "a", "c"]
+
+
+def test_what_a_step_draws_depends_on_seed_and_step_only(
+    motions_root: Path, tmp_path: Path
+) -> None:
+    motions = prepare_data(MotionDataConfig(dataset=motions_root), tmp_path).splits["train"]
+    one, other = Windows(motions, 32), Windows(motions, 32)
+    other.draw(0, 1, 8)
+    assert np.array_equal(one.draw(3, 5, 8), other.draw(3, 5, 8))
+    assert not np.array_equal(one.draw(3, 5, 8), one.draw(3, 6, 8))
+    assert not np.array_equal(one.draw(3, 5, 8), one.draw(4, 5, 8))
+
+
+def test_a_window_longer_than_all_motions_says_so(motions_root: Path, tmp_path: Path) -> None:
+    motions = prepare_data(MotionDataConfig(dataset=motions_root), tmp_path).splits["train"]
+    longest = int(np.diff(motions.offsets_N).max())
+    Windows(motions, longest)
+    with pytest.raises(ValueError, match=f"the longest has {longest}.*Remedy: set window"):
+        Windows(motions, longest + 1)
+
+
+def _rewrite(root: Path, target: Path, column: str, change: object) -> Path:
+    """A copy of a dataset whose motions have a column changed, behind the store's back."""
+    import shutil
+
+    shutil.copytree(root, target)
+    for part in (target / "motions").glob("*.parquet"):
+        table = pq.read_table(part)
+        rows = table.to_pylist()
+        for row in rows:
+            row[column] = change(row) if callable(change) else change
+        pq.write_table(pa.Table.from_pylist(rows, table.schema), part)
+    return target
+
+
+def test_broken_tables_are_refused_with_the_motions_named(
+    motions_root: Path, tmp_path: Path
+) -> None:
+    victim = Dataset(motions_root).read("motions", ["motion_id"])["motion_id"][3].as_py()
+
+    def spoil(row: dict[str, object]) -> object:
+        values = np.array(row["features"])
+        if row["motion_id"] == victim:
+            values[100] = np.nan
+        return values
+
+    broken = _rewrite(motions_root, tmp_path / "nan", "features", spoil)
+    with pytest.raises(ValueError, match=f"finite features.* 1 motions .{victim}"):
+        prepare_data(MotionDataConfig(dataset=broken), tmp_path / "cache")
+    other = _rewrite(motions_root, tmp_path / "kit", "num_features", 251)
+    with pytest.raises(ValueError, match="expected 263 features, found 251"):
+        prepare_data(MotionDataConfig(dataset=other), tmp_path / "cache")
+    empty = _rewrite(motions_root, tmp_path / "test", "split", "test")
+    with pytest.raises(ValueError, match=r"motions in the train split, found \{'train': 0"):
+        prepare_data(MotionDataConfig(dataset=empty), tmp_path / "cache")
+    with pytest.raises(ValueError, match="expected a dataset"):
+        prepare_data(MotionDataConfig(dataset=tmp_path / "none"), tmp_path / "cache")

@@ -1,0 +1,1 @@
+"""A trained model in use: motions, texts, plans and long motion."""

@@ -1,0 +1,1 @@
+"""Tokens and texts to instructions for the language model."""

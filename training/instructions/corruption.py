@@ -1,0 +1,92 @@
+"""Pre-training: spans of text and of motion to be restored (Raffel et al. 2020, span corruption).
+
+Instructions of motion and caption (t2m, m2t, l2m) stay as they are: they are the translation
+between the two. Of every other, a text becomes one with sentinels where spans were, to be answered
+with the spans; a motion becomes one with its spans taken out, to be answered with these.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from training.instructions.tasks import Instruction, Prompt, Task
+from training.instructions.vocabulary import NUM_SENTINELS, TextTokenizer
+
+SHARE: Final = 0.15
+MEAN_SPAN: Final = 3
+_TRANSLATION: Final = frozenset({Task.T2M, Task.M2T, Task.L2M})
+_MIN_LENGTH: Final = 6
+
+
+def corrupt(
+    instructions: Sequence[Instruction], seed: int, step: int, text: TextTokenizer
+) -> list[Instruction]:
+    """Each instruction as one of pre-training; a function of seed and step.
+
+    Args:
+        instructions: of a step.
+        seed: of the run.
+        step: of the run.
+        text: tokeniser, whose sentinels are used.
+    """
+    text.sentinel(0)  # a tokeniser without them is told before any work
+    rng = np.random.default_rng((seed, step, 1))
+    return [one if one.task in _TRANSLATION else _corrupted(one, rng) for one in instructions]
+
+
+def _corrupted(instruction: Instruction, rng: np.random.Generator) -> Instruction:
+    if isinstance(instruction.answer, str):
+        return _text_spans(instruction, rng)
+    return _motion_spans(instruction, rng)
+
+
+def _text_spans(instruction: Instruction, rng: np.random.Generator) -> Instruction:
+    assert isinstance(instruction.answer, str)  # noqa: S101 - of a text task
+    words = instruction.answer.split()
+    if len(words) < 2:
+        return instruction
+    prompt: list[str] = []
+    answer: list[str] = []
+    for number, (kept, taken) in enumerate(_spans(len(words), rng)):
+        sentinel = f"<extra_id_{min(number, NUM_SENTINELS - 1)}>"
+        prompt += [*words[kept], sentinel]
+        answer += [sentinel, *words[taken]]
+    return replace(instruction, prompt=(" ".join(prompt),), answer=" ".join(answer))
+
+
+def _motion_spans(instruction: Instruction, rng: np.random.Generator) -> Instruction:
+    given = [part for part in instruction.prompt if not isinstance(part, str)]
+    codes = tuple(code for part in (*given, instruction.answer) for code in part)
+    if len(codes) < _MIN_LENGTH:
+        return instruction
+    prompt: list[str | tuple[int, ...]] = []
+    answer: list[int] = []
+    for number, (kept, taken) in enumerate(_spans(len(codes), rng)):
+        if kept.start < kept.stop:
+            prompt.append(codes[kept])  # pyright: ignore[reportArgumentType]
+        prompt.append(f"<extra_id_{min(number, NUM_SENTINELS - 1)}>")
+        answer += codes[taken]  # pyright: ignore[reportArgumentType, reportOperatorIssue]
+    found: Prompt = tuple(prompt)
+    return replace(instruction, prompt=found, answer=tuple(answer))
+
+
+def _spans(length: int, rng: np.random.Generator) -> list[tuple[slice, slice]]:
+    """What is kept before each span, and the span; after the last span, the rest is kept."""
+    taken = max(1, round(length * SHARE))
+    count = max(1, min(round(taken / MEAN_SPAN), length - taken))
+    spans = _parted(taken, count, rng)
+    kept = _parted(length - taken, count, rng) if length > taken else [0]
+    found: list[tuple[slice, slice]] = []
+    place = 0
+    for before, span in zip(kept, spans, strict=True):
+        found.append((slice(place, place + before), slice(place + before, place + before + span)))
+        place += before + span
+    return found
+
+
+def _parted(total: int, count: int, rng: np.random.Generator) -> list[int]:
+    """So many positive numbers of that sum."""
+    borders = np.sort(rng.choice(np.arange(1, total), size=count - 1, replace=False))
+    return np.diff(np.concatenate([[0], borders, [total]])).astype(int).tolist()

@@ -1,0 +1,1 @@
+"""The motion language model, its training and its generation."""

@@ -1,0 +1,319 @@
+"""Answers of the motion language model: text or motion, batched, with a KV cache.
+
+``transformers`` generates; this module gives it rows of both kinds in one batch, their lengths, and
+a seed. Of several motions that were drawn for a text, the model itself can choose: it also learnt
+to describe motions, and tells how likely the text is as the description of each.
+
+Shapes: B rows, S prompt ids, L answer ids.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from training.checkpoints import Checkpoint, read_checkpoint, reading
+from training.instructions.tasks import Codes, Instruction, Prompt, Task, prompt_of
+from training.instructions.vocabulary import TEXT_END, TEXT_PAD, TextTokenizer
+from training.language_model.batches import InstructionEncoder, pad_prompts
+from training.language_model.decoding import FIRST_CODE_ID, START_ID, StepDecoder
+from training.language_model.model import MotionLm, MotionLmConfig
+from training.language_model.train import KIND, T5_FILE, TOKENIZER_FILE
+
+MAX_TEXT: Final = 192
+"""Pieces of a text answer at most, unless a request says otherwise."""
+MAX_MOTION: Final = 98
+"""Tokens of a motion answer at most: 19.6 s, twice the longest motion of HumanML3D."""
+
+
+class Sampling(BaseModel):
+    """How answers are chosen; by default greedily."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = Field(default=0.0, ge=0, description="0: the likeliest token, always.")
+    top_k: int = Field(default=0, ge=0, description="Only among so many likeliest; 0: all.")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="Only among the likeliest.")
+    beams: int = Field(default=1, ge=1)
+    seed: int = 0
+    best_of: int = Field(
+        default=1,
+        ge=1,
+        description="Motions drawn for a text, of which the one is taken that the model itself "
+        "would most likely describe so; one that has not ended is taken only if none has.",
+    )
+
+    @model_validator(mode="after")
+    def _check_best_of(self) -> "Sampling":
+        if self.best_of > 1 and not self.temperature:
+            raise ValueError(
+                f"best_of: expected 1 at temperature 0, where all answers are the same, found "
+                f"{self.best_of}. Remedy: raise temperature, or set best_of to 1."
+            )
+        return self
+
+
+DRAWN: Final = Sampling(temperature=1.0, top_p=0.9)
+"""For motion that is not held by what is around it: the likeliest tokens seldom end."""
+CHOSEN: Final = Sampling(temperature=0.7, top_p=0.95, best_of=4)
+"""For motion that a text asks for: nearer to the likeliest, and the model chooses among several."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked.
+
+    Attributes:
+        prompt: from :func:`training.instructions.tasks.prompt_of`.
+        motion: whether the answer is a motion.
+        min_length: tokens of the answer at least, without its end.
+        max_length: at most; 0: the default for its kind. With ``min_length`` the same, exactly.
+        caption: that the motion is to show; :attr:`Sampling.best_of` goes by it.
+    """
+
+    prompt: Prompt
+    motion: bool
+    min_length: int = 0
+    max_length: int = 0
+    caption: str = ""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the answer at most."""
+        return self.max_length or (MAX_MOTION if self.motion else MAX_TEXT)
+
+
+class MotionLanguageModel:
+    """A trained model that answers.
+
+    Args:
+        model: in evaluation mode.
+        text: its text tokeniser.
+        tokenizer_id: of the motion tokenizer that its motion tokens are of.
+        device: to compute on.
+    """
+
+    def __init__(
+        self, model: MotionLm, text: TextTokenizer, tokenizer_id: str, device: torch.device
+    ) -> None:
+        self.model = model.eval().to(device)
+        self.text = text
+        self.tokenizer_id = tokenizer_id
+        self.device = device
+        self._encoder = InstructionEncoder(text, model.vocabulary, 0, 0)
+        self._decoder = StepDecoder(self.model)
+
+    def answer(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling | None = None,
+        *,
+        batch_size: int = 32,
+    ) -> list[str | Codes]:
+        """Answer requests of any kinds, in batches of alike lengths.
+
+        The same requests, sampling and batch size give the same answers.
+
+        Args:
+            requests: what is asked.
+            sampling: how; None: greedily.
+            batch_size: answers at a time.
+
+        Returns:
+            A text or motion codes for each, in order.
+
+        Raises:
+            ValueError: ``best_of`` is above 1, and a request has no caption to choose by.
+        """
+        sampling = sampling or Sampling()
+        each = sampling.best_of
+        if each == 1:
+            return self._drawn(requests, sampling, batch_size)
+        if not all(request.motion and request.caption for request in requests):
+            raise ValueError(
+                "best_of: expected 1 for answers that are not motions of a text, which the model "
+                f"cannot choose by, found {each}. Remedy: set best_of to 1."
+            )
+        repeated = [request for request in requests for _ in range(each)]
+        drawn = self._drawn(repeated, sampling, batch_size)
+        motions = [answer for answer in drawn if not isinstance(answer, str)]
+        captions = [request.caption for request in repeated]
+        scores = self.caption_scores(motions, captions, batch_size=batch_size)
+        ranks = [
+            (_has_ended(request, codes), score)
+            for request, codes, score in zip(repeated, motions, scores, strict=True)
+        ]
+        starts = range(0, len(repeated), each)
+        return [motions[max(range(i, i + each), key=ranks.__getitem__)] for i in starts]
+
+    @torch.no_grad()
+    def caption_scores(
+        self, motions: Sequence[Codes], captions: Sequence[str], *, batch_size: int = 32
+    ) -> list[float]:
+        """How likely the model would describe each motion by its caption.
+
+        Args:
+            motions: codes of each.
+            captions: one for each.
+            batch_size: pairs at a time.
+
+        Returns:
+            Mean log-likelihood of a caption's pieces and its end, at most 0; minus infinity for a
+            motion without codes.
+        """
+        scores = [-math.inf] * len(motions)
+        rows = {
+            index: self._encoder.encode(
+                Instruction(
+                    Task.M2T, prompt_of(Task.M2T, codes=codes), " ".join(caption.split()), ""
+                )
+            )
+            for index, (codes, caption) in enumerate(zip(motions, captions, strict=True))
+            if codes
+        }
+        known = sorted(rows, key=lambda index: len(rows[index].prompt))
+        for first in range(0, len(known), batch_size):
+            chosen = known[first : first + batch_size]
+            batch = self._encoder.batch([[rows[index] for index in chosen]]).to(self.device)
+            for index, loss in zip(chosen, self.model(batch).losses_B.tolist(), strict=True):
+                scores[index] = -loss
+        return scores
+
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """Ids of a prompt."""
+        return self._encoder.prompt_ids(prompt)
+
+    def _drawn(
+        self, requests: Sequence[Request], sampling: Sampling, batch_size: int
+    ) -> list[str | Codes]:
+        """One answer to each request."""
+        prompts = [self._encoder.prompt_ids(request.prompt) for request in requests]
+        order = sorted(range(len(requests)), key=lambda i: (len(prompts[i]), i))
+        answers: dict[int, str | Codes] = {}
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(sampling.seed)
+            for first in range(0, len(order), batch_size):
+                chosen = order[first : first + batch_size]
+                found = self._generate(
+                    [prompts[i] for i in chosen], [requests[i] for i in chosen], sampling
+                )
+                answers |= dict(zip(chosen, found, strict=True))
+        return [answers[index] for index in range(len(requests))]
+
+    @torch.no_grad()
+    def _generate(
+        self, prompts: list[list[int]], requests: list[Request], sampling: Sampling
+    ) -> list[str | Codes]:
+        prompts_BS, mask_BS = (part.to(self.device) for part in pad_prompts(prompts))
+        motion_B = torch.tensor([request.motion for request in requests], device=self.device)
+        lengths = _Lengths(requests, self.text.num_pieces)
+        out_BL: Tensor = self.model.t5.generate(
+            inputs=prompts_BS,
+            attention_mask=mask_BS,
+            past_key_values=self._decoder.begin(motion_B, lengths.longest + 2),
+            generation_config=self._settings(sampling, lengths.longest, motion_B),
+            logits_processor=LogitsProcessorList([lengths]),
+        )
+        return [
+            self._answer_of(ids, request.motion)
+            for ids, request in zip(out_BL[:, 1:].tolist(), requests, strict=True)
+        ]
+
+    def _settings(self, sampling: Sampling, longest: int, motion_B: Tensor) -> GenerationConfig:
+        how: dict[str, Any] = {"do_sample": False}
+        if sampling.temperature:
+            how = {
+                "do_sample": True,
+                "temperature": sampling.temperature,
+                "top_k": sampling.top_k,
+                "top_p": sampling.top_p,
+            }
+        return GenerationConfig(
+            max_new_tokens=longest + 1,
+            num_beams=sampling.beams,
+            pad_token_id=TEXT_PAD,
+            eos_token_id=TEXT_END,
+            decoder_start_token_id=torch.where(motion_B, START_ID, TEXT_PAD).tolist(),
+            use_cache=True,
+            **how,
+        )
+
+    def _answer_of(self, ids: list[int], motion: bool) -> str | Codes:
+        own = ids[: ids.index(TEXT_END)] if TEXT_END in ids else ids
+        if not motion:
+            return self.text.decode(own)
+        return tuple(i - FIRST_CODE_ID for i in own if i >= FIRST_CODE_ID)
+
+
+def _has_ended(request: Request, codes: Codes) -> bool:
+    """Whether the model ended a motion by itself, or had to at the length that was asked for."""
+    return len(codes) < request.longest or request.min_length == request.longest
+
+
+class _Lengths(LogitsProcessor):
+    """Keeps each row's answer within its lengths, and out of pieces that no answer has."""
+
+    def __init__(self, requests: Sequence[Request], num_pieces: int) -> None:
+        longest = [request.longest for request in requests]
+        self.longest = max(longest)
+        self._min_B = torch.tensor([request.min_length for request in requests])
+        self._max_B = torch.tensor(longest)
+        self._motion_B = torch.tensor([request.motion for request in requests])
+        self._num_pieces = num_pieces
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        said = input_ids.shape[1] - 1
+        repeats = len(scores) // len(self._motion_B)
+        motion_B, min_B, max_B = (
+            values.to(scores.device).repeat_interleave(repeats)
+            for values in (self._motion_B, self._min_B, self._max_B)
+        )
+        scores[:, self._num_pieces :].masked_fill_(~motion_B[:, None], -torch.inf)
+        # A motion has no start and no pad inside.
+        scores[:, [TEXT_PAD, START_ID]] = scores[:, [TEXT_PAD, START_ID]].masked_fill(
+            motion_B[:, None], -torch.inf
+        )
+        scores[:, TEXT_END].masked_fill_(said < min_B, -torch.inf)
+        over_B = said >= max_B
+        scores.masked_fill_(over_B[:, None], -torch.inf)
+        scores[:, TEXT_END].masked_fill_(over_B, 0.0)
+        return scores
+
+
+def load_motion_lm(path: Path, device: str = "cpu") -> MotionLanguageModel:
+    """The language model of a run (its best checkpoint) or of a checkpoint.
+
+    Raises:
+        training.checkpoints.CheckpointError: there is none, or it is damaged.
+    """
+    with reading(path):
+        return open_motion_lm(read_checkpoint(path, KIND), torch.device(device))
+
+
+def open_motion_lm(checkpoint: Checkpoint, device: torch.device) -> MotionLanguageModel:
+    """The language model of a checkpoint."""
+    config = MotionLmConfig.model_validate(checkpoint.config["model"])
+    values: dict[str, Any] = json.loads((checkpoint.folder / T5_FILE).read_text())
+    scaled = values.pop("scaled")
+    t5_config = T5Config.from_dict(values)
+    t5_config.scale_decoder_outputs = scaled
+    state = checkpoint.model()
+    codebook_KC = state["t5.shared.codebook_KC"]
+    model = MotionLm(config, T5ForConditionalGeneration(t5_config), codebook_KC)
+    model.load_state_dict(state)
+    text = TextTokenizer((checkpoint.folder / TOKENIZER_FILE).read_text())
+    return MotionLanguageModel(model, text, checkpoint.data["tokenizer_id"], device)

@@ -1,0 +1,421 @@
+"""Train the motion language model: ``python -m training.language_model.train config.json``.
+
+Also under torchrun, and by the Prefect flow ``train-motion-lm``. Started again, it goes on. All
+tasks are learnt together: every update mixes them. Nothing is padded but scores of attention, in
+groups of like lengths.
+
+Shapes: B rows, K codes, C ``code_dim``.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from data.motion.splits import Split, SplitConfig
+from data.presets import HOME, Presets
+from data.store.writer import write_text
+from training.checkpoints import Checkpoint, CheckpointError, read_checkpoint
+from training.instructions.corruption import corrupt
+from training.instructions.material import read_motion_items, read_plan_items
+from training.instructions.mixture import InstructionConfig, Mixture, build_instructions
+from training.instructions.tasks import Instruction, Task, wordings_of
+from training.instructions.vocabulary import TextTokenizer, train_text_tokenizer
+from training.language_model.batches import TASKS, Encoded, InstructionEncoder, cheapest_groups
+from training.language_model.model import MotionLm, MotionLmConfig, base_tokenizer, build_t5
+from training.loop import (
+    Learner,
+    LoopConfig,
+    Ranks,
+    TrainingError,
+    TrainingResult,
+    start_ranks,
+    train,
+)
+from training.tokenizer.motion_tokenizer import MotionTokenizer, load_tokenizer
+from training.tokenizer.tokenize import read_motion_tokens
+
+KIND: Final = "motion_lm"
+TOKENIZER_FILE: Final = "tokenizer.json"
+T5_FILE: Final = "t5.json"
+_VALIDATION_BATCH: Final = 32
+
+
+PUBLISHED_LOOP: Final = LoopConfig(
+    steps=300_000,
+    batch_size=32,
+    accumulate=4,
+    learning_rate=2e-4,
+    warmup_steps=1000,
+    decay="none",
+    betas=(0.9, 0.999),
+    clip_norm=1.0,
+    validate_every=5000,
+    checkpoint_every=1000,
+)
+
+
+class TrainMotionLmConfig(BaseModel):
+    """A training of the motion language model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: Path = Field(description="Folder of the run; what is there is gone on with.")
+    dataset: Path = Field(description="Dataset with motions and their tokens.")
+    plans: tuple[Path, ...] = Field(
+        default=(), description="More datasets whose annotations give scenes, tasks and steps."
+    )
+    tokenizer: Path = Field(description="Run or checkpoint of the motion VQ-VAE.")
+    model: MotionLmConfig = Field(default_factory=MotionLmConfig)
+    instructions: InstructionConfig = Field(default_factory=InstructionConfig)
+    splits: SplitConfig = Field(
+        default_factory=SplitConfig, description="Of plans; motions have theirs in their table."
+    )
+    min_grounding_score: float | None = Field(
+        default=None, ge=0, le=1, description="Least agreement of annotations with their motion."
+    )
+    min_quality: float = Field(default=0.0, ge=0, le=1, description="Least confidence of poses.")
+    stage: Literal["pretrain", "instruct"] = Field(
+        default="instruct",
+        description="pretrain: spans of text and motion to be restored, and translation between "
+        "them; instruct: all tasks.",
+    )
+    initial: Path | None = Field(
+        default=None, description="Run or checkpoint to start from, such as a pre-training."
+    )
+    max_prompt: int = Field(default=512, ge=16, description="Ids; longer ones are left out.")
+    max_answer: int = Field(default=256, ge=8, description="Ids; longer ones are left out.")
+    validation_items: int = Field(default=48, ge=1, description="Of each task.")
+    loop: LoopConfig = PUBLISHED_LOOP
+
+    @field_validator("run", "dataset", "tokenizer", mode="after")
+    @classmethod
+    def _expand(cls, path: Path) -> Path:
+        return path.expanduser()
+
+    @field_validator("plans", mode="after")
+    @classmethod
+    def _expand_plans(cls, plans: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(path.expanduser() for path in plans)
+
+
+PRESETS: Final[Presets] = {
+    # As published, on FLAN-T5-large, for a GPU.
+    "paper": {
+        "run": f"{HOME}/runs/lm-paper",
+        "dataset": f"{HOME}/motions",
+        "tokenizer": f"{HOME}/runs/vqvae-paper",
+        "model": {"base": "google/flan-t5-large", "gradient_checkpointing": True},
+        "loop": PUBLISHED_LOOP.model_dump(mode="json", exclude_unset=True),
+    },
+    # From scratch, what two CPU cores train in an hour.
+    "small": {
+        "run": f"{HOME}/runs/lm-small",
+        "dataset": f"{HOME}/motions",
+        "tokenizer": f"{HOME}/runs/vqvae-small",
+        "model": {
+            "scratch": {
+                "width": 192,
+                "ff_width": 384,
+                "layers": 3,
+                "heads": 4,
+                "dropout": 0.0,
+                "num_pieces": 2000,
+            },
+            "attention_groups": 8,
+        },
+        "loop": {
+            "steps": 6000,
+            "batch_size": 60,
+            "learning_rate": 1e-3,
+            "warmup_steps": 100,
+            "decay": "cosine",
+            "clip_norm": 1.0,
+            "weight_decay": 0.01,
+            "betas": [0.9, 0.98],
+            "validate_every": 250,
+            "checkpoint_every": 250,
+            "log_every": 50,
+            "max_minutes": 40,
+        },
+    },
+    # A few steps, to try an installation.
+    "tiny": {
+        "run": f"{HOME}/runs/lm-tiny",
+        "dataset": f"{HOME}/motions",
+        "tokenizer": f"{HOME}/runs/vqvae-tiny",
+        "model": {
+            "scratch": {
+                "width": 96,
+                "ff_width": 192,
+                "layers": 2,
+                "heads": 4,
+                "dropout": 0.0,
+                "num_pieces": 800,
+            },
+            "attention_groups": 6,
+        },
+        "loop": {
+            "steps": 250,
+            "batch_size": 26,
+            "learning_rate": 2e-3,
+            "warmup_steps": 20,
+            "decay": "cosine",
+            "clip_norm": 1.0,
+            "validate_every": 125,
+            "checkpoint_every": 50,
+            "log_every": 25,
+        },
+    },
+}
+"""Named sets of values; a run names one and gives what differs (:mod:`data.presets`)."""
+
+
+class LmLearner(Learner):
+    """The motion language model for the loop.
+
+    Args:
+        config: of the training.
+        tokenizer: that made the motion tokens.
+    """
+
+    kind = KIND
+    config_type = TrainMotionLmConfig
+    judged_by = "loss"
+    stats = None
+
+    def __init__(self, config: TrainMotionLmConfig, tokenizer: MotionTokenizer) -> None:
+        if tokenizer.model.quantizer.num_quantizers != 1:
+            raise ValueError(
+                f"{config.tokenizer}: expected one code per token, found "
+                f"{tokenizer.model.quantizer.num_quantizers}: a residual tokenizer. "
+                "Remedy: train the language model on a tokenizer of kind ema or fsq."
+            )
+        self._config = config
+        self.loop = config.loop
+        self.config = config.model_dump(mode="json")
+        self.left_out: Counter[str] = Counter()
+        self._num_left_out = 0
+        # The step that was cut last: its parts ask one after the other.
+        self._cut: tuple[int, list[list[list[Encoded]]]] | None = None
+        self._train = read_mixture(config, tokenizer, "train", self.left_out)
+        self._val = read_mixture(config, tokenizer, "val", Counter())
+        torch.manual_seed(config.loop.seed)
+        start = None if config.initial is None else read_checkpoint(config.initial, KIND)
+        text = self._text_tokenizer(start)
+        t5 = build_t5(config.model, text.num_pieces)
+        self._t5_config = t5.config.to_dict() | {"scaled": t5.config.scale_decoder_outputs}
+        codebook_KC = tokenizer.model.quantizer.codebook().detach().cpu().float()
+        self.module = self._lm = MotionLm(config.model, t5, codebook_KC)
+        if start is not None:
+            self._lm.load_state_dict(start.model())
+        self._encoder = InstructionEncoder(
+            text, self._lm.vocabulary, config.max_prompt, config.max_answer
+        )
+        self.files = {TOKENIZER_FILE: text.serialized, T5_FILE: json.dumps(self._t5_config)}
+        self._validation = {
+            task: self._encoder.fitting(self._val.all_of(task, config.validation_items))
+            for task in TASKS
+        }
+        if not any(self._validation.values()):
+            raise ValueError(
+                f"{config.dataset}: expected instructions in the val split, found none. "
+                "Remedy: more motions or plans, or greater shares for val."
+            )
+        counts = {str(task): count for task, count in self._train.counts.items()}
+        self.data = {
+            "dataset": str(config.dataset),
+            "tokenizer_id": tokenizer.tokenizer_id,
+            "data_id": f"{tokenizer.tokenizer_id}-{self._train.content_id()}",
+            "instructions": counts,
+            "dropped": {
+                f"{task}: {reason}": n for (task, reason), n in self._train.dropped.items()
+            },
+            "left_out": dict(self.left_out),
+        }
+
+    def _text_tokenizer(self, start: Checkpoint | None) -> TextTokenizer:
+        """That of the run: training one again need not give the same pieces."""
+        config = self._config
+        file = config.run / TOKENIZER_FILE
+        if file.exists():
+            return TextTokenizer(file.read_text())
+        if start is not None:
+            text = TextTokenizer((start.folder / TOKENIZER_FILE).read_text())
+        elif config.model.base:
+            text = base_tokenizer(config.model.base)
+        else:
+            # Each text once: plans repeat their own in several tasks.
+            texts = dict.fromkeys(_texts(self._train))
+            text = train_text_tokenizer(texts, config.model.scratch.num_pieces)
+        write_text(file, text.serialized)
+        return text
+
+    def losses(
+        self, model: nn.Module, step: int, part: int, ranks: Ranks
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of one part of one process, each instruction of the step counting alike."""
+        batch = self._encoder.batch(self._parts(step, ranks)[part]).to(ranks.device)
+        output = model(batch)
+        # Parts differ in size; the loop takes the mean over those of all processes.
+        parts = ranks.world * self.loop.accumulate
+        loss = output.losses_B.sum() * (parts / self.loop.batch_size)
+        rows_B = torch.stack(
+            [
+                output.losses_B.detach(),
+                torch.ones_like(output.losses_B),
+                output.correct_B,
+                output.tokens_B,
+            ],
+            -1,
+        )
+        sums = torch.zeros(len(TASKS), 4, device=ranks.device)
+        return loss, {"tasks": sums.index_add(0, batch.tasks_B, rows_B)}
+
+    def summarize(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        """Loss and token accuracy of each task, and what did not fit since the start."""
+        return {"too_long": float(self._num_left_out), **task_metrics(sums["tasks"])}
+
+    def validate(self, device: torch.device) -> dict[str, float]:
+        """Loss and token accuracy of each task, with the main wordings; ``loss`` is their mean."""
+        metrics = task_losses(self._lm, self._encoder, self._validation, device)
+        losses = [value for name, value in metrics.items() if name.endswith("_loss")]
+        return {"loss": sum(losses) / len(losses), **metrics}
+
+    def items_of(self, step: int) -> list[str]:
+        """Motions and plans of a step's instructions."""
+        return list(dict.fromkeys(one.instruction.source_id for one in self.rows_of(step)))
+
+    def rows_of(self, step: int) -> list[Encoded]:
+        """The step's instructions, of all processes.
+
+        Raises:
+            TrainingError: none is short enough.
+        """
+        loop = self.loop
+        drawn = self._corrupted(self._train.sample(loop.seed, step, loop.batch_size), step)
+        fitting = self._encoder.fitting(drawn)
+        self._num_left_out += len(drawn) - len(fitting)
+        if not fitting:
+            raise TrainingError(
+                f"step {step}: expected instructions of up to {self._config.max_prompt} and "
+                f"{self._config.max_answer} ids, found none. Remedy: raise max_prompt, max_answer."
+            )
+        # What does not fit is made up for by what does: steps keep their size.
+        return [fitting[i * len(fitting) // len(drawn)] for i in range(len(drawn))]
+
+    def _parts(self, step: int, ranks: Ranks) -> list[list[list[Encoded]]]:
+        """A process's share of the step's instructions, in groups of like lengths."""
+        if self._cut is None or self._cut[0] != step:
+            # They are sorted by length: every rank gets rows of all lengths, none waits.
+            share = self.rows_of(step)[ranks.rank :: ranks.world]
+            parts = self.loop.accumulate
+            each = min(self._config.model.attention_groups, len(share) // parts)
+            groups = cheapest_groups(share, parts * each)
+            self._cut = step, [groups[i * each : (i + 1) * each] for i in range(parts)]
+        return self._cut[1]
+
+    def _corrupted(self, drawn: list[Instruction], step: int) -> list[Instruction]:
+        if self._config.stage != "pretrain":
+            return drawn
+        return corrupt(drawn, self.loop.seed, step, self._encoder.text)
+
+
+@torch.no_grad()
+def task_losses(
+    model: MotionLm,
+    encoder: InstructionEncoder,
+    rows: Mapping[Task, Sequence[Encoded]],
+    device: torch.device,
+) -> dict[str, float]:
+    """Loss and token accuracy of each task, the true answer before each token given."""
+    sums = torch.zeros(len(TASKS), 4)
+    for task, asked in rows.items():
+        for first in range(0, len(asked), _VALIDATION_BATCH):
+            # They are sorted by length.
+            batch = encoder.batch([asked[first : first + _VALIDATION_BATCH]])
+            output = model(batch.to(device))
+            sums[TASKS.index(task)] += torch.stack(
+                [
+                    output.losses_B.sum(),
+                    output.losses_B.new_tensor(len(output.losses_B)),
+                    output.correct_B.sum(),
+                    output.tokens_B.sum(),
+                ]
+            ).cpu()
+    return task_metrics(sums)
+
+
+def task_metrics(sums: Tensor) -> dict[str, float]:
+    """Metrics of (tasks, 4) sums of losses, rows, right tokens, tokens."""
+    metrics: dict[str, float] = {}
+    for task, (loss, rows, correct, tokens) in zip(TASKS, sums.tolist(), strict=True):
+        if rows:
+            metrics[f"{task}_loss"] = loss / rows
+            metrics[f"{task}_accuracy"] = correct / max(tokens, 1)
+    return metrics
+
+
+def read_mixture(
+    config: TrainMotionLmConfig,
+    tokenizer: MotionTokenizer,
+    split: Split,
+    left_out: Counter[str],
+) -> Mixture:
+    """The instructions of a split.
+
+    Raises:
+        ValueError: motions lack tokens of this tokenizer, or there is nothing to learn.
+    """
+    tokens = read_motion_tokens(config.dataset, tokenizer.tokenizer_id)
+    codes = {motion_id: found[:, 0] for motion_id, found in tokens.items()}
+    motions = read_motion_items(config.dataset, codes, split, config.min_quality)
+    plans = read_plan_items(
+        (config.dataset, *config.plans),
+        split,
+        config.splits,
+        min_grounding_score=config.min_grounding_score,
+        left_out=left_out,
+    )
+    return build_instructions(motions, plans, config.instructions)
+
+
+def _texts(mixture: Mixture) -> Iterator[str]:
+    for task in TASKS:
+        yield from wordings_of(task)
+        for one in mixture.all_of(task):
+            yield from (part for part in (*one.prompt, one.answer) if isinstance(part, str))
+
+
+def train_motion_lm(config: TrainMotionLmConfig) -> TrainingResult:
+    """Train in this process; see :func:`training.loop.train` for what can go wrong."""
+    with start_ranks(config.loop) as ranks:
+        tokenizer = load_tokenizer(config.tokenizer)
+        # The first process writes the text tokeniser of the run, the others read it.
+        if ranks.rank:
+            dist.barrier()
+        learner = LmLearner(config, tokenizer)
+        if ranks.world > 1 and not ranks.rank:
+            dist.barrier()
+        return train(learner, config.loop, config.run, ranks, initial=False)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train by a configuration file; what the user can mend ends in a message."""
+    try:
+        (path,) = arguments
+        train_motion_lm(TrainMotionLmConfig.model_validate_json(Path(path).read_text()))
+    except (ValueError, OSError, TrainingError, CheckpointError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from error
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Motion features to motion tokens: the VQ-VAE and its training."""

@@ -1,0 +1,99 @@
+"""How well a motion VQ-VAE gives motions back, and how it uses its codebook.
+
+Shapes: B batch, T frames, D features, L tokens, Q codes per token, K codes, N motions.
+"""
+
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.motion.features import features_to_joints
+from data.motion.normalization import FeatureStats
+from training.tokenizer.vqvae import MotionVqvae
+from training.tokenizer.windows import MotionArray
+
+_BATCH: Final = 32
+
+
+def code_uses(codes_BLQ: Tensor, num_codes: int) -> Tensor:
+    """How often each code of each codebook stands in codes, (Q, K) int64; -1 is no code."""
+    columns = [
+        torch.bincount(codes.flatten() + 1, minlength=num_codes + 1)[1:]
+        for codes in codes_BLQ.unbind(-1)
+    ]
+    return torch.stack(columns)
+
+
+def codebook_use(uses_QK: Tensor) -> dict[str, float]:
+    """Perplexity (mean over codebooks), share of codes used, and dead codes (all codebooks)."""
+    shares_QK = uses_QK / uses_QK.sum(1, keepdim=True).clamp(min=1)
+    entropy_Q = -(shares_QK * shares_QK.clamp(min=1e-12).log()).sum(1)
+    dead = int((uses_QK == 0).sum())
+    return {
+        "perplexity": float(entropy_Q.exp().mean()),
+        "usage": 1 - dead / uses_QK.numel(),
+        "dead_codes": float(dead),
+    }
+
+
+@torch.no_grad()
+def reconstruction(
+    model: MotionVqvae,
+    motions: MotionArray,
+    stats: FeatureStats,
+    device: torch.device,
+    limit: int | None = None,
+) -> dict[str, float]:
+    """Encode and decode whole motions, and compare joints.
+
+    Args:
+        model: in evaluation mode.
+        motions: of a split.
+        stats: of the model.
+        device: to compute on.
+        limit: motions at most, evenly over the split.
+
+    Returns:
+        ``mpjpe_mm``: mean distance of joints after putting the pelvis of each frame in one place;
+        ``path_mm``: mean distance of the pelvis on the floor; ``loss``: of normalised features;
+        and the use of the codebook.
+    """
+    step = model.config.frames_per_token
+    lengths_N = np.diff(motions.offsets_N) // step * step
+    usable_N = np.flatnonzero(lengths_N)
+    if limit is not None and len(usable_N) > limit:
+        usable_N = usable_N[np.linspace(0, len(usable_N) - 1, limit).astype(int)]
+    # Alike lengths together: little padding.
+    order = sorted(usable_N.tolist(), key=lambda index: int(lengths_N[index]))
+    errors_mm, path_mm, losses, frames = 0.0, 0.0, 0.0, 0
+    uses_QK = torch.zeros(
+        model.quantizer.num_quantizers, model.quantizer.num_codes, dtype=torch.int64
+    )
+    for first in range(0, len(order), _BATCH):
+        batch = order[first : first + _BATCH]
+        lengths_B = torch.tensor([int(lengths_N[index]) for index in batch])
+        real = torch.nn.utils.rnn.pad_sequence(
+            [torch.tensor(motions.motion(i)[: int(lengths_N[i])]) for i in batch], batch_first=True
+        ).to(device)
+        features_BTD = stats.normalize(real)
+        codes_BLQ = model.encode(features_BTD, lengths_B.to(device))
+        rebuilt_BTD = model.decode(codes_BLQ, (lengths_B // step).to(device))
+        inside_BT = torch.arange(real.shape[1]) < lengths_B[:, None]
+        losses += float((rebuilt_BTD - features_BTD).abs().mean(-1).cpu()[inside_BT].sum())
+        truth = features_to_joints(real.cpu())
+        made = features_to_joints(stats.denormalize(rebuilt_BTD).cpu())
+        posed = (truth - truth[..., :1, :]) - (made - made[..., :1, :])
+        errors_mm += 1000 * float(posed.norm(dim=-1).mean(-1)[inside_BT].sum())
+        path = (truth - made)[..., 0, [0, 2]].norm(dim=-1)
+        path_mm += 1000 * float(path[inside_BT].sum())
+        frames += int(lengths_B.sum())
+        uses_QK += code_uses(codes_BLQ.cpu(), model.quantizer.num_codes)
+    total = max(frames, 1)
+    return {
+        "mpjpe_mm": errors_mm / total,
+        "path_mm": path_mm / total,
+        "loss": losses / total,
+        **codebook_use(uses_QK),
+    }

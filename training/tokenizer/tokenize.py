@@ -1,0 +1,173 @@
+"""Write the motion tokens of a dataset: one row per motion and tokenizer, beside the motions.
+
+Rows carry the id of the tokenizer (a hash of its weights and statistics): tokens of another one are
+noticed and not used. Goes on where it stopped.
+
+Shapes: T frames, L tokens, Q codes per token.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from data.motion.features import NUM_FEATURES
+from data.presets import HOME, Presets
+from data.schemas import motion_tokens_row
+from data.store.dataset import Dataset, open_part
+from data.store.writer import open_published, rows_table
+from training.tokenizer.motion_tokenizer import load_tokenizer
+
+
+class TokenizeConfig(BaseModel):
+    """Which motions to write the tokens of, and with what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: Path = Field(description="Folder of a dataset with a motions table.")
+    tokenizer: Path = Field(description="Run or checkpoint of a motion VQ-VAE.")
+    device: str = Field(default="cpu", description="cpu, cuda, or one such as cuda:1.")
+    batch_frames: int = Field(default=16_384, ge=64, description="Frames coded at a time.")
+    publish_every: int = Field(default=4096, ge=1, description="Motions between publications.")
+
+    @field_validator("dataset", "tokenizer", mode="after")
+    @classmethod
+    def _expand(cls, path: Path) -> Path:
+        return path.expanduser()
+
+
+PRESETS: Final[Presets] = {
+    "local": {"dataset": f"{HOME}/motions", "tokenizer": f"{HOME}/runs/vqvae-small"},
+}
+"""Named sets of values; a run names one and gives what differs (:mod:`data.presets`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizeResult:
+    """What came of it.
+
+    Attributes:
+        tokenizer_id: of the tokenizer.
+        written: new rows.
+        known: motions that had tokens of this tokenizer before.
+        too_short: motions of fewer frames than a token stands for; they get an empty row.
+    """
+
+    tokenizer_id: str
+    written: int
+    known: int
+    too_short: int
+
+
+def tokenize_motions(
+    config: TokenizeConfig, report: Callable[[int, int], None] | None = None
+) -> TokenizeResult:
+    """Write the tokens of every motion that has none of this tokenizer.
+
+    Args:
+        config: what and with what.
+        report: told how many motions of how many are done.
+
+    Raises:
+        training.checkpoints.CheckpointError: there is no such tokenizer.
+        data.store.manifest.DatasetError: there is no dataset, or another process writes to it.
+    """
+    tokenizer = load_tokenizer(config.tokenizer, torch.device(config.device))
+    dataset = Dataset(config.dataset)
+    known = _tokenized(dataset, tokenizer.tokenizer_id)
+    total = dataset.manifest["tables"]["motions"]["rows"]
+    written = too_short = 0
+    with open_published(config.dataset) as writer:
+        rows: list[dict[str, Any]] = []
+        for batch in _batches(dataset, known, config.batch_frames):
+            for (motion_id, features_TD), codes_LQ in zip(
+                batch, tokenizer.encode([features for _, features in batch]), strict=True
+            ):
+                too_short += len(features_TD) < tokenizer.frames_per_token
+                rows.append(
+                    motion_tokens_row(
+                        motion_id,
+                        tokenizer.tokenizer_id,
+                        codes_LQ,
+                        num_codes=tokenizer.model.quantizer.num_codes,
+                        frames_per_token=tokenizer.frames_per_token,
+                    )
+                )
+            if len(rows) >= config.publish_every:
+                writer.publish({"motion_tokens": rows_table("motion_tokens", rows)})
+                written += len(rows)
+                rows = []
+            if report is not None:
+                report(len(known) + written + len(rows), total)
+        if rows:
+            writer.publish({"motion_tokens": rows_table("motion_tokens", rows)})
+            written += len(rows)
+    return TokenizeResult(tokenizer.tokenizer_id, written, len(known), too_short)
+
+
+def read_motion_tokens(root: Path, tokenizer_id: str) -> dict[str, NDArray[np.int64]]:
+    """The tokens of a dataset's motions, by ``motion_id``: (L, Q) each.
+
+    Args:
+        root: the dataset's folder.
+        tokenizer_id: of the tokenizer that the reader uses; tokens of others are not returned.
+
+    Raises:
+        ValueError: motions have no tokens of this tokenizer: they are missing, or stale.
+    """
+    dataset = Dataset(root)
+    columns = ["motion_id", "num_quantizers", "codes"]
+    tokens = {
+        row["motion_id"]: np.asarray(row["codes"], np.int64).reshape(-1, row["num_quantizers"])
+        for row in dataset.rows("motion_tokens", columns, {"tokenizer_id": [tokenizer_id]})
+    }
+    motions = {row["motion_id"] for row in dataset.rows("motions", ["motion_id"])}
+    missing = motions - tokens.keys()
+    if missing:
+        others = sorted(set(dataset.counts("motion_tokens", "tokenizer_id")) - {tokenizer_id})
+        stale = f"; there are stale ones, of {', '.join(others)}" if others else ""
+        raise ValueError(
+            f"{root}: expected tokens of {tokenizer_id} for {len(motions)} motions, found none for "
+            f"{len(missing)} ({min(missing)}, …){stale}. "
+            f"Remedy: avatargpt tokenize-motions {root} --tokenizer RUN."
+        )
+    return {motion_id: codes for motion_id, codes in tokens.items() if motion_id in motions}
+
+
+def _tokenized(dataset: Dataset, tokenizer_id: str) -> set[str]:
+    own = {"tokenizer_id": [tokenizer_id]}
+    return {row["motion_id"] for row in dataset.rows("motion_tokens", ["motion_id"], own)}
+
+
+def _batches(
+    dataset: Dataset, known: set[str], batch_frames: int
+) -> Iterator[list[tuple[str, NDArray[np.float32]]]]:
+    """Motions without tokens, alike lengths together within a part."""
+    for part in dataset.parts("motions"):
+        with open_part(part) as file:
+            table = file.read(columns=["motion_id", "num_frames"])
+        waiting = sorted(
+            (length, index)
+            for index, (motion_id, length) in enumerate(
+                zip(table["motion_id"].to_pylist(), table["num_frames"].to_pylist(), strict=True)
+            )
+            if motion_id not in known
+        )
+        if not waiting:
+            continue
+        with open_part(part) as file:
+            features = file.read(columns=["features"])["features"].combine_chunks()
+        ids = table["motion_id"]
+        batch: list[tuple[str, NDArray[np.float32]]] = []
+        for length, index in waiting:
+            if batch and length * (len(batch) + 1) > batch_frames:
+                yield batch
+                batch = []
+            values = features[index].values.to_numpy()
+            batch.append((ids[index].as_py(), values.reshape(length, NUM_FEATURES)))
+        yield batch

@@ -1,0 +1,221 @@
+"""Train the motion VQ-VAE: ``python -m training.tokenizer.train config.json``.
+
+Also under ``torchrun --nproc-per-node N -m training.tokenizer.train config.json``, and by the
+Prefect flow ``train-motion-vqvae``, which does that. Started again, it goes on.
+
+Shapes: B batch, T frames, D features, L tokens, Q codes per token, K codes.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from data.presets import HOME, Presets
+from training.checkpoints import CheckpointError
+from training.loop import (
+    Learner,
+    LoopConfig,
+    Ranks,
+    TrainingError,
+    TrainingResult,
+    start_ranks,
+    train,
+)
+from training.tokenizer.motion_tokenizer import KIND
+from training.tokenizer.reconstruction import code_uses, codebook_use, reconstruction
+from training.tokenizer.vqvae import MotionVqvae, MotionVqvaeConfig, vqvae_loss
+from training.tokenizer.windows import MotionDataConfig, PreparedData, Windows, prepare_data
+
+PUBLISHED_LOOP: Final = LoopConfig(
+    steps=300_000,
+    batch_size=256,
+    learning_rate=2e-4,
+    warmup_steps=1000,
+    drop_at=(200_000,),
+    validate_every=5000,
+    checkpoint_every=1000,
+)
+
+
+class TrainMotionVqvaeConfig(BaseModel):
+    """A training of the motion VQ-VAE; the defaults are the published ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: Path = Field(description="Folder of the run; what is there is gone on with.")
+    data: MotionDataConfig
+    model: MotionVqvaeConfig = Field(default_factory=MotionVqvaeConfig)
+    window: int = Field(default=64, ge=4, description="Frames of a training window.")
+    max_validation_motions: int = Field(default=256, ge=1)
+    loop: LoopConfig = PUBLISHED_LOOP
+
+    @field_validator("run", mode="after")
+    @classmethod
+    def _expand(cls, run: Path) -> Path:
+        return run.expanduser()
+
+    @model_validator(mode="after")
+    def _check_window(self) -> "TrainMotionVqvaeConfig":
+        step = self.model.frames_per_token
+        if self.window % step:
+            raise ValueError(
+                f"window: expected a multiple of the {step} frames of a token, found "
+                f"{self.window}. Remedy: correct window or down_stages."
+            )
+        return self
+
+
+_DATA: Final = {"dataset": f"{HOME}/motions"}
+_SMALL: Final[dict[str, Any]] = {
+    "run": f"{HOME}/runs/vqvae-small",
+    "data": _DATA,
+    "model": {"width": 128, "quantizer": {"num_codes": 256, "code_dim": 128}},
+    "loop": {
+        "steps": 6000,
+        "batch_size": 64,
+        "learning_rate": 5e-4,
+        "warmup_steps": 100,
+        "decay": "cosine",
+        "validate_every": 500,
+        "checkpoint_every": 250,
+        "log_every": 100,
+        "max_minutes": 20,
+    },
+}
+PRESETS: Final[Presets] = {
+    # As published, for a GPU.
+    "paper": {
+        "run": f"{HOME}/runs/vqvae-paper",
+        "data": _DATA,
+        "loop": PUBLISHED_LOOP.model_dump(mode="json", exclude_unset=True),
+    },
+    # What two CPU cores train in 20 minutes.
+    "small": _SMALL,
+    # The same with four residual codebooks, which reconstruct better.
+    "small-residual": {
+        **_SMALL,
+        "run": f"{HOME}/runs/vqvae-small-residual",
+        "model": {
+            "width": 128,
+            "quantizer": {
+                "kind": "residual",
+                "num_codes": 256,
+                "num_quantizers": 4,
+                "code_dim": 128,
+            },
+        },
+    },
+    # A few steps, to try an installation.
+    "tiny": {
+        "run": f"{HOME}/runs/vqvae-tiny",
+        "data": _DATA,
+        "model": {"width": 32, "depth": 1, "quantizer": {"num_codes": 64, "code_dim": 32}},
+        "loop": {
+            "steps": 200,
+            "batch_size": 16,
+            "learning_rate": 1e-3,
+            "validate_every": 100,
+            "checkpoint_every": 100,
+            "log_every": 20,
+        },
+    },
+}
+"""Named sets of values; a run names one and gives what differs (:mod:`data.presets`)."""
+
+
+class VqvaeLearner(Learner):
+    """The motion VQ-VAE for the loop."""
+
+    kind = KIND
+    config_type = TrainMotionVqvaeConfig
+    judged_by = "mpjpe_mm"
+
+    def __init__(self, config: TrainMotionVqvaeConfig, data: PreparedData) -> None:
+        torch.manual_seed(config.loop.seed)
+        self.module = self._vqvae = MotionVqvae(config.model)
+        self.config = config.model_dump(mode="json")
+        self.stats = self._stats = data.stats
+        self._config = config
+        self._windows = Windows(data.splits["train"], config.window)
+        self._validation = data.splits["val"]
+        self.data = {
+            "dataset": str(config.data.dataset),
+            "data_id": data.data_id,
+            "motions": {split: len(motions) for split, motions in data.splits.items()},
+            "too_short": self._windows.num_too_short,
+        }
+
+    def losses(
+        self, model: nn.Module, step: int, part: int, ranks: Ranks
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a share of the batch, and how often each code was used."""
+        rows_B = self._drawn(step)
+        shares = ranks.world * self._config.loop.accumulate
+        mine_B = rows_B.reshape(shares, -1)[part * ranks.world + ranks.rank]
+        windows = torch.from_numpy(self._windows.take(mine_B))
+        if ranks.device.type == "cuda":
+            windows = windows.pin_memory().to(ranks.device, non_blocking=True)
+        features_BTD = self._stats.normalize(windows)
+        output = model(features_BTD)
+        loss = vqvae_loss(self._config.model, features_BTD, output)
+        return loss, {"uses": self._uses(output.codes_BLQ)}
+
+    def summarize(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        """Perplexity and dead codes of the logged steps."""
+        return codebook_use(sums["uses"])
+
+    def validate(self, device: torch.device) -> dict[str, float]:
+        """Reconstruction of whole motions of the validation split."""
+        return reconstruction(
+            self._vqvae, self._validation, self._stats, device, self._config.max_validation_motions
+        )
+
+    def items_of(self, step: int) -> list[str]:
+        """Motions of a step's windows."""
+        return self._windows.ids_at(self._drawn(step))
+
+    def compile(self) -> None:
+        """Encoder and decoder; the quantiser talks to other processes and stays as it is."""
+        self._vqvae.encoder.compile()
+        self._vqvae.decoder.compile()
+
+    def _drawn(self, step: int) -> NDArray[np.int64]:
+        loop = self._config.loop
+        return self._windows.draw(loop.seed, step, loop.batch_size)
+
+    def _uses(self, codes_BLQ: Tensor) -> Tensor:
+        return code_uses(codes_BLQ, self._vqvae.quantizer.num_codes)
+
+
+def train_motion_vqvae(config: TrainMotionVqvaeConfig) -> TrainingResult:
+    """Train in this process; see :func:`training.loop.train` for what can go wrong."""
+    with start_ranks(config.loop) as ranks:
+        if ranks.rank == 0:
+            prepare_data(config.data, config.run / "cache")
+        if ranks.world > 1:
+            dist.barrier()
+        data = prepare_data(config.data, config.run / "cache")
+        return train(VqvaeLearner(config, data), config.loop, config.run, ranks)
+
+
+def main() -> None:
+    """Train by a configuration file; what the user can mend ends in a message."""
+    try:
+        (path,) = sys.argv[1:]
+        config = TrainMotionVqvaeConfig.model_validate_json(Path(path).read_text())
+        train_motion_vqvae(config)
+    except (ValueError, OSError, TrainingError, CheckpointError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""Motions of a dataset as one memory-mapped array, and windows of it without per-item Python.
+
+The ``motions`` table is copied once, part by part, into a flat ``.npy`` file of all frames, which
+every training process of a machine maps: the operating system keeps it in memory once, and data
+larger than memory works too. A batch is one fancy-indexing call.
+
+Shapes: B batch, T frames of a window, N motions, D = 263 features, R rows of all motions.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from data.motion.features import NUM_FEATURES
+from data.motion.normalization import FeatureStats, compute_stats
+from data.motion.splits import Split
+from data.store.dataset import Dataset
+from data.store.writer import write_json
+
+_SHOWN: Final = 5
+"""Ids named in a message."""
+
+
+class MotionDataConfig(BaseModel):
+    """Which motions to train on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: Path = Field(description="Folder of a dataset with a motions table.")
+    min_quality: float = Field(default=0.0, ge=0, le=1, description="Least confidence of poses.")
+    mirrored: bool = Field(default=True, description="Train on mirror images too.")
+
+    @field_validator("dataset", mode="after")
+    @classmethod
+    def _expand(cls, dataset: Path) -> Path:
+        return dataset.expanduser()
+
+
+@dataclass(frozen=True, slots=True)
+class MotionArray:
+    """The motions of one split.
+
+    Attributes:
+        features_RD: (R, D) float32, not normalised; all motions one after another.
+        offsets_N: (N + 1,) int64, where each begins.
+        ids: ``motion_id`` of each.
+    """
+
+    features_RD: NDArray[np.float32]
+    offsets_N: NDArray[np.int64]
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def motion(self, index: int) -> NDArray[np.float32]:
+        """One motion, (T, D)."""
+        return self.features_RD[self.offsets_N[index] : self.offsets_N[index + 1]]
+
+    def motions(self) -> Iterator[NDArray[np.float32]]:
+        """All motions, (T, D) each."""
+        return (self.motion(index) for index in range(len(self)))
+
+
+class Windows:
+    """Windows of a fixed length, drawn uniformly over all places where one fits.
+
+    A long motion is drawn more often than a short one, as published. What a step draws is a
+    function of seed and step alone: a resumed training sees what an uninterrupted one sees.
+
+    Args:
+        motions: of the split.
+        length: frames of a window.
+
+    Raises:
+        ValueError: no motion is that long.
+    """
+
+    def __init__(self, motions: MotionArray, length: int) -> None:
+        lengths_N = np.diff(motions.offsets_N)
+        places_N = np.maximum(lengths_N - length + 1, 0)
+        if not places_N.any():
+            longest = int(lengths_N.max(initial=0))
+            raise ValueError(
+                f"window: expected motions of {length} frames or more, found none (the longest has "
+                f"{longest}). Remedy: set window to {longest} or less, or add longer motions."
+            )
+        self.motions = motions
+        self.length = length
+        self.num_too_short = int((places_N == 0).sum())
+        self.num_windows = int(places_N.sum())
+        self._ends_N = np.cumsum(places_N)
+        self._shift_N = motions.offsets_N[:-1] - (self._ends_N - places_N)
+
+    def draw(self, seed: int, step: int, count: int) -> NDArray[np.int64]:
+        """Rows where the windows of a step begin, (B,)."""
+        places_B = np.random.default_rng((seed, step)).integers(self.num_windows, size=count)
+        return places_B + self._shift_N[np.searchsorted(self._ends_N, places_B, side="right")]
+
+    def take(self, rows_B: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The windows, (B, T, D), not normalised."""
+        return self.motions.features_RD[rows_B[:, None] + np.arange(self.length)]
+
+    def ids_at(self, rows_B: NDArray[np.int64]) -> list[str]:
+        """The motions that windows come from, each once."""
+        found = np.searchsorted(self.motions.offsets_N, rows_B, side="right") - 1
+        return [self.motions.ids[index] for index in dict.fromkeys(found.tolist())]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedData:
+    """Motions of all splits with the statistics of the training split.
+
+    Attributes:
+        splits: by name.
+        stats: to normalise with.
+        data_id: hash of what was selected: the dataset's recipe, the motions' ids and splits.
+    """
+
+    splits: dict[Split, MotionArray]
+    stats: FeatureStats
+    data_id: str
+
+
+def prepare_data(config: MotionDataConfig, cache: Path) -> PreparedData:
+    """Select, check and flatten the motions of a dataset; a second call maps what is there.
+
+    Args:
+        config: which motions.
+        cache: folder for the flat files, written whole or not at all.
+
+    Raises:
+        ValueError: no motions in the training or validation split, values that are not finite, or
+            features of another number.
+        data.store.manifest.DatasetError: there is no dataset.
+    """
+    selected = _select(config)
+    for split in ("train", "val"):
+        if not selected[split]:
+            counts = {name: len(rows) for name, rows in selected.items()}
+            raise ValueError(
+                f"{config.dataset}: expected motions in the {split} split, found {counts}. "
+                "Remedy: import more motions, or other shares with config.splits of the import."
+            )
+    recipe = Dataset(config.dataset).manifest["recipe"]
+    listed = json.dumps(
+        [recipe, [[row["motion_id"] for row in rows] for rows in selected.values()]]
+    )
+    data_id = hashlib.sha256(listed.encode()).hexdigest()[:16]
+    folder = cache / f"motions-{data_id}"
+    splits: dict[Split, MotionArray] = {}
+    for split, rows in selected.items():
+        if not (folder / f"{split}.json").exists():
+            _flatten(Dataset(config.dataset), rows, folder / split)
+        index = json.loads((folder / f"{split}.json").read_text())
+        features_RD = (
+            np.load(folder / f"{split}.npy", mmap_mode="r", allow_pickle=False)
+            if index["ids"]
+            else np.zeros((0, NUM_FEATURES), np.float32)
+        )
+        splits[split] = MotionArray(
+            features_RD, np.asarray(index["offsets"], np.int64), tuple(index["ids"])
+        )
+    stats_file = folder / "stats.safetensors"
+    if not stats_file.exists():
+        compute_stats(splits["train"].motions()).save(stats_file)
+    return PreparedData(splits, FeatureStats.load(stats_file), data_id)
+
+
+def _select(config: MotionDataConfig) -> dict[Split, list[dict[str, Any]]]:
+    """Rows without features, by split, in the order of their ids: it must not depend on parts."""
+    columns = ["motion_id", "split", "num_frames", "num_features", "quality", "mirrored_of"]
+    kept: list[dict[str, Any]] = []
+    wrong: list[dict[str, Any]] = []
+    for row in Dataset(config.dataset).rows("motions", columns):
+        if row["num_features"] != NUM_FEATURES:
+            wrong.append(row)
+        # Mirror images would count validation and test motions twice.
+        elif row["quality"] >= config.min_quality and (
+            not row["mirrored_of"] or (config.mirrored and row["split"] == "train")
+        ):
+            kept.append(row)
+    if wrong:
+        raise ValueError(
+            f"{config.dataset}: expected {NUM_FEATURES} features, found "
+            f"{wrong[0]['num_features']} in {len(wrong)} motions ({_named(wrong)}). "
+            "Remedy: import them again."
+        )
+    kept.sort(key=lambda row: row["motion_id"])
+    names: tuple[Split, ...] = ("train", "val", "test")
+    return {name: [row for row in kept if row["split"] == name] for name in names}
+
+
+def _flatten(dataset: Dataset, rows: Sequence[dict[str, Any]], target: Path) -> None:
+    """Write ``target.npy`` and, when it is whole, ``target.json``."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    ids = [row["motion_id"] for row in rows]
+    offsets_N = np.concatenate([[0], np.cumsum([row["num_frames"] for row in rows], dtype=int)])
+    if ids:
+        place = {motion_id: index for index, motion_id in enumerate(ids)}
+        file = target.with_suffix(".npy")
+        features_RD = open_memmap(file, "w+", np.float32, (int(offsets_N[-1]), NUM_FEATURES))
+        broken: list[dict[str, Any]] = []
+        for row in dataset.rows("motions", ["motion_id", "features"]):
+            index = place.get(row["motion_id"])
+            if index is None:
+                continue
+            if not np.isfinite(row["features"]).all():
+                broken.append(row)
+            begin, end = offsets_N[index : index + 2]
+            features_RD[begin:end] = row["features"].reshape(-1, NUM_FEATURES)
+        if broken:
+            raise ValueError(
+                f"{dataset.root}: expected finite features, found others in {len(broken)} motions "
+                f"({_named(broken)}). Remedy: import them again, which rejects such motions."
+            )
+        features_RD.flush()
+    write_json(target.with_suffix(".json"), {"ids": ids, "offsets": offsets_N.tolist()})
+
+
+def _named(rows: Sequence[dict[str, Any]]) -> str:
+    names = ", ".join(row["motion_id"] for row in rows[:_SHOWN])
+    return names + (", …" if len(rows) > _SHOWN else "")

@@ -90,7 +90,7 @@ def main() -> None:
         pipeline.annotate_dataset(config, model_path, workers, NO_MODELS, clock.report)
 
     def as_flow(config: AnnotateConfig) -> None:
-        annotate.annotate_videos(config)
+        annotate.annotate_videos(config=config)
 
     with prefect_test_harness(server_startup_timeout=180), disable_run_logger():
         with tempfile.TemporaryDirectory() as folder:

@@ -44,7 +44,6 @@ class Asked:
         number: 1 for the first call of this key.
         fault: what it ended in, or None.
         paid: whether a reply was billed.
-        finished_s: when its reply was sent, monotonic.
     """
 
     key: str
@@ -53,7 +52,11 @@ class Asked:
     number: int
     fault: str | None = None
     paid: bool = False
-    finished_s: float = 0.0
+
+    @property
+    def request_id(self) -> str:
+        """What a good reply is named by, in a header."""
+        return f"req-{self.key[:8]}-{self.number}"
 
     @property
     def text(self) -> str:
@@ -135,7 +138,6 @@ class ChatServer:
         """A call is over."""
         with self._lock:
             asked.paid = paid
-            asked.finished_s = time.monotonic()
 
     def reply(self, asked: Asked) -> tuple[int, dict[str, Any]]:
         """Status and body of a call without a fault of the connection."""
@@ -359,7 +361,7 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(3.0)
             self.close_connection = True
             return False
-        self._send_bytes(status, data, {"x-request-id": f"req-{asked.key[:8]}-{asked.number}"})
+        self._send_bytes(status, data, {"x-request-id": asked.request_id})
         return status == 200 and (fault is None or fault in PAID)
 
     # batches

@@ -1,26 +1,30 @@
 """Killed processes: a run outlives its server, and a training does not outlive its run."""
 
-import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
 import pytest
+from prefect.settings import PREFECT_API_URL
 
+from flows.runtime import reporting
 from flows.server.process import SERVER_MODULE
 from tests.flows.server.test_process import environment
-from tests.support.runs import vqvae_config
+from training.checkpoints import CheckpointStore
 from training.loop import read_metrics
+from training.tokenizer.motion_tokenizer import KIND
 
 AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
 LIMIT_S = 240.0
-EXIT_LIMIT_S = 30.0
-"""The issue asks for 10 s; a loaded machine takes its time."""
+NOBODY = "http://127.0.0.1:9/api"
+EXIT_LIMIT_S = 60.0
+"""Prefect would ask for its server for minutes; a loaded machine takes its time."""
 
 
 def _wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
@@ -33,14 +37,14 @@ def _wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -
 
 @pytest.fixture
 def command(tmp_path: Path) -> Generator[Callable[..., "subprocess.Popen[str]"]]:
-    """Starts `avatargpt ARGUMENTS` with a server of its own, and leaves nothing behind."""
+    """Starts `avatargpt ARGUMENTS`, by default with its own server, and leaves nothing behind."""
     started: list[psutil.Process] = []
-    env = environment(tmp_path) | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    env = environment(tmp_path)
 
-    def start(*arguments: str) -> "subprocess.Popen[str]":
+    def start(*arguments: str, api_url: str = NOBODY) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
             [AVATARGPT, *arguments],
-            env=env,
+            env=env | {"PREFECT_API_URL": api_url},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -76,43 +80,52 @@ def test_work_goes_on_without_its_server(
     published_s = time.monotonic()
     output, _ = run.communicate(timeout=LIMIT_S)
     assert run.returncode == 0, output
+    # Ten seconds are allowed: what follows the publication takes one, and then the run's own limit.
+    assert 0 < reporting.EXIT_LIMIT_S <= 5
     assert time.monotonic() - published_s < EXIT_LIMIT_S
     assert output.count("does not answer. The work goes on") == 1, output
     assert "Traceback" not in output
     assert len(pd.read_parquet(root / "annotations")) >= 1
 
 
-def test_a_killed_run_leaves_no_training_behind(
+def test_a_killed_train_all_leaves_no_training_behind_and_goes_on(
     command: Callable[..., "subprocess.Popen[str]"], motions_root: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "run"
-    values = vqvae_config(motions_root, folder, steps=100_000).model_dump(mode="json")
-    del values["run"], values["data"]
-    values["loop"] |= {"checkpoint_every": 10, "log_every": 10}
-    file = tmp_path / "config.json"
-    file.write_text(json.dumps(values))
-    arguments = "train-vqvae", str(motions_root), "--run", str(folder), "--config", str(file)
+    root = tmp_path / "train"
+    loop = {"steps": 100_000, "validate_every": 100_000, "checkpoint_every": 10, "log_every": 4}
+    changes = [f"vqvae.loop.{name}={value}" for name, value in (*loop.items(), ("threads", 1))]
+    arguments = ["train-all", str(motions_root), "--root", str(root), "--preset", "tiny"]
+    for change in changes:
+        arguments += ["--set", change]
 
-    def checkpoints() -> list[Path]:
-        return sorted((folder / "checkpoints").glob("step-*"))
+    def run_folder() -> Path:
+        return next(root.glob("runs/vqvae-*"), root / "none")
 
-    run = command(*arguments)
-    _wait_for(lambda: len(checkpoints()) > 1, run)
-    training = _children(run, "training.tokenizer.train")
+    def last_step() -> int:
+        last = CheckpointStore(run_folder(), KIND).last()
+        return 0 if last is None else last.step
+
+    def rows() -> list[dict[str, Any]]:
+        return [row for row in read_metrics(run_folder()) if row["event"] == "train"]
+
+    of_tests = str(PREFECT_API_URL.value())
+    run = command(*arguments, api_url=of_tests)
+    _wait_for(lambda: last_step() >= 20, run)
+    training = _children(run, "training.")
+    assert any("training.launch" in child.cmdline() for child in training)
     assert len(training) >= 2, "torchrun and its worker"
     run.kill()
     run.wait()
-    gone, left = psutil.wait_procs(training, timeout=60)
+    gone, left = psutil.wait_procs(training, timeout=LIMIT_S)
     assert not left, gone
     # The next start goes on: no lock keeps it out, and what was reached is not trained again.
-    before = [row for row in read_metrics(folder) if row["event"] == "train"]
-    last = int(checkpoints()[-1].name.rpartition("-")[2])
-    again = command(*arguments)
-
-    def steps() -> list[dict[str, float]]:
-        return [row for row in read_metrics(folder) if row["event"] == "train"]
-
-    _wait_for(lambda: steps()[-1]["step"] > before[-1]["step"], again)
-    kept = [row for row in before if row["step"] <= last]
+    reached, before = last_step(), rows()
+    kept = [row for row in before if row["step"] <= reached]
     assert kept
-    assert steps()[: len(kept)] == kept
+    again = command(*arguments, api_url=of_tests)
+    _wait_for(lambda: rows()[-1]["step"] > before[-1]["step"], again)
+    after = rows()
+    # With their times: these are the rows of the first start.
+    assert after[: len(kept)] == kept
+    first = after[len(kept)]
+    assert first["step"] - len(first["losses"]) == reached

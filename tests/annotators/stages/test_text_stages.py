@@ -1,9 +1,10 @@
 """The text stages at a service that fails: nothing lost, nothing twice, also when killed."""
 
 import json
+import signal
 import subprocess
 import sys
-import time
+import threading
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.support.text_run import make_config, put_in_place
 from tests.support.tiny_vlm import save_tiny_smolvlm
 
 NUM_VIDEOS, CLIPS_EACH = 12, 26
+LIMIT_S = 300.0
 PASSING = ("429", "429_date", "500", "503", "reset", "bad_body", "slow", "mid_body", "length")
 """Faults that an asking again may mend."""
 LASTING = ("refusal", "filter", "filter_400", "400", "empty_choices", "no_content")
@@ -53,23 +55,67 @@ def _answer(asked: Asked) -> str:
     return answer(asked) if repaired else WRONG_FORM[int(asked.key[12:16], 16) % len(WRONG_FORM)]
 
 
+class _Gate:
+    """Holds all calls from a certain one on, so that their client can be killed amid them."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._closes_at: int | None = None
+        self._reached = threading.Event()
+        self._opened = threading.Event()
+
+    def close_at(self, number: int) -> None:
+        """Hold the call of this number, counted over all runs, and those after it."""
+        self._reached.clear()
+        self._opened.clear()
+        self._closes_at = number
+
+    def open(self) -> None:
+        """Let go of the calls that are held."""
+        self._closes_at = None
+        self._opened.set()
+
+    def wait(self) -> bool:
+        """Wait for the first call that is held; false where none comes."""
+        return self._reached.wait(LIMIT_S)
+
+    def fault(self, asked: Asked) -> str | None:
+        with self._lock:
+            self._calls += 1
+            holds = self._closes_at is not None and self._calls >= self._closes_at
+            self.held += holds
+        if holds:
+            self._reached.set()
+            self._opened.wait(LIMIT_S)
+        return _fault(asked)
+
+
+def _kept_ids(cache: Path) -> set[str]:
+    """Ids of the calls whose replies are kept."""
+    return {json.loads(file.read_bytes())["request_id"] for file in cache.rglob("*.json")}
+
+
 def test_faults_and_kills(videos_dir: Path, tmp_path: Path) -> None:
     root, cache = tmp_path / "dataset", tmp_path / "replies"
-    killed_s: list[float] = []
-    with ChatServer(answer=_answer, fault=_fault, delay_s=0.02) as server:
+    gate = _Gate()
+    kept: set[str] = set()
+    kills = (60, 250, 600)
+    with ChatServer(answer=_answer, fault=gate.fault, delay_s=0.02) as server:
         command = [
             *(sys.executable, "-m", "tests.support.text_run", str(root)),
             *(str(videos_dir / "worker_walk.mp4"), server.base_url, str(cache)),
             *(str(NUM_VIDEOS), str(CLIPS_EACH)),
         ]
-        for num_calls in (60, 250, 600):
+        for num_calls in kills:
+            gate.close_at(num_calls)
             process = subprocess.Popen(command)
-            while len(server.calls) < num_calls and process.poll() is None:
-                time.sleep(0.005)
-            assert process.poll() is None
+            assert gate.wait()
             process.kill()
-            process.wait()
-            killed_s.append(time.monotonic())
+            assert process.wait() == -signal.SIGKILL
+            kept |= _kept_ids(cache)
+            gate.open()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         calls = list(server.calls)
@@ -78,7 +124,9 @@ def test_faults_and_kills(videos_dir: Path, tmp_path: Path) -> None:
         assert len(server.calls) == len(calls)
 
     _assert_each_clip_once(root)
-    _assert_nothing_paid_twice(calls, killed_s)
+    repeated = _assert_nothing_paid_twice(calls, kept | _kept_ids(cache))
+    # Under way when it was killed: what was held, and at most what else was allowed at a time.
+    assert repeated <= gate.held + 16 * len(kills)
     faults = sum(call.fault is not None for call in calls)
     assert 0.2 < faults / len(calls) < 0.5, f"{faults} of {len(calls)} calls failed"
 
@@ -106,25 +154,31 @@ def _assert_each_clip_once(root: Path) -> None:
     assert all(len(scenes) == 1 for scenes in by_video.values())
 
 
-def _assert_nothing_paid_twice(calls: list[Asked], killed_s: list[float]) -> None:
-    """One call for each request, one more for each that failed or was under way at a kill."""
+def _assert_nothing_paid_twice(calls: list[Asked], kept: set[str]) -> int:
+    """One call for each request, one more for each that failed or whose reply nobody wrote down.
+
+    Args:
+        calls: of all runs.
+        kept: ids of those whose replies were ever kept.
+
+    Returns:
+        How many good replies were given again.
+    """
+
+    def lost(call: Asked) -> bool:
+        return call.request_id not in kept
+
     by_key: defaultdict[str, list[Asked]] = defaultdict(list)
     for call in calls:
         by_key[call.key].append(call)
     repeated = 0
     for listed in by_key.values():
-        excused = sum(call.fault is not None or _lost(call, killed_s) for call in listed)
-        assert len(listed) <= 1 + excused, [(c.fault, c.paid, c.finished_s) for c in listed]
+        excused = sum(call.fault is not None or lost(call) for call in listed)
+        assert len(listed) <= 1 + excused, [(c.fault, c.paid, c.request_id) for c in listed]
         good = [call for call in listed if call.paid and call.fault not in PAID]
-        assert sum(not _lost(call, killed_s) for call in good) <= 1
+        assert sum(not lost(call) for call in good) <= 1
         repeated += max(len(good) - 1, 0)
-    # Under way when it was killed: at most what was allowed at a time.
-    assert repeated <= 16 * len(killed_s)
-
-
-def _lost(call: Asked, killed_s: list[float]) -> bool:
-    """Whether its reply came when nobody could write it down any more."""
-    return any(-0.25 < call.finished_s - time_s < 3.5 for time_s in killed_s)
+    return repeated
 
 
 def test_batches_make_the_same_rows(videos_dir: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx2
+import psutil
 import pytest
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 from websockets.exceptions import ConnectionClosed
@@ -41,6 +42,10 @@ from flows.server.process import (
     write_server,
 )
 from flows.settings import LOOPBACK_API_URL, Settings
+from tests.support.runs import vqvae_config
+from training.checkpoints import CheckpointStore
+from training.loop import read_metrics
+from training.tokenizer.motion_tokenizer import KIND
 
 ROOT: Final = Path(__file__).parents[3]
 AVATARGPT: Final = str(Path(sys.executable).with_name("avatargpt"))
@@ -94,7 +99,8 @@ def environment(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Generator[Up]:
     folder = tmp_path_factory.mktemp("server")
-    env = environment(folder)
+    # Workers look for runs every ten seconds by default.
+    env = environment(folder) | {"PREFECT_WORKER_QUERY_SECONDS": "2"}
     port = free_port()
     done = _avatargpt(env, "up", "--port", str(port))
     assert done.returncode == 0, done.stderr
@@ -503,6 +509,44 @@ def test_a_killed_run_does_not_run_for_ever(started: Up) -> None:
         assert state()["type"] == "RUNNING"
         _wait_for(lambda: state()["type"] == "CRASHED")
         assert "No heartbeat for 10 s" in state()["message"]
+
+
+def test_a_cancelled_training_stores_a_checkpoint_and_leaves_nobody(
+    started: Up, motions_root: Path, tmp_path: Path
+) -> None:
+    # No checkpoint of its own before the end: what is found is what the cancellation stored.
+    limits = {"steps": 1_000_000, "validate_every": 1_000_000, "checkpoint_every": 1_000_000}
+    config = vqvae_config(motions_root, tmp_path / "run", **limits, log_every=1, decay="none")
+    parameters = {"preset": "", "config": config.model_dump(mode="json")}
+    worker = psutil.Process(int((started.run_dir / "worker-gpu.pid").read_text()))
+    with started.own_client() as client:
+        deployment = client.get("/deployments/name/train-motion-vqvae/tiny").json()
+        run = client.post(
+            f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters}
+        ).json()
+
+        def state() -> dict[str, Any]:
+            return client.get(f"/flow_runs/{run['id']}").json()["state"]
+
+        def trains() -> bool:
+            assert state()["type"] in {"SCHEDULED", "PENDING", "RUNNING"}, state()
+            return len(read_metrics(config.run)) >= 5
+
+        _wait_for(trains)
+        processes = worker.children(recursive=True)
+        commands = [" ".join(process.cmdline()) for process in processes]
+        for part in ("prefect.engine", "training.launch", "-m training.tokenizer.train"):
+            assert any(part in command for command in commands), (part, commands)
+        cancelling = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
+        client.post(f"/flow_runs/{run['id']}/set_state", json=cancelling).raise_for_status()
+        _wait_for(lambda: state()["type"] not in {"RUNNING", "CANCELLING"})
+        assert (state()["type"], state()["name"]) == ("CANCELLED", "Cancelled")
+    _, alive = psutil.wait_procs(processes, timeout=LIMIT_S)
+    assert alive == []
+    assert worker.is_running()
+    stored = CheckpointStore(config.run, KIND).last()
+    assert stored is not None
+    assert stored.step == read_metrics(config.run)[-1]["step"] >= 4
 
 
 def test_down_stops_everything(started: Up) -> None:

@@ -14,9 +14,9 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from annotators.grounding.claims import Claim, parse_claims
+from annotators.grounding.claims import Action, Claim, parse_claims
 from annotators.motion.describe import MotionDescription
-from annotators.motion.events import MotionEvent, Posture
+from annotators.motion.events import Direction, MotionEvent, Part, Posture, Side
 from data.records import Annotation, Grounding, Verdict
 
 STATIONARY_M: Final = 0.4
@@ -231,7 +231,7 @@ class _Window:
     def travelled_m(self) -> float:
         return self.motion.travelled_m(*self.span)
 
-    def sees(self, part: str, side: str = "") -> bool:
+    def sees(self, part: str, side: Side | None = None) -> bool:
         """Whether a part (on a side; on both without one) is measured."""
         if part in ("arm", "leg"):
             sides = (side,) if side in ("left", "right") else ("left", "right")
@@ -286,7 +286,12 @@ def _unseen(claim: Claim, window: _Window, part: str) -> Finding:
 
 # --------------------------------------------------------------------------------- whole body
 
-_AWAY: Final = {"forward": "backward", "backward": "forward", "left": "right", "right": "left"}
+_AWAY: Final[Mapping[Direction | None, Direction]] = {
+    Direction.FORWARD: Direction.BACKWARD,
+    Direction.BACKWARD: Direction.FORWARD,
+    Direction.LEFT: Direction.RIGHT,
+    Direction.RIGHT: Direction.LEFT,
+}
 
 
 def _locomotion(claim: Claim, window: _Window) -> Finding:
@@ -300,7 +305,7 @@ def _locomotion(claim: Claim, window: _Window) -> Finding:
         if travelled_m < STATIONARY_M:
             return _contradicted(claim, window, measured)
         leaps = window.events("jump body", "hop body")
-        if claim.action == "move" and leaps:
+        if claim.action is Action.MOVE and leaps:
             return _supported(claim, leaps, 0.7)
         if travelled_m < 2 * STATIONARY_M:
             return _unknown(claim, window, f"{measured}, too little to tell")
@@ -308,15 +313,15 @@ def _locomotion(claim: Claim, window: _Window) -> Finding:
     if claim.count > 0:
         steps = sum(event.repetitions for event in way)
         # More steps than said may belong to what is said before and after.
-        if _is_step(claim) and steps < 0.5 * claim.count - LOOSE_COUNT:
+        if claim.counts_steps and steps < 0.5 * claim.count - LOOSE_COUNT:
             return _contradicted(claim, window, f"{steps} steps", 0.3)
-    if claim.action == "run":
+    if claim.action is Action.RUN:
         runs = [event for event in way if event.action == "run"]
         fastest_mps = max(e.amount / max(e.duration_s, 0.05) for e in way)
         if not runs and fastest_mps < RUN_MPS:
             return _contradicted(claim, window, way[0].measurement, 0.2)
         return _along(claim, window, runs or way, 1.0 if runs else 0.6)
-    if claim.action == "walk" and all(event.action == "run" for event in way):
+    if claim.action is Action.WALK and all(event.action == "run" for event in way):
         fastest_mps = max(e.amount / max(e.duration_s, 0.05) for e in way)
         if fastest_mps > 2 * RUN_MPS:
             return _contradicted(claim, window, way[0].measurement, 0.3)
@@ -324,14 +329,9 @@ def _locomotion(claim: Claim, window: _Window) -> Finding:
     return _along(claim, window, way, 1.0)
 
 
-def _is_step(claim: Claim) -> bool:
-    # "three steps" counts steps; "walks back and forth twice" counts ways.
-    return claim.word.startswith("step")
-
-
 def _along(claim: Claim, window: _Window, way: Sequence[MotionEvent], support: float) -> Finding:
     """Locomotion that is there: does it go where it is said to?"""
-    opposite = _AWAY.get(claim.direction, "")
+    opposite = _AWAY.get(claim.direction)
     if claim.direction in ("left", "right"):
         # "Walks to the left" may be a step aside or a curve.
         turned = [e for e in window.events("turn body") if e.direction == claim.direction]
@@ -347,12 +347,12 @@ def _along(claim: Claim, window: _Window, way: Sequence[MotionEvent], support: f
         if not there and all(e.direction == opposite for e in way):
             return _contradicted(claim, window, way[0].measurement, 0.2)
         return _supported(claim, there or way, support if there else 0.6 * support)
-    if claim.direction == "side":
+    if claim.direction is Direction.SIDE:
         aside = [e for e in way if e.direction in ("left", "right", "side")]
         if not aside and all(e.direction in ("forward", "backward") for e in way):
             return _contradicted(claim, window, way[0].measurement, 0.2)
         return _supported(claim, aside or way, support)
-    if claim.direction == "around":
+    if claim.direction is Direction.AROUND:
         turned_deg = sum(e.amount for e in window.events("turn body"))
         return _supported(claim, way, support if turned_deg >= 90 else 0.6 * support)
     return _supported(claim, way, support)
@@ -361,7 +361,7 @@ def _along(claim: Claim, window: _Window, way: Sequence[MotionEvent], support: f
 def _turn(claim: Claim, window: _Window) -> Finding:
     if not window.sees("torso"):
         return _unseen(claim, window, "torso")
-    if claim.part in ("head", "leg"):
+    if claim.part in (Part.HEAD, Part.LEG):
         return _unknown(claim, window, f"turning of the {claim.part} is not measured")
     turned = window.events("turn body")
     if claim.direction in ("left", "right"):
@@ -370,12 +370,14 @@ def _turn(claim: Claim, window: _Window) -> Finding:
             return _supported(claim, same)
         if turned:
             return _contradicted(claim, window, turned[0].measurement, 0.1)
-    if claim.part == "torso" and (twists := window.events("twist torso")):
+    if claim.part is Part.TORSO and (twists := window.events("twist torso")):
         return _supported(claim, twists)
     if turned:
         far = sum(e.amount for e in turned) >= 120
-        return _supported(claim, turned, 1.0 if far or claim.direction != "around" else 0.6)
-    if claim.part == "torso":
+        return _supported(
+            claim, turned, 1.0 if far or claim.direction is not Direction.AROUND else 0.6
+        )
+    if claim.part is Part.TORSO:
         return _unknown(claim, window, "no turn of the trunk stands out")
     return _contradicted(claim, window, "no turn of the body by 45 deg or more", 0.1)
 
@@ -392,16 +394,16 @@ def _jump(claim: Claim, window: _Window) -> Finding:
     return _counted(claim, window, leaps)
 
 
-_HELD: Final[Mapping[str, tuple[str, ...]]] = {
-    "sit": ("sitting",),
-    "sit_down": ("sitting",),
-    "squat": ("squatting", "kneeling", "wide_stance"),
-    "kneel": ("kneeling", "all_fours", "squatting", "sitting"),
-    "lie": ("lying", "plank"),
-    "crawl": ("all_fours", "hands_and_feet", "kneeling", "plank"),
-    "stand": ("standing", "one_leg", "wide_stance"),
-    "balance": ("one_leg",),
-    "push_up": ("plank",),
+_HELD: Final[Mapping[Action, tuple[str, ...]]] = {
+    Action.SIT: ("sitting",),
+    Action.SIT_DOWN: ("sitting",),
+    Action.SQUAT: ("squatting", "kneeling", "wide_stance"),
+    Action.KNEEL: ("kneeling", "all_fours", "squatting", "sitting"),
+    Action.LIE: ("lying", "plank"),
+    Action.CRAWL: ("all_fours", "hands_and_feet", "kneeling", "plank"),
+    Action.STAND: ("standing", "one_leg", "wide_stance"),
+    Action.BALANCE: ("one_leg",),
+    Action.PUSH_UP: ("plank",),
 }
 _LOW: Final = ("sitting", "squatting", "kneeling", "lying", "plank", "all_fours", "hands_and_feet")
 _UPRIGHT: Final = ("standing", "one_leg", "wide_stance", "bending")
@@ -412,7 +414,7 @@ def _held(claim: Claim, window: _Window) -> Finding:
     if not window.sees("body"):
         return _unseen(claim, window, "body")
     found = window.postures(*_HELD[claim.action])
-    if claim.action == "balance" and claim.side in ("left", "right") and found:
+    if claim.action is Action.BALANCE and claim.side in ("left", "right") and found:
         same = [p for p in found if p.detail == claim.side]
         if not same:
             return _contradicted(claim, window, found[0].measurement, 0.1)
@@ -423,9 +425,9 @@ def _held(claim: Claim, window: _Window) -> Finding:
     measured = ", ".join(dict.fromkeys(p.measurement for p in held[:2])) or "posture unclear"
     if not held or window.postures("unknown"):
         return _unknown(claim, window, measured)
-    if claim.action == "stand":
+    if claim.action is Action.STAND:
         return _contradicted(claim, window, measured, 0.2)
-    if claim.action == "balance":
+    if claim.action is Action.BALANCE:
         lifted = window.events("raise leg", "raise knee", "kick leg", "hop body")
         if lifted:
             return _supported(claim, lifted, 0.7)
@@ -433,7 +435,7 @@ def _held(claim: Claim, window: _Window) -> Finding:
     low = [p for p in held if p.kind in _LOW]
     # A crouch before a jump is no way to a seat.
     leaps = window.events("jump body", "hop body")
-    sunk = [] if leaps or claim.action == "lie" else window.events("sink body", "press torso")
+    sunk = [] if leaps or claim.action is Action.LIE else window.events("sink body", "press torso")
     if low or sunk:
         # Down, but how is a matter of a knee's height: near enough not to be called wrong.
         return replace(_unknown(claim, window, measured), support=0.5)
@@ -520,38 +522,45 @@ _EVERYTHING: Final = (
 )
 _QUICK_ARMS: Final = ("punch arm", "throw arm", "extend arm", "swing arm")
 
-_JUST: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
-    ("kick", "leg"): ("kick leg",),
-    ("punch", "arm"): ("punch arm",),
-    ("throw", "arm"): ("throw arm",),
-    ("wave", "arm"): ("wave arm",),
-    ("clap", "arm"): ("clap arm",),
-    ("raise", "arm"): ("raise arm",),
-    ("raise", "leg"): ("raise leg", "raise knee", "kick leg"),
-    ("lower", "arm"): ("lower arm",),
-    ("lower", "leg"): ("lower leg", "lower knee", "raise leg", "raise knee", "kick leg"),
-    ("reach", "arm"): ("extend arm", "reach arm", "raise arm", "punch arm"),
-    ("swing", "arm"): ("swing arm", "wave arm", "circle arm", "throw arm", "punch arm"),
-    ("swing", "leg"): ("kick leg", "raise leg"),
-    ("circle", "arm"): ("circle arm",),
-    ("bend", "arm"): ("bend arm", "raise arm"),
-    ("straighten", "arm"): ("extend arm", "lower arm", "raise arm", "punch arm"),
+_JUST: Final[Mapping[tuple[Action, Part], tuple[str, ...]]] = {
+    (Action.KICK, Part.LEG): ("kick leg",),
+    (Action.PUNCH, Part.ARM): ("punch arm",),
+    (Action.THROW, Part.ARM): ("throw arm",),
+    (Action.WAVE, Part.ARM): ("wave arm",),
+    (Action.CLAP, Part.ARM): ("clap arm",),
+    (Action.RAISE, Part.ARM): ("raise arm",),
+    (Action.RAISE, Part.LEG): ("raise leg", "raise knee", "kick leg"),
+    (Action.LOWER, Part.ARM): ("lower arm",),
+    (Action.LOWER, Part.LEG): ("lower leg", "lower knee", "raise leg", "raise knee", "kick leg"),
+    (Action.REACH, Part.ARM): ("extend arm", "reach arm", "raise arm", "punch arm"),
+    (Action.SWING, Part.ARM): ("swing arm", "wave arm", "circle arm", "throw arm", "punch arm"),
+    (Action.SWING, Part.LEG): ("kick leg", "raise leg"),
+    (Action.CIRCLE, Part.ARM): ("circle arm",),
+    (Action.BEND, Part.ARM): ("bend arm", "raise arm"),
+    (Action.STRAIGHTEN, Part.ARM): ("extend arm", "lower arm", "raise arm", "punch arm"),
 }
 """Events that are what is claimed, by action and part."""
-_NEAR: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
-    ("kick", "leg"): ("raise leg", "raise knee"),
-    ("punch", "arm"): _QUICK_ARMS,
-    ("throw", "arm"): (*_QUICK_ARMS, "raise arm", "circle arm"),
-    ("wave", "arm"): ("swing arm", "raise arm", "bend arm", "circle arm"),
-    ("clap", "arm"): ("bend arm", "extend arm", "swing arm", "wave arm"),
-    ("raise", "arm"): ("wave arm", "circle arm", "swing arm", "punch arm", "bend arm", "clap arm"),
-    ("lower", "arm"): ("raise arm", "wave arm", "swing arm", "circle arm", "extend arm"),
-    ("reach", "arm"): _ARM_ACTIONS,
-    ("swing", "arm"): (*_ARM_ACTIONS, "walk body", "run body"),
-    ("circle", "arm"): ("swing arm", "wave arm", "raise arm", "walk body", "run body"),
-    ("bend", "arm"): _ARM_ACTIONS,
-    ("straighten", "arm"): _ARM_ACTIONS,
-    ("swing", "leg"): ("raise knee", "walk body", "run body"),
+_NEAR: Final[Mapping[tuple[Action, Part], tuple[str, ...]]] = {
+    (Action.KICK, Part.LEG): ("raise leg", "raise knee"),
+    (Action.PUNCH, Part.ARM): _QUICK_ARMS,
+    (Action.THROW, Part.ARM): (*_QUICK_ARMS, "raise arm", "circle arm"),
+    (Action.WAVE, Part.ARM): ("swing arm", "raise arm", "bend arm", "circle arm"),
+    (Action.CLAP, Part.ARM): ("bend arm", "extend arm", "swing arm", "wave arm"),
+    (Action.RAISE, Part.ARM): (
+        "wave arm",
+        "circle arm",
+        "swing arm",
+        "punch arm",
+        "bend arm",
+        "clap arm",
+    ),
+    (Action.LOWER, Part.ARM): ("raise arm", "wave arm", "swing arm", "circle arm", "extend arm"),
+    (Action.REACH, Part.ARM): _ARM_ACTIONS,
+    (Action.SWING, Part.ARM): (*_ARM_ACTIONS, "walk body", "run body"),
+    (Action.CIRCLE, Part.ARM): ("swing arm", "wave arm", "raise arm", "walk body", "run body"),
+    (Action.BEND, Part.ARM): _ARM_ACTIONS,
+    (Action.STRAIGHTEN, Part.ARM): _ARM_ACTIONS,
+    (Action.SWING, Part.LEG): ("raise knee", "walk body", "run body"),
 }
 """Events that can look like it: they keep a claim from being called wrong."""
 
@@ -587,39 +596,41 @@ def _whose(claim: Claim) -> str:
 
 
 def _on_side(event: MotionEvent, claim: Claim) -> bool:
-    if claim.side in ("", "both") or event.side in ("both", "none"):
+    if claim.side in (None, Side.BOTH) or event.side in ("both", "none"):
         return True
     return event.side == claim.side
 
 
-_PART_OF: Final[Mapping[str, Literal["arm", "leg"]]] = {
-    "kick": "leg",
-    **dict.fromkeys(
-        ("punch", "throw", "wave", "clap", "raise", "lower", "reach", "swing", "circle"), "arm"
-    ),
+_ARM_ONLY: Final = (
+    *(Action.PUNCH, Action.THROW, Action.WAVE, Action.CLAP),
+    *(Action.REACH, Action.SWING, Action.CIRCLE),
+)
+_PART_OF: Final[Mapping[Action, Part]] = {
+    Action.KICK: Part.LEG,
+    **dict.fromkeys((*_ARM_ONLY, Action.RAISE, Action.LOWER), Part.ARM),
 }
 
 
 def _raise_or_lower(claim: Claim, window: _Window) -> Finding:
-    if claim.part == "head":
+    if claim.part is Part.HEAD:
         if not window.sees("head"):
             return _unseen(claim, window, "head")
         found = window.events(f"{claim.action} head")
         if found:
             return _supported(claim, found)
         return _unknown(claim, window, "no nod stands out")
-    if claim.part == "torso":
+    if claim.part is Part.TORSO:
         return _bend(claim, window)
     return _limb(claim, window)
 
 
 def _straighten(claim: Claim, window: _Window) -> Finding:
-    if claim.part == "arm":
+    if claim.part is Part.ARM:
         return _limb(claim, window)
     if not window.sees("body"):
         return _unseen(claim, window, "body")
     up = window.events("rise body", "straighten torso", "press torso", "jump body")
-    if claim.part == "leg":
+    if claim.part is Part.LEG:
         up += window.events("lower leg", "raise leg", "kick leg")
     if up:
         return _supported(claim, up)
@@ -627,9 +638,9 @@ def _straighten(claim: Claim, window: _Window) -> Finding:
 
 
 def _bend(claim: Claim, window: _Window) -> Finding:
-    if claim.part == "arm":
+    if claim.part is Part.ARM:
         return _limb(claim, window)
-    if claim.part == "leg":
+    if claim.part is Part.LEG:
         if not window.sees("body"):
             return _unseen(claim, window, "body")
         down = [
@@ -643,7 +654,7 @@ def _bend(claim: Claim, window: _Window) -> Finding:
         return _unseen(claim, window, "torso")
     moves = [*window.events("bend torso", "lean torso"), *window.postures("bending")]
     if moves:
-        opposite = _AWAY.get(claim.direction, "-")
+        opposite = _AWAY.get(claim.direction)
         directions = {e.direction for e in moves if isinstance(e, MotionEvent)}
         wrong_way = claim.direction not in directions and opposite in directions
         if claim.direction in ("left", "right") and wrong_way:
@@ -652,7 +663,7 @@ def _bend(claim: Claim, window: _Window) -> Finding:
     low = [*window.events("sink body", "rise body"), *window.postures(*_LOW, "upside_down")]
     if low:
         return replace(_unknown(claim, window, low[0].measurement), support=0.6)
-    if claim.action == "lean":
+    if claim.action is Action.LEAN:
         return _unknown(claim, window, "no tilt of the trunk stands out")
     return _contradicted(claim, window, "the trunk stays upright", 0.2)
 
@@ -682,19 +693,42 @@ def _times(events: Sequence[MotionEvent]) -> int:
     return max(by_side.values())
 
 
-_CHECKS: Final[Mapping[str, Callable[[Claim, _Window], Finding]]] = {
-    **dict.fromkeys(("walk", "run", "move"), _locomotion),
-    **dict.fromkeys(("sit", "sit_down", "squat", "kneel", "lie", "crawl", "stand"), _held),
-    **dict.fromkeys(("kick", "punch", "throw", "wave", "clap", "reach", "swing", "circle"), _limb),
-    **dict.fromkeys(("raise", "lower"), _raise_or_lower),
-    **dict.fromkeys(("bend", "lean"), _bend),
-    "jump": _jump,
-    "straighten": _straighten,
-    "turn": _turn,
-    "still": _still,
-    "stand_up": _stand_up,
-    "push_up": _push_up,
-    "cartwheel": _cartwheel,
-    "dance": _dance,
-    "balance": _held,
+_CHECKS: Final[Mapping[Action, Callable[[Claim, _Window], Finding]]] = {
+    **dict.fromkeys((Action.WALK, Action.RUN, Action.MOVE), _locomotion),
+    **dict.fromkeys(
+        (
+            Action.SIT,
+            Action.SIT_DOWN,
+            Action.SQUAT,
+            Action.KNEEL,
+            Action.LIE,
+            Action.CRAWL,
+            Action.STAND,
+        ),
+        _held,
+    ),
+    **dict.fromkeys(
+        (
+            Action.KICK,
+            Action.PUNCH,
+            Action.THROW,
+            Action.WAVE,
+            Action.CLAP,
+            Action.REACH,
+            Action.SWING,
+            Action.CIRCLE,
+        ),
+        _limb,
+    ),
+    **dict.fromkeys((Action.RAISE, Action.LOWER), _raise_or_lower),
+    **dict.fromkeys((Action.BEND, Action.LEAN), _bend),
+    Action.JUMP: _jump,
+    Action.STRAIGHTEN: _straighten,
+    Action.TURN: _turn,
+    Action.STILL: _still,
+    Action.STAND_UP: _stand_up,
+    Action.PUSH_UP: _push_up,
+    Action.CARTWHEEL: _cartwheel,
+    Action.DANCE: _dance,
+    Action.BALANCE: _held,
 }

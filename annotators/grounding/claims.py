@@ -8,45 +8,47 @@ What the lexicon does not know makes no claim, and what makes no claim is never 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from enum import StrEnum
+from typing import Final
 
 from annotators.inflection import verb_lemma
+from annotators.motion.events import Direction, Part, Side
 
-Action = Literal[
-    "walk",
-    "run",
-    "move",
-    "jump",
-    "turn",
-    "kick",
-    "punch",
-    "throw",
-    "wave",
-    "clap",
-    "raise",
-    "lower",
-    "reach",
-    "swing",
-    "circle",
-    "bend",
-    "straighten",
-    "lean",
-    "squat",
-    "kneel",
-    "sit",
-    "sit_down",
-    "stand_up",
-    "stand",
-    "still",
-    "lie",
-    "crawl",
-    "dance",
-    "cartwheel",
-    "push_up",
-    "balance",
-]
-Part = Literal["", "arm", "leg", "head", "torso"]
-Side = Literal["", "left", "right", "both"]
+
+class Action(StrEnum):
+    """What a text may say of a body."""
+
+    WALK = "walk"
+    RUN = "run"
+    MOVE = "move"
+    JUMP = "jump"
+    TURN = "turn"
+    KICK = "kick"
+    PUNCH = "punch"
+    THROW = "throw"
+    WAVE = "wave"
+    CLAP = "clap"
+    RAISE = "raise"
+    LOWER = "lower"
+    REACH = "reach"
+    SWING = "swing"
+    CIRCLE = "circle"
+    BEND = "bend"
+    STRAIGHTEN = "straighten"
+    LEAN = "lean"
+    SQUAT = "squat"
+    KNEEL = "kneel"
+    SIT = "sit"
+    SIT_DOWN = "sit_down"
+    STAND_UP = "stand_up"
+    STAND = "stand"
+    STILL = "still"
+    LIE = "lie"
+    CRAWL = "crawl"
+    DANCE = "dance"
+    CARTWHEEL = "cartwheel"
+    PUSH_UP = "push_up"
+    BALANCE = "balance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +57,22 @@ class Claim:
 
     Attributes:
         action: what.
-        part: with which part of the body; empty where the action tells it or nothing does.
-        side: the person's own.
-        direction: ``forward``, ``backward``, ``left``, ``right``, ``side``, ``up``, ``down``,
-            ``around``, or empty.
+        part: with which part of the body; None where the action tells it or nothing does.
+        side: the person's own; None where it is not said.
+        direction: None where it is not said.
         count: how often, 0 where it is not said; -1 for "repeatedly".
+        counts_steps: the count is of steps, not of ways.
         negated: said not to happen.
         word: the word that says it, as it stands in the text.
         place: position of that word in the text, (start, end) characters.
     """
 
     action: Action
-    part: Part
-    side: Side
-    direction: str
+    part: Part | None
+    side: Side | None
+    direction: Direction | None
     count: int
+    counts_steps: bool
     negated: bool
     word: str
     place: tuple[int, int]
@@ -108,7 +111,7 @@ def parse_claims(text: str) -> tuple[Claim, ...]:
 # -------------------------------------------------------------------------------------- lexicon
 
 _VERBS: Final[Mapping[str, Action]] = {
-    verb: action
+    verb: Action(action)
     for action, verbs in {
         "walk": "walk stroll pace march stride stroll wander amble stomp tiptoe limp step strut",
         "run": "run jog sprint dash",
@@ -139,34 +142,34 @@ _VERBS: Final[Mapping[str, Action]] = {
         "balance": "balance",
     }.items()
     for verb in verbs.split()
-}  # pyright: ignore[reportAssignmentType]
+}
 
 _PHRASES: Final[Sequence[tuple[str, Action]]] = (
-    ("stand up", "stand_up"),
-    ("get up", "stand_up"),
-    ("stand still", "still"),
-    ("keep still", "still"),
-    ("hold still", "still"),
-    ("stand in place", "still"),
-    ("stand on one", "balance"),
-    ("balance on", "balance"),
-    ("sit down", "sit_down"),
-    ("take a seat", "sit_down"),
-    ("lie down", "lie"),
-    ("kneel down", "kneel"),
-    ("squat down", "squat"),
-    ("crouch down", "squat"),
-    ("push up", "push_up"),
-    ("push-up", "push_up"),
-    ("pushup", "push_up"),
-    ("press-up", "push_up"),
-    ("jumping jack", "jump"),
-    ("put up", "raise"),
-    ("put down", "lower"),
-    ("bring down", "lower"),
-    ("bring up", "raise"),
-    ("put out", "reach"),
-    ("stretch out", "reach"),
+    ("stand up", Action.STAND_UP),
+    ("get up", Action.STAND_UP),
+    ("stand still", Action.STILL),
+    ("keep still", Action.STILL),
+    ("hold still", Action.STILL),
+    ("stand in place", Action.STILL),
+    ("stand on one", Action.BALANCE),
+    ("balance on", Action.BALANCE),
+    ("sit down", Action.SIT_DOWN),
+    ("take a seat", Action.SIT_DOWN),
+    ("lie down", Action.LIE),
+    ("kneel down", Action.KNEEL),
+    ("squat down", Action.SQUAT),
+    ("crouch down", Action.SQUAT),
+    ("push up", Action.PUSH_UP),
+    ("push-up", Action.PUSH_UP),
+    ("pushup", Action.PUSH_UP),
+    ("press-up", Action.PUSH_UP),
+    ("jumping jack", Action.JUMP),
+    ("put up", Action.RAISE),
+    ("put down", Action.LOWER),
+    ("bring down", Action.LOWER),
+    ("bring up", Action.RAISE),
+    ("put out", Action.REACH),
+    ("stretch out", Action.REACH),
 )
 _NUMBERS: Final = {
     **{"once": 1, "twice": 2, "thrice": 3, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5},
@@ -177,24 +180,25 @@ _REPEATED: Final = frozenset(
     {"repeatedly", "several", "multiple", "many", "continuously", "again", "keeps"}
 )
 _PARTS: Final[Mapping[str, Part]] = {
-    **dict.fromkeys(("arm", "hand", "wrist", "elbow", "fist", "palm", "forearm"), "arm"),
-    **dict.fromkeys(("leg", "foot", "feet", "knee", "thigh", "ankle"), "leg"),
-    **dict.fromkeys(("head", "chin"), "head"),
-    **dict.fromkeys(("torso", "body", "waist", "trunk", "back", "hip"), "torso"),
-}  # pyright: ignore[reportAssignmentType]
-_DIRECTIONS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("forward", "forwards", "ahead", "front", "straight"), "forward"),
-    **dict.fromkeys(("backward", "backwards"), "backward"),
-    **dict.fromkeys(("sideways", "sidewards", "laterally", "sidestep"), "side"),
-    **dict.fromkeys(("up", "upward", "upwards", "overhead"), "up"),
-    **dict.fromkeys(("down", "downward", "downwards"), "down"),
-    **dict.fromkeys(("around", "circle", "circles", "round"), "around"),
-    "clockwise": "right",
-    "counterclockwise": "left",
-    "counter-clockwise": "left",
-    "anticlockwise": "left",
+    **dict.fromkeys(("arm", "hand", "wrist", "elbow", "fist", "palm", "forearm"), Part.ARM),
+    **dict.fromkeys(("leg", "foot", "feet", "knee", "thigh", "ankle"), Part.LEG),
+    **dict.fromkeys(("head", "chin"), Part.HEAD),
+    **dict.fromkeys(("torso", "body", "waist", "trunk", "back", "hip"), Part.TORSO),
 }
-_SIDES: Final = {"left": "left", "right": "right", "both": "both"}
+_DIRECTIONS: Final[Mapping[str, Direction]] = {
+    **dict.fromkeys(("forward", "forwards", "ahead", "front", "straight"), Direction.FORWARD),
+    **dict.fromkeys(("backward", "backwards"), Direction.BACKWARD),
+    **dict.fromkeys(("sideways", "sidewards", "laterally", "sidestep"), Direction.SIDE),
+    **dict.fromkeys(("up", "upward", "upwards", "overhead"), Direction.UP),
+    **dict.fromkeys(("down", "downward", "downwards"), Direction.DOWN),
+    **dict.fromkeys(("around", "circle", "circles", "round"), Direction.AROUND),
+    "clockwise": Direction.RIGHT,
+    "counterclockwise": Direction.LEFT,
+    "counter-clockwise": Direction.LEFT,
+    "anticlockwise": Direction.LEFT,
+}
+_SIDES: Final = {"left": Side.LEFT, "right": Side.RIGHT, "both": Side.BOTH}
+_TURNS: Final = {"left": Direction.LEFT, "right": Direction.RIGHT}
 _PLACE_WORDS: Final = frozenset(
     {"above", "over", "behind", "near", "at", "to", "toward", "towards", "beside", "against"}
     | {"on", "onto", "across", "past", "below", "under", "touch", "touching"}
@@ -209,22 +213,22 @@ _NOUNS_TOO: Final = frozenset(
 )
 _NOT_ALONE: Final[Mapping[Action, frozenset[Part]]] = {
     # Verbs of many meanings say something of a body only with a part of it.
-    "raise": frozenset({"arm", "leg", "head"}),
-    "lower": frozenset({"arm", "leg", "head", "torso"}),
-    "reach": frozenset({"arm"}),
-    "swing": frozenset({"arm", "leg"}),
-    "circle": frozenset({"arm"}),
-    "straighten": frozenset({"arm", "leg", "torso"}),
-    "move": frozenset(),
+    Action.RAISE: frozenset({Part.ARM, Part.LEG, Part.HEAD}),
+    Action.LOWER: frozenset({Part.ARM, Part.LEG, Part.HEAD, Part.TORSO}),
+    Action.REACH: frozenset({Part.ARM}),
+    Action.SWING: frozenset({Part.ARM, Part.LEG}),
+    Action.CIRCLE: frozenset({Part.ARM}),
+    Action.STRAIGHTEN: frozenset({Part.ARM, Part.LEG, Part.TORSO}),
+    Action.MOVE: frozenset(),
 }
 
 
-_OF_A_LIMB: Final[Mapping[tuple[str, str], Action]] = {
-    ("move", "arm"): "swing",
-    ("turn", "arm"): "circle",
-    ("move", "leg"): "swing",
+_OF_A_LIMB: Final[Mapping[tuple[Action, Part], Action]] = {
+    (Action.MOVE, Part.ARM): Action.SWING,
+    (Action.TURN, Part.ARM): Action.CIRCLE,
+    (Action.MOVE, Part.LEG): Action.SWING,
 }
-_APART: Final = frozenset({"raise", "lower", "reach"})
+_APART: Final = frozenset({Action.RAISE, Action.LOWER, Action.REACH})
 """Actions whose particle may stand after the part: "puts his arm out"."""
 _PRONOUNS: Final = frozenset({"it", "them"})
 
@@ -264,7 +268,11 @@ def _head(words: Sequence[_Word], i: int) -> tuple[Action, int] | None:
     if action is None:
         return None
     before = {word.text for word in words[max(0, i - 3) : i]}
-    if action == "circle" and before & {"in", "into", "a", "full"} and _part(following) != "arm":
+    if (
+        action is Action.CIRCLE
+        and before & {"in", "into", "a", "full"}
+        and _part(following) is not Part.ARM
+    ):
         return None  # "walks in a big circle", "turns a full circle": the way of something else.
     noun = i > 0 and words[i - 1].text in _NO_VERB_AFTER
     if noun and lemma not in _NOUNS_TOO:
@@ -280,55 +288,57 @@ def _clause(words: Sequence[_Word]) -> list[_Word]:
     return list(words[:stop])
 
 
-def _part(texts: Sequence[str]) -> Part:
+def _part(texts: Sequence[str]) -> Part | None:
     for k, text in enumerate(texts):
         if k and any(word in _PLACE_WORDS for word in texts[max(0, k - 2) : k]):
             continue  # "a hand above the head": the head is where, not what.
         single = text if text in _PARTS else text.removesuffix("s")
         if single in _PARTS:
             return _PARTS[single]
-    return ""
+    return None
 
 
 def _claim(
     action: Action, argument: Sequence[str], before: Sequence[str], head: Sequence[_Word]
 ) -> Claim:
     part = _part(argument)
-    side: Side = ""
-    direction = ""
+    side: Side | None = None
+    direction: Direction | None = None
+    loose = (None, Direction.AROUND)
     for k, text in enumerate(argument):
         if text in _SIDES:
-            after = argument[k + 1 : k + 3]
-            of_part = bool(_part(after))
-            if of_part and not side:
-                side = "both" if text == "both" else ("left" if text == "left" else "right")
-            elif text != "both" and not of_part and direction in ("", "around"):
-                direction = text
-        elif text in _DIRECTIONS and direction in ("", "around"):
+            of_part = _part(argument[k + 1 : k + 3]) is not None
+            if of_part:
+                side = side or _SIDES[text]
+            elif direction in loose:
+                direction = _TURNS.get(text, direction)
+        elif text in _DIRECTIONS and direction in loose:
             direction = _DIRECTIONS[text]
-        elif text == "back" and action == "lean":
-            direction = direction or "backward"
+        elif text == "back" and action is Action.LEAN:
+            direction = direction or Direction.BACKWARD
     plural = any(text in ("arms", "hands", "legs", "feet", "knees") for text in argument)
     if plural and not side and any(text in ("both", "two") for text in argument):
-        side = "both"
+        side = Side.BOTH
     # "with the left hand": the hand that a sentence opens with counts as well ("left arm raises").
     if not part and action in _NOT_ALONE and _part(before):
         part = _part(before)
-        side = side or next((s for s in ("left", "right", "both") if s in before), "")  # pyright: ignore[reportAssignmentType]
+        side = side or next((_SIDES[text] for text in _SIDES if text in before), None)
     # "Moves the hand", "rotates the arm": said of the limb. "Moves on with a limp arm" is not.
     if part and "with" not in argument and (action, part) in _OF_A_LIMB:
         action = _OF_A_LIMB[action, part]
-    if action == "straighten" and not part:
-        part = "torso"
+    if action is Action.STRAIGHTEN and not part:
+        part = Part.TORSO
     negated = any(text in _NEGATIONS for text in before[-2:])
-    if action == "move" and negated and not direction:
-        action, negated = "still", False
+    if action is Action.MOVE and negated and not direction:
+        action, negated = Action.STILL, False
     return Claim(
         action=action,
         part=part,
         side=side,
         direction=direction,
         count=_count([*before[-2:], *argument]) or _number(before[-1:]),
+        # "three steps" counts steps; "walks back and forth twice" counts ways.
+        counts_steps=head[0].lemma == "step",
         negated=negated,
         word=head[0].text,
         place=(head[0].start, head[-1].end),
@@ -357,7 +367,7 @@ def _without_repeats(claims: Sequence[Claim]) -> list[Claim]:
         if (
             needed is not None
             and claim.part not in needed
-            and not (claim.action == "move" and claim.direction)
+            and not (claim.action is Action.MOVE and claim.direction)
         ):
             continue
         kept.append(claim)

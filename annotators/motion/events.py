@@ -1,9 +1,48 @@
 """One thing that a body does, and one way in which it is held: what all motion rules produce."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
-Side = Literal["left", "right", "both", "none"]
+
+class Part(StrEnum):
+    """The part that moves; ``BODY`` is the body as a whole."""
+
+    ARM = "arm"
+    LEG = "leg"
+    KNEE = "knee"
+    TORSO = "torso"
+    HEAD = "head"
+    BODY = "body"
+
+
+class Side(StrEnum):
+    """The person's own side."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    BOTH = "both"
+
+
+class Direction(StrEnum):
+    """Where a movement goes, in the body's own terms."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    LEFT = "left"
+    RIGHT = "right"
+    UP = "up"
+    DOWN = "down"
+    SIDE = "side"
+    """Away from the body's middle; ``ACROSS``: over to the other side."""
+    ACROSS = "across"
+    INWARD = "inward"
+    OUTWARD = "outward"
+    SIDE_TO_SIDE = "side_to_side"
+    UP_AND_DOWN = "up_and_down"
+    FORWARD_AND_BACK = "forward_and_back"
+    AROUND = "around"
+    """Said by texts only: no event has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +69,7 @@ class MotionEvent:
 
     action: str
     part: str
-    side: Side
+    side: Literal["left", "right", "both", "none"]
     direction: str
     level: str
     start_s: float

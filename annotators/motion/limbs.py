@@ -9,13 +9,13 @@ single camera.
 
 import itertools
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from annotators.motion.body import LOW_HIPS, UPRIGHT_DEG, hip_height, trunk_tilt_deg
-from annotators.motion.events import MotionEvent, Side
+from annotators.motion.events import MotionEvent
 from annotators.motion.signals import (
     MAX_MOVE_S,
     SIDES,
@@ -31,6 +31,8 @@ from annotators.motion.signals import (
     turning_points,
 )
 from data.motion.skeleton import FPS
+
+Side = Literal["left", "right"]
 
 # ---- arms (hand relative to the shoulder, in arm lengths; hanging is about -0.95)
 MIN_RAISE: Final = 0.40

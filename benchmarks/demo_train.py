@@ -50,15 +50,15 @@ ASKED: Final[Mapping[str, tuple[str, str]]] = {
     "a person waves with the left hand": ("wave", "left"),
     "a person claps": ("clap", ""),
 }
-"""The describer's action, and its side where there is one; the first two count."""
+"""The kind of the describer's event, and its side where there is one; the first two count."""
 COUNTED: Final = tuple(ASKED)[:2]
 WAYS: Final[Mapping[str, Sampling]] = {"chosen": CHOSEN, "drawn": DRAWN, "greedy": Sampling()}
 
 
-def shows(joints_TJ3: NDArray[np.floating], action: str, side: str) -> bool:
-    """Whether the describer tells the action, and with a side, of no other one."""
+def shows(joints_TJ3: NDArray[np.floating], kind: str, side: str) -> bool:
+    """Whether the describer tells an event of the kind, and with a side, of no other one."""
     events = describe_motion(joints_TJ3).events
-    sides = {event.side for event in events if event.action == action}
+    sides = {event.side for event in events if event.kind == kind}
     return bool(sides) if not side else sides == {side}
 
 

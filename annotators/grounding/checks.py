@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from annotators.grounding.claims import Action, Claim, parse_claims
 from annotators.motion.describe import MotionDescription
 from annotators.motion.events import Direction, MotionEvent, Part, Posture, Side
+from annotators.motion.measurements import measurement_of
 from data.records import Annotation, Grounding, Verdict
 
 STATIONARY_M: Final = 0.4
@@ -207,7 +208,7 @@ class _Window:
         return [
             event
             for event in self.motion.events
-            if f"{event.action} {event.part}" in kinds and self._holds(event)
+            if f"{event.kind} {event.part}" in kinds and self._holds(event)
         ]
 
     def postures(self, *kinds: str) -> list[Posture]:
@@ -265,7 +266,7 @@ def _supported(
         claim,
         Verdict.SUPPORTED,
         support,
-        "; ".join(dict.fromkeys(thing.measurement for thing in things[:3])),
+        "; ".join(dict.fromkeys(map(measurement_of, things[:3]))),
         min(thing.start_s for thing in things),
         max(thing.end_s for thing in things),
     )
@@ -311,20 +312,20 @@ def _locomotion(claim: Claim, window: _Window) -> Finding:
             return _unknown(claim, window, f"{measured}, too little to tell")
         return replace(_unknown(claim, window, measured), support=0.6)
     if claim.count > 0:
-        steps = sum(event.repetitions for event in way)
+        steps = sum(event.count for event in way)
         # More steps than said may belong to what is said before and after.
         if claim.counts_steps and steps < 0.5 * claim.count - LOOSE_COUNT:
             return _contradicted(claim, window, f"{steps} steps", 0.3)
     if claim.action is Action.RUN:
-        runs = [event for event in way if event.action == "run"]
-        fastest_mps = max(e.amount / max(e.duration_s, 0.05) for e in way)
+        runs = [event for event in way if event.kind == "run"]
+        fastest_mps = max(e.magnitude / max(e.duration_s, 0.05) for e in way)
         if not runs and fastest_mps < RUN_MPS:
-            return _contradicted(claim, window, way[0].measurement, 0.2)
+            return _contradicted(claim, window, measurement_of(way[0]), 0.2)
         return _along(claim, window, runs or way, 1.0 if runs else 0.6)
-    if claim.action is Action.WALK and all(event.action == "run" for event in way):
-        fastest_mps = max(e.amount / max(e.duration_s, 0.05) for e in way)
+    if claim.action is Action.WALK and all(event.kind == "run" for event in way):
+        fastest_mps = max(e.magnitude / max(e.duration_s, 0.05) for e in way)
         if fastest_mps > 2 * RUN_MPS:
-            return _contradicted(claim, window, way[0].measurement, 0.3)
+            return _contradicted(claim, window, measurement_of(way[0]), 0.3)
         return _along(claim, window, way, 0.6)
     return _along(claim, window, way, 1.0)
 
@@ -340,20 +341,20 @@ def _along(claim: Claim, window: _Window, way: Sequence[MotionEvent], support: f
         if turned or aside:
             return _supported(claim, [*aside, *turned], support)
         if away and len(away) == len(way):
-            return _contradicted(claim, window, away[0].measurement, 0.1)
+            return _contradicted(claim, window, measurement_of(away[0]), 0.1)
         return _supported(claim, way, 0.6 * support)
     if opposite and claim.direction in ("forward", "backward"):
         there = [e for e in way if e.direction == claim.direction]
         if not there and all(e.direction == opposite for e in way):
-            return _contradicted(claim, window, way[0].measurement, 0.2)
+            return _contradicted(claim, window, measurement_of(way[0]), 0.2)
         return _supported(claim, there or way, support if there else 0.6 * support)
     if claim.direction is Direction.SIDE:
         aside = [e for e in way if e.direction in ("left", "right", "side")]
         if not aside and all(e.direction in ("forward", "backward") for e in way):
-            return _contradicted(claim, window, way[0].measurement, 0.2)
+            return _contradicted(claim, window, measurement_of(way[0]), 0.2)
         return _supported(claim, aside or way, support)
     if claim.direction is Direction.AROUND:
-        turned_deg = sum(e.amount for e in window.events("turn body"))
+        turned_deg = sum(e.magnitude for e in window.events("turn body"))
         return _supported(claim, way, support if turned_deg >= 90 else 0.6 * support)
     return _supported(claim, way, support)
 
@@ -369,11 +370,11 @@ def _turn(claim: Claim, window: _Window) -> Finding:
         if same:
             return _supported(claim, same)
         if turned:
-            return _contradicted(claim, window, turned[0].measurement, 0.1)
+            return _contradicted(claim, window, measurement_of(turned[0]), 0.1)
     if claim.part is Part.TORSO and (twists := window.events("twist torso")):
         return _supported(claim, twists)
     if turned:
-        far = sum(e.amount for e in turned) >= 120
+        far = sum(e.magnitude for e in turned) >= 120
         return _supported(
             claim, turned, 1.0 if far or claim.direction is not Direction.AROUND else 0.6
         )
@@ -390,7 +391,7 @@ def _jump(claim: Claim, window: _Window) -> Finding:
         return _contradicted(claim, window, f"no jump; {window.seen_instead()}")
     opposite = _AWAY.get(claim.direction)
     if opposite and all(leap.direction == opposite for leap in leaps):
-        return _contradicted(claim, window, leaps[0].measurement, 0.2)
+        return _contradicted(claim, window, measurement_of(leaps[0]), 0.2)
     return _counted(claim, window, leaps)
 
 
@@ -415,14 +416,14 @@ def _held(claim: Claim, window: _Window) -> Finding:
         return _unseen(claim, window, "body")
     found = window.postures(*_HELD[claim.action])
     if claim.action is Action.BALANCE and claim.side in ("left", "right") and found:
-        same = [p for p in found if p.detail == claim.side]
+        same = [p for p in found if p.side is claim.side]
         if not same:
-            return _contradicted(claim, window, found[0].measurement, 0.1)
+            return _contradicted(claim, window, measurement_of(found[0]), 0.1)
         found = same
     if found:
         return _supported(claim, found)
     held = [p for p in window.postures(*_LOW, *_UPRIGHT, "upside_down") if p.kind != "unknown"]
-    measured = ", ".join(dict.fromkeys(p.measurement for p in held[:2])) or "posture unclear"
+    measured = ", ".join(dict.fromkeys(map(measurement_of, held[:2]))) or "posture unclear"
     if not held or window.postures("unknown"):
         return _unknown(claim, window, measured)
     if claim.action is Action.STAND:
@@ -580,10 +581,12 @@ def _limb(claim: Claim, window: _Window) -> Finding:
     if just and claim.side in ("left", "right"):
         # The other side did it. Only when this side did nothing like it is the text wrong.
         if not near_side:
-            return _contradicted(claim, window, just[0].measurement)
-        return replace(_unknown(claim, window, just[0].measurement), support=0.3)
+            return _contradicted(claim, window, measurement_of(just[0]))
+        return replace(_unknown(claim, window, measurement_of(just[0])), support=0.3)
     if near_side:
-        return replace(_unknown(claim, window, f"near it: {near_side[0].measurement}"), support=0.6)
+        return replace(
+            _unknown(claim, window, f"near it: {measurement_of(near_side[0])}"), support=0.6
+        )
     if part == "leg" and window.events("walk body", "run body", "jump body", "hop body"):
         return _unknown(claim, window, "the legs carry the body meanwhile")
     return _contradicted(
@@ -596,7 +599,7 @@ def _whose(claim: Claim) -> str:
 
 
 def _on_side(event: MotionEvent, claim: Claim) -> bool:
-    if claim.side in (None, Side.BOTH) or event.side in ("both", "none"):
+    if claim.side in (None, Side.BOTH) or event.side in (None, Side.BOTH):
         return True
     return event.side == claim.side
 
@@ -658,11 +661,11 @@ def _bend(claim: Claim, window: _Window) -> Finding:
         directions = {e.direction for e in moves if isinstance(e, MotionEvent)}
         wrong_way = claim.direction not in directions and opposite in directions
         if claim.direction in ("left", "right") and wrong_way:
-            return _contradicted(claim, window, moves[0].measurement, 0.2)
+            return _contradicted(claim, window, measurement_of(moves[0]), 0.2)
         return _supported(claim, moves)
     low = [*window.events("sink body", "rise body"), *window.postures(*_LOW, "upside_down")]
     if low:
-        return replace(_unknown(claim, window, low[0].measurement), support=0.6)
+        return replace(_unknown(claim, window, measurement_of(low[0])), support=0.6)
     if claim.action is Action.LEAN:
         return _unknown(claim, window, "no tilt of the trunk stands out")
     return _contradicted(claim, window, "the trunk stays upright", 0.2)
@@ -673,7 +676,7 @@ def _counted(claim: Claim, window: _Window, events: Sequence[MotionEvent]) -> Fi
     times = _times(events)
     if claim.count > 1 and times < claim.count:
         off = claim.count - times
-        measured = f"{times} times: {events[0].measurement}"
+        measured = f"{times} times: {measurement_of(events[0])}"
         # Fewer than said by far; more than said may be another's count of the same thing.
         if off > max(LOOSE_COUNT, 0.5 * claim.count):
             return _contradicted(claim, window, measured, 0.3)
@@ -687,7 +690,7 @@ def _counted(claim: Claim, window: _Window, events: Sequence[MotionEvent]) -> Fi
 def _times(events: Sequence[MotionEvent]) -> int:
     """How often; both hands at a time count once."""
     by_side = {
-        side: sum(e.repetitions for e in events if e.side in (side, "both", "none"))
+        side: sum(e.count for e in events if e.side in (side, Side.BOTH, None))
         for side in ("left", "right")
     }
     return max(by_side.values())

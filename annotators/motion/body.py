@@ -14,7 +14,18 @@ from typing import Final
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, median_filter
 
-from annotators.motion.events import MotionEvent, Posture
+from annotators.motion.events import (
+    Direction,
+    EventKind,
+    Facing,
+    MotionEvent,
+    Part,
+    Posture,
+    PostureKind,
+    Side,
+    Unit,
+    measure_event,
+)
 from annotators.motion.signals import (
     PATH_SMOOTH_FRAMES,
     SIDES,
@@ -126,7 +137,7 @@ def hip_height(signals: Signals) -> Floats:
     return (signals.hips_T3()[:, 1] - signals.floor_T) / signals.size.leg_m
 
 
-def _posture_codes(signals: Signals) -> list[tuple[str, Bools]]:
+def _posture_codes(signals: Signals) -> list[tuple[PostureKind, Bools]]:
     """Each posture with the frames (T,) that qualify; the first that holds is taken."""
     leg_m = signals.size.leg_m
     legs = signals.leg_sides
@@ -153,27 +164,39 @@ def _posture_codes(signals: Signals) -> list[tuple[str, Bools]]:
     on_hands_T = (hands_T < NEAR_FLOOR) & (shoulders_T > hands_T + 0.2) & np.bool_(bool(arms))
     low_T = hips_T < LOW_HIPS
     return [
-        ("upside_down", (tilt_T > UPSIDE_DOWN_DEG) & (top_foot_T > 0.1)),
+        (PostureKind.UPSIDE_DOWN, (tilt_T > UPSIDE_DOWN_DEG) & (top_foot_T > 0.1)),
         (
-            "lying",
+            PostureKind.LYING,
             (tilt_T > LYING_DEG)
             & (hips_T < GROUND_HIPS + 0.1)
             & (shoulders_T < LYING_SHOULDERS)
             & ~(on_hands_T & (hips_T > GROUND_HIPS)),
         ),
-        ("all_fours", on_hands_T & (tilt_T > UPRIGHT_DEG) & (knees_T < NEAR_FLOOR)),
-        ("plank", on_hands_T & (tilt_T > UPRIGHT_DEG) & (hips_T < LOW_HIPS) & ~under_T),
-        ("hands_and_feet", on_hands_T & (tilt_T > UPRIGHT_DEG) & (bend_T < 90.0)),
-        ("sitting", low_T & (hips_T < GROUND_HIPS) & (tilt_T <= LYING_DEG) & (ahead_T > 0.0)),
-        ("wide_stance", (hips_T < WIDE_HIPS) & wide_T & ~on_hands_T & (tilt_T <= UPRIGHT_DEG)),
-        ("kneeling", low_T & (knees_T < NEAR_FLOOR) & (tilt_T <= LYING_DEG) & ~on_hands_T),
-        ("sitting", low_T & (ahead_T > FEET_UNDER - 0.05) & (bend_T > 40.0) & (tilt_T < 50.0)),
-        ("squatting", low_T & under_T),
-        ("bending", tilt_T > UPRIGHT_DEG),
+        (PostureKind.ALL_FOURS, on_hands_T & (tilt_T > UPRIGHT_DEG) & (knees_T < NEAR_FLOOR)),
+        (PostureKind.PLANK, on_hands_T & (tilt_T > UPRIGHT_DEG) & (hips_T < LOW_HIPS) & ~under_T),
+        (PostureKind.HANDS_AND_FEET, on_hands_T & (tilt_T > UPRIGHT_DEG) & (bend_T < 90.0)),
+        (
+            PostureKind.SITTING,
+            low_T & (hips_T < GROUND_HIPS) & (tilt_T <= LYING_DEG) & (ahead_T > 0.0),
+        ),
+        (
+            PostureKind.WIDE_STANCE,
+            (hips_T < WIDE_HIPS) & wide_T & ~on_hands_T & (tilt_T <= UPRIGHT_DEG),
+        ),
+        (
+            PostureKind.KNEELING,
+            low_T & (knees_T < NEAR_FLOOR) & (tilt_T <= LYING_DEG) & ~on_hands_T,
+        ),
+        (
+            PostureKind.SITTING,
+            low_T & (ahead_T > FEET_UNDER - 0.05) & (bend_T > 40.0) & (tilt_T < 50.0),
+        ),
+        (PostureKind.SQUATTING, low_T & under_T),
+        (PostureKind.BENDING, tilt_T > UPRIGHT_DEG),
     ]
 
 
-def _lying_detail(signals: Signals, span: Span) -> str:
+def _facing(signals: Signals, span: Span) -> Facing:
     """Whether the chest points down, up, or sideways."""
     across_T3 = signals.joint_T3("left_shoulder") - signals.joint_T3("right_shoulder")
     shoulders_T3 = (signals.joint_T3("left_shoulder") + signals.joint_T3("right_shoulder")) / 2
@@ -181,23 +204,16 @@ def _lying_detail(signals: Signals, span: Span) -> str:
     chest_T3 = np.cross(across_T3, trunk_T3)[span[0] : span[1]]
     up = float(np.median(chest_T3[:, 1] / np.maximum(np.linalg.norm(chest_T3, axis=1), 1e-9)))
     if abs(up) < 0.5:
-        return "side"
-    return "supine" if up > 0 else "prone"
+        return Facing.SIDE
+    return Facing.SUPINE if up > 0 else Facing.PRONE
 
 
 def postures(signals: Signals) -> list[Posture]:
     """How the body is held over time; ``unknown`` where torso and legs are not measured."""
     if not signals.posture_seen:
-        return [
-            Posture(
-                "unknown",
-                "",
-                float(signals.time_T[0]),
-                float(signals.time_T[-1]),
-                "legs or torso are not measured",
-            )
-        ]
-    names = ["standing"]
+        start_s, end_s = float(signals.time_T[0]), float(signals.time_T[-1])
+        return [Posture(PostureKind.UNKNOWN, start_s, end_s)]
+    names = [PostureKind.STANDING]
     code_T = np.zeros(signals.num_frames, dtype=np.intp)
     for name, mask_T in reversed(_posture_codes(signals)):
         names.append(name)
@@ -210,17 +226,16 @@ def postures(signals: Signals) -> list[Posture]:
     # One kind may have two codes: compare by name.
     kind_T = np.array(names)[code_T]
     edges = [0, *(np.flatnonzero(kind_T[1:] != kind_T[:-1]) + 1).tolist(), len(kind_T)]
-    runs: list[tuple[str, Span]] = []
+    runs: list[tuple[PostureKind, Span]] = []
     for start, end in itertools.pairwise(edges):
-        kind = str(kind_T[start])
+        kind = PostureKind(kind_T[start])
         short = end - start < min(MIN_POSTURE_FRAMES, signals.num_frames)
         if runs and (short or runs[-1][0] == kind):
             runs[-1] = (runs[-1][0], (runs[-1][1][0], end))
         elif short and end < len(kind_T):
             # A passage at the very start belongs to what follows.
             kind_T[start:end] = kind_T[end]
-            edges_next = (str(kind_T[end]), (start, end))
-            runs.append(edges_next)
+            runs.append((PostureKind(kind_T[end]), (start, end)))
         else:
             runs.append((kind, (start, end)))
 
@@ -228,14 +243,16 @@ def postures(signals: Signals) -> list[Posture]:
     result: list[Posture] = []
     for kind, span in runs:
         inside = slice(*span)
-        name = kind if body_T[inside].mean() >= 0.5 else "unknown"
-        measurement = (
-            f"trunk {np.median(tilt_T[inside]):.0f} deg from upright, "
-            f"hips {np.median(hips_T[inside]):.2f} leg lengths above the floor"
-        )
-        detail = _lying_detail(signals, span) if name == "lying" else ""
+        seen_kind = kind if body_T[inside].mean() >= 0.5 else PostureKind.UNKNOWN
         result.append(
-            Posture(name, detail, signals.start_s(span), signals.end_s(span), measurement)
+            Posture(
+                seen_kind,
+                signals.start_s(span),
+                signals.end_s(span),
+                tilt_deg=float(np.median(tilt_T[inside])),
+                hips=float(np.median(hips_T[inside])),
+                facing=_facing(signals, span) if seen_kind is PostureKind.LYING else None,
+            )
         )
     return result
 
@@ -248,21 +265,18 @@ def one_leg_balances(signals: Signals, moving_T: Bools) -> list[Posture]:
     lift_T = signals.joint_T3("left_ankle")[:, 1] - signals.joint_T3("right_ankle")[:, 1]
     upright_T = (hip_height(signals) > LOW_HIPS) & ~moving_T
     result: list[Posture] = []
-    for side, raised_T in (("left", -lift_T), ("right", lift_T)):
+    for side, raised_T in ((Side.LEFT, -lift_T), (Side.RIGHT, lift_T)):
         mask_T = hysteresis(raised_T / leg_m, ONE_LEG_LIFT, 0.7 * ONE_LEG_LIFT) & upright_T
-        for span in spans(mask_T, int(ONE_LEG_MIN_S * FPS)):
-            foot = "left" if side == "right" else "right"
-            amount = float(np.median(raised_T[slice(*span)]))
-            result.append(
-                Posture(
-                    "one_leg",
-                    side,
-                    signals.start_s(span),
-                    signals.end_s(span),
-                    f"{foot}_ankle {amount:.2f} m above {side}_ankle for "
-                    f"{signals.end_s(span) - signals.start_s(span):.1f} s",
-                )
+        result += [
+            Posture(
+                PostureKind.ONE_LEG,
+                signals.start_s(span),
+                signals.end_s(span),
+                side=side,
+                lift_m=float(np.median(raised_T[slice(*span)])),
             )
+            for span in spans(mask_T, int(ONE_LEG_MIN_S * FPS))
+        ]
     return result
 
 
@@ -326,7 +340,7 @@ def _flight_share(signals: Signals, span: Span) -> float:
     return float(lifted_N.mean())
 
 
-def _course(signals: Signals, span: Span) -> str:
+def _course(signals: Signals, span: Span) -> Direction:
     """Direction of travel in the body's terms, by the larger share of the way."""
     velocity_T3 = np.gradient(
         gaussian_filter1d(signals.joint_T3("pelvis"), PATH_SMOOTH_FRAMES, axis=0, mode="nearest"),
@@ -334,8 +348,8 @@ def _course(signals: Signals, span: Span) -> str:
     )
     left, _, ahead = signals.in_body_axes(velocity_T3)[slice(*span)].sum(axis=0)
     if abs(ahead) >= abs(left):
-        return "forward" if ahead >= 0 else "backward"
-    return "left" if left > 0 else "right"
+        return Direction.FORWARD if ahead >= 0 else Direction.BACKWARD
+    return Direction.LEFT if left > 0 else Direction.RIGHT
 
 
 def locomotion(signals: Signals) -> list[MotionEvent]:
@@ -370,26 +384,17 @@ def locomotion(signals: Signals) -> list[MotionEvent]:
             or (pace >= 0.55 and flies)
             or (pace >= BRISK_SPEED and cadence_hz >= RUN_CADENCE)
         )
-        course = _course(signals, span)
         result.append(
-            MotionEvent(
-                action="run" if runs else "walk",
-                part="body",
-                side="none",
-                direction=course,
-                level="",
-                start_s=signals.start_s(span),
-                end_s=signals.end_s(span),
-                amount=length_m,
-                unit="m",
-                relative=length_m / leg_m,
+            measure_event(
+                signals,
+                span,
+                EventKind.RUN if runs else EventKind.WALK,
+                Part.BODY,
+                direction=_course(signals, span),
+                magnitude=length_m,
                 peak_speed=float(speed[inside].max()),
-                repetitions=num_steps,
+                count=num_steps,
                 frequency_hz=cadence_hz,
-                measurement=(
-                    f"pelvis travels {length_m:.1f} m in {duration_s:.1f} s "
-                    f"({length_m / duration_s:.1f} m/s), {num_steps} steps, {course}"
-                ),
             )
         )
     return result
@@ -419,21 +424,16 @@ def turns(signals: Signals) -> list[MotionEvent]:
                 continue
             if upright_T[slice(*span)].mean() < 0.8:
                 continue
-            side = "left" if way > 0 else "right"
             result.append(
-                MotionEvent(
-                    action="turn",
-                    part="body",
-                    side="none",
-                    direction=side,
-                    level="",
-                    start_s=signals.start_s(span),
-                    end_s=signals.end_s(span),
-                    amount=amount,
-                    unit="deg",
-                    relative=amount / 360,
+                measure_event(
+                    signals,
+                    span,
+                    EventKind.TURN,
+                    Part.BODY,
+                    direction=Direction.LEFT if way > 0 else Direction.RIGHT,
+                    magnitude=amount,
+                    unit=Unit.DEGREES,
                     peak_speed=float(np.abs(rate_T[slice(*span)]).max()),
-                    measurement=f"heading turns {amount:.0f} deg to the {side}",
                 )
             )
     return result
@@ -472,11 +472,11 @@ def jumps(signals: Signals) -> list[MotionEvent]:
         left, _, ahead = way_T3[top]
         height_m, way_m = float(lift_T[start:end].max()), float(np.hypot(left, ahead))
         if way_m < 0.3 * leg_m:
-            direction = "up"
+            direction = Direction.UP
         elif abs(ahead) >= abs(left):
-            direction = "forward" if ahead > 0 else "backward"
+            direction = Direction.FORWARD if ahead > 0 else Direction.BACKWARD
         else:
-            direction = "left" if left > 0 else "right"
+            direction = Direction.LEFT if left > 0 else Direction.RIGHT
         gap_N = (
             signals.joint_T3("left_ankle")[start:end, 1]
             - signals.joint_T3("right_ankle")[start:end, 1]
@@ -485,24 +485,19 @@ def jumps(signals: Signals) -> list[MotionEvent]:
         one_foot = abs(gap_N.mean()) > 0.15 and bool(
             (gap_N[[0, -1]] * np.sign(gap_N.mean()) > 0.1).all()
         )
-        side = "none" if not one_foot else ("right" if gap_N.mean() > 0 else "left")
+        standing = Side.RIGHT if gap_N.mean() > 0 else Side.LEFT
         result.append(
-            MotionEvent(
-                action="hop" if one_foot else "jump",
-                part="body",
-                side=side,
+            measure_event(
+                signals,
+                (max(0, start - 3), min(len(hips_T), end + 3)),
+                EventKind.HOP if one_foot else EventKind.JUMP,
+                Part.BODY,
+                side=standing if one_foot else None,
                 direction=direction,
-                level="",
-                start_s=float(signals.time_T[max(0, start - 3)]),
-                end_s=float(signals.time_T[min(len(hips_T) - 1, end + 2)]),
-                amount=height_m,
-                unit="m",
-                relative=height_m / leg_m,
+                magnitude=height_m,
                 peak_speed=float(np.abs(rise_T[start:end]).max()),
-                measurement=(
-                    f"both feet {height_m:.2f} m off the floor for {(end - start) / FPS:.2f} s, "
-                    f"moving {way_m:.2f} m {direction}"
-                ),
+                air_s=(end - start) / FPS,
+                way_m=way_m,
             )
         )
     return result
@@ -522,21 +517,15 @@ def level_changes(signals: Signals) -> list[MotionEvent]:
         if not any(signals.seen(f"{side}_leg", span, 0.7) for side in signals.leg_sides):
             continue
         speed_mps = np.abs(np.gradient(hips_T)[slice(*span)]) * FPS * leg_m
-        way = "up" if change > 0 else "down"
         result.append(
-            MotionEvent(
-                action="rise" if change > 0 else "sink",
-                part="body",
-                side="none",
-                direction=way,
-                level="",
-                start_s=signals.start_s(span),
-                end_s=signals.end_s(span),
-                amount=abs(change) * leg_m,
-                unit="m",
-                relative=abs(change),
+            measure_event(
+                signals,
+                span,
+                EventKind.RISE if change > 0 else EventKind.SINK,
+                Part.BODY,
+                direction=Direction.UP if change > 0 else Direction.DOWN,
+                magnitude=abs(change) * leg_m,
                 peak_speed=float(speed_mps.max()),
-                measurement=f"hips move {abs(change) * leg_m:.2f} m {way}",
             )
         )
     return result
@@ -552,7 +541,8 @@ def presses(signals: Signals, held: list[Posture]) -> list[MotionEvent]:
     shoulders_T = gaussian_filter1d((middle_T - signals.floor_T) / leg_m, 2.0, mode="nearest")
     hands_T = np.max([signals.joint_T3(f"{side}_wrist")[:, 1] for side in arms], axis=0)
     on_floor_T = (hands_T - signals.floor_T) / leg_m < 2 * NEAR_FLOOR
-    down = [p for p in held if p.kind in ("lying", "plank", "all_fours")]
+    low = (PostureKind.LYING, PostureKind.PLANK, PostureKind.ALL_FOURS)
+    down = [p for p in held if p.kind in low]
     result: list[MotionEvent] = []
     points = turning_points(shoulders_T, PRESS_RISE)
     for start, end in itertools.pairwise(points):
@@ -565,23 +555,16 @@ def presses(signals: Signals, held: list[Posture]) -> list[MotionEvent]:
             or not any(p.start_s - 0.2 <= low_s <= p.end_s + 0.2 for p in down)
         ):
             continue
-        amount = abs(change) * leg_m
-        way = "up" if change > 0 else "down"
         speed_mps = np.abs(np.gradient(shoulders_T)[slice(*span)]) * FPS * leg_m
         result.append(
-            MotionEvent(
-                action="press" if change > 0 else "unpress",
-                part="torso",
-                side="none",
-                direction=way,
-                level="",
-                start_s=signals.start_s(span),
-                end_s=signals.end_s(span),
-                amount=amount,
-                unit="m",
-                relative=abs(change),
+            measure_event(
+                signals,
+                span,
+                EventKind.PRESS if change > 0 else EventKind.UNPRESS,
+                Part.TORSO,
+                direction=Direction.UP if change > 0 else Direction.DOWN,
+                magnitude=abs(change) * leg_m,
                 peak_speed=float(speed_mps.max()),
-                measurement=f"shoulders move {amount:.2f} m {way} with the hands on the floor",
             )
         )
     return result

@@ -27,7 +27,7 @@ from annotators.motion.body import (
     travel,
     turns,
 )
-from annotators.motion.events import MotionEvent, Posture
+from annotators.motion.events import MotionEvent, Posture, Side
 from annotators.motion.limbs import (
     circles,
     claps,
@@ -273,7 +273,7 @@ def _covered(signals: Signals, events: Sequence[MotionEvent]) -> Bools:
 def _arm_events(signals: Signals, moving_T: Bools) -> list[MotionEvent]:
     events: list[MotionEvent] = []
     clapping_T = _covered(signals, claps(signals, moving_T))
-    for side in ("left", "right"):
+    for side in (Side.LEFT, Side.RIGHT):
         if f"{side}_arm" not in signals.parts:
             continue
         round_ = circles(signals, side)
@@ -286,9 +286,9 @@ def _arm_events(signals: Signals, moving_T: Bools) -> list[MotionEvent]:
         )
         busy_T = busy_T | _covered(signals, waving)
         struck = strokes(signals, side, busy_T, moving_T)
-        busy_T = busy_T | _covered(signals, [s for s in struck if s.action != "swing"])
+        busy_T = busy_T | _covered(signals, [s for s in struck if s.kind != "swing"])
         lifted = raises(signals, side, busy_T, moving_T)
-        struck = [s for s in struck if s.action != "swing" or not _overlaps(s, lifted)]
+        struck = [s for s in struck if s.kind != "swing" or not _overlaps(s, lifted)]
         busy_T = busy_T | _covered(signals, [*lifted, *struck])
         bent = elbow_bends(signals, side, busy_T, moving_T)
         events += [*round_, *thrown, *waving, *struck, *lifted, *bent]
@@ -297,7 +297,7 @@ def _arm_events(signals: Signals, moving_T: Bools) -> list[MotionEvent]:
 
 def _leg_events(signals: Signals, busy_T: Bools) -> list[MotionEvent]:
     events: list[MotionEvent] = []
-    for side in ("left", "right"):
+    for side in (Side.LEFT, Side.RIGHT):
         kicked = kicks(signals, side)
         lifted = leg_raises(signals, side, busy_T | _covered(signals, kicked))
         events += [*kicked, *lifted]
@@ -319,10 +319,10 @@ def _overlaps(event: MotionEvent, others: Sequence[MotionEvent]) -> bool:
 
 def _without_noise(events: list[MotionEvent]) -> list[MotionEvent]:
     """Drop what is a part of something larger: a runner's kicks, the twist of a turn."""
-    runs = [e for e in events if e.action == "run"]
-    leaps = [e for e in events if e.action in ("jump", "hop")]
-    spins = [e for e in events if e.action == "turn"]
-    walks = [e for e in events if e.action in ("walk", "run")]
+    runs = [e for e in events if e.kind == "run"]
+    leaps = [e for e in events if e.kind in ("jump", "hop")]
+    spins = [e for e in events if e.kind == "turn"]
+    walks = [e for e in events if e.kind in ("walk", "run")]
     kept: list[MotionEvent] = []
     for event in events:
         part_of = {
@@ -332,7 +332,7 @@ def _without_noise(events: list[MotionEvent]) -> list[MotionEvent]:
             "twist": [*spins, *walks],
             "lean": walks,
             "straighten": walks,
-        }.get(event.action, [])
+        }.get(event.kind, [])
         if not _overlaps(event, part_of):
             kept.append(event)
     return kept
@@ -381,11 +381,11 @@ def _activities(
             )
         )
 
-    turned = [e for e in events if e.action == "turn"]
-    walks = [e for e in events if e.action in ("walk", "run")]
+    turned = [e for e in events if e.kind == "turn"]
+    walks = [e for e in events if e.kind in ("walk", "run")]
     for event in walks:
         within = [t for t in turned if _overlaps(t, [event])]
-        add(event.action, _walk_label(event, within), event, *within)
+        add(event.kind, _walk_label(event, within), event, *within)
     for event in turned:
         if not _overlaps(event, walks):
             add("turn", f"turn_{event.direction}", event)
@@ -437,7 +437,7 @@ _EVENT_ACTIVITIES: Final = {
 
 
 def _event_activity(event: MotionEvent) -> tuple[str, str] | None:
-    named = _EVENT_ACTIVITIES.get(f"{event.action} {event.part}")
+    named = _EVENT_ACTIVITIES.get(f"{event.kind} {event.part}")
     if named is None:
         return None
     arms = "both_arms" if event.side == "both" else f"{event.side}_arm"
@@ -445,8 +445,8 @@ def _event_activity(event: MotionEvent) -> tuple[str, str] | None:
 
 
 def _walk_label(event: MotionEvent, within: Sequence[MotionEvent]) -> str:
-    turn_deg = sum(t.amount * (1 if t.direction == "left" else -1) for t in within)
-    label = event.action
+    turn_deg = sum(t.magnitude * (1 if t.direction == "left" else -1) for t in within)
+    label = event.kind
     if event.direction != "forward":
         label = f"{label}_{event.direction}"
     elif abs(turn_deg) >= 45.0:
@@ -459,13 +459,13 @@ def _dance_signs(
 ) -> list[MotionEvent]:
     """One event per kind of movement that walks, sports and chores rarely combine."""
     high_legs = [e for e in events if e.part == "leg" and e.relative > 0.45 and e.duration_s < 2.0]
-    spins = [e for e in events if e.action == "turn" and e.amount >= 170]
-    leaps = [e for e in events if e.action in ("jump", "hop")]
-    arms = [e for e in events if e.action == "raise" and e.part == "arm" and e.side == "both"]
-    bends = [e for e in events if e.part == "torso" and e.action in ("bend", "lean")]
+    spins = [e for e in events if e.kind == "turn" and e.magnitude >= 170]
+    leaps = [e for e in events if e.kind in ("jump", "hop")]
+    arms = [e for e in events if e.kind == "raise" and e.part == "arm" and e.side == "both"]
+    bends = [e for e in events if e.part == "torso" and e.kind in ("bend", "lean")]
     # Many jumps are an exercise or a game.
     central = [kind[0] for kind in (high_legs, spins, leaps[:1] if len(leaps) <= 3 else []) if kind]
-    if len(central) < 2 and not any(e.amount >= 300 for e in spins):
+    if len(central) < 2 and not any(e.magnitude >= 300 for e in spins):
         return []
     return [*central, *(kind[0] for kind in (arms, bends) if kind)]
 
@@ -509,4 +509,4 @@ def _posture_activities(
 
 
 def _near(events: Sequence[MotionEvent], action: str, time_s: float) -> list[MotionEvent]:
-    return [e for e in events if e.action == action and e.start_s - 0.6 <= time_s <= e.end_s + 0.6]
+    return [e for e in events if e.kind == action and e.start_s - 0.6 <= time_s <= e.end_s + 0.6]

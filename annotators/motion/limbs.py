@@ -9,13 +9,22 @@ single camera.
 
 import itertools
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from annotators.motion.body import LOW_HIPS, UPRIGHT_DEG, hip_height, trunk_tilt_deg
-from annotators.motion.events import MotionEvent
+from annotators.motion.events import (
+    Direction,
+    EventKind,
+    Level,
+    MotionEvent,
+    Part,
+    Side,
+    Unit,
+    measure_event,
+)
 from annotators.motion.signals import (
     MAX_MOVE_S,
     SIDES,
@@ -32,8 +41,6 @@ from annotators.motion.signals import (
 )
 from data.motion.skeleton import FPS
 
-Side = Literal["left", "right"]
-
 # ---- arms (hand relative to the shoulder, in arm lengths; hanging is about -0.95)
 MIN_RAISE: Final = 0.40
 """Change of height that raises or lowers a hand: from the hip to the chest, about."""
@@ -41,11 +48,11 @@ HANGING: Final = -0.70
 RAISED: Final = -0.45
 """The hand is at the chest or higher: it can wave."""
 LEVELS: Final = (
-    (0.55, "above_head"),
-    (0.20, "head"),
-    (-0.20, "shoulder"),
-    (-0.50, "chest"),
-    (-0.70, "waist"),
+    (0.55, Level.ABOVE_HEAD),
+    (0.20, Level.HEAD),
+    (-0.20, Level.SHOULDER),
+    (-0.50, Level.CHEST),
+    (-0.70, Level.WAIST),
 )
 """Height of the hand over the shoulder, by torso length (about an arm), and its name."""
 AHEAD: Final = 0.45
@@ -135,21 +142,21 @@ def hand_T3(signals: Signals, side: str) -> Floats:
     return hand * np.array([1.0 if side == "left" else -1.0, 1.0, 1.0])
 
 
-def hand_level(signals: Signals, side: str, frame: int) -> str:
+def hand_level(signals: Signals, side: Side, frame: int) -> Level:
     """Name of the height of a hand."""
     up = hand_T3(signals, side)[frame, 1] * signals.size.arm_m / signals.size.torso_m
-    return next((name for edge, name in LEVELS if up >= edge), "low")
+    return next((name for edge, name in LEVELS if up >= edge), Level.LOW)
 
 
-def _hand_direction(hand_3: Floats) -> str:
+def _hand_direction(hand_3: Floats) -> Direction | None:
     outward, up, ahead = hand_3.tolist()
     if up > 0.75:
-        return "up"
+        return Direction.UP
     if ahead >= AHEAD and ahead > 1.2 * abs(outward):
-        return "forward"
+        return Direction.FORWARD
     if outward >= AHEAD and outward > 1.2 * abs(ahead):
-        return "side"
-    return ""
+        return Direction.SIDE
+    return None
 
 
 def _arm_ok_T(signals: Signals, side: str) -> Bools:
@@ -188,22 +195,16 @@ def raises(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> list
         last = min(span[1], len(up_T) - 1)
         amount = abs(float(up_T[end] - up_T[start])) * arm_m
         result.append(
-            MotionEvent(
-                action="raise" if rises else "lower",
-                part="arm",
+            measure_event(
+                signals,
+                span,
+                EventKind.RAISE if rises else EventKind.LOWER,
+                Part.ARM,
                 side=side,
-                direction=_hand_direction(hand[last]) if rises else "down",
+                direction=_hand_direction(hand[last]) if rises else Direction.DOWN,
                 level=hand_level(signals, side, end),
-                start_s=signals.start_s(span),
-                end_s=signals.end_s(span),
-                amount=amount,
-                unit="m",
-                relative=amount / arm_m,
+                magnitude=amount,
                 peak_speed=float(np.abs(rate_T[slice(*span)]).max()),
-                measurement=(
-                    f"{side}_wrist {'rises' if rises else 'falls'} {amount:.2f} m against "
-                    f"{side}_shoulder"
-                ),
             )
         )
     return result
@@ -239,6 +240,19 @@ def _full_swings(signal_T: Floats, frames: list[int]) -> list[int]:
     return frames[0 if full[0] else 1 : len(frames) if full[-1] else -1]
 
 
+_TO_AND_FRO: Final = (
+    Direction.SIDE_TO_SIDE,
+    Direction.UP_AND_DOWN,
+    Direction.FORWARD_AND_BACK,
+)
+_THERE: Final = (
+    (Direction.ACROSS, Direction.SIDE),
+    (Direction.DOWN, Direction.UP),
+    (Direction.BACKWARD, Direction.FORWARD),
+)
+"""By axis (outward, up, forward): to and fro, and down and up the axis."""
+
+
 def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
     """A hand that swings to and fro at least twice while it is held up, or moves so when low."""
     hand = hand_T3(signals, side)
@@ -262,7 +276,6 @@ def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
             if not found:
                 continue
             _, axis, (frames, size) = max(found)
-            way = ("side to side", "up and down", "forward and back")[axis]
             frames = _full_swings(hand[:, axis], frames)
             cycles = max(len(frames) // 2, 2)
             wave_span = (frames[0], frames[-1] + 1)
@@ -274,23 +287,17 @@ def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
             hand_high = bool(lifted_N.mean() > 0.6) and high > (RAISED + 0.1, -0.1, 9.0)[axis]
             seconds = (frames[-1] - frames[0]) / FPS
             result.append(
-                MotionEvent(
-                    action="wave" if raised and hand_high else "swing",
-                    part="arm",
+                measure_event(
+                    signals,
+                    wave_span,
+                    EventKind.WAVE if raised and hand_high else EventKind.SWING,
+                    Part.ARM,
                     side=side,
-                    direction=way,
+                    direction=_TO_AND_FRO[axis],
                     level=hand_level(signals, side, frames[len(frames) // 2]),
-                    start_s=signals.start_s(wave_span),
-                    end_s=signals.end_s(wave_span),
-                    amount=size * arm_m,
-                    unit="m",
-                    relative=size,
+                    magnitude=size * arm_m,
                     peak_speed=float(speed_T(hand)[slice(*wave_span)].max()) * arm_m,
-                    measurement=(
-                        f"{side}_wrist swings {size * arm_m:.2f} m {way}, {cycles} times in "
-                        f"{seconds:.1f} s"
-                    ),
-                    repetitions=cycles,
+                    count=cycles,
                     frequency_hz=cycles / seconds,
                 )
             )
@@ -341,23 +348,17 @@ def thrusts(signals: Signals, side: Side) -> list[MotionEvent]:
         peak_mps = float(speed[slice(*span)].max()) * arm_m
         gain_m = float(np.ptp(reach_T[slice(*span)])) * arm_m
         result.append(
-            MotionEvent(
-                action="punch",
-                part="arm",
+            measure_event(
+                signals,
+                span,
+                EventKind.PUNCH,
+                Part.ARM,
                 side=side,
-                direction="forward",
+                direction=Direction.FORWARD,
                 level=hand_level(signals, side, group[0]),
-                start_s=signals.start_s(span),
-                end_s=signals.end_s(span),
-                amount=gain_m,
-                unit="m",
-                relative=gain_m / arm_m,
+                magnitude=gain_m,
                 peak_speed=peak_mps,
-                measurement=(
-                    f"{side}_wrist thrusts {gain_m:.2f} m forward {len(group)} times at up to "
-                    f"{peak_mps:.1f} m/s"
-                ),
-                repetitions=len(group),
+                count=len(group),
                 frequency_hz=(len(group) - 1) * FPS / (group[-1] - group[0]),
             )
         )
@@ -389,7 +390,7 @@ def strokes(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> lis
             and -0.55 < hand[stretched, 1] < 0.5
             and first[1] > HANGING
         ):
-            action, direction = "punch", "forward"
+            kind, direction = EventKind.PUNCH, Direction.FORWARD
         elif (
             peak >= THROW_SPEED
             and first[1] > 0.1
@@ -397,32 +398,25 @@ def strokes(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> lis
             and way[2] > 0.5
             and _share(moving_T, span) < 0.5
         ):
-            action, direction = "throw", "forward"
+            kind, direction = EventKind.THROW, Direction.FORWARD
         elif length >= STROKE_LENGTH and _share(moving_T, span) < 0.5:
             axis = int(np.argmax(np.abs(way)))
-            names = (("across", "side"), ("down", "up"), ("backward", "forward"))[axis]
-            action, direction = "swing", names[int(way[axis] > 0)]
-            if direction in ("up", "down"):
+            kind, direction = EventKind.SWING, _THERE[axis][int(way[axis] > 0)]
+            if direction in (Direction.UP, Direction.DOWN):
                 continue  # Raised or lowered: told by height.
         else:
             continue
         result.append(
-            MotionEvent(
-                action=action,
-                part="arm",
+            measure_event(
+                signals,
+                span,
+                kind,
+                Part.ARM,
                 side=side,
                 direction=direction,
                 level=hand_level(signals, side, span[1] - 1),
-                start_s=signals.start_s(span),
-                end_s=signals.end_s(span),
-                amount=length * arm_m,
-                unit="m",
-                relative=length,
+                magnitude=length * arm_m,
                 peak_speed=peak * arm_m,
-                measurement=(
-                    f"{side}_wrist moves {length * arm_m:.2f} m {direction} at up to "
-                    f"{peak * arm_m:.1f} m/s"
-                ),
             )
         )
     return result
@@ -433,7 +427,10 @@ def circles(signals: Signals, side: Side) -> list[MotionEvent]:
     hand = hand_T3(signals, side)
     ok_T = _arm_ok_T(signals, side)
     result: list[MotionEvent] = []
-    for horizontal, names in ((2, ("forward", "backward")), (0, ("inward", "outward"))):
+    for horizontal, names in (
+        (2, (Direction.FORWARD, Direction.BACKWARD)),
+        (0, (Direction.INWARD, Direction.OUTWARD)),
+    ):
         plane_T2 = hand[:, [horizontal, 1]]
         angle_T = np.degrees(np.unwrap(np.arctan2(plane_T2[:, 1], plane_T2[:, 0])))
         points = turning_points(angle_T, CIRCLE_DEG)
@@ -448,20 +445,17 @@ def circles(signals: Signals, side: Side) -> list[MotionEvent]:
             times = max(round(amount / 360), 1)
             seconds = signals.end_s(span) - signals.start_s(span)
             result.append(
-                MotionEvent(
-                    action="circle",
-                    part="arm",
+                measure_event(
+                    signals,
+                    span,
+                    EventKind.CIRCLE,
+                    Part.ARM,
                     side=side,
                     direction=direction,
-                    level="",
-                    start_s=signals.start_s(span),
-                    end_s=signals.end_s(span),
-                    amount=amount,
-                    unit="deg",
-                    relative=amount / 360,
+                    magnitude=amount,
+                    unit=Unit.DEGREES,
                     peak_speed=float(np.abs(np.gradient(angle_T)[slice(*span)]).max() * FPS),
-                    measurement=f"{side}_wrist circles {side}_shoulder by {amount:.0f} deg",
-                    repetitions=times,
+                    count=times,
                     frequency_hz=times / max(seconds, 1 / FPS),
                 )
             )
@@ -484,23 +478,19 @@ def elbow_bends(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) ->
             continue
         bends = bool(bend_T[end] > bend_T[start])
         last = min(span[1], signals.num_frames - 1)
-        direction = "" if bends else _hand_direction(hand_T3(signals, side)[last])
+        direction = None if bends else _hand_direction(hand_T3(signals, side)[last])
         result.append(
-            MotionEvent(
-                action="bend" if bends else "extend",
-                part="arm",
+            measure_event(
+                signals,
+                span,
+                EventKind.BEND if bends else EventKind.EXTEND,
+                Part.ARM,
                 side=side,
                 direction=direction,
                 level=hand_level(signals, side, last),
-                start_s=signals.start_s(span),
-                end_s=signals.end_s(span),
-                amount=amount,
-                unit="deg",
-                relative=amount / 360,
+                magnitude=amount,
+                unit=Unit.DEGREES,
                 peak_speed=float(np.abs(np.gradient(bend_T)[slice(*span)]).max() * FPS),
-                measurement=(
-                    f"{side}_elbow {'bends' if bends else 'straightens'} by {amount:.0f} deg"
-                ),
             )
         )
     return result
@@ -542,24 +532,18 @@ def claps(signals: Signals, moving_T: Bools) -> list[MotionEvent]:
             continue
         seconds = (group[-1] - group[0]) / FPS
         result.append(
-            MotionEvent(
-                action="clap",
-                part="arm",
-                side="both",
-                direction="",
-                level=hand_level(signals, "left", group[0]),
-                start_s=signals.start_s(span),
-                end_s=signals.end_s(span),
-                amount=float(np.ptp(apart_T[slice(*span)])) * arm_m,
-                unit="m",
-                relative=float(np.ptp(apart_T[slice(*span)])),
+            measure_event(
+                signals,
+                span,
+                EventKind.CLAP,
+                Part.ARM,
+                side=Side.BOTH,
+                level=hand_level(signals, Side.LEFT, group[0]),
+                magnitude=float(np.ptp(apart_T[slice(*span)])) * arm_m,
                 peak_speed=float(np.abs(np.gradient(apart_T)[slice(*span)]).max() * FPS) * arm_m,
-                measurement=(
-                    f"the wrists come within {float(apart_T[group].max()) * arm_m:.2f} m of each "
-                    f"other {len(group)} times"
-                ),
-                repetitions=len(group),
+                count=len(group),
                 frequency_hz=(len(group) - 1) / seconds,
+                gap_m=float(apart_T[group].max()) * arm_m,
             )
         )
     return result
@@ -572,6 +556,13 @@ def _foot_T3(signals: Signals, side: str) -> Floats:
     """Ankle from the hips as (outward, up, forward), (T, 3), leg lengths."""
     vector_T3 = signals.in_body_axes(signals.joint_T3(f"{side}_ankle") - signals.hips_T3())
     return vector_T3 / signals.size.leg_m * np.array([1.0 if side == "left" else -1.0, 1.0, 1.0])
+
+
+def _foot_level(height: float) -> Level:
+    """Name of the height of a foot above where it stands, leg lengths."""
+    if height > 0.8:
+        return Level.HIP
+    return Level.KNEE if height > 0.4 else Level.LOW
 
 
 def kicks(signals: Signals, side: Side) -> list[MotionEvent]:
@@ -602,26 +593,20 @@ def kicks(signals: Signals, side: Side) -> list[MotionEvent]:
         if peak < KICK_SPEED or bent < 20 or not signals.seen(f"{side}_leg", (lead, end)):
             continue
         ahead, outward = foot[top, 2], foot[top, 0]
-        direction = "forward" if ahead >= abs(outward) else "side"
+        direction = Direction.FORWARD if ahead >= abs(outward) else Direction.SIDE
         amount = max(float(height_T[top]), 0.0) * leg_m
         span = (lead, min(end + 2, signals.num_frames))
         result.append(
-            MotionEvent(
-                action="kick",
-                part="leg",
+            measure_event(
+                signals,
+                span,
+                EventKind.KICK,
+                Part.LEG,
                 side=side,
                 direction=direction,
-                level="hip" if height_T[top] > 0.8 else "knee",
-                start_s=signals.start_s(span),
-                end_s=signals.end_s(span),
-                amount=amount,
-                unit="m",
-                relative=amount / leg_m,
+                level=Level.HIP if height_T[top] > 0.8 else Level.KNEE,
+                magnitude=amount,
                 peak_speed=peak * leg_m,
-                measurement=(
-                    f"{side}_ankle swings {direction}, {amount:.2f} m above the floor, at up to "
-                    f"{peak * leg_m:.1f} m/s"
-                ),
             )
         )
     return result
@@ -660,36 +645,40 @@ def leg_raises(signals: Signals, side: Side, busy_T: Bools) -> list[MotionEvent]
             continue
         outward, _, ahead = foot[top].tolist()
         if ahead < -0.2:
-            direction = "backward"
+            direction = Direction.BACKWARD
         elif outward > 0.45 and outward > ahead:
-            direction = "side"
+            direction = Direction.SIDE
         else:
-            direction = "forward"
+            direction = Direction.FORWARD
         bent = bool(knee_T[top] > 60)
         amount = abs(change) * leg_m
         result.append(
-            MotionEvent(
-                action="raise" if rises else "lower",
-                part="knee" if bent and direction != "side" else "leg",
+            measure_event(
+                signals,
+                span,
+                EventKind.RAISE if rises else EventKind.LOWER,
+                Part.KNEE if bent and direction is not Direction.SIDE else Part.LEG,
                 side=side,
-                direction=direction if rises else "down",
-                level="hip" if height_T[top] > 0.8 else ("knee" if height_T[top] > 0.4 else "low"),
-                start_s=signals.start_s(span),
-                end_s=signals.end_s(span),
-                amount=amount,
-                unit="m",
-                relative=amount / leg_m,
+                direction=direction if rises else Direction.DOWN,
+                level=_foot_level(float(height_T[top])),
+                magnitude=amount,
                 peak_speed=float(np.abs(np.gradient(height_T)[slice(*span)]).max() * FPS) * leg_m,
-                measurement=(
-                    f"{side}_ankle {'rises' if rises else 'falls'} {amount:.2f} m, "
-                    f"{other}_ankle stays lower"
-                ),
             )
         )
     return result
 
 
 # ----------------------------------------------------------------------------------- torso, head
+
+
+_Tilt = tuple[EventKind, Direction | None]
+_PITCHES: Final = (
+    (EventKind.BEND, Direction.FORWARD),
+    (EventKind.LEAN, Direction.BACKWARD),
+)
+_ROLLS: Final = ((EventKind.LEAN, Direction.LEFT), (EventKind.LEAN, Direction.RIGHT))
+_TWISTS: Final = ((EventKind.TWIST, Direction.LEFT), (EventKind.TWIST, Direction.RIGHT))
+"""What a trunk does whose angle grows, and whose angle falls."""
 
 
 def torso_moves(signals: Signals) -> list[MotionEvent]:
@@ -701,8 +690,13 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
     roll_T = np.degrees(np.arctan2(trunk_T3[:, 0], np.maximum(trunk_T3[:, 1], 1e-6)))
     result: list[MotionEvent] = []
 
-    def moves(angle_T: Floats, min_deg: float, names: tuple[str, str, str]) -> None:
-        # names: action away in the positive and the negative direction, and back to the middle.
+    def moves(
+        angle_T: Floats,
+        min_deg: float,
+        away: tuple[_Tilt, _Tilt],
+        back: _Tilt | None = (EventKind.STRAIGHTEN, None),
+    ) -> None:
+        # Away from the middle in the positive and the negative direction, and back to it.
         points = turning_points(angle_T, min_deg)
         for start, end in itertools.pairwise(points):
             change = float(angle_T[end] - angle_T[start])
@@ -716,29 +710,27 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
             rooted = signals.exact or any(signals.seen(f"{s}_leg", span, 0.6) for s in SIDES)
             if not (rooted and signals.seen("torso", span)) or upside or flips or _drags(span):
                 continue
-            away = abs(angle_T[end]) > abs(angle_T[start])
-            name = names[0 if change > 0 else 1] if away else names[2]
-            action, _, direction = name.partition(" ")
+            leaves = abs(angle_T[end]) > abs(angle_T[start])
+            tilt = away[0 if change > 0 else 1] if leaves else back
+            if tilt is None:
+                continue
+            kind, direction = tilt
             result.append(
-                MotionEvent(
-                    action=action,
-                    part="torso",
-                    side="none",
+                measure_event(
+                    signals,
+                    span,
+                    kind,
+                    Part.TORSO,
                     direction=direction,
-                    level="",
-                    start_s=signals.start_s(span),
-                    end_s=signals.end_s(span),
-                    amount=abs(change),
-                    unit="deg",
-                    relative=abs(change) / 360,
+                    magnitude=abs(change),
+                    unit=Unit.DEGREES,
                     peak_speed=float(np.abs(np.gradient(angle_T)[slice(*span)]).max() * FPS),
-                    measurement=f"trunk tilts {abs(change):.0f} deg {direction or 'to upright'}",
                 )
             )
 
     factor = 1.0 if signals.exact else ESTIMATED_TILT_FACTOR
-    moves(pitch_T, factor * MIN_BEND_FORWARD_DEG, ("bend forward", "lean backward", "straighten"))
-    moves(roll_T, factor * MIN_LEAN_DEG, ("lean left", "lean right", "straighten"))
+    moves(pitch_T, factor * MIN_BEND_FORWARD_DEG, _PITCHES)
+    moves(roll_T, factor * MIN_LEAN_DEG, _ROLLS)
 
     if not signals.exact:
         # The twist lies in the depth of two hips and two shoulders: an estimate cannot tell it.
@@ -749,8 +741,8 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
         np.unwrap(np.arctan2(-shoulders_T3[:, 2], shoulders_T3[:, 0]))
         - np.unwrap(np.arctan2(-hips_T3[:, 2], hips_T3[:, 0]))
     )
-    moves(twist_T, MIN_TWIST_DEG, ("twist left", "twist right", "untwist"))
-    return [event for event in result if event.action != "untwist"]
+    moves(twist_T, MIN_TWIST_DEG, _TWISTS, back=None)
+    return result
 
 
 def head_moves(signals: Signals) -> list[MotionEvent]:
@@ -775,19 +767,15 @@ def head_moves(signals: Signals) -> list[MotionEvent]:
         if _share(upright_T & signals.part_T["head"] & signals.part_T["torso"], span) < 0.8:
             continue
         result.append(
-            MotionEvent(
-                action="lower" if change > 0 else "raise",
-                part="head",
-                side="none",
-                direction="down" if change > 0 else "up",
-                level="",
-                start_s=signals.start_s(span),
-                end_s=signals.end_s(span),
-                amount=abs(change),
-                unit="deg",
-                relative=abs(change) / 360,
+            measure_event(
+                signals,
+                span,
+                EventKind.LOWER if change > 0 else EventKind.RAISE,
+                Part.HEAD,
+                direction=Direction.DOWN if change > 0 else Direction.UP,
+                magnitude=abs(change),
+                unit=Unit.DEGREES,
                 peak_speed=float(np.abs(np.gradient(nod_T)[slice(*span)]).max() * FPS),
-                measurement=f"head tilts {abs(change):.0f} deg {'down' if change > 0 else 'up'}",
             )
         )
     return result
@@ -798,33 +786,37 @@ def head_moves(signals: Signals) -> list[MotionEvent]:
 
 def pair_sides(events: list[MotionEvent]) -> list[MotionEvent]:
     """What both arms do at one time becomes one event of both sides."""
-    left = [e for e in events if e.part == "arm" and e.side == "left"]
-    right = [e for e in events if e.part == "arm" and e.side == "right"]
-    result = [e for e in events if e.part != "arm" or e.side not in SIDES]
+    left = [e for e in events if e.part is Part.ARM and e.side is Side.LEFT]
+    right = [e for e in events if e.part is Part.ARM and e.side is Side.RIGHT]
+    result = [e for e in events if e.part is not Part.ARM or e.side is Side.BOTH]
     for event in left:
         twin = next((other for other in right if _together(event, other)), None)
         if twin is None:
             result.append(event)
             continue
         right.remove(twin)
-        larger = max(event, twin, key=lambda e: e.amount)
+        larger = max(event, twin, key=lambda e: e.magnitude)
         result.append(
             replace(
                 larger,
-                side="both",
-                direction=event.direction if event.direction == twin.direction else "",
+                side=Side.BOTH,
+                direction=event.direction if event.direction is twin.direction else None,
                 start_s=min(event.start_s, twin.start_s),
                 end_s=max(event.end_s, twin.end_s),
-                repetitions=max(event.repetitions, twin.repetitions),
-                measurement=f"{event.measurement}; {twin.measurement}",
+                confidence=min(event.confidence, twin.confidence),
+                count=max(event.count, twin.count),
+                by_side=(event, twin),
             )
         )
     return sorted(result + right, key=lambda e: (e.start_s, e.end_s))
 
 
 def _together(first: MotionEvent, second: MotionEvent) -> bool:
-    if (first.action, first.part) != (second.action, second.part):
+    if (first.kind, first.part) != (second.kind, second.part):
         return False
     shared_s = min(first.end_s, second.end_s) - max(first.start_s, second.start_s)
     shorter_s = max(min(first.duration_s, second.duration_s), 1 / FPS)
-    return shared_s >= 0.5 * shorter_s and first.amount < 2.5 * second.amount < 6.25 * first.amount
+    return (
+        shared_s >= 0.5 * shorter_s
+        and first.magnitude < 2.5 * second.magnitude < 6.25 * first.magnitude
+    )

@@ -5,6 +5,7 @@ turning points. Positions are metres, y up. In the body's axes the components ar
 forward).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -85,6 +86,7 @@ class Signals:
         time_T: (T,) seconds, as given.
         joints_TJ3: (T, 22, 3) smoothed world positions, metres.
         usable_TJ: (T, 22) whether the joint is measured at the frame.
+        confidence_TJ: (T, 22) how sure the joint is, 0..1; 0 where the frame was filled in.
         part_T: per body part of :data:`PART_JOINTS`, (T,) whether all its joints are measured.
         parts: the parts that are measured for most of the motion.
         heading_T: (T,) unwrapped yaw, radians; positive turns to the person's left.
@@ -97,6 +99,7 @@ class Signals:
     time_T: Floats
     joints_TJ3: Floats
     usable_TJ: Bools
+    confidence_TJ: Floats
     part_T: dict[str, Bools]
     parts: frozenset[str]
     heading_T: Floats
@@ -167,6 +170,11 @@ class Signals:
         part_N = self.part_T[part][span[0] : span[1]]
         return bool(len(part_N)) and float(part_N.mean()) >= share
 
+    def mean_confidence(self, joints: Sequence[str], span: Span) -> float:
+        """How sure some joints are over the span, on average, 0..1."""
+        indices = [JOINT[name] for name in joints]
+        return float(self.confidence_TJ[span[0] : span[1], indices].mean())
+
     def start_s(self, span: Span) -> float:
         """Time at which the span starts."""
         return float(self.time_T[span[0]])
@@ -207,11 +215,12 @@ def prepare(
     num_frames = len(raw_TJ3)
     time_T = np.arange(num_frames) / FPS if pts_s is None else np.asarray(pts_s, dtype=np.float64)
 
-    sure_TJ = np.ones(raw_TJ3.shape[:2], dtype=np.bool_)
+    confidence_TJ = np.ones(raw_TJ3.shape[:2])
     if confidence is not None:
-        sure_TJ &= np.asarray(confidence) >= MIN_CONFIDENCE
+        confidence_TJ = np.asarray(confidence, dtype=np.float64)
     if valid is not None:
-        sure_TJ &= np.asarray(valid, dtype=np.bool_)[:, None]
+        confidence_TJ = confidence_TJ * np.asarray(valid, dtype=np.bool_)[:, None]
+    sure_TJ = confidence_TJ >= MIN_CONFIDENCE
     filled_TJ3, usable_TJ = _bridge_gaps(raw_TJ3, sure_TJ)
     smooth_TJ3 = gaussian_filter1d(filled_TJ3, SMOOTH_FRAMES, axis=0, mode="nearest")
 
@@ -225,6 +234,7 @@ def prepare(
         time_T=time_T,
         joints_TJ3=smooth_TJ3,
         usable_TJ=usable_TJ,
+        confidence_TJ=confidence_TJ,
         part_T=part_T,
         parts=parts,
         heading_T=_heading(smooth_TJ3),

@@ -13,6 +13,7 @@ from typing import Final
 from annotators.inflection import participle, third_person
 from annotators.motion.describe import WEIGHTS, MotionDescription
 from annotators.motion.events import MotionEvent, Posture
+from annotators.motion.measurements import RHYTHMS, measurement_of
 
 PHRASES_VERSION: Final = "2"
 """Raised whenever a wording changes."""
@@ -121,10 +122,10 @@ def _hands(event: MotionEvent) -> str:
 
 def _raise_arm(event: MotionEvent) -> str:
     sides = "to the sides" if event.side == "both" else "to the side"
-    way = {"forward": "forward", "side": f"out {sides}"}.get(event.direction, "")
+    way = {"forward": "forward", "side": f"out {sides}"}.get(event.direction or "", "")
     if event.level in ("above_head", "head"):
         way = ""
-    return " ".join(f"<raise> {_arms(event)} {way} {_LEVELS[event.level]}".split())
+    return " ".join(f"<raise> {_arms(event)} {way} {_LEVELS[event.level or 'low']}".split())
 
 
 def _lower_arm(event: MotionEvent) -> str:
@@ -132,7 +133,7 @@ def _lower_arm(event: MotionEvent) -> str:
         return f"<lower> {_arms(event)}"
     if event.level in ("above_head", "head"):
         return f"<lower> {_arms(event)} a little"
-    return f"<lower> {_arms(event)} {_LEVELS[event.level]}"
+    return f"<lower> {_arms(event)} {_LEVELS[event.level or 'low']}"
 
 
 def _wave(event: MotionEvent) -> str:
@@ -141,20 +142,20 @@ def _wave(event: MotionEvent) -> str:
 
 
 def _swing(event: MotionEvent) -> str:
-    if event.repetitions > 1:
-        return f"<move> {_hands(event)} {event.direction or 'to and fro'}"
+    if event.count > 1:
+        return f"<move> {_hands(event)} {RHYTHMS.get(event.direction, 'to and fro')}"
     way = {
         "across": "across {their} body",
         "side": "outward",
         "forward": "forward",
         "backward": "backward",
-    }.get(event.direction, "")
+    }.get(event.direction or "", "")
     return f"<swing> {_arms(event)} {way}".rstrip()
 
 
 def _extend(event: MotionEvent) -> str:
     way = {"forward": "out in front", "side": "out to the side", "up": "upward"}
-    return " ".join(f"<straighten> {_arms(event)} {way.get(event.direction, '')}".split())
+    return " ".join(f"<straighten> {_arms(event)} {way.get(event.direction or '', '')}".split())
 
 
 def _raise_leg(event: MotionEvent) -> str:
@@ -162,7 +163,7 @@ def _raise_leg(event: MotionEvent) -> str:
     noun = "knee" if event.part == "knee" and event.direction == "forward" else "leg"
     if event.part == "knee" and event.direction == "backward":
         return f"<lift> {{their}} {event.side} foot behind {{their}} body"
-    where = "" if noun == "knee" else " " + way.get(event.direction, "")
+    where = "" if noun == "knee" else " " + way.get(event.direction or "", "")
     height = " to hip height" if event.level == "hip" and event.direction != "backward" else ""
     return f"<lift> {{their}} {event.side} {noun}{where}{height}"
 
@@ -170,20 +171,20 @@ def _raise_leg(event: MotionEvent) -> str:
 def turn_text(event: MotionEvent) -> str:
     """Wording of a turn by its angle."""
     side = event.direction
-    if event.amount >= 320:
-        rounds = round(event.amount / 360)
+    if event.magnitude >= 320:
+        rounds = round(event.magnitude / 360)
         if rounds <= 1:
             return f"<turn> a full circle to the {side}"
         return f"<spin> around to the {side} {times(rounds)}"
-    if event.amount >= 150:
+    if event.magnitude >= 150:
         return f"<turn> around to the {side}"
     return f"<turn> to the {side}"
 
 
 def _walk_verb(event: MotionEvent, description: MotionDescription) -> tuple[str, str]:
     """Template and manner of a walk or a run."""
-    speed = event.amount / max(event.duration_s, 0.05) / description.size.leg_m
-    verb = "run" if event.action == "run" else "walk"
+    speed = event.magnitude / max(event.duration_s, 0.05) / description.size.leg_m
+    verb = "run" if event.kind == "run" else "walk"
     if event.direction in ("left", "right"):
         verb = "step" if verb == "walk" else verb
         text = f"<{verb}> sideways to the {event.direction}"
@@ -223,7 +224,7 @@ _WORDINGS: Final[dict[str, tuple[str, str | Callable[[MotionEvent], str]]]] = {
     "clap arm": ("clap", "<clap> {their} hands"),
     "punch arm": ("punch", lambda e: f"<punch> forward with {_hands(e)}"),
     "throw arm": ("throw", lambda e: f"<make> a throwing movement with {_arms(e)}"),
-    "circle arm": ("circle", lambda e: f"<circle> {_arms(e)} {e.direction}".rstrip()),
+    "circle arm": ("circle", lambda e: f"<circle> {_arms(e)} {e.direction or ''}".rstrip()),
     "extend arm": ("reach", _extend),
     "bend arm": ("bend_arm", lambda e: f"<bend> {_elbows(e)}"),
     "kick leg": ("kick", lambda e: f"<kick> {_kick_way(e)} with {{their}} {e.side} leg"),
@@ -233,7 +234,7 @@ _WORDINGS: Final[dict[str, tuple[str, str | Callable[[MotionEvent], str]]]] = {
     "lower knee": ("lower", lambda e: f"<put> {{their}} {e.side} foot down"),
     "raise head": ("lower", "<raise> {their} head"),
     "lower head": ("lower", "<lower> {their} head"),
-    "bend torso": ("bend", lambda e: f"<bend> {'far ' if e.amount >= 60 else ''}forward"),
+    "bend torso": ("bend", lambda e: f"<bend> {'far ' if e.magnitude >= 60 else ''}forward"),
     "straighten torso": ("lower", "<straighten> up"),
     "lean torso": ("lean", _lean),
     "twist torso": ("twist", lambda e: f"<twist> {{their}} upper body {_to(e.direction)}"),
@@ -248,23 +249,23 @@ _WORDINGS: Final[dict[str, tuple[str, str | Callable[[MotionEvent], str]]]] = {
 
 def _event_clause(event: MotionEvent, description: MotionDescription) -> Clause | None:
     """The clause of one event; None for what is told by another."""
-    if event.action in ("sink", "rise"):
+    if event.kind in ("sink", "rise"):
         return _level_clause(event, description)
-    if event.action in ("walk", "run"):
+    if event.kind in ("walk", "run"):
         return _walk_clause(event, description)
-    kind, wording = _WORDINGS[f"{event.action} {event.part}"]
-    raises_arm = event.part == "arm" and event.action in ("raise", "lower")
+    kind, wording = _WORDINGS[f"{event.kind} {event.part}"]
+    raises_arm = event.part == "arm" and event.kind in ("raise", "lower")
     return Clause(
         text=wording if isinstance(wording, str) else wording(event),
-        key=f"{event.action} {event.part} {event.side} {event.direction}",
+        key=f"{event.kind} {event.part} {event.side} {event.direction}",
         start_s=event.start_s,
         end_s=event.end_s,
         weight=WEIGHTS[kind],
-        measurement=event.measurement,
-        repetitions=event.repetitions,
+        measurement=measurement_of(event),
+        repetitions=event.count,
         frequency_hz=event.frequency_hz,
         manner=_hand_manner(event) if raises_arm else "",
-        counted=event.action == "turn",
+        counted=event.kind == "turn",
     )
 
 
@@ -272,16 +273,16 @@ def _walk_clause(event: MotionEvent, description: MotionDescription) -> Clause:
     text, manner = _walk_verb(event, description)
     other = ""
     # Longer steps than a leg: some were not seen.
-    plausible = event.amount / event.repetitions <= description.size.leg_m
-    if event.action == "walk" and event.repetitions <= 12 and plausible:
-        other = f"<take> {count_word(event.repetitions)} steps {_to(event.direction)}"
+    plausible = event.magnitude / event.count <= description.size.leg_m
+    if event.kind == "walk" and event.count <= 12 and plausible:
+        other = f"<take> {count_word(event.count)} steps {_to(event.direction)}"
     return Clause(
         text=text,
-        key=f"{event.action} body none {event.direction}",
+        key=f"{event.kind} body none {event.direction}",
         start_s=event.start_s,
         end_s=event.end_s,
-        weight=WEIGHTS[event.action],
-        measurement=event.measurement,
+        weight=WEIGHTS[event.kind],
+        measurement=measurement_of(event),
         manner=manner,
         counted=True,
         other_text=other,
@@ -296,8 +297,8 @@ def _elbows(event: MotionEvent) -> str:
     return "both elbows" if event.side == "both" else f"{{their}} {event.side} elbow"
 
 
-def _to(direction: str) -> str:
-    return f"to the {direction}" if direction in ("left", "right") else direction
+def _to(direction: str | None) -> str:
+    return f"to the {direction}" if direction in ("left", "right") else direction or ""
 
 
 def _posture_at(description: MotionDescription, time_s: float) -> str:
@@ -312,7 +313,7 @@ def _level_clause(event: MotionEvent, description: MotionDescription) -> Clause 
     before = _posture_at(description, event.start_s - 0.1)
     after = _posture_at(description, event.end_s + 0.1)
     low = {"sitting", "squatting", "kneeling", "lying"}
-    if event.action == "sink":
+    if event.kind == "sink":
         text, kind = {
             "sitting": ("<sit> down", "sit_down"),
             "squatting": ("<squat> down", "squat"),
@@ -339,11 +340,11 @@ def _level_clause(event: MotionEvent, description: MotionDescription) -> Clause 
             return None
     return Clause(
         text=text,
-        key=f"{event.action} {kind}",
+        key=f"{event.kind} {kind}",
         start_s=event.start_s,
         end_s=event.end_s,
         weight=WEIGHTS[kind],
-        measurement=event.measurement,
+        measurement=measurement_of(event),
     )
 
 
@@ -370,9 +371,9 @@ def _posture_clause(posture: Posture, description: MotionDescription) -> Clause 
         case "standing" | "unknown":
             return None
         case "lying":
-            text, kind = _LYING[posture.detail], "lie"
+            text, kind = _LYING[posture.facing or ""], "lie"
         case "one_leg":
-            text, kind = f"<balance> on {{their}} {posture.detail} leg", "balance"
+            text, kind = f"<balance> on {{their}} {posture.side} leg", "balance"
         case "upside_down":
             upright = any(p.kind == "standing" for p in description.postures)
             cartwheel = upright and held_s < 2.0
@@ -384,11 +385,11 @@ def _posture_clause(posture: Posture, description: MotionDescription) -> Clause 
         return None
     return Clause(
         text=text,
-        key=f"posture {posture.kind} {posture.detail}",
+        key=f"posture {posture.kind} {posture.facing or posture.side}",
         start_s=posture.start_s,
         end_s=posture.end_s,
         weight=WEIGHTS[kind],
-        measurement=posture.measurement,
+        measurement=measurement_of(posture),
     )
 
 
@@ -760,5 +761,5 @@ def _fallback(description: MotionDescription) -> Clause:
         start_s=description.start_s,
         end_s=description.end_s,
         weight=WEIGHTS["still"],
-        measurement=f"{longest.measurement}; no movement above the thresholds",
+        measurement=f"{measurement_of(longest)}; no movement above the thresholds",
     )

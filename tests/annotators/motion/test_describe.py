@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from annotators.motion.describe import MotionDescription, describe_motion
+from annotators.motion.events import EventKind
 from annotators.motion.signals import spans, turning_points
 from benchmarks.support.corpus import Motion, held_out, mocap
 from data.motion.skeleton import JOINT
@@ -76,10 +77,12 @@ def _some_mocap() -> list[Motion]:
 def _facts(description: MotionDescription, *, swap: bool = False) -> list[tuple[str, ...]]:
     """What was told, without numbers; with ``swap``, left and right exchanged."""
     facts = [
-        (f"{e.start_s:.1f}", e.action, e.part, e.side, e.direction, e.level, str(e.repetitions))
+        (f"{e.start_s:.1f}", *map(str, (e.kind, e.part, e.side, e.direction, e.level, e.count)))
         for e in description.events
     ]
-    facts += [(f"{p.start_s:.1f}", p.kind, p.detail) for p in description.postures]
+    facts += [
+        (f"{p.start_s:.1f}", p.kind, f"{p.facing}", f"{p.side}") for p in description.postures
+    ]
     facts += [(f"{a.start_s:.1f}", a.label) for a in description.activities]
     if swap:
         table = {"left": "right", "right": "left"}
@@ -117,9 +120,9 @@ def test_standing_still() -> None:
 def test_raising_the_left_arm() -> None:
     description = describe_motion(raising_left_arm())
     assert description.activity == "raise_left_arm"
-    (event,) = [e for e in description.events if e.action == "raise"]
+    (event,) = [e for e in description.events if e.kind is EventKind.RAISE]
     assert (event.side, event.level) == ("left", "above_head")
-    assert event.amount == pytest.approx(1.05, abs=0.12)
+    assert event.magnitude == pytest.approx(1.05, abs=0.12)
     assert 0.9 <= event.start_s <= 1.3
     assert 1.8 <= event.end_s <= 2.3
 
@@ -128,17 +131,17 @@ def test_raising_the_left_arm() -> None:
 def test_waves_are_counted(waves: int) -> None:
     description = describe_motion(waving_right_hand(waves))
     assert description.activity == "wave_right_arm"
-    (event,) = [e for e in description.events if e.action == "wave"]
-    assert event.repetitions == waves
+    (event,) = [e for e in description.events if e.kind is EventKind.WAVE]
+    assert event.count == waves
     assert event.frequency_hz == pytest.approx(20 / 18, rel=0.25)
 
 
 def test_a_jump_has_a_height() -> None:
     description = describe_motion(jumping(0.3))
     assert description.activity == "jump"
-    (event,) = [e for e in description.events if e.action == "jump"]
+    (event,) = [e for e in description.events if e.kind is EventKind.JUMP]
     assert event.direction == "up"
-    assert event.amount == pytest.approx(0.3, abs=0.06)
+    assert event.magnitude == pytest.approx(0.3, abs=0.06)
 
 
 def test_a_child_is_told_like_an_adult() -> None:
@@ -164,7 +167,7 @@ def test_unseen_legs_are_not_told() -> None:
         assert {posture.kind for posture in description.postures} == {"unknown"}
         assert not {"leg", "knee"} & {event.part for event in description.events}
         assert not {"walk", "run", "jump", "hop", "sink", "rise"} & {
-            event.action for event in description.events
+            event.kind for event in description.events
         }
 
 

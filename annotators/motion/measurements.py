@@ -1,0 +1,155 @@
+"""What was measured of a motion, in words and numbers: the evidence that stands beside a text."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from annotators.motion.events import (
+    Direction,
+    EventKind,
+    MotionEvent,
+    Part,
+    Posture,
+    PostureKind,
+    Side,
+)
+from data.motion.skeleton import FPS
+
+RHYTHMS: Final[Mapping[Direction | None, str]] = {
+    Direction.SIDE_TO_SIDE: "side to side",
+    Direction.UP_AND_DOWN: "up and down",
+    Direction.FORWARD_AND_BACK: "forward and back",
+}
+"""Ways to and fro, in words."""
+
+
+def measurement_of(thing: MotionEvent | Posture) -> str:
+    """What was measured, with its units."""
+    if isinstance(thing, Posture):
+        return _posture(thing)
+    if thing.by_side:
+        return "; ".join(map(measurement_of, thing.by_side))
+    return _EVENTS[thing.kind](thing)
+
+
+def way(length_m: float, duration_s: float) -> str:
+    """A way over the floor."""
+    return (
+        f"pelvis travels {length_m:.1f} m in {duration_s:.1f} s ({length_m / duration_s:.1f} m/s)"
+    )
+
+
+def _posture(posture: Posture) -> str:
+    if posture.kind is PostureKind.ONE_LEG:
+        raised = Side.LEFT if posture.side is Side.RIGHT else Side.RIGHT
+        return (
+            f"{raised}_ankle {posture.lift_m:.2f} m above {posture.side}_ankle for "
+            f"{posture.duration_s:.1f} s"
+        )
+    if posture.tilt_deg is None:
+        return "legs or torso are not measured"
+    return (
+        f"trunk {posture.tilt_deg:.0f} deg from upright, "
+        f"hips {posture.hips:.2f} leg lengths above the floor"
+    )
+
+
+def _locomotion(event: MotionEvent) -> str:
+    told = way(event.magnitude, max(event.duration_s, 1 / FPS))
+    return f"{told}, {event.count} steps, {event.direction}"
+
+
+def _leap(event: MotionEvent) -> str:
+    return (
+        f"both feet {event.magnitude:.2f} m off the floor for {event.air_s:.2f} s, "
+        f"moving {event.way_m:.2f} m {event.direction}"
+    )
+
+
+def _raise_or_lower(event: MotionEvent) -> str:
+    rises = event.kind is EventKind.RAISE
+    if event.part is Part.HEAD:
+        return f"head tilts {event.magnitude:.0f} deg {event.direction}"
+    moves = f"{'rises' if rises else 'falls'} {event.magnitude:.2f} m"
+    if event.part is Part.ARM:
+        return f"{event.side}_wrist {moves} against {event.side}_shoulder"
+    other = Side.RIGHT if event.side is Side.LEFT else Side.LEFT
+    return f"{event.side}_ankle {moves}, {other}_ankle stays lower"
+
+
+def _swing(event: MotionEvent) -> str:
+    if event.count == 1:
+        return _stroke(event)
+    # Times of a video's frames are not exact: 1.25 s must not become 1.3 s by the last bit.
+    seconds = round(event.duration_s, 6)
+    return (
+        f"{event.side}_wrist swings {event.magnitude:.2f} m {RHYTHMS[event.direction]}, "
+        f"{event.count} times in {seconds:.1f} s"
+    )
+
+
+def _stroke(event: MotionEvent) -> str:
+    moves = "moves" if event.count == 1 else "thrusts"
+    times = "" if event.count == 1 else f" {event.count} times"
+    return (
+        f"{event.side}_wrist {moves} {event.magnitude:.2f} m {event.direction}{times} at up to "
+        f"{event.peak_speed:.1f} m/s"
+    )
+
+
+def _bend(event: MotionEvent) -> str:
+    if event.part is Part.TORSO:
+        return _tilt(event)
+    bends = "bends" if event.kind is EventKind.BEND else "straightens"
+    return f"{event.side}_elbow {bends} by {event.magnitude:.0f} deg"
+
+
+def _tilt(event: MotionEvent) -> str:
+    return f"trunk tilts {event.magnitude:.0f} deg {event.direction or 'to upright'}"
+
+
+def _level_change(event: MotionEvent) -> str:
+    return f"hips move {event.magnitude:.2f} m {event.direction}"
+
+
+def _press(event: MotionEvent) -> str:
+    return f"shoulders move {event.magnitude:.2f} m {event.direction} with the hands on the floor"
+
+
+def _clap(event: MotionEvent) -> str:
+    return f"the wrists come within {event.gap_m:.2f} m of each other {event.count} times"
+
+
+def _kick(event: MotionEvent) -> str:
+    return (
+        f"{event.side}_ankle swings {event.direction}, {event.magnitude:.2f} m above the floor, "
+        f"at up to {event.peak_speed:.1f} m/s"
+    )
+
+
+_EVENTS: Final[Mapping[EventKind, Callable[[MotionEvent], str]]] = {
+    EventKind.WALK: _locomotion,
+    EventKind.RUN: _locomotion,
+    EventKind.TURN: lambda e: f"heading turns {e.magnitude:.0f} deg to the {e.direction}",
+    EventKind.JUMP: _leap,
+    EventKind.HOP: _leap,
+    EventKind.RISE: _level_change,
+    EventKind.SINK: _level_change,
+    EventKind.PRESS: _press,
+    EventKind.UNPRESS: _press,
+    EventKind.RAISE: _raise_or_lower,
+    EventKind.LOWER: _raise_or_lower,
+    EventKind.WAVE: _swing,
+    EventKind.SWING: _swing,
+    EventKind.PUNCH: _stroke,
+    EventKind.THROW: _stroke,
+    EventKind.CIRCLE: lambda e: (
+        f"{e.side}_wrist circles {e.side}_shoulder by {e.magnitude:.0f} deg"
+    ),
+    EventKind.CLAP: _clap,
+    EventKind.BEND: _bend,
+    EventKind.EXTEND: _bend,
+    EventKind.KICK: _kick,
+    EventKind.STRAIGHTEN: _tilt,
+    EventKind.LEAN: _tilt,
+    EventKind.TWIST: _tilt,
+}

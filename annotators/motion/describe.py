@@ -7,8 +7,9 @@ with unseen joints has no events: an upper-body shot has no legs, whatever the m
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, Protocol
 
 import numpy as np
@@ -27,7 +28,22 @@ from annotators.motion.body import (
     travel,
     turns,
 )
-from annotators.motion.events import MotionEvent, Posture, Side
+from annotators.motion.events import (
+    BEND_ARM,
+    BEND_TORSO,
+    LOWER_ARM,
+    RAISE_ARM,
+    RAISE_KNEE,
+    RAISE_LEG,
+    Direction,
+    EventKey,
+    EventKind,
+    MotionEvent,
+    Part,
+    Posture,
+    PostureKind,
+    Side,
+)
 from annotators.motion.limbs import (
     circles,
     claps,
@@ -50,50 +66,106 @@ from data.records import PoseTrack
 KINEMATICS_VERSION: Final = "1"
 """Raised whenever a rule changes what is told of a motion."""
 
-WEIGHTS: Final = {
-    "cartwheel": 0.99,
-    "push_up": 0.95,
-    "kick": 0.90,
-    "throw": 0.84,
-    "punch": 0.86,
-    "clap": 0.84,
-    "jump": 0.88,
-    "hop": 0.88,
-    "upside_down": 0.85,
-    "dance": 0.92,
-    "wave": 0.80,
-    "circle": 0.78,
-    "run": 0.80,
-    "walk": 0.75,
-    "sit_down": 0.70,
-    "stand_up": 0.70,
-    "kneel_down": 0.70,
-    "lie_down": 0.70,
-    "get_up": 0.70,
-    "squat": 0.70,
-    "bend": 0.62,
-    "raise_leg": 0.55,
-    "balance": 0.75,
-    "raise": 0.60,
-    "swing": 0.58,
-    "turn": 0.55,
-    "lean": 0.45,
-    "twist": 0.45,
-    "lower": 0.40,
-    "reach": 0.40,
-    "bend_arm": 0.30,
-    "lie": 0.38,
-    "plank": 0.38,
-    "sit": 0.36,
-    "kneel": 0.38,
-    "crouch": 0.38,
-    "wide_stance": 0.45,
-    "stand": 0.20,
-    "still": 0.10,
+
+class ActivityKind(StrEnum):
+    """What a person does, in a word."""
+
+    CARTWHEEL = "cartwheel"
+    PUSH_UP = "push_up"
+    KICK = "kick"
+    THROW = "throw"
+    PUNCH = "punch"
+    CLAP = "clap"
+    JUMP = "jump"
+    HOP = "hop"
+    UPSIDE_DOWN = "upside_down"
+    DANCE = "dance"
+    WAVE = "wave"
+    CIRCLE = "circle"
+    RUN = "run"
+    WALK = "walk"
+    SIT_DOWN = "sit_down"
+    STAND_UP = "stand_up"
+    KNEEL_DOWN = "kneel_down"
+    LIE_DOWN = "lie_down"
+    GET_UP = "get_up"
+    SQUAT = "squat"
+    BEND = "bend"
+    RAISE_LEG = "raise_leg"
+    BALANCE = "balance"
+    RAISE = "raise"
+    SWING = "swing"
+    TURN = "turn"
+    LEAN = "lean"
+    TWIST = "twist"
+    LOWER = "lower"
+    REACH = "reach"
+    BEND_ARM = "bend_arm"
+    LIE = "lie"
+    PLANK = "plank"
+    SIT = "sit"
+    KNEEL = "kneel"
+    CROUCH = "crouch"
+    WIDE_STANCE = "wide_stance"
+    STAND = "stand"
+    STILL = "still"
+
+
+WEIGHTS: Final[Mapping[ActivityKind, float]] = {
+    ActivityKind.CARTWHEEL: 0.99,
+    ActivityKind.PUSH_UP: 0.95,
+    ActivityKind.KICK: 0.90,
+    ActivityKind.THROW: 0.84,
+    ActivityKind.PUNCH: 0.86,
+    ActivityKind.CLAP: 0.84,
+    ActivityKind.JUMP: 0.88,
+    ActivityKind.HOP: 0.88,
+    ActivityKind.UPSIDE_DOWN: 0.85,
+    ActivityKind.DANCE: 0.92,
+    ActivityKind.WAVE: 0.80,
+    ActivityKind.CIRCLE: 0.78,
+    ActivityKind.RUN: 0.80,
+    ActivityKind.WALK: 0.75,
+    ActivityKind.SIT_DOWN: 0.70,
+    ActivityKind.STAND_UP: 0.70,
+    ActivityKind.KNEEL_DOWN: 0.70,
+    ActivityKind.LIE_DOWN: 0.70,
+    ActivityKind.GET_UP: 0.70,
+    ActivityKind.SQUAT: 0.70,
+    ActivityKind.BEND: 0.62,
+    ActivityKind.RAISE_LEG: 0.55,
+    ActivityKind.BALANCE: 0.75,
+    ActivityKind.RAISE: 0.60,
+    ActivityKind.SWING: 0.58,
+    ActivityKind.TURN: 0.55,
+    ActivityKind.LEAN: 0.45,
+    ActivityKind.TWIST: 0.45,
+    ActivityKind.LOWER: 0.40,
+    ActivityKind.REACH: 0.40,
+    ActivityKind.BEND_ARM: 0.30,
+    ActivityKind.LIE: 0.38,
+    ActivityKind.PLANK: 0.38,
+    ActivityKind.SIT: 0.36,
+    ActivityKind.KNEEL: 0.38,
+    ActivityKind.CROUCH: 0.38,
+    ActivityKind.WIDE_STANCE: 0.45,
+    ActivityKind.STAND: 0.20,
+    ActivityKind.STILL: 0.10,
 }
 """How much an activity says of a motion when it is there: the rarer, the more. A clip with a kick
 is told by the kick and not by the steps before it."""
-LASTING: Final = frozenset({"walk", "run", "balance", "stand", "still", "sit", "lie", "kneel"})
+LASTING: Final = frozenset(
+    {
+        ActivityKind.WALK,
+        ActivityKind.RUN,
+        ActivityKind.BALANCE,
+        ActivityKind.STAND,
+        ActivityKind.STILL,
+        ActivityKind.SIT,
+        ActivityKind.LIE,
+        ActivityKind.KNEEL,
+    }
+)
 """Activities that count by their share of the time."""
 
 MIN_SHARP_HEIGHT_PX: Final = 140
@@ -108,13 +180,15 @@ class Activity:
     """What the person does, over a span.
 
     Attributes:
-        label: e.g. ``walk``, ``walk_turn_left``, ``raise_both_arms``, ``sit_down``.
+        kind: what it is.
+        label: the same with side and direction, e.g. ``walk_turn_left``, ``raise_both_arms``.
         start_s, end_s: the span, seconds.
         score: 0..1, how much it says of the motion.
         events: the events behind it.
         postures: the postures behind it.
     """
 
+    kind: ActivityKind
     label: str
     start_s: float
     end_s: float
@@ -138,7 +212,7 @@ class MotionDescription:
         travel_T: (T,) way of the pelvis over the floor up to each frame, metres.
         still: spans (start_s, end_s) in which no measured joint moves noticeably.
         activities: in order of time.
-        activity: label of the activity with the highest score.
+        main: the activity with the highest score.
     """
 
     start_s: float
@@ -152,7 +226,12 @@ class MotionDescription:
     travel_T: NDArray[np.float64]
     still: tuple[tuple[float, float], ...]
     activities: tuple[Activity, ...]
-    activity: str
+    main: Activity
+
+    @property
+    def activity(self) -> str:
+        """Label of the main activity."""
+        return self.main.label
 
     @property
     def body_seen(self) -> bool:
@@ -212,7 +291,6 @@ def describe_motion(
     ]
     events = pair_sides(_without_noise(events))
     activities = _activities(signals, events, held, balances)
-    best = max(activities, key=lambda a: (a.score, a.end_s - a.start_s))
     return MotionDescription(
         start_s=float(signals.time_T[0]),
         end_s=float(signals.time_T[-1]),
@@ -225,7 +303,7 @@ def describe_motion(
         travel_T=travel(signals),
         still=tuple((signals.start_s(s), signals.end_s(s)) for s in still_spans(signals)),
         activities=tuple(activities),
-        activity=best.label,
+        main=max(activities, key=lambda a: (a.score, a.end_s - a.start_s)),
     )
 
 
@@ -286,9 +364,9 @@ def _arm_events(signals: Signals, moving_T: Bools) -> list[MotionEvent]:
         )
         busy_T = busy_T | _covered(signals, waving)
         struck = strokes(signals, side, busy_T, moving_T)
-        busy_T = busy_T | _covered(signals, [s for s in struck if s.kind != "swing"])
+        busy_T = busy_T | _covered(signals, [s for s in struck if s.kind is not EventKind.SWING])
         lifted = raises(signals, side, busy_T, moving_T)
-        struck = [s for s in struck if s.kind != "swing" or not _overlaps(s, lifted)]
+        struck = [s for s in struck if s.kind is not EventKind.SWING or not _overlaps(s, lifted)]
         busy_T = busy_T | _covered(signals, [*lifted, *struck])
         bent = elbow_bends(signals, side, busy_T, moving_T)
         events += [*round_, *thrown, *waving, *struck, *lifted, *bent]
@@ -319,23 +397,24 @@ def _overlaps(event: MotionEvent, others: Sequence[MotionEvent]) -> bool:
 
 def _without_noise(events: list[MotionEvent]) -> list[MotionEvent]:
     """Drop what is a part of something larger: a runner's kicks, the twist of a turn."""
-    runs = [e for e in events if e.kind == "run"]
-    leaps = [e for e in events if e.kind in ("jump", "hop")]
-    spins = [e for e in events if e.kind == "turn"]
-    walks = [e for e in events if e.kind in ("walk", "run")]
-    kept: list[MotionEvent] = []
-    for event in events:
-        part_of = {
-            "kick": [*runs, *leaps],
-            "sink": leaps,
-            "rise": leaps,
-            "twist": [*spins, *walks],
-            "lean": walks,
-            "straighten": walks,
-        }.get(event.kind, [])
-        if not _overlaps(event, part_of):
-            kept.append(event)
-    return kept
+    return [
+        event
+        for event in events
+        if not _overlaps(event, [e for e in events if e.kind in _PART_OF.get(event.kind, ())])
+    ]
+
+
+_WALKS: Final = (EventKind.WALK, EventKind.RUN)
+_LEAPS: Final = (EventKind.JUMP, EventKind.HOP)
+_PART_OF: Final[Mapping[EventKind, tuple[EventKind, ...]]] = {
+    EventKind.KICK: (EventKind.RUN, *_LEAPS),
+    EventKind.SINK: _LEAPS,
+    EventKind.RISE: _LEAPS,
+    EventKind.TWIST: (EventKind.TURN, *_WALKS),
+    EventKind.LEAN: _WALKS,
+    EventKind.STRAIGHTEN: _WALKS,
+}
+"""What may be a part of something else, and of what."""
 
 
 # ---------------------------------------------------------------------------------- activities
@@ -344,14 +423,16 @@ def _without_noise(events: list[MotionEvent]) -> list[MotionEvent]:
 class AddActivity(Protocol):
     """Adds an activity of a kind (key of :data:`WEIGHTS`) with what it was seen from."""
 
-    def __call__(self, kind: str, label: str, *sources: MotionEvent | Posture) -> None:
-        """Add one."""
+    def __call__(
+        self, kind: ActivityKind, *sources: MotionEvent | Posture, label: str = ""
+    ) -> None:
+        """Add one; without a label, its kind is the label."""
         ...
 
 
-def _score(label: str, start_s: float, end_s: float, total_s: float) -> float:
-    weight = WEIGHTS[label]
-    if label not in LASTING:
+def _score(kind: ActivityKind, start_s: float, end_s: float, total_s: float) -> float:
+    weight = WEIGHTS[kind]
+    if kind not in LASTING:
         return weight
     share = min((end_s - start_s) / max(total_s, 1 / FPS), 1.0)
     return weight * (0.6 + 0.4 * share)
@@ -367,12 +448,13 @@ def _activities(
     total_s = float(signals.time_T[-1] - signals.time_T[0])
     found: list[Activity] = []
 
-    def add(kind: str, label: str, *sources: MotionEvent | Posture) -> None:
+    def add(kind: ActivityKind, *sources: MotionEvent | Posture, label: str = "") -> None:
         start_s = min(s.start_s for s in sources)
         end_s = max(s.end_s for s in sources)
         found.append(
             Activity(
-                label=label,
+                kind=kind,
+                label=label or kind.value,
                 start_s=start_s,
                 end_s=end_s,
                 score=_score(kind, start_s, end_s, total_s),
@@ -381,93 +463,132 @@ def _activities(
             )
         )
 
-    turned = [e for e in events if e.kind == "turn"]
-    walks = [e for e in events if e.kind in ("walk", "run")]
+    turned = [e for e in events if e.kind is EventKind.TURN]
+    walks = [e for e in events if e.kind in _WALKS]
     for event in walks:
         within = [t for t in turned if _overlaps(t, [event])]
-        add(event.kind, _walk_label(event, within), event, *within)
+        kind = ActivityKind.RUN if event.kind is EventKind.RUN else ActivityKind.WALK
+        add(kind, event, *within, label=_walk_label(event, within))
     for event in turned:
         if not _overlaps(event, walks):
-            add("turn", f"turn_{event.direction}", event)
+            add(ActivityKind.TURN, event, label=f"turn_{event.direction}")
 
     for event in events:
-        named = _event_activity(event)
-        if named is not None:
-            add(*named, event)
+        kind = _activity_of(event)
+        if kind is not None:
+            add(kind, event, label=_label(kind, event))
     for posture in balances:
-        add("balance", "balance", posture)
+        add(ActivityKind.BALANCE, posture)
     _posture_activities(events, held, add)
 
     signs = _dance_signs(events)
     if len(signs) >= DANCE_SIGNS:
-        add("dance", "dance", *signs)
-    if not found or all(a.score <= WEIGHTS["lower"] for a in found):
+        add(ActivityKind.DANCE, *signs)
+    if not found or all(a.score <= WEIGHTS[ActivityKind.LOWER] for a in found):
         still = max(held, key=lambda p: p.duration_s)
-        if still.kind in ("standing", "unknown"):
-            add(
-                "stand" if still.kind == "standing" else "still",
-                "stand" if still.kind == "standing" else "still",
-                still,
-            )
+        if still.kind is PostureKind.STANDING:
+            add(ActivityKind.STAND, still)
+        elif still.kind is PostureKind.UNKNOWN:
+            add(ActivityKind.STILL, still)
     return sorted(found, key=lambda a: (a.start_s, a.end_s))
 
 
-_EVENT_ACTIVITIES: Final = {
-    "jump body": ("jump", "jump"),
-    "hop body": ("hop", "hop"),
-    "kick leg": ("kick", "kick"),
-    "clap arm": ("clap", "clap"),
-    "punch arm": ("punch", "punch"),
-    "throw arm": ("throw", "throw"),
-    "press torso": ("push_up", "push_up"),
-    "extend arm": ("reach", "reach"),
-    "bend arm": ("bend_arm", "bend_arm"),
-    "bend torso": ("bend", "bend"),
-    "lean torso": ("lean", "lean_{direction}"),
-    "twist torso": ("twist", "twist"),
-    "wave arm": ("wave", "wave_{arms}"),
-    "raise arm": ("raise", "raise_{arms}"),
-    "lower arm": ("lower", "lower_{arms}"),
-    "circle arm": ("circle", "circle_{arms}"),
-    "swing arm": ("swing", "swing_{arms}"),
-    "raise leg": ("raise_leg", "raise_{side}_leg"),
-    "raise knee": ("raise_leg", "raise_{side}_leg"),
+_EVENT_ACTIVITIES: Final[Mapping[EventKey, ActivityKind]] = {
+    EventKind.JUMP: ActivityKind.JUMP,
+    EventKind.HOP: ActivityKind.HOP,
+    EventKind.KICK: ActivityKind.KICK,
+    EventKind.CLAP: ActivityKind.CLAP,
+    EventKind.PUNCH: ActivityKind.PUNCH,
+    EventKind.THROW: ActivityKind.THROW,
+    EventKind.PRESS: ActivityKind.PUSH_UP,
+    EventKind.EXTEND: ActivityKind.REACH,
+    EventKind.LEAN: ActivityKind.LEAN,
+    EventKind.TWIST: ActivityKind.TWIST,
+    EventKind.WAVE: ActivityKind.WAVE,
+    EventKind.CIRCLE: ActivityKind.CIRCLE,
+    EventKind.SWING: ActivityKind.SWING,
+    BEND_ARM: ActivityKind.BEND_ARM,
+    BEND_TORSO: ActivityKind.BEND,
+    RAISE_ARM: ActivityKind.RAISE,
+    LOWER_ARM: ActivityKind.LOWER,
+    RAISE_LEG: ActivityKind.RAISE_LEG,
+    RAISE_KNEE: ActivityKind.RAISE_LEG,
 }
-"""Kind and label by action and part; other events are no activity of their own."""
+"""Other events are no activity of their own."""
+_OF_THE_ARMS: Final = frozenset(
+    {
+        ActivityKind.WAVE,
+        ActivityKind.RAISE,
+        ActivityKind.LOWER,
+        ActivityKind.CIRCLE,
+        ActivityKind.SWING,
+    }
+)
+"""Labels that tell which arm."""
 
 
-def _event_activity(event: MotionEvent) -> tuple[str, str] | None:
-    named = _EVENT_ACTIVITIES.get(f"{event.kind} {event.part}")
-    if named is None:
-        return None
-    arms = "both_arms" if event.side == "both" else f"{event.side}_arm"
-    return named[0], named[1].format(direction=event.direction, arms=arms, side=event.side)
+def _activity_of(event: MotionEvent) -> ActivityKind | None:
+    return _EVENT_ACTIVITIES.get(event.kind) or _EVENT_ACTIVITIES.get((event.kind, event.part))
+
+
+def _label(kind: ActivityKind, event: MotionEvent) -> str:
+    if kind in _OF_THE_ARMS:
+        return f"{kind}_both_arms" if event.side is Side.BOTH else f"{kind}_{event.side}_arm"
+    if kind is ActivityKind.RAISE_LEG:
+        return f"raise_{event.side}_leg"
+    return f"lean_{event.direction}" if kind is ActivityKind.LEAN else kind.value
 
 
 def _walk_label(event: MotionEvent, within: Sequence[MotionEvent]) -> str:
-    turn_deg = sum(t.magnitude * (1 if t.direction == "left" else -1) for t in within)
-    label = event.kind
-    if event.direction != "forward":
-        label = f"{label}_{event.direction}"
-    elif abs(turn_deg) >= 45.0:
-        label = f"{label}_turn_{'left' if turn_deg > 0 else 'right'}"
-    return label
+    turn_deg = sum(t.magnitude * (1 if t.direction is Direction.LEFT else -1) for t in within)
+    if event.direction is not Direction.FORWARD:
+        return f"{event.kind}_{event.direction}"
+    if abs(turn_deg) >= 45.0:
+        return f"{event.kind}_turn_{'left' if turn_deg > 0 else 'right'}"
+    return event.kind.value
 
 
 def _dance_signs(
     events: Sequence[MotionEvent],
 ) -> list[MotionEvent]:
     """One event per kind of movement that walks, sports and chores rarely combine."""
-    high_legs = [e for e in events if e.part == "leg" and e.relative > 0.45 and e.duration_s < 2.0]
-    spins = [e for e in events if e.kind == "turn" and e.magnitude >= 170]
-    leaps = [e for e in events if e.kind in ("jump", "hop")]
-    arms = [e for e in events if e.kind == "raise" and e.part == "arm" and e.side == "both"]
-    bends = [e for e in events if e.part == "torso" and e.kind in ("bend", "lean")]
+    high_legs = [
+        e for e in events if e.part is Part.LEG and e.relative > 0.45 and e.duration_s < 2.0
+    ]
+    spins = [e for e in events if e.kind is EventKind.TURN and e.magnitude >= 170]
+    leaps = [e for e in events if e.kind in _LEAPS]
+    arms = [e for e in events if e.is_one_of(_ARM_RAISES) and e.side is Side.BOTH]
+    bends = [e for e in events if e.is_one_of(_TRUNK_TILTS)]
     # Many jumps are an exercise or a game.
     central = [kind[0] for kind in (high_legs, spins, leaps[:1] if len(leaps) <= 3 else []) if kind]
     if len(central) < 2 and not any(e.magnitude >= 300 for e in spins):
         return []
     return [*central, *(kind[0] for kind in (arms, bends) if kind)]
+
+
+_ARM_RAISES: Final = (RAISE_ARM,)
+_TRUNK_TILTS: Final = (BEND_TORSO, (EventKind.LEAN, Part.TORSO))
+_GOES_DOWN: Final[Mapping[PostureKind, ActivityKind]] = {
+    PostureKind.SITTING: ActivityKind.SIT_DOWN,
+    PostureKind.SQUATTING: ActivityKind.SQUAT,
+    PostureKind.KNEELING: ActivityKind.KNEEL_DOWN,
+    PostureKind.LYING: ActivityKind.LIE_DOWN,
+}
+_COMES_UP: Final[Mapping[PostureKind, ActivityKind]] = {
+    PostureKind.SITTING: ActivityKind.STAND_UP,
+    PostureKind.KNEELING: ActivityKind.GET_UP,
+    PostureKind.LYING: ActivityKind.GET_UP,
+}
+_LASTS: Final[Mapping[PostureKind, ActivityKind]] = {
+    PostureKind.SITTING: ActivityKind.SIT,
+    PostureKind.SQUATTING: ActivityKind.CROUCH,
+    PostureKind.KNEELING: ActivityKind.KNEEL,
+    PostureKind.LYING: ActivityKind.LIE,
+    PostureKind.PLANK: ActivityKind.PLANK,
+    PostureKind.WIDE_STANCE: ActivityKind.WIDE_STANCE,
+    PostureKind.ALL_FOURS: ActivityKind.KNEEL,
+}
+"""Activities by the posture that is taken, left and held."""
 
 
 def _posture_activities(
@@ -476,37 +597,27 @@ def _posture_activities(
     add: AddActivity,
 ) -> None:
     """Changes of posture, and postures that last."""
-    down = {
-        "sitting": "sit_down",
-        "squatting": "squat",
-        "kneeling": "kneel_down",
-        "lying": "lie_down",
-    }
-    up = {"sitting": "stand_up", "kneeling": "get_up", "lying": "get_up"}
-    names = {
-        "sitting": "sit",
-        "squatting": "crouch",
-        "kneeling": "kneel",
-        "lying": "lie",
-        "plank": "plank",
-        "wide_stance": "wide_stance",
-        "all_fours": "kneel",
-    }
+    upright = (PostureKind.STANDING, PostureKind.BENDING)
     for before, after in itertools.pairwise(held):
-        if before.kind in ("standing", "bending") and after.kind in down:
-            moves = _near(events, "sink", after.start_s)
-            add(down[after.kind], down[after.kind], *(moves or [after]))
-        if before.kind in up and after.kind in ("standing", "bending", "squatting"):
-            moves = _near(events, "rise", after.start_s)
-            add(up[before.kind], up[before.kind], *(moves or [after]))
+        if before.kind in upright and after.kind in _GOES_DOWN:
+            moves = _near(events, EventKind.SINK, after.start_s)
+            add(_GOES_DOWN[after.kind], *(moves or [after]))
+        if before.kind in _COMES_UP and after.kind in (*upright, PostureKind.SQUATTING):
+            moves = _near(events, EventKind.RISE, after.start_s)
+            add(_COMES_UP[before.kind], *(moves or [after]))
     for posture in held:
-        if posture.kind in names and posture.duration_s >= 0.8:
-            add(names[posture.kind], names[posture.kind], posture)
-        if posture.kind == "upside_down":
-            spun = [p for p in held if p.kind == "standing"]
-            kind = "cartwheel" if spun and posture.duration_s < 2.0 else "upside_down"
-            add(kind, kind, posture)
+        if posture.kind in _LASTS and posture.duration_s >= 0.8:
+            add(_LASTS[posture.kind], posture)
+        if posture.kind is PostureKind.UPSIDE_DOWN:
+            cartwheel = is_cartwheel(posture, held)
+            add(ActivityKind.CARTWHEEL if cartwheel else ActivityKind.UPSIDE_DOWN, posture)
 
 
-def _near(events: Sequence[MotionEvent], action: str, time_s: float) -> list[MotionEvent]:
-    return [e for e in events if e.kind == action and e.start_s - 0.6 <= time_s <= e.end_s + 0.6]
+def is_cartwheel(posture: Posture, held: Sequence[Posture]) -> bool:
+    """Whether a person who is upside down goes round: briefly, and stands before or after."""
+    stands = any(p.kind is PostureKind.STANDING for p in held)
+    return posture.kind is PostureKind.UPSIDE_DOWN and stands and posture.duration_s < 2.0
+
+
+def _near(events: Sequence[MotionEvent], kind: EventKind, time_s: float) -> list[MotionEvent]:
+    return [e for e in events if e.kind is kind and e.start_s - 0.6 <= time_s <= e.end_s + 0.6]

@@ -1,0 +1,675 @@
+"""What is told of a motion, in order of time: events joined, counted and sifted, not yet in words.
+
+A clause is typed like the events that it comes from; :mod:`annotators.wording.phrases` words it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from annotators.motion.describe import WEIGHTS, ActivityKind, MotionDescription, is_cartwheel
+from annotators.motion.events import (
+    BEND_ARM,
+    BEND_TORSO,
+    LOWER_ARM,
+    LOWER_HEAD,
+    LOWER_KNEE,
+    LOWER_LEG,
+    RAISE_ARM,
+    RAISE_HEAD,
+    RAISE_KNEE,
+    RAISE_LEG,
+    Direction,
+    EventKind,
+    Facing,
+    MotionEvent,
+    Part,
+    Posture,
+    PostureKind,
+    Side,
+)
+
+MAX_GAP_S: Final = 2.0
+"""Repeated actions further apart than this are told one by one."""
+MIN_TELL_GAP_S: Final = 1.5
+"""A pause between actions that is worth a step of its own."""
+SLOW_WALK: Final = 0.9
+"""Leg lengths per second; about 0.75 m/s."""
+BRISK_WALK: Final = 2.0
+"""Leg lengths per second; about 1.7 m/s."""
+SLOW_HAND_MPS: Final = 0.7
+FAST_HAND_MPS: Final = 2.6
+MAX_COUNTED_STEPS: Final = 12
+MIN_HELD_S: Final = 1.0
+"""A posture that is held for less is a passage between two."""
+MIN_LEG_S: Final = 0.7
+"""Shorter parts of a walk, between its turns, are not told."""
+
+
+class BodyAct(StrEnum):
+    """What events and postures together amount to."""
+
+    SIT_DOWN = "sit_down"
+    SQUAT_DOWN = "squat_down"
+    KNEEL_DOWN = "kneel_down"
+    LIE_DOWN = "lie_down"
+    SINK_INTO_STANCE = "sink_into_stance"
+    BEND_KNEES = "bend_knees"
+    STAND_UP = "stand_up"
+    GET_UP = "get_up"
+    """From lying to sitting, squatting or kneeling."""
+    LEAVE_STANCE = "leave_stance"
+    STRAIGHTEN_LEGS = "straighten_legs"
+    CARTWHEEL = "cartwheel"
+    KEEP_STILL = "keep_still"
+    STAY = "stay"
+    """Nothing happened that is large enough to be named."""
+
+
+class Manner(StrEnum):
+    """How something is done."""
+
+    SLOWLY = "slowly"
+    BRISKLY = "briskly"
+    QUICKLY = "quickly"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way over the floor, as evidence."""
+
+    length_m: float
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A time without movement, as evidence."""
+
+    duration_s: float
+
+
+Act = EventKind | PostureKind | BodyAct
+ActKey = Act | tuple[EventKind, Part]
+"""An act by any part of the body, or an event by one."""
+Evidence = MotionEvent | Posture | Way | Pause
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """Something done, ready to be put into words.
+
+    Attributes:
+        act: what is done.
+        start_s, end_s: the span.
+        weight: how much it matters, 0..1.
+        evidence: what was measured: for each time that it was done, in order.
+        event: the event that is told, if it is one.
+        posture: the posture that is told, if it is one, or that is kept.
+        back: what undoes it at once, told together with it.
+        count: how often.
+        frequency_hz: per second, 0 where it is not a rhythm.
+        manner: how.
+        num_steps: steps of a walk that may be counted; 0 where they are not sure.
+        goes_on: a walk that goes on after a turn.
+        during: a walk or run within which it is done.
+    """
+
+    act: Act
+    start_s: float
+    end_s: float
+    weight: float
+    evidence: tuple[tuple[Evidence, ...], ...]
+    event: MotionEvent | None = None
+    posture: Posture | None = None
+    back: "Clause | None" = None
+    count: int = 1
+    frequency_hz: float = 0.0
+    manner: Manner | None = None
+    num_steps: int = 0
+    goes_on: bool = False
+    during: EventKind | None = None
+
+    @property
+    def part(self) -> Part | None:
+        """The part that moves."""
+        return self.event.part if self.event else None
+
+    @property
+    def side(self) -> Side | None:
+        """Its side, or the leg that someone stands on."""
+        if self.event:
+            return self.event.side
+        return self.posture.side if self.posture else None
+
+    def is_again(self, other: "Clause") -> bool:
+        """Whether both are the same thing, apart from count and extent."""
+        return self._identity == other._identity
+
+    @property
+    def _identity(self) -> tuple[Act, Part | None, Side | None, Direction | Facing | None, bool]:
+        way = self.event.direction if self.event else None
+        if self.posture:
+            way = self.posture.facing
+        return self.act, self.part, self.side, way, self.back is not None
+
+    @property
+    def keys(self) -> tuple[ActKey, ...]:
+        """The act by any part, and by its part."""
+        if self.event is None:
+            return (self.act,)
+        return self.act, (self.event.kind, self.event.part)
+
+
+def timeline(description: MotionDescription, max_clauses: int = 8) -> list[Clause]:
+    """What is done, in order of time: merged, without trifles, at most ``max_clauses``."""
+    clauses = [c for e in description.events if (c := _event_clause(e, description))]
+    clauses += [c for p in description.postures if (c := _posture_clause(p, description))]
+    clauses = _split_walks(clauses, description)
+    clauses = _pair(clauses)
+    clauses = _merge(clauses)
+    clauses = _drop_shadowed(clauses)
+    clauses = sorted(clauses, key=lambda c: (c.start_s, c.end_s))
+    if len(clauses) > max_clauses:
+        kept = sorted(clauses, key=_importance, reverse=True)[:max_clauses]
+        clauses = [c for c in clauses if c in kept]
+    clauses = _fill_pauses(clauses, description, max_clauses)
+    return clauses or [_fallback(description)]
+
+
+# --------------------------------------------------------------------------------- one event
+
+_KINDS: Final[Mapping[ActKey, ActivityKind]] = {
+    EventKind.WALK: ActivityKind.WALK,
+    EventKind.RUN: ActivityKind.RUN,
+    EventKind.TURN: ActivityKind.TURN,
+    EventKind.JUMP: ActivityKind.JUMP,
+    EventKind.HOP: ActivityKind.HOP,
+    EventKind.PRESS: ActivityKind.PUSH_UP,
+    EventKind.UNPRESS: ActivityKind.PUSH_UP,
+    EventKind.WAVE: ActivityKind.WAVE,
+    EventKind.SWING: ActivityKind.SWING,
+    EventKind.PUNCH: ActivityKind.PUNCH,
+    EventKind.THROW: ActivityKind.THROW,
+    EventKind.CIRCLE: ActivityKind.CIRCLE,
+    EventKind.CLAP: ActivityKind.CLAP,
+    EventKind.EXTEND: ActivityKind.REACH,
+    EventKind.KICK: ActivityKind.KICK,
+    EventKind.STRAIGHTEN: ActivityKind.LOWER,
+    EventKind.LEAN: ActivityKind.LEAN,
+    EventKind.TWIST: ActivityKind.TWIST,
+    EventKind.LOWER: ActivityKind.LOWER,
+    RAISE_ARM: ActivityKind.RAISE,
+    RAISE_LEG: ActivityKind.RAISE_LEG,
+    RAISE_KNEE: ActivityKind.RAISE_LEG,
+    RAISE_HEAD: ActivityKind.LOWER,
+    BEND_ARM: ActivityKind.BEND_ARM,
+    BEND_TORSO: ActivityKind.BEND,
+    PostureKind.SITTING: ActivityKind.SIT,
+    PostureKind.SQUATTING: ActivityKind.CROUCH,
+    PostureKind.KNEELING: ActivityKind.KNEEL,
+    PostureKind.BENDING: ActivityKind.CROUCH,
+    PostureKind.WIDE_STANCE: ActivityKind.WIDE_STANCE,
+    PostureKind.PLANK: ActivityKind.PLANK,
+    PostureKind.ALL_FOURS: ActivityKind.KNEEL,
+    PostureKind.HANDS_AND_FEET: ActivityKind.BEND,
+    PostureKind.LYING: ActivityKind.LIE,
+    PostureKind.ONE_LEG: ActivityKind.BALANCE,
+    PostureKind.UPSIDE_DOWN: ActivityKind.UPSIDE_DOWN,
+    BodyAct.SIT_DOWN: ActivityKind.SIT_DOWN,
+    BodyAct.SQUAT_DOWN: ActivityKind.SQUAT,
+    BodyAct.KNEEL_DOWN: ActivityKind.KNEEL_DOWN,
+    BodyAct.LIE_DOWN: ActivityKind.LIE_DOWN,
+    BodyAct.SINK_INTO_STANCE: ActivityKind.WIDE_STANCE,
+    BodyAct.BEND_KNEES: ActivityKind.LOWER,
+    BodyAct.STAND_UP: ActivityKind.STAND_UP,
+    BodyAct.GET_UP: ActivityKind.GET_UP,
+    BodyAct.LEAVE_STANCE: ActivityKind.LOWER,
+    BodyAct.STRAIGHTEN_LEGS: ActivityKind.LOWER,
+    BodyAct.CARTWHEEL: ActivityKind.CARTWHEEL,
+    BodyAct.KEEP_STILL: ActivityKind.STAND,
+    BodyAct.STAY: ActivityKind.STILL,
+}
+"""As which activity an act is weighed."""
+
+
+_ARM_LIFTS: Final = (RAISE_ARM, LOWER_ARM)
+_WALKS: Final = (EventKind.WALK, EventKind.RUN)
+
+
+def _weight(act: Act, part: Part | None = None) -> float:
+    if isinstance(act, EventKind) and act not in _KINDS and part is not None:
+        return WEIGHTS[_KINDS[act, part]]
+    return WEIGHTS[_KINDS[act]]
+
+
+def _event_clause(event: MotionEvent, description: MotionDescription) -> Clause | None:
+    """The clause of one event; None for what is told by another."""
+    if event.kind in (EventKind.SINK, EventKind.RISE):
+        return _level_clause(event, description)
+    clause = Clause(
+        act=event.kind,
+        start_s=event.start_s,
+        end_s=event.end_s,
+        weight=_weight(event.kind, event.part),
+        evidence=((event,),),
+        event=event,
+    )
+    if event.kind in _WALKS:
+        leg_m = description.size.leg_m
+        return replace(
+            clause, manner=_walk_manner(event, leg_m), num_steps=_countable_steps(event, leg_m)
+        )
+    return replace(
+        clause,
+        count=event.count,
+        frequency_hz=event.frequency_hz,
+        manner=_hand_manner(event) if event.is_one_of(_ARM_LIFTS) else None,
+    )
+
+
+def _walk_manner(event: MotionEvent, leg_m: float) -> Manner | None:
+    speed = event.magnitude / max(event.duration_s, 0.05) / leg_m
+    if event.kind is EventKind.RUN or event.direction in (Direction.LEFT, Direction.RIGHT):
+        return None
+    if speed < SLOW_WALK:
+        return Manner.SLOWLY
+    return Manner.BRISKLY if speed > BRISK_WALK else None
+
+
+def _countable_steps(event: MotionEvent, leg_m: float) -> int:
+    # Longer steps than a leg: some were not seen.
+    plausible = event.magnitude / event.count <= leg_m
+    sure = event.kind is EventKind.WALK and event.count <= MAX_COUNTED_STEPS and plausible
+    return event.count if sure else 0
+
+
+def _hand_manner(event: MotionEvent) -> Manner | None:
+    if event.peak_speed > FAST_HAND_MPS:
+        return Manner.QUICKLY
+    slow = event.peak_speed < SLOW_HAND_MPS and event.duration_s > 1.0
+    return Manner.SLOWLY if slow else None
+
+
+# ------------------------------------------------------------------------- postures and changes
+
+
+def _posture_at(description: MotionDescription, time_s: float) -> Posture | None:
+    for posture in description.postures:
+        holds = posture.start_s - 0.03 <= time_s <= posture.end_s + 0.03
+        if holds and posture.kind is not PostureKind.ONE_LEG:
+            return posture
+    return None
+
+
+def _kind_at(description: MotionDescription, time_s: float) -> PostureKind:
+    posture = _posture_at(description, time_s)
+    return posture.kind if posture else PostureKind.UNKNOWN
+
+
+_SINKS: Final[Mapping[PostureKind, BodyAct]] = {
+    PostureKind.SITTING: BodyAct.SIT_DOWN,
+    PostureKind.SQUATTING: BodyAct.SQUAT_DOWN,
+    PostureKind.KNEELING: BodyAct.KNEEL_DOWN,
+    PostureKind.LYING: BodyAct.LIE_DOWN,
+    PostureKind.WIDE_STANCE: BodyAct.SINK_INTO_STANCE,
+}
+"""What the hips going down come to, by the posture after it."""
+_LOW: Final = (
+    PostureKind.SITTING,
+    PostureKind.SQUATTING,
+    PostureKind.KNEELING,
+    PostureKind.LYING,
+)
+_ON_HANDS: Final = (
+    PostureKind.PLANK,
+    PostureKind.ALL_FOURS,
+    PostureKind.HANDS_AND_FEET,
+    PostureKind.UPSIDE_DOWN,
+)
+
+
+def _level_clause(event: MotionEvent, description: MotionDescription) -> Clause | None:
+    """Sitting down, squatting, standing up: by the posture before and after."""
+    before = _kind_at(description, event.start_s - 0.1)
+    after = _kind_at(description, event.end_s + 0.1)
+    act = _sink(before, after) if event.kind is EventKind.SINK else _rise(before, after)
+    if act is None:
+        return None
+    return Clause(
+        act=act,
+        start_s=event.start_s,
+        end_s=event.end_s,
+        weight=_weight(act),
+        evidence=((event,),),
+    )
+
+
+def _sink(before: PostureKind, after: PostureKind) -> BodyAct | None:
+    told_by_posture = after is PostureKind.BENDING or after in _ON_HANDS
+    if told_by_posture or (before is after and after in _LOW):
+        return None
+    return _SINKS.get(after, BodyAct.BEND_KNEES)
+
+
+def _rise(before: PostureKind, after: PostureKind) -> BodyAct | None:
+    if before in _LOW and after in (PostureKind.STANDING, PostureKind.BENDING):
+        return BodyAct.STAND_UP
+    if before is PostureKind.LYING and after in _LOW:
+        return BodyAct.GET_UP
+    if after is not PostureKind.STANDING:
+        return None
+    stance = before is PostureKind.WIDE_STANCE
+    return BodyAct.LEAVE_STANCE if stance else BodyAct.STRAIGHTEN_LEGS
+
+
+def _posture_clause(posture: Posture, description: MotionDescription) -> Clause | None:
+    if posture.kind in (PostureKind.STANDING, PostureKind.UNKNOWN):
+        return None
+    if posture.kind is not PostureKind.UPSIDE_DOWN and posture.duration_s < MIN_HELD_S:
+        return None
+    round_ = is_cartwheel(posture, description.postures)
+    act = BodyAct.CARTWHEEL if round_ else posture.kind
+    return Clause(
+        act=act,
+        start_s=posture.start_s,
+        end_s=posture.end_s,
+        weight=_weight(act),
+        evidence=((posture,),),
+        posture=posture,
+    )
+
+
+# --------------------------------------------------------------------------------- the timeline
+
+
+def _importance(clause: Clause) -> float:
+    return clause.weight + min(clause.end_s - clause.start_s, 2.0) * 0.05
+
+
+def _split_walks(clauses: Sequence[Clause], description: MotionDescription) -> list[Clause]:
+    """A walk with turns becomes walk, turn, walk on."""
+    turns = [c for c in clauses if c.act is EventKind.TURN]
+    result: list[Clause] = [c for c in clauses if c not in turns]
+    loose = list(turns)
+    for walk in [c for c in clauses if c.act in _WALKS]:
+        within = [
+            t
+            for t in turns
+            if min(t.end_s, walk.end_s) - max(t.start_s, walk.start_s) > 0.5 * (t.end_s - t.start_s)
+        ]
+        if not within:
+            continue
+        result.remove(walk)
+        loose = [t for t in loose if t not in within]
+        clock = walk.start_s
+        goes_on = False
+        for turn in within:
+            if turn.start_s - clock >= MIN_LEG_S:
+                result.append(_leg_of(walk, clock, turn.start_s, description, goes_on=goes_on))
+                goes_on = True
+            weight = max(turn.weight, walk.weight - 0.01)
+            during = EventKind.RUN if walk.act is EventKind.RUN else EventKind.WALK
+            result.append(replace(turn, during=during, weight=weight))
+            clock = turn.end_s
+        if walk.end_s - clock >= MIN_LEG_S:
+            result.append(_leg_of(walk, clock, walk.end_s, description, goes_on=goes_on))
+    return result + loose
+
+
+def _leg_of(
+    walk: Clause, start_s: float, end_s: float, description: MotionDescription, *, goes_on: bool
+) -> Clause:
+    """A part of a walk, with its own evidence."""
+    way = Way(description.travelled_m(start_s, end_s), end_s - start_s)
+    return replace(
+        walk,
+        start_s=start_s,
+        end_s=end_s,
+        evidence=((way,),),
+        num_steps=0,
+        goes_on=goes_on,
+        manner=None if goes_on else walk.manner,
+    )
+
+
+_BACK: Final[Mapping[ActKey, tuple[ActKey, float]]] = {
+    RAISE_ARM: (LOWER_ARM, 1.2),
+    RAISE_LEG: (LOWER_LEG, 1.2),
+    RAISE_KNEE: (LOWER_KNEE, 1.2),
+    RAISE_HEAD: (LOWER_HEAD, 0.8),
+    LOWER_HEAD: (RAISE_HEAD, 0.8),
+    BEND_TORSO: (EventKind.STRAIGHTEN, 0.8),
+    EventKind.LEAN: (EventKind.STRAIGHTEN, 0.8),
+    EventKind.PRESS: (EventKind.UNPRESS, 1.0),
+    BodyAct.SQUAT_DOWN: (BodyAct.STAND_UP, 1.0),
+    BodyAct.SIT_DOWN: (PostureKind.SITTING, 0.5),
+    BodyAct.KNEEL_DOWN: (PostureKind.KNEELING, 0.5),
+    BodyAct.SINK_INTO_STANCE: (PostureKind.WIDE_STANCE, 0.5),
+    BodyAct.LIE_DOWN: (PostureKind.LYING, 0.5),
+}
+"""An act, the one that undoes or keeps it, and the longest pause (s) between the two."""
+
+
+def _pair(clauses: Sequence[Clause]) -> list[Clause]:
+    """Raising an arm and lowering it become one where the second follows at once."""
+    ordered = sorted(clauses, key=lambda c: c.start_s)
+    used: set[int] = set()
+    result: list[Clause] = []
+    for index, first in enumerate(ordered):
+        if index in used:
+            continue
+        partner = _partner(first, ordered, range(index + 1, len(ordered)), used)
+        if partner is None:
+            result.append(first)
+            continue
+        used.add(partner)
+        other = ordered[partner]
+        result.append(
+            replace(
+                first,
+                back=other,
+                end_s=max(first.end_s, other.end_s),
+                evidence=((*first.evidence[0], *other.evidence[0]),),
+            )
+        )
+    return result
+
+
+def _partner(first: Clause, ordered: Sequence[Clause], later: range, used: set[int]) -> int | None:
+    """Position of the clause that undoes the first one."""
+    found = next((_BACK[key] for key in first.keys if key in _BACK), None)
+    if found is None:
+        return None
+    back, longest_s = found
+    return next(
+        (
+            index
+            for index in later
+            if index not in used
+            and back in ordered[index].keys
+            and ordered[index].side is first.side
+            and -0.6 <= ordered[index].start_s - first.end_s <= longest_s
+        ),
+        None,
+    )
+
+
+_SINKING: Final = frozenset({*_SINKS.values(), BodyAct.BEND_KNEES})
+_RISING: Final = frozenset(
+    {BodyAct.STAND_UP, BodyAct.GET_UP, BodyAct.LEAVE_STANCE, BodyAct.STRAIGHTEN_LEGS}
+)
+_POSTURES: Final = frozenset({*PostureKind, BodyAct.CARTWHEEL})
+_ONCE: Final = frozenset(
+    {*_WALKS, EventKind.TURN, EventKind.STRAIGHTEN, EventKind.LOWER, *_RISING, *_POSTURES}
+)
+"""What is done once: a walk that goes on after a turn, a way back to the usual posture."""
+
+
+def _merge(clauses: Sequence[Clause]) -> list[Clause]:
+    """The same action done again soon becomes one clause with a count."""
+    result: list[Clause] = []
+    for clause in sorted(clauses, key=lambda c: c.start_s):
+        once = clause.act in _ONCE and clause.back is None
+        position = max((i for i, c in enumerate(result) if c.is_again(clause)), default=None)
+        if once or position is None or clause.start_s - result[position].end_s > MAX_GAP_S:
+            result.append(clause)
+        else:
+            result[position] = _merged(result[position], clause)
+    return result
+
+
+def _merged(before: Clause, again: Clause) -> Clause:
+    bolder = max(before, again, key=lambda c: c.end_s - c.start_s)
+    count = before.count + again.count
+    span_s = max(again.end_s - before.start_s, 0.1)
+    return replace(
+        before,
+        event=bolder.event,
+        posture=bolder.posture,
+        back=bolder.back,
+        end_s=max(before.end_s, again.end_s),
+        evidence=before.evidence + again.evidence,
+        count=count,
+        frequency_hz=count / span_s if before.frequency_hz > 0 else 0.0,
+        weight=min(before.weight + 0.03, 0.99),
+        manner=before.manner if before.manner is again.manner else None,
+    )
+
+
+def _drop_shadowed(clauses: Sequence[Clause]) -> list[Clause]:
+    """Leave out what a stronger clause over the same span implies or makes doubtful."""
+    kept: list[Clause] = []
+    for clause in clauses:
+        shadows = [
+            other
+            for other in clauses
+            if other is not clause
+            and _shadows(other, clause)
+            and min(other.end_s, clause.end_s) - max(other.start_s, clause.start_s)
+            >= 0.5 * max(clause.end_s - clause.start_s, 0.05)
+        ]
+        if not shadows:
+            kept.append(clause)
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Implied:
+    """Acts that another one makes needless.
+
+    Attributes:
+        alone: where they are told by themselves.
+        with_back: where they are told together with what undoes them.
+    """
+
+    alone: frozenset[ActKey]
+    with_back: frozenset[ActKey] = frozenset()
+
+
+_LEG_LIFTS: Final = frozenset[ActKey](
+    {
+        RAISE_LEG,
+        RAISE_KNEE,
+    }
+)
+_LEG_MOVES: Final = _LEG_LIFTS | {
+    LOWER_LEG,
+    LOWER_KNEE,
+}
+_NODS: Final = frozenset[ActKey]({LOWER_HEAD, RAISE_HEAD})
+_LEVELS: Final = frozenset[ActKey]({*_SINKING, *_RISING})
+_TILTS: Final = frozenset[ActKey]({EventKind.BEND, EventKind.STRAIGHTEN, EventKind.LEAN})
+_TILTS_AND_BACK: Final = frozenset[ActKey]({EventKind.BEND, EventKind.LEAN})
+_EVERYTHING: Final = frozenset[ActKey]({*EventKind, *PostureKind, *BodyAct})
+_BENDS: Final = _Implied(_LEVELS | _NODS | {PostureKind.BENDING}, frozenset({LOWER_HEAD}))
+
+_LYING: Final = _Implied(
+    _TILTS | {EventKind.TURN, EventKind.RAISE, EventKind.LOWER, PostureKind.BENDING},
+    _TILTS_AND_BACK | {RAISE_ARM},
+)
+_IMPLIED: Final[Mapping[Act, _Implied]] = {
+    BodyAct.CARTWHEEL: _Implied(
+        _TILTS
+        | _LEVELS
+        | {
+            EventKind.RAISE,
+            EventKind.LOWER,
+            EventKind.TURN,
+            EventKind.SWING,
+            EventKind.WALK,
+            EventKind.EXTEND,
+            EventKind.TWIST,
+            EventKind.WAVE,
+            PostureKind.BENDING,
+            PostureKind.HANDS_AND_FEET,
+        },
+        _EVERYTHING,
+    ),
+    BodyAct.SIT_DOWN: _Implied(_TILTS, _TILTS_AND_BACK),
+    BodyAct.STAND_UP: _Implied(_TILTS, _TILTS_AND_BACK),
+    BodyAct.SQUAT_DOWN: _Implied(
+        _TILTS | {PostureKind.BENDING, PostureKind.SQUATTING}, _TILTS_AND_BACK
+    ),
+    EventKind.JUMP: _Implied(
+        _LEVELS | _LEG_MOVES | _POSTURES | {BEND_TORSO, EventKind.STRAIGHTEN, EventKind.WALK},
+        _SINKING | _LEG_LIFTS | {EventKind.BEND},
+    ),
+    EventKind.HOP: _Implied(_LEVELS | _LEG_MOVES | {PostureKind.ONE_LEG, EventKind.WALK}),
+    EventKind.BEND: _BENDS,
+    BodyAct.BEND_KNEES: _BENDS,
+    EventKind.KICK: _Implied(_LEG_MOVES | {EventKind.LEAN}, _LEG_LIFTS | {EventKind.LEAN}),
+    BodyAct.LIE_DOWN: _LYING,
+    PostureKind.LYING: _LYING,
+    PostureKind.ONE_LEG: _Implied(frozenset({LOWER_LEG, LOWER_KNEE})),
+    EventKind.PRESS: _Implied(_POSTURES | _TILTS | _NODS | _LEVELS, frozenset({EventKind.BEND})),
+}
+"""By the stronger act: what it makes needless."""
+
+
+def _shadows(strong: Clause, weak: Clause) -> bool:
+    implied = _IMPLIED.get(strong.act)
+    if implied is None:
+        return False
+    needless = implied.with_back if weak.back else implied.alone
+    return any(key in needless for key in weak.keys)
+
+
+def _fill_pauses(
+    clauses: list[Clause], description: MotionDescription, max_clauses: int
+) -> list[Clause]:
+    """Tell of standing (or sitting) still where nothing else is told for long."""
+    result = list(clauses)
+    for start_s, end_s in description.still:
+        begin, end = start_s, end_s
+        for clause in clauses:
+            if clause.end_s > begin and clause.start_s <= begin:
+                begin = clause.end_s
+            if begin < clause.start_s < end:
+                end = clause.start_s
+        if end - begin >= MIN_TELL_GAP_S and len(result) < max_clauses:
+            result.append(
+                Clause(
+                    act=BodyAct.KEEP_STILL,
+                    start_s=begin,
+                    end_s=end,
+                    weight=_weight(BodyAct.KEEP_STILL),
+                    evidence=((Pause(end - begin),),),
+                    posture=_posture_at(description, (begin + end) / 2),
+                )
+            )
+    return sorted(result, key=lambda c: (c.start_s, c.end_s))
+
+
+def _fallback(description: MotionDescription) -> Clause:
+    """Nothing happened that is large enough to be named."""
+    longest = max(description.postures, key=lambda p: p.duration_s)
+    return Clause(
+        act=BodyAct.STAY,
+        start_s=description.start_s,
+        end_s=description.end_s,
+        weight=_weight(BodyAct.STAY),
+        evidence=((longest,),),
+        posture=longest,
+    )

@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from annotators.grounding.checks import ground_claims, ground_statement, support_of
 from annotators.motion.describe import MotionDescription, describe_motion
-from annotators.wording.phrases import timeline
+from annotators.wording.phrases import in_words
+from annotators.wording.timeline import timeline
 from benchmarks.support.corpus import MOCAP, need_corpus, run_with_corpus
 from data.records import Verdict
 
@@ -136,7 +137,7 @@ def check_steps(rows: list[tuple[dict[str, Any], np.ndarray]]) -> dict[str, floa
     for _, joints_TJ3 in rows:
         motion = describe_motion(joints_TJ3)
         for clause in timeline(motion, 8):
-            text = clause.words("base", "the")
+            text = in_words(clause, "base", "the")
             span = {"start_s": clause.start_s, "end_s": clause.end_s}
             plain.append(ground_statement(text, motion, **span).verdict)
             if mirrored(text) != text:

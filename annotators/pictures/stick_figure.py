@@ -15,7 +15,8 @@ from PIL import ImageDraw, ImageFont
 
 from annotators.motion.describe import describe_motion
 from annotators.pictures.preview import side_rgb
-from annotators.wording.phrases import timeline
+from annotators.wording.phrases import in_words
+from annotators.wording.timeline import timeline
 from data.motion.skeleton import BONES, FPS, JOINT_NAMES
 
 WIDTH_PX: Final = 480
@@ -34,7 +35,7 @@ def told_steps(joints_TJ3: NDArray[np.floating]) -> list[tuple[float, float, str
     """What the describer tells of a motion: (start_s, end_s, text), in order of time."""
     description = describe_motion(joints_TJ3)
     return [
-        (clause.start_s, clause.end_s, clause.words("base", "the"))
+        (clause.start_s, clause.end_s, in_words(clause, "base", "the"))
         for clause in timeline(description, MAX_STEPS)
     ]
 

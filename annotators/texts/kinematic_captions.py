@@ -22,8 +22,10 @@ from annotators.motion.describe import (
     describe_track,
     inside_frame,
 )
+from annotators.motion.events import EventKind
 from annotators.motion.signals import MIN_CONFIDENCE
-from annotators.wording.phrases import PHRASES_VERSION, Clause, count_word, sentence, timeline
+from annotators.wording.phrases import PHRASES_VERSION, Form, count_word, in_words, sentence
+from annotators.wording.timeline import Clause, timeline
 from data.motion.skeleton import JOINT
 from data.records import Caption, Clip, Outcome, PoseTrack
 
@@ -255,8 +257,8 @@ def _opening(ordered: Sequence[PoseTrack], frame_size_px: tuple[int, int]) -> li
         sentences.append(sentence(f"{more}{count_word(count)} people are in the picture"))
         subject = "Person 1 is"
     extent = _EXTENTS.get(frame.extent)
-    words = [subject, "seen", *([extent] if extent else []), _where(frame)]
-    text = " ".join(words).replace(" ,", ",")
+    parts = [subject, "seen", *([extent] if extent else []), _where(frame)]
+    text = " ".join(parts).replace(" ,", ",")
     if frame.extent == "full" and frame.height_share > NEAR_SHARE:
         text += ", close to the camera"
     elif frame.extent == "full" and frame.height_share < FAR_SHARE:
@@ -287,11 +289,11 @@ def _when(clause: Clause, clip: Clip) -> str:
 
 def _extra(clause: Clause, description: MotionDescription, clip: Clip) -> str:
     """How far, how fast, how often; a moving camera hides the way that is gone."""
-    if clause.key.startswith(("walk", "run")) and clip.camera == "static":
+    if clause.act in (EventKind.WALK, EventKind.RUN) and clip.camera == "static":
         way_m = description.travelled_m(clause.start_s, clause.end_s)
         seconds = max(clause.end_s - clause.start_s, 0.1)
         return f" for about {way_m:.1f} metres at {way_m / seconds:.1f} metres per second"
-    if clause.repetitions > 2 and clause.frequency_hz > 0:
+    if clause.count > 2 and clause.frequency_hz > 0:
         rate = clause.frequency_hz
         if rate < 0.75:
             return f", about once every {1 / rate:.1f} seconds".replace(".0 ", " ")
@@ -313,29 +315,30 @@ def _told(description: MotionDescription, clip: Clip, name: str) -> list[str]:
     result: list[str] = []
     for index, group in enumerate(groups):
         # A singular verb follows the name, a plural one "they".
-        subject, form = (name, "third") if index % 2 == 0 else ("they", "base")
+        form: Form = "base" if index % 2 else "third"
+        subject = "they" if index % 2 else name
         parts: list[str] = []
         for position, clause in enumerate(group):
-            words = clause.words(form, "their") + _extra(clause, description, clip)
+            said = in_words(clause, form, "their") + _extra(clause, description, clip)
             when = _when(clause, clip)
             if position == 0:
                 parts.append(
-                    f"{when} {subject} {words}" if index % 2 else f"{when}, {subject} {words}"
+                    f"{when} {subject} {said}" if index % 2 else f"{when}, {subject} {said}"
                 )
             else:
                 comma = "," if " and " in parts[0] or ", about" in parts[0] else ""
-                parts.append(comma + " " + _second(clause, group[0], when, words))
+                parts.append(comma + " " + _second(clause, group[0], when, said))
         result.append(sentence("".join(parts)))
     return result
 
 
-def _second(clause: Clause, first: Clause, when: str, words: str) -> str:
+def _second(clause: Clause, first: Clause, when: str, said: str) -> str:
     """The second clause of a sentence, joined by how it lies to the first."""
     if clause.start_s < first.end_s - 0.3 and clause.end_s <= first.end_s + 0.5:
-        return f"and meanwhile {words}"
+        return f"and meanwhile {said}"
     if clause.start_s - first.end_s < 0.7:
-        return f"and then {words}"
-    return f"and {when} {words}"
+        return f"and then {said}"
+    return f"and {when} {said}"
 
 
 def _other(
@@ -345,7 +348,7 @@ def _other(
     description = describe_track(track, frame_size_px, camera_moves=moves)
     best = max(timeline(description), key=lambda c: (c.weight, c.end_s - c.start_s))
     where = _where(framing(track, frame_size_px)).removeprefix(", ")
-    words = best.words("third", "their")
+    words = in_words(best, "third", "their")
     overlap_s = min(track.pts_s[-1], main.pts_s[-1]) - max(track.pts_s[0], main.pts_s[0])
     if overlap_s <= 0:
         # It may be the same person, lost and found again: that is not known.

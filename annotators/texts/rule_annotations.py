@@ -16,10 +16,31 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from annotators.chat.config import ChatConfig
 from annotators.grounding.checks import GroundingConfig, ground_medium, grounding_score
-from annotators.motion.describe import KINEMATICS_VERSION, MotionDescription, describe_track
+from annotators.motion.describe import (
+    KINEMATICS_VERSION,
+    ActivityKind,
+    MotionDescription,
+    describe_track,
+)
 from annotators.texts.kinematic_captions import by_prominence, framing, people_at_a_time
-from annotators.wording.phrases import PHRASES_VERSION, Clause, count_word, sentence, timeline
-from data.records import Annotation, Clip, FineStep, Grounding, Outcome, PoseTrack, Verdict
+from annotators.wording.phrases import (
+    PHRASES_VERSION,
+    count_word,
+    in_other_words,
+    in_words,
+    measurement,
+    sentence,
+)
+from annotators.wording.timeline import Clause, timeline
+from data.records import (
+    Annotation,
+    Clip,
+    FineStep,
+    Grounding,
+    Outcome,
+    PoseTrack,
+    Verdict,
+)
 
 ANNOTATIONS_VERSION: Final = "1"
 """Raised whenever a rule of this module changes what is written."""
@@ -293,16 +314,13 @@ def summarise_video(
 def _leading(clauses: Sequence[Clause]) -> list[Clause]:
     """The clauses that tell the activity, in order of time."""
     strongest = max(clause.weight for clause in clauses)
-    worth = [
-        c
-        for c in clauses
-        if c.weight >= MIN_RELATIVE_WEIGHT * strongest and not c.text.endswith("> on")
-    ]
+    worth = [c for c in clauses if c.weight >= MIN_RELATIVE_WEIGHT * strongest and not c.goes_on]
     worth = sorted(worth, key=lambda c: (c.weight, c.end_s - c.start_s), reverse=True)
-    chosen: list[Clause] = []
+    # Two clauses that would be told in the same words are told once.
+    told: dict[str, Clause] = {}
     for clause in worth:
-        if len(chosen) < MAX_ACTIVITIES and clause.text not in [c.text for c in chosen]:
-            chosen.append(clause)
+        told.setdefault(in_words(clause, "base", "their", detail=False), clause)
+    chosen = list(told.values())[:MAX_ACTIVITIES]
     return sorted(chosen, key=lambda c: c.start_s)
 
 
@@ -318,12 +336,12 @@ def _joined(parts: Sequence[str]) -> str:
 def medium_texts(description: MotionDescription, clauses: Sequence[Clause]) -> tuple[str, ...]:
     """Up to three wordings of what the person does, at most 30 words each."""
     chosen = _leading(clauses)
-    dances = description.activity == "dance"
+    dances = description.main.kind is ActivityKind.DANCE
     wordings: list[str] = []
     while True:
-        third = [c.words("third", "their", detail=False) for c in chosen]
-        counted = [c.other_words("third", "their") for c in chosen]
-        doing = [c.words("ing", "their", detail=False) for c in chosen]
+        third = [in_words(c, "third", "their", detail=False) for c in chosen]
+        counted = [in_other_words(c, "third", "their") for c in chosen]
+        doing = [in_words(c, "ing", "their", detail=False) for c in chosen]
         if dances:
             wordings = [
                 f"A person moves in a dance-like way, {' and '.join(doing[:2])}.",
@@ -360,10 +378,10 @@ def fine_steps(clauses: Sequence[Clause], clip: Clip) -> tuple[FineStep, ...]:
         end_s = min(max(clause.end_s, start_s), clip.end_s)
         steps.append(
             FineStep(
-                text=clause.words("base", "the"),
+                text=in_words(clause, "base", "the"),
                 start_s=start_s,
                 end_s=end_s,
-                grounding=Grounding(Verdict.SUPPORTED, clause.measurement, start_s, end_s),
+                grounding=Grounding(Verdict.SUPPORTED, measurement(clause), start_s, end_s),
             )
         )
     return tuple(steps)

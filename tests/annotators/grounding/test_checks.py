@@ -17,7 +17,8 @@ from annotators.grounding.checks import (
 )
 from annotators.grounding.claims import parse_claims
 from annotators.motion.describe import MotionDescription, describe_motion, describe_track
-from annotators.wording.phrases import timeline
+from annotators.wording.phrases import in_words
+from annotators.wording.timeline import timeline
 from benchmarks.support.corpus import Motion, mocap
 from data.records import Annotation, FineStep, Grounding, Outcome, Verdict
 from tests.support.motions import (
@@ -188,7 +189,7 @@ def test_the_rules_own_steps_are_supported_and_their_mirror_images_are_not() -> 
     for _, _, joints_TJ3 in mocap(CMU, "label")[::7]:
         motion = describe_motion(joints_TJ3)
         for clause in timeline(motion, 8):
-            text = clause.words("base", "the")
+            text = in_words(clause, "base", "the")
             span = {"start_s": clause.start_s, "end_s": clause.end_s}
             total += 1
             supported += ground_statement(text, motion, **span).verdict is SUPPORTED

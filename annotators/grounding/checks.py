@@ -15,8 +15,25 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from annotators.grounding.claims import Action, Claim, parse_claims
-from annotators.motion.describe import MotionDescription
-from annotators.motion.events import Direction, MotionEvent, Part, Posture, Side
+from annotators.motion.describe import ActivityKind, MotionDescription
+from annotators.motion.events import (
+    BEND_ARM,
+    BEND_TORSO,
+    LOWER_ARM,
+    LOWER_KNEE,
+    LOWER_LEG,
+    RAISE_ARM,
+    RAISE_KNEE,
+    RAISE_LEG,
+    Direction,
+    EventKey,
+    EventKind,
+    MotionEvent,
+    Part,
+    Posture,
+    PostureKind,
+    Side,
+)
 from annotators.motion.measurements import measurement_of
 from data.records import Annotation, Grounding, Verdict
 
@@ -195,6 +212,9 @@ def contradictions(annotation: Annotation) -> list[str]:
 # -------------------------------------------------------------------------------------- looking
 
 
+_ONE_SIDE: Final = (Side.LEFT, Side.RIGHT)
+
+
 @dataclass(frozen=True, slots=True)
 class _Window:
     """A motion, looked at from ``start_s`` to ``end_s``."""
@@ -203,15 +223,11 @@ class _Window:
     start_s: float
     end_s: float
 
-    def events(self, *kinds: str) -> list[MotionEvent]:
-        """Events of some kinds (``action part``) that lie in the window, most of each."""
-        return [
-            event
-            for event in self.motion.events
-            if f"{event.kind} {event.part}" in kinds and self._holds(event)
-        ]
+    def events(self, *keys: EventKey) -> list[MotionEvent]:
+        """Events of some kinds that lie in the window, most of each."""
+        return [e for e in self.motion.events if e.is_one_of(keys) and self._holds(e)]
 
-    def postures(self, *kinds: str) -> list[Posture]:
+    def postures(self, *kinds: PostureKind) -> list[Posture]:
         """Postures of some kinds that the window touches."""
         return [p for p in self.motion.postures if p.kind in kinds and self._touches(p)]
 
@@ -232,12 +248,12 @@ class _Window:
     def travelled_m(self) -> float:
         return self.motion.travelled_m(*self.span)
 
-    def sees(self, part: str, side: Side | None = None) -> bool:
+    def sees(self, part: Part, side: Side | None = None) -> bool:
         """Whether a part (on a side; on both without one) is measured."""
-        if part in ("arm", "leg"):
-            sides = (side,) if side in ("left", "right") else ("left", "right")
+        if part in (Part.ARM, Part.LEG):
+            sides = (side,) if side in _ONE_SIDE else _ONE_SIDE
             return all(f"{s}_{part}" in self.motion.parts for s in sides)
-        if part == "body":
+        if part is Part.BODY:
             return self.motion.body_seen
         return part in self.motion.parts
 
@@ -280,13 +296,15 @@ def _unknown(claim: Claim, window: _Window, why: str) -> Finding:
     return Finding(claim, Verdict.NOT_MEASURABLE, 0.5, why, *window.span)
 
 
-def _unseen(claim: Claim, window: _Window, part: str) -> Finding:
-    side = f"{claim.side} " if claim.side in ("left", "right") and part in ("arm", "leg") else ""
+def _unseen(claim: Claim, window: _Window, part: Part) -> Finding:
+    side = f"{claim.side} " if claim.side in _ONE_SIDE and part in (Part.ARM, Part.LEG) else ""
     return _unknown(claim, window, f"{side}{part} not measured")
 
 
 # --------------------------------------------------------------------------------- whole body
 
+_SIDEWAYS: Final = (Direction.LEFT, Direction.RIGHT)
+_ALONG: Final = (Direction.FORWARD, Direction.BACKWARD)
 _AWAY: Final[Mapping[Direction | None, Direction]] = {
     Direction.FORWARD: Direction.BACKWARD,
     Direction.BACKWARD: Direction.FORWARD,
@@ -296,16 +314,16 @@ _AWAY: Final[Mapping[Direction | None, Direction]] = {
 
 
 def _locomotion(claim: Claim, window: _Window) -> Finding:
-    if not window.sees("body"):
-        return _unseen(claim, window, "body")
-    way = window.events("walk body", "run body")
+    if not window.sees(Part.BODY):
+        return _unseen(claim, window, Part.BODY)
+    way = window.events(EventKind.WALK, EventKind.RUN)
     travelled_m = window.travelled_m
     start_s, end_s = window.span
     measured = f"pelvis travels {travelled_m:.1f} m in {end_s - start_s:.1f} s"
     if not way:
         if travelled_m < STATIONARY_M:
             return _contradicted(claim, window, measured)
-        leaps = window.events("jump body", "hop body")
+        leaps = window.events(EventKind.JUMP, EventKind.HOP)
         if claim.action is Action.MOVE and leaps:
             return _supported(claim, leaps, 0.7)
         if travelled_m < 2 * STATIONARY_M:
@@ -317,12 +335,12 @@ def _locomotion(claim: Claim, window: _Window) -> Finding:
         if claim.counts_steps and steps < 0.5 * claim.count - LOOSE_COUNT:
             return _contradicted(claim, window, f"{steps} steps", 0.3)
     if claim.action is Action.RUN:
-        runs = [event for event in way if event.kind == "run"]
+        runs = [event for event in way if event.kind is EventKind.RUN]
         fastest_mps = max(e.magnitude / max(e.duration_s, 0.05) for e in way)
         if not runs and fastest_mps < RUN_MPS:
             return _contradicted(claim, window, measurement_of(way[0]), 0.2)
         return _along(claim, window, runs or way, 1.0 if runs else 0.6)
-    if claim.action is Action.WALK and all(event.kind == "run" for event in way):
+    if claim.action is Action.WALK and all(event.kind is EventKind.RUN for event in way):
         fastest_mps = max(e.magnitude / max(e.duration_s, 0.05) for e in way)
         if fastest_mps > 2 * RUN_MPS:
             return _contradicted(claim, window, measurement_of(way[0]), 0.3)
@@ -333,45 +351,45 @@ def _locomotion(claim: Claim, window: _Window) -> Finding:
 def _along(claim: Claim, window: _Window, way: Sequence[MotionEvent], support: float) -> Finding:
     """Locomotion that is there: does it go where it is said to?"""
     opposite = _AWAY.get(claim.direction)
-    if claim.direction in ("left", "right"):
+    if claim.direction in _SIDEWAYS:
         # "Walks to the left" may be a step aside or a curve.
-        turned = [e for e in window.events("turn body") if e.direction == claim.direction]
-        aside = [e for e in way if e.direction in (claim.direction, "side")]
+        turned = [e for e in window.events(EventKind.TURN) if e.direction == claim.direction]
+        aside = [e for e in way if e.direction in (claim.direction, Direction.SIDE)]
         away = [e for e in way if e.direction == opposite]
         if turned or aside:
             return _supported(claim, [*aside, *turned], support)
         if away and len(away) == len(way):
             return _contradicted(claim, window, measurement_of(away[0]), 0.1)
         return _supported(claim, way, 0.6 * support)
-    if opposite and claim.direction in ("forward", "backward"):
+    if opposite and claim.direction in _ALONG:
         there = [e for e in way if e.direction == claim.direction]
         if not there and all(e.direction == opposite for e in way):
             return _contradicted(claim, window, measurement_of(way[0]), 0.2)
         return _supported(claim, there or way, support if there else 0.6 * support)
     if claim.direction is Direction.SIDE:
-        aside = [e for e in way if e.direction in ("left", "right", "side")]
-        if not aside and all(e.direction in ("forward", "backward") for e in way):
+        aside = [e for e in way if e.direction in (*_SIDEWAYS, Direction.SIDE)]
+        if not aside and all(e.direction in _ALONG for e in way):
             return _contradicted(claim, window, measurement_of(way[0]), 0.2)
         return _supported(claim, aside or way, support)
     if claim.direction is Direction.AROUND:
-        turned_deg = sum(e.magnitude for e in window.events("turn body"))
+        turned_deg = sum(e.magnitude for e in window.events(EventKind.TURN))
         return _supported(claim, way, support if turned_deg >= 90 else 0.6 * support)
     return _supported(claim, way, support)
 
 
 def _turn(claim: Claim, window: _Window) -> Finding:
-    if not window.sees("torso"):
-        return _unseen(claim, window, "torso")
+    if not window.sees(Part.TORSO):
+        return _unseen(claim, window, Part.TORSO)
     if claim.part in (Part.HEAD, Part.LEG):
         return _unknown(claim, window, f"turning of the {claim.part} is not measured")
-    turned = window.events("turn body")
-    if claim.direction in ("left", "right"):
+    turned = window.events(EventKind.TURN)
+    if claim.direction in _SIDEWAYS:
         same = [e for e in turned if e.direction == claim.direction]
         if same:
             return _supported(claim, same)
         if turned:
             return _contradicted(claim, window, measurement_of(turned[0]), 0.1)
-    if claim.part is Part.TORSO and (twists := window.events("twist torso")):
+    if claim.part is Part.TORSO and (twists := window.events(EventKind.TWIST)):
         return _supported(claim, twists)
     if turned:
         far = sum(e.magnitude for e in turned) >= 120
@@ -384,9 +402,9 @@ def _turn(claim: Claim, window: _Window) -> Finding:
 
 
 def _jump(claim: Claim, window: _Window) -> Finding:
-    if not window.sees("body"):
-        return _unseen(claim, window, "body")
-    leaps = window.events("jump body", "hop body")
+    if not window.sees(Part.BODY):
+        return _unseen(claim, window, Part.BODY)
+    leaps = window.events(EventKind.JUMP, EventKind.HOP)
     if not leaps:
         return _contradicted(claim, window, f"no jump; {window.seen_instead()}")
     opposite = _AWAY.get(claim.direction)
@@ -395,48 +413,79 @@ def _jump(claim: Claim, window: _Window) -> Finding:
     return _counted(claim, window, leaps)
 
 
-_HELD: Final[Mapping[Action, tuple[str, ...]]] = {
-    Action.SIT: ("sitting",),
-    Action.SIT_DOWN: ("sitting",),
-    Action.SQUAT: ("squatting", "kneeling", "wide_stance"),
-    Action.KNEEL: ("kneeling", "all_fours", "squatting", "sitting"),
-    Action.LIE: ("lying", "plank"),
-    Action.CRAWL: ("all_fours", "hands_and_feet", "kneeling", "plank"),
-    Action.STAND: ("standing", "one_leg", "wide_stance"),
-    Action.BALANCE: ("one_leg",),
-    Action.PUSH_UP: ("plank",),
+_HELD: Final[Mapping[Action, tuple[PostureKind, ...]]] = {
+    Action.SIT: (PostureKind.SITTING,),
+    Action.SIT_DOWN: (PostureKind.SITTING,),
+    Action.SQUAT: (PostureKind.SQUATTING, PostureKind.KNEELING, PostureKind.WIDE_STANCE),
+    Action.KNEEL: (
+        PostureKind.KNEELING,
+        PostureKind.ALL_FOURS,
+        PostureKind.SQUATTING,
+        PostureKind.SITTING,
+    ),
+    Action.LIE: (PostureKind.LYING, PostureKind.PLANK),
+    Action.CRAWL: (
+        PostureKind.ALL_FOURS,
+        PostureKind.HANDS_AND_FEET,
+        PostureKind.KNEELING,
+        PostureKind.PLANK,
+    ),
+    Action.STAND: (PostureKind.STANDING, PostureKind.ONE_LEG, PostureKind.WIDE_STANCE),
+    Action.BALANCE: (PostureKind.ONE_LEG,),
+    Action.PUSH_UP: (PostureKind.PLANK,),
 }
-_LOW: Final = ("sitting", "squatting", "kneeling", "lying", "plank", "all_fours", "hands_and_feet")
-_UPRIGHT: Final = ("standing", "one_leg", "wide_stance", "bending")
+_LOW: Final = (
+    PostureKind.SITTING,
+    PostureKind.SQUATTING,
+    PostureKind.KNEELING,
+    PostureKind.LYING,
+    PostureKind.PLANK,
+    PostureKind.ALL_FOURS,
+    PostureKind.HANDS_AND_FEET,
+)
+_UPRIGHT: Final = (
+    PostureKind.STANDING,
+    PostureKind.ONE_LEG,
+    PostureKind.WIDE_STANCE,
+    PostureKind.BENDING,
+)
 
 
 def _held(claim: Claim, window: _Window) -> Finding:
     """Postures: contradicted where the body was seen in quite another one all the time."""
-    if not window.sees("body"):
-        return _unseen(claim, window, "body")
+    if not window.sees(Part.BODY):
+        return _unseen(claim, window, Part.BODY)
     found = window.postures(*_HELD[claim.action])
-    if claim.action is Action.BALANCE and claim.side in ("left", "right") and found:
+    if claim.action is Action.BALANCE and claim.side in _ONE_SIDE and found:
         same = [p for p in found if p.side is claim.side]
         if not same:
             return _contradicted(claim, window, measurement_of(found[0]), 0.1)
         found = same
     if found:
         return _supported(claim, found)
-    held = [p for p in window.postures(*_LOW, *_UPRIGHT, "upside_down") if p.kind != "unknown"]
+    held = [
+        p
+        for p in window.postures(*_LOW, *_UPRIGHT, PostureKind.UPSIDE_DOWN)
+        if p.kind != PostureKind.UNKNOWN
+    ]
     measured = ", ".join(dict.fromkeys(map(measurement_of, held[:2]))) or "posture unclear"
-    if not held or window.postures("unknown"):
+    if not held or window.postures(PostureKind.UNKNOWN):
         return _unknown(claim, window, measured)
     if claim.action is Action.STAND:
         return _contradicted(claim, window, measured, 0.2)
     if claim.action is Action.BALANCE:
-        lifted = window.events("raise leg", "raise knee", "kick leg", "hop body")
+        lifted = window.events(RAISE_LEG, RAISE_KNEE, EventKind.KICK, EventKind.HOP)
         if lifted:
             return _supported(claim, lifted, 0.7)
         return _contradicted(claim, window, measured, 0.2)
     low = [p for p in held if p.kind in _LOW]
     # A crouch before a jump is no way to a seat.
-    leaps = window.events("jump body", "hop body")
-    sunk = [] if leaps or claim.action is Action.LIE else window.events("sink body", "press torso")
+    leaps = window.events(EventKind.JUMP, EventKind.HOP)
+    sunk = (
+        []
+        if leaps or claim.action is Action.LIE
+        else window.events(EventKind.SINK, EventKind.PRESS)
+    )
     if low or sunk:
         # Down, but how is a matter of a knee's height: near enough not to be called wrong.
         return replace(_unknown(claim, window, measured), support=0.5)
@@ -444,14 +493,14 @@ def _held(claim: Claim, window: _Window) -> Finding:
 
 
 def _push_up(claim: Claim, window: _Window) -> Finding:
-    pressed = window.events("press torso")
+    pressed = window.events(EventKind.PRESS)
     return _counted(claim, window, pressed) if pressed else _held(claim, window)
 
 
 def _stand_up(claim: Claim, window: _Window) -> Finding:
-    if not window.sees("body"):
-        return _unseen(claim, window, "body")
-    rises = window.events("rise body", "straighten torso")
+    if not window.sees(Part.BODY):
+        return _unseen(claim, window, Part.BODY)
+    rises = window.events(EventKind.RISE, EventKind.STRAIGHTEN)
     if rises:
         return _supported(claim, rises)
     if window.postures(*_LOW):
@@ -462,8 +511,8 @@ def _stand_up(claim: Claim, window: _Window) -> Finding:
 def _still(claim: Claim, window: _Window) -> Finding:
     if claim.part:
         return _unknown(claim, window, f"whether the {claim.part} rests is not measured")
-    if not window.sees("body"):
-        return _unseen(claim, window, "body")
+    if not window.sees(Part.BODY):
+        return _unseen(claim, window, Part.BODY)
     start_s, end_s = window.span
     still_s = sum(
         max(0.0, min(end, end_s) - max(start, start_s)) for start, end in window.motion.still
@@ -478,22 +527,22 @@ def _still(claim: Claim, window: _Window) -> Finding:
 
 
 def _cartwheel(claim: Claim, window: _Window) -> Finding:
-    if not window.sees("body"):
-        return _unseen(claim, window, "body")
-    over = window.postures("upside_down")
+    if not window.sees(Part.BODY):
+        return _unseen(claim, window, Part.BODY)
+    over = window.postures(PostureKind.UPSIDE_DOWN)
     if over:
         return _supported(claim, over)
     return _contradicted(claim, window, f"never upside down; {window.seen_instead()}")
 
 
 def _dance(claim: Claim, window: _Window) -> Finding:
-    if not window.sees("body"):
-        return _unseen(claim, window, "body")
+    if not window.sees(Part.BODY):
+        return _unseen(claim, window, Part.BODY)
     start_s, end_s = window.span
     dances = [
         a
         for a in window.motion.activities
-        if a.label == "dance" and a.start_s < end_s and a.end_s > start_s
+        if a.kind is ActivityKind.DANCE and a.start_s < end_s and a.end_s > start_s
     ]
     if dances:
         return _supported(claim, dances[0].events)
@@ -510,58 +559,84 @@ def _dance(claim: Claim, window: _Window) -> Finding:
 # -------------------------------------------------------------------------------------- limbs
 
 _ARM_ACTIONS: Final = (
-    *("raise arm", "lower arm", "wave arm", "swing arm", "punch arm", "throw arm", "reach arm"),
-    *("circle arm", "bend arm", "extend arm", "clap arm"),
+    *(RAISE_ARM, LOWER_ARM, EventKind.WAVE, EventKind.SWING, EventKind.PUNCH, EventKind.THROW),
+    *(EventKind.CIRCLE, BEND_ARM, EventKind.EXTEND, EventKind.CLAP),
 )
-_LEG_ACTIONS: Final = ("raise leg", "raise knee", "lower leg", "lower knee", "kick leg")
-_TORSO_ACTIONS: Final = ("bend torso", "lean torso", "twist torso", "straighten torso")
+_LEG_ACTIONS: Final = (RAISE_LEG, RAISE_KNEE, LOWER_LEG, LOWER_KNEE, EventKind.KICK)
+_TORSO_ACTIONS: Final = (BEND_TORSO, EventKind.LEAN, EventKind.TWIST, EventKind.STRAIGHTEN)
 _EVERYTHING: Final = (
     *_ARM_ACTIONS,
     *_LEG_ACTIONS,
     *_TORSO_ACTIONS,
-    *("walk body", "run body", "turn body", "jump body", "hop body", "rise body", "sink body"),
+    *(
+        EventKind.WALK,
+        EventKind.RUN,
+        EventKind.TURN,
+        EventKind.JUMP,
+        EventKind.HOP,
+        EventKind.RISE,
+        EventKind.SINK,
+    ),
 )
-_QUICK_ARMS: Final = ("punch arm", "throw arm", "extend arm", "swing arm")
+_QUICK_ARMS: Final = (EventKind.PUNCH, EventKind.THROW, EventKind.EXTEND, EventKind.SWING)
 
-_JUST: Final[Mapping[tuple[Action, Part], tuple[str, ...]]] = {
-    (Action.KICK, Part.LEG): ("kick leg",),
-    (Action.PUNCH, Part.ARM): ("punch arm",),
-    (Action.THROW, Part.ARM): ("throw arm",),
-    (Action.WAVE, Part.ARM): ("wave arm",),
-    (Action.CLAP, Part.ARM): ("clap arm",),
-    (Action.RAISE, Part.ARM): ("raise arm",),
-    (Action.RAISE, Part.LEG): ("raise leg", "raise knee", "kick leg"),
-    (Action.LOWER, Part.ARM): ("lower arm",),
-    (Action.LOWER, Part.LEG): ("lower leg", "lower knee", "raise leg", "raise knee", "kick leg"),
-    (Action.REACH, Part.ARM): ("extend arm", "reach arm", "raise arm", "punch arm"),
-    (Action.SWING, Part.ARM): ("swing arm", "wave arm", "circle arm", "throw arm", "punch arm"),
-    (Action.SWING, Part.LEG): ("kick leg", "raise leg"),
-    (Action.CIRCLE, Part.ARM): ("circle arm",),
-    (Action.BEND, Part.ARM): ("bend arm", "raise arm"),
-    (Action.STRAIGHTEN, Part.ARM): ("extend arm", "lower arm", "raise arm", "punch arm"),
+_JUST: Final[Mapping[tuple[Action, Part], tuple[EventKey, ...]]] = {
+    (Action.KICK, Part.LEG): (EventKind.KICK,),
+    (Action.PUNCH, Part.ARM): (EventKind.PUNCH,),
+    (Action.THROW, Part.ARM): (EventKind.THROW,),
+    (Action.WAVE, Part.ARM): (EventKind.WAVE,),
+    (Action.CLAP, Part.ARM): (EventKind.CLAP,),
+    (Action.RAISE, Part.ARM): (RAISE_ARM,),
+    (Action.RAISE, Part.LEG): (RAISE_LEG, RAISE_KNEE, EventKind.KICK),
+    (Action.LOWER, Part.ARM): (LOWER_ARM,),
+    (Action.LOWER, Part.LEG): (LOWER_LEG, LOWER_KNEE, RAISE_LEG, RAISE_KNEE, EventKind.KICK),
+    (Action.REACH, Part.ARM): (EventKind.EXTEND, RAISE_ARM, EventKind.PUNCH),
+    (Action.SWING, Part.ARM): (
+        EventKind.SWING,
+        EventKind.WAVE,
+        EventKind.CIRCLE,
+        EventKind.THROW,
+        EventKind.PUNCH,
+    ),
+    (Action.SWING, Part.LEG): (EventKind.KICK, RAISE_LEG),
+    (Action.CIRCLE, Part.ARM): (EventKind.CIRCLE,),
+    (Action.BEND, Part.ARM): (BEND_ARM, RAISE_ARM),
+    (Action.STRAIGHTEN, Part.ARM): (EventKind.EXTEND, LOWER_ARM, RAISE_ARM, EventKind.PUNCH),
 }
 """Events that are what is claimed, by action and part."""
-_NEAR: Final[Mapping[tuple[Action, Part], tuple[str, ...]]] = {
-    (Action.KICK, Part.LEG): ("raise leg", "raise knee"),
+_NEAR: Final[Mapping[tuple[Action, Part], tuple[EventKey, ...]]] = {
+    (Action.KICK, Part.LEG): (RAISE_LEG, RAISE_KNEE),
     (Action.PUNCH, Part.ARM): _QUICK_ARMS,
-    (Action.THROW, Part.ARM): (*_QUICK_ARMS, "raise arm", "circle arm"),
-    (Action.WAVE, Part.ARM): ("swing arm", "raise arm", "bend arm", "circle arm"),
-    (Action.CLAP, Part.ARM): ("bend arm", "extend arm", "swing arm", "wave arm"),
+    (Action.THROW, Part.ARM): (*_QUICK_ARMS, RAISE_ARM, EventKind.CIRCLE),
+    (Action.WAVE, Part.ARM): (EventKind.SWING, RAISE_ARM, BEND_ARM, EventKind.CIRCLE),
+    (Action.CLAP, Part.ARM): (BEND_ARM, EventKind.EXTEND, EventKind.SWING, EventKind.WAVE),
     (Action.RAISE, Part.ARM): (
-        "wave arm",
-        "circle arm",
-        "swing arm",
-        "punch arm",
-        "bend arm",
-        "clap arm",
+        EventKind.WAVE,
+        EventKind.CIRCLE,
+        EventKind.SWING,
+        EventKind.PUNCH,
+        BEND_ARM,
+        EventKind.CLAP,
     ),
-    (Action.LOWER, Part.ARM): ("raise arm", "wave arm", "swing arm", "circle arm", "extend arm"),
+    (Action.LOWER, Part.ARM): (
+        RAISE_ARM,
+        EventKind.WAVE,
+        EventKind.SWING,
+        EventKind.CIRCLE,
+        EventKind.EXTEND,
+    ),
     (Action.REACH, Part.ARM): _ARM_ACTIONS,
-    (Action.SWING, Part.ARM): (*_ARM_ACTIONS, "walk body", "run body"),
-    (Action.CIRCLE, Part.ARM): ("swing arm", "wave arm", "raise arm", "walk body", "run body"),
+    (Action.SWING, Part.ARM): (*_ARM_ACTIONS, EventKind.WALK, EventKind.RUN),
+    (Action.CIRCLE, Part.ARM): (
+        EventKind.SWING,
+        EventKind.WAVE,
+        RAISE_ARM,
+        EventKind.WALK,
+        EventKind.RUN,
+    ),
     (Action.BEND, Part.ARM): _ARM_ACTIONS,
     (Action.STRAIGHTEN, Part.ARM): _ARM_ACTIONS,
-    (Action.SWING, Part.LEG): ("raise knee", "walk body", "run body"),
+    (Action.SWING, Part.LEG): (RAISE_KNEE, EventKind.WALK, EventKind.RUN),
 }
 """Events that can look like it: they keep a claim from being called wrong."""
 
@@ -578,7 +653,7 @@ def _limb(claim: Claim, window: _Window) -> Finding:
         return _counted(claim, window, right_side)
     near = window.events(*_NEAR.get((claim.action, part), ()))
     near_side = [e for e in near if _on_side(e, claim)]
-    if just and claim.side in ("left", "right"):
+    if just and claim.side in _ONE_SIDE:
         # The other side did it. Only when this side did nothing like it is the text wrong.
         if not near_side:
             return _contradicted(claim, window, measurement_of(just[0]))
@@ -587,7 +662,9 @@ def _limb(claim: Claim, window: _Window) -> Finding:
         return replace(
             _unknown(claim, window, f"near it: {measurement_of(near_side[0])}"), support=0.6
         )
-    if part == "leg" and window.events("walk body", "run body", "jump body", "hop body"):
+    if part is Part.LEG and window.events(
+        EventKind.WALK, EventKind.RUN, EventKind.JUMP, EventKind.HOP
+    ):
         return _unknown(claim, window, "the legs carry the body meanwhile")
     return _contradicted(
         claim, window, f"no {claim.action} of the {_whose(claim)}{part}; {window.seen_instead()}"
@@ -595,7 +672,7 @@ def _limb(claim: Claim, window: _Window) -> Finding:
 
 
 def _whose(claim: Claim) -> str:
-    return f"{claim.side} " if claim.side in ("left", "right") else ""
+    return f"{claim.side} " if claim.side in _ONE_SIDE else ""
 
 
 def _on_side(event: MotionEvent, claim: Claim) -> bool:
@@ -616,9 +693,10 @@ _PART_OF: Final[Mapping[Action, Part]] = {
 
 def _raise_or_lower(claim: Claim, window: _Window) -> Finding:
     if claim.part is Part.HEAD:
-        if not window.sees("head"):
-            return _unseen(claim, window, "head")
-        found = window.events(f"{claim.action} head")
+        if not window.sees(Part.HEAD):
+            return _unseen(claim, window, Part.HEAD)
+        kind = EventKind.RAISE if claim.action is Action.RAISE else EventKind.LOWER
+        found = window.events((kind, Part.HEAD))
         if found:
             return _supported(claim, found)
         return _unknown(claim, window, "no nod stands out")
@@ -630,11 +708,11 @@ def _raise_or_lower(claim: Claim, window: _Window) -> Finding:
 def _straighten(claim: Claim, window: _Window) -> Finding:
     if claim.part is Part.ARM:
         return _limb(claim, window)
-    if not window.sees("body"):
-        return _unseen(claim, window, "body")
-    up = window.events("rise body", "straighten torso", "press torso", "jump body")
+    if not window.sees(Part.BODY):
+        return _unseen(claim, window, Part.BODY)
+    up = window.events(EventKind.RISE, EventKind.STRAIGHTEN, EventKind.PRESS, EventKind.JUMP)
     if claim.part is Part.LEG:
-        up += window.events("lower leg", "raise leg", "kick leg")
+        up += window.events(LOWER_LEG, RAISE_LEG, EventKind.KICK)
     if up:
         return _supported(claim, up)
     return _unknown(claim, window, f"no straightening of the {claim.part} stands out")
@@ -644,26 +722,42 @@ def _bend(claim: Claim, window: _Window) -> Finding:
     if claim.part is Part.ARM:
         return _limb(claim, window)
     if claim.part is Part.LEG:
-        if not window.sees("body"):
-            return _unseen(claim, window, "body")
+        if not window.sees(Part.BODY):
+            return _unseen(claim, window, Part.BODY)
         down = [
-            *window.events("sink body", "jump body", "raise leg", "raise knee"),
-            *window.postures("squatting", "kneeling", "sitting", "wide_stance"),
+            *window.events(
+                EventKind.SINK,
+                EventKind.JUMP,
+                RAISE_LEG,
+                RAISE_KNEE,
+            ),
+            *window.postures(
+                PostureKind.SQUATTING,
+                PostureKind.KNEELING,
+                PostureKind.SITTING,
+                PostureKind.WIDE_STANCE,
+            ),
         ]
         if down:
             return _supported(claim, down)
         return _unknown(claim, window, "no knee bends far")
-    if not window.sees("torso"):
-        return _unseen(claim, window, "torso")
-    moves = [*window.events("bend torso", "lean torso"), *window.postures("bending")]
+    if not window.sees(Part.TORSO):
+        return _unseen(claim, window, Part.TORSO)
+    moves = [
+        *window.events(BEND_TORSO, EventKind.LEAN),
+        *window.postures(PostureKind.BENDING),
+    ]
     if moves:
         opposite = _AWAY.get(claim.direction)
         directions = {e.direction for e in moves if isinstance(e, MotionEvent)}
         wrong_way = claim.direction not in directions and opposite in directions
-        if claim.direction in ("left", "right") and wrong_way:
+        if claim.direction in _SIDEWAYS and wrong_way:
             return _contradicted(claim, window, measurement_of(moves[0]), 0.2)
         return _supported(claim, moves)
-    low = [*window.events("sink body", "rise body"), *window.postures(*_LOW, "upside_down")]
+    low = [
+        *window.events(EventKind.SINK, EventKind.RISE),
+        *window.postures(*_LOW, PostureKind.UPSIDE_DOWN),
+    ]
     if low:
         return replace(_unknown(claim, window, measurement_of(low[0])), support=0.6)
     if claim.action is Action.LEAN:
@@ -691,7 +785,7 @@ def _times(events: Sequence[MotionEvent]) -> int:
     """How often; both hands at a time count once."""
     by_side = {
         side: sum(e.count for e in events if e.side in (side, Side.BOTH, None))
-        for side in ("left", "right")
+        for side in _ONE_SIDE
     }
     return max(by_side.values())
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data.errors import Reason, Stage
 from data.importers.records import ImportedMotion
 from data.motion.skeleton import FPS, JOINT_NAMES, NUM_JOINTS, PARENTS
 from data.records import (
@@ -407,6 +408,18 @@ def rejection_row(rejection: Rejection, video_id: str | None) -> Row:
         "remedy": rejection.remedy,
         **_VERSIONS,
     }
+
+
+def load_rejection(row: Mapping[str, Any]) -> Rejection:
+    """The rejection of a ``rejections`` row, as pandas or pyarrow give it."""
+    return Rejection(
+        item_id=row["item_id"],
+        item=row["item"],
+        stage=Stage(row["stage"]),
+        reason=Reason(row["reason"]),
+        detail=row["detail"],
+        remedy=row["remedy"],
+    )
 
 
 def load_pose(row: Mapping[str, Any]) -> FloatArray:

@@ -24,6 +24,7 @@ from annotators.stages.staged import (
 )
 from data.errors import ItemError, Reason, Stage
 from data.records import Clip, Rejection, Shot, VideoScan
+from data.schemas import load_rejection
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
 from data.store.recipes import MISSING, recipe_differences, told_differences
@@ -66,7 +67,7 @@ def _restage(published: Dataset, videos: Sequence[SourceVideo], work: Path) -> N
     for video in videos:
         video_id = video.video_id
         rejections = {
-            row["item_id"]: _rejection(row)
+            row["item_id"]: load_rejection(row)
             for row in rows["rejections"][video_id]
             if row["stage"] not in TEXT_STAGES
         }
@@ -164,17 +165,6 @@ def _by_video(rows: Iterable[dict[str, Any]]) -> defaultdict[str, list[dict[str,
     for row in rows:
         found[row["video_id"]].append(row)
     return found
-
-
-def _rejection(row: dict[str, Any]) -> Rejection:
-    return Rejection(
-        item_id=row["item_id"],
-        item=row["item"],
-        stage=Stage(row["stage"]),
-        reason=Reason(row["reason"]),
-        detail=row["detail"],
-        remedy=row["remedy"],
-    )
 
 
 def _scan(row: dict[str, Any], video: SourceVideo) -> VideoScan:

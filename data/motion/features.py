@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from data.motion.skeleton import JOINT, JOINT_NAMES, MIRROR, NUM_JOINTS, PARENTS
+from data.motion.skeleton import JOINT, JOINT_NAMES, MIRROR, NUM_FEATURES, NUM_JOINTS, PARENTS
 
 ArrayT = TypeVar("ArrayT", NDArray[np.floating[Any]], Tensor)
 Lengths = NDArray[np.integer[Any]] | Tensor | Sequence[int]
@@ -54,8 +54,7 @@ FEATURE_GROUPS: Final = {
     "foot_contacts": FOOT_CONTACTS,
 }
 """The groups of the feature vector, in order and without gaps."""
-NUM_FEATURES: Final = FOOT_CONTACTS.stop
-"""D."""
+assert FOOT_CONTACTS.stop == NUM_FEATURES  # noqa: S101 - D of the skeleton's own module
 
 CONTACT_JOINTS: Final = tuple(
     JOINT[name] for name in ("left_ankle", "left_foot", "right_ankle", "right_foot")

@@ -43,6 +43,10 @@ PARENTS: Final = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 
 
 BONES: Final = tuple((parent, joint) for joint, parent in enumerate(PARENTS) if parent >= 0)
 
+NUM_FEATURES: Final = 263
+"""D, of a row of the features of HumanML3D: see :mod:`data.motion_features`. The number that all
+published models expect."""
+
 MIRROR: Final = tuple(
     JOINT[name.replace("left_", "\0").replace("right_", "left_").replace("\0", "right_")]
     for name in JOINT_NAMES

@@ -107,8 +107,8 @@ def usable_memory_bytes() -> int:
     return min(machine, int(limit)) if limit.isdigit() else machine
 
 
-def no_bytes(_: object) -> int:
-    """The size of items that are no files."""
+def zero(_: object) -> int:
+    """Seconds of items that are no videos, size of those that are no files."""
     return 0
 
 
@@ -150,8 +150,8 @@ class Workers:
         function: Callable[[Item], Result],
         items: Iterable[Item],
         *,
-        video_s: Callable[[Item], float],
-        size_bytes: Callable[[Item], int] = no_bytes,
+        video_s: Callable[[Item], float] = zero,
+        size_bytes: Callable[[Item], int] = zero,
         name: Callable[[Item], str] = str,
         stage: str = "",
     ) -> Generator[tuple[Item, Result | ItemError]]:

@@ -11,7 +11,7 @@ import stat
 import struct
 import tokenize
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -26,8 +26,11 @@ from data.video.reader import file_kind
 
 MAX_BYTES: Final = 512_000_000
 """Of a text file, in an archive or not."""
-MAX_ARRAY_BYTES: Final = 1_000_000_000
-"""Of one array: float32 joints of two days at 20 fps."""
+MAX_ARRAY_BYTES: Final = 256 * 1024**2
+"""Of one array: float32 joints of 14 hours at 20 fps."""
+MAX_HEADER_BYTES: Final = 65_536
+CHUNK_BYTES: Final = 1024**2
+"""Read at a time where only a hash of the content is wanted."""
 MAX_MEMBERS: Final = 1_000_000
 MAX_LISTING_BYTES: Final = 64_000_000
 """Of the part of an archive that lists its members: a million with names of 18 characters."""
@@ -83,16 +86,23 @@ def open_archive(path: Path) -> Generator[ZipFile]:
         yield archive
 
 
-def read_member(archive: ZipFile, info: ZipInfo, max_bytes: int = MAX_BYTES) -> bytes:
+def read_member(archive: ZipFile, info: ZipInfo) -> bytes:
     """The content of a member.
 
     Raises:
         ItemError: it is damaged, encrypted or larger than the limit.
     """
-    if info.file_size > max_bytes:
-        raise too_large(f"{info.file_size} bytes when unpacked", f"{max_bytes}")
+    return b"".join(member_chunks(archive, info))
+
+
+def member_chunks(archive: ZipFile, info: ZipInfo) -> Iterator[bytes]:
+    """The content of a member, a little at a time; errors are those of :func:`read_member`."""
+    if info.file_size > MAX_BYTES:
+        raise too_large(f"{info.file_size} bytes when unpacked", f"{MAX_BYTES}")
     try:
-        return archive.read(info)
+        with archive.open(info) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
     except _ZIP_ERRORS as error:
         raise _damaged(info.filename, error) from error
 
@@ -121,75 +131,153 @@ def open_file(path: Path) -> IO[bytes]:
         ) from error
 
 
-def read_small_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+def read_small_file(path: Path) -> bytes:
     """The content of a file.
 
     Raises:
         ItemError: it cannot be read, is no regular file, or is larger than the limit.
     """
+    return b"".join(file_chunks(path))
+
+
+def file_chunks(path: Path) -> Iterator[bytes]:
+    """The content of a file, a little at a time; errors are those of :func:`read_small_file`."""
     with open_file(path) as file:
+        num_bytes = 0
         try:
-            # Its size is not believed: the file may grow.
-            data = file.read(max_bytes + 1)
+            while chunk := file.read(CHUNK_BYTES):
+                # Its size is not believed: the file may grow.
+                num_bytes += len(chunk)
+                if num_bytes > MAX_BYTES:
+                    raise too_large(f"more in {path.name}", f"{MAX_BYTES} bytes")
+                yield chunk
         except OSError as error:
             raise ItemError(
                 Reason.UNREADABLE,
                 f"expected a readable file at {path}, found: {error.strerror}.",
                 "Check the disk, or copy the file again.",
             ) from error
-    if len(data) > max_bytes:
-        raise too_large(f"more in {path.name}", f"{max_bytes} bytes")
-    return data
 
 
-def read_npy(path: Path) -> NDArray[Any]:
-    """The array of a ``.npy`` file.
+class StoredArray:
+    """An array in an open file, of which only the header was read.
+
+    Args:
+        file: at the beginning of the header.
+        name: of the file, for messages.
 
     Raises:
-        ItemError: it holds no array, objects, or more than the limit.
+        ItemError: it holds no array, or objects.
+
+    Attributes:
+        shape: as the header says.
+        dtype: likewise.
+        num_bytes: of all values.
+    """
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self._file, self._name = file, name
+        with self._told():
+            header = _Header(file)
+            version = npy.read_magic(header)
+            read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+            self.shape, self._column_major, self.dtype = read[version](header)
+            if self.dtype.hasobject or self.dtype.names is not None:
+                raise ValueError("objects")
+            if min(self.shape, default=0) < 0:
+                raise ValueError(f"a shape of {self.shape}")
+        self.num_bytes = math.prod(self.shape) * self.dtype.itemsize
+
+    def read(self, max_bytes: int = MAX_ARRAY_BYTES) -> NDArray[Any]:
+        """The values.
+
+        Raises:
+            ItemError: they are more than the limit, or not all there.
+        """
+        self._require(max_bytes)
+        with self._told():
+            data = self._file.read(self.num_bytes)
+            if len(data) < self.num_bytes:
+                raise ValueError(f"only {len(data)} of {self.num_bytes} bytes")
+        array = np.frombuffer(data, self.dtype)
+        return array.reshape(self.shape, order="F" if self._column_major else "C")
+
+    def chunks(self) -> Iterator[bytes]:
+        """The values in row-major order, a little at a time.
+
+        Raises:
+            ItemError: as :meth:`read` does.
+        """
+        self._require(MAX_ARRAY_BYTES)
+        if self._column_major and len(self.shape) > 1:
+            # Its rows lie scattered over the file.
+            array = self.read()
+            step = max(1, CHUNK_BYTES * len(array) // max(1, self.num_bytes))
+            for first in range(0, len(array), step):
+                yield array[first : first + step].tobytes()
+            return
+        left = self.num_bytes
+        with self._told():
+            while left:
+                chunk = self._file.read(min(left, CHUNK_BYTES))
+                if not chunk:
+                    raise ValueError(f"only {self.num_bytes - left} of {self.num_bytes} bytes")
+                left -= len(chunk)
+                yield chunk
+
+    def _require(self, max_bytes: int) -> None:
+        if self.num_bytes > max_bytes:
+            found = f"an array of {self.shape} {self.dtype}, {self.num_bytes} bytes when unpacked"
+            raise too_large(found, f"{max_bytes} bytes")
+
+    @contextmanager
+    def _told(self) -> Generator[None]:
+        try:
+            yield
+        except (*_ZIP_ERRORS, *_HEADER_ERRORS) as error:
+            raise ItemError(
+                Reason.WRONG_FORM,
+                f"expected a NumPy array without objects in {self._name}, found {_briefly(error)}.",
+                "Save it with numpy.save or numpy.savez.",
+            ) from error
+
+
+class _Header:
+    """The beginning of a file: of a header, whose length is what the file says, no more is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int = -1, /) -> bytes:
+        if not 0 <= size <= MAX_HEADER_BYTES:
+            raise ValueError(f"a header of {size} bytes")
+        return self._file.read(size)
+
+
+@contextmanager
+def open_npy(path: Path) -> Generator[StoredArray]:
+    """The array of a ``.npy`` file, to be read.
+
+    Raises:
+        ItemError: it holds no array, or objects.
     """
     with open_file(path) as file:
-        return _read_array(file, path.name)
+        yield StoredArray(file, path.name)
 
 
-def read_npz_member(archive: ZipFile, info: ZipInfo) -> NDArray[Any]:
-    """The array of a member of a ``.npz`` file.
+@contextmanager
+def open_npz_member(archive: ZipFile, info: ZipInfo) -> Generator[StoredArray]:
+    """The array of a member of a ``.npz`` file, to be read.
 
     Raises:
-        ItemError: it holds no array, objects, or more than the limit.
+        ItemError: it holds no array, or objects.
     """
-    if info.file_size > MAX_ARRAY_BYTES:
-        raise too_large(f"{info.file_size} bytes when unpacked", f"{MAX_ARRAY_BYTES}")
     try:
         file = archive.open(info)
     except _ZIP_ERRORS as error:
         raise _damaged(info.filename, error) from error
     with file:
-        return _read_array(file, info.filename)
-
-
-def _read_array(file: IO[bytes], name: str) -> NDArray[Any]:
-    """Read an array after its header, whose size is believed only as a limit."""
-    try:
-        version = npy.read_magic(file)
-        read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-        shape, column_major, dtype = read_header[version](file)
-        num_bytes = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or dtype.names is not None:
-            raise ValueError("objects")
-        if min(shape, default=0) < 0 or num_bytes > MAX_ARRAY_BYTES:
-            raise too_large(f"an array of {shape} {dtype}", f"{MAX_ARRAY_BYTES}")
-        data = file.read(num_bytes)
-        if len(data) < num_bytes:
-            raise ValueError(f"only {len(data)} of {num_bytes} bytes")
-        array = np.frombuffer(data, dtype)
-        return array.reshape(shape, order="F" if column_major else "C")
-    except (*_ZIP_ERRORS, *_HEADER_ERRORS) as error:
-        raise ItemError(
-            Reason.WRONG_FORM,
-            f"expected a NumPy array without objects in {name}, found {_briefly(error)}.",
-            "Save it with numpy.save or numpy.savez.",
-        ) from error
+        yield StoredArray(file, info.filename)
 
 
 def too_large(found: str, limit: str) -> ItemError:

@@ -15,52 +15,62 @@ Shapes: T frames, J = 22 joints, D = 263 features.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ItemError, Reason
-from data.importers.archives import open_archive, read_npz_member
-from data.importers.humanml3d import load_array
-from data.importers.records import Found, ImportedMotion, Pending, content_id, find_in, rejected
-from data.motion.features import NUM_FEATURES
-from data.motion.skeleton import FPS, NUM_JOINTS
+from data.importers.archives import StoredArray, open_archive, open_npy, open_npz_member
+from data.importers.humanml3d import load_array, require_numbers
+from data.importers.records import (
+    Found,
+    ImportedMotion,
+    Pending,
+    content_id,
+    rejected,
+)
+from data.motion.skeleton import FPS, NUM_FEATURES, NUM_JOINTS
 from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 
 Array = NDArray[np.floating[Any]]
 
 _RATE_NAMES: Final = ("fps", "mocap_framerate", "mocap_frame_rate", "frame_rate")
+_FACTS: Final = frozenset({*_RATE_NAMES, "offsets", "keys", "label", "content"})
+_MAX_FACT_BYTES: Final = 64_000_000
+"""Of an array that tells of the others: 250,000 keys of 64 characters."""
 _SMPL_NAMES: Final = frozenset({"poses", "betas", "trans", "root_orient", "pose_body"})
 
 
-def find_arrays(path: Path) -> Found:
-    """The motions of a ``.npy`` or ``.npz`` file, or of a folder of them.
+def find_npy(path: Path) -> Found:
+    """The motion of a ``.npy`` file.
 
     Args:
-        path: the file or folder.
+        path: the file.
+
+    Raises:
+        ItemError: it holds no array of numbers, or one that is too large.
     """
-    if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in (".npy", ".npz"):
-                yield from find_in(file, find_arrays)
-    elif path.suffix.lower() == ".npy":
-        yield from find_in(path, _in_file)
-    else:
-        yield from find_in(path, _in_archive)
+    with open_npy(path) as array:
+        require_numbers(array, path)
+        load = partial(load_array, path)
+        yield _pending(array.chunks(), array.num_bytes, load, str(path), path.stem, Fraction(FPS))
 
 
-def _in_file(path: Path) -> Found:
-    array = load_array(path)
-    load = partial(load_array, path)
-    yield _pending(array, load, str(path), path.stem, Fraction(FPS))
+def find_npz(path: Path) -> Found:
+    """The motions of a ``.npz`` file; of arrays that are none, only the header is read.
 
+    Args:
+        path: the file.
 
-def _in_archive(path: Path) -> Found:
+    Raises:
+        ItemError: it cannot be read, or holds no motion.
+    """
     with open_archive(path) as archive:
         # What is no array (a text file beside them) is left alone.
         members = {
@@ -68,28 +78,30 @@ def _in_archive(path: Path) -> Found:
             for info in archive.infolist()
             if info.filename.endswith(".npy")
         }
-        small = {*_RATE_NAMES, "offsets", "keys", "label", "content"} & members.keys()
-        facts = {name: read_npz_member(archive, members[name]) for name in sorted(small)}
+        facts: dict[str, Array] = {}
+        for name in sorted(_FACTS & members.keys()):
+            with open_npz_member(archive, members[name]) as array:
+                facts[name] = array.read(_MAX_FACT_BYTES)
         fps = _rate(facts)
         if {"positions", "offsets", "keys"} <= members.keys():
-            yield from _concatenated(path, read_npz_member(archive, members["positions"]), facts)
+            yield from _concatenated(path, archive, members["positions"], facts)
             return
         shapes: dict[str, str] = {}
         found = False
         for name, info in members.items():
             item = plain_text(f"{path}:{name}", MAX_MESSAGE_CHARS)
             try:
-                array = read_npz_member(archive, info)
+                with open_npz_member(archive, info) as array:
+                    if not _kind(array):
+                        if len(shapes) < 6:
+                            shapes[name] = f"{array.dtype} of {array.shape}"
+                        continue
+                    load = partial(_load_member, path, info.filename)
+                    plain_name = plain_text(name, MAX_MESSAGE_CHARS)
+                    yield _pending(array.chunks(), array.num_bytes, load, item, plain_name, fps)
             except ItemError as error:
-                found = True
                 yield rejected(content_id(item), item, error)
-                continue
-            if _kind(array):
-                found = True
-                load = partial(_load_member, path, info.filename)
-                yield _pending(array, load, item, plain_text(name, MAX_MESSAGE_CHARS), fps)
-            elif len(shapes) < 6:
-                shapes[name] = f"{array.dtype} of {array.shape}"
+            found = True
     if found:
         return
     if members.keys() & _SMPL_NAMES:
@@ -107,21 +119,35 @@ def _in_archive(path: Path) -> Found:
     )
 
 
-def _concatenated(path: Path, joints: Array, facts: Mapping[str, Array]) -> Found:
-    keys, offsets = facts["keys"], facts["offsets"]
+def _concatenated(
+    path: Path, archive: ZipFile, positions: ZipInfo, facts: Mapping[str, Array]
+) -> Found:
+    with open_npz_member(archive, positions) as joints:
+        yield from _slices(path, joints, positions.filename, facts)
+
+
+def _slices(path: Path, joints: StoredArray, member: str, facts: Mapping[str, Array]) -> Found:
+    if _kind(joints) != "joints":
+        raise ItemError(
+            Reason.WRONG_FORM,
+            f"expected floats of (T, {NUM_JOINTS}, 3) as positions, found {joints.dtype} of "
+            f"{joints.shape}.",
+            "Save positions, offsets and keys anew.",
+        )
+    keys, offsets, num_frames = facts["keys"], facts["offsets"], joints.shape[0]
     ordered = (
         offsets.dtype.kind in "iu"
         and keys.ndim == 1
         and offsets.shape == (len(keys) + 1,)
         and int(offsets.min()) >= 0
-        and int(offsets.max()) <= len(joints)
+        and int(offsets.max()) <= num_frames
         and bool((offsets[1:] >= offsets[:-1]).all())
     )
     if not ordered:
         raise ItemError(
             Reason.WRONG_FORM,
             f"expected {len(keys) if keys.ndim else 0} keys and one more offset, ascending whole "
-            f"numbers up to {len(joints)}, found offsets of {offsets.dtype} and {offsets.shape}.",
+            f"numbers up to {num_frames}, found offsets of {offsets.dtype} and {offsets.shape}.",
             "Save positions, offsets and keys anew.",
         )
     labels = facts.get("label", facts.get("content"))
@@ -132,29 +158,64 @@ def _concatenated(path: Path, joints: Array, facts: Mapping[str, Array]) -> Foun
             "Save the labels anew.",
         )
     fps = _rate(facts)
-    starts = offsets.tolist()
+    frame_bytes = NUM_JOINTS * 3 * joints.dtype.itemsize
+    content = _Bytes(joints.chunks())
+    content.skip(int(offsets[0]) * frame_bytes)
     for number, key in enumerate(keys.tolist()):
-        motion = joints[starts[number] : starts[number + 1]]
+        first, end = int(offsets[number]), int(offsets[number + 1])
         name = plain_text(str(key), MAX_MESSAGE_CHARS)
         label = (plain_text(str(labels[number]), MAX_MESSAGE_CHARS),) if labels is not None else ()
-        yield _pending(motion, partial(_same, motion), f"{path}:{name}", name, fps, label)
+        num_bytes = (end - first) * frame_bytes
+        load = partial(_load_slice, path, member, first, end)
+        yield _pending(content.take(num_bytes), num_bytes, load, f"{path}:{name}", name, fps, label)
 
 
-def _same(array: Array) -> Array:
-    return array
+class _Bytes:
+    """Chunks, to be taken in other portions."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = memoryview(b"")
+
+    def skip(self, num_bytes: int) -> None:
+        for _ in self.take(num_bytes):
+            pass
+
+    def take(self, num_bytes: int) -> Iterator[memoryview]:
+        """The next ones; to be read to the end before more are taken."""
+        while num_bytes:
+            self._rest = self._rest or memoryview(next(self._chunks))
+            portion, self._rest = self._rest[:num_bytes], self._rest[num_bytes:]
+            num_bytes -= len(portion)
+            yield portion
+
+
+def _load_slice(path: Path, name: str, first: int, end: int) -> Array:
+    facts = path.stat()
+    return _load_whole(path, name, facts.st_mtime_ns, facts.st_size)[first:end]
+
+
+# A compressed member can be read from its beginning only: for each of thousands of motions that
+# would take hours. The motions of one file come to a worker one after the other.
+@lru_cache(maxsize=1)
+def _load_whole(path: Path, name: str, *_: int) -> Array:
+    return _load_member(path, name)
 
 
 def _load_member(path: Path, name: str) -> Array:
-    with open_archive(path) as archive:
-        return read_npz_member(archive, archive.getinfo(name))
+    with (
+        open_archive(path) as archive,
+        open_npz_member(archive, archive.getinfo(name)) as array,
+    ):
+        return array.read()
 
 
-def _kind(array: Array) -> str:
+def _kind(array: Array | StoredArray) -> str:
     if array.dtype.kind != "f":
         return ""
-    if array.ndim == 3 and array.shape[1:] == (NUM_JOINTS, 3):
+    if len(array.shape) == 3 and array.shape[1:] == (NUM_JOINTS, 3):
         return "joints"
-    return "features" if array.ndim == 2 and array.shape[1] == NUM_FEATURES else ""
+    return "features" if len(array.shape) == 2 and array.shape[1] == NUM_FEATURES else ""
 
 
 def _rate(arrays: Mapping[str, Array]) -> Fraction:
@@ -178,17 +239,17 @@ def _rate(arrays: Mapping[str, Array]) -> Fraction:
 
 
 def _pending(
-    array: Array,
+    content: Iterator[bytes | memoryview],
+    num_bytes: int,
     load: Callable[[], Array],
     item: str,
     name: str,
     fps: Fraction,
     labels: tuple[str, ...] = (),
 ) -> Pending:
-    motion_id = content_id("array", np.ascontiguousarray(array).tobytes(), f"{fps}")
-    return Pending(
-        motion_id, item, partial(_read, load, motion_id, item, name, fps, labels), array.nbytes
-    )
+    motion_id = content_id("array", content, f"{fps}")
+    read = partial(_read, load, motion_id, item, name, fps, labels)
+    return Pending(motion_id, item, read, num_bytes)
 
 
 def _read(

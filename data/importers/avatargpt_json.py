@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from data.errors import ItemError, Reason, Stage
 from data.importers.archives import read_small_file
+from data.importers.records import size_of
 from data.plain_text import MAX_TEXT_CHARS, plain_text
 from data.records import (
     Annotation,
@@ -45,6 +46,7 @@ from data.store.parquet import table_rows
 from data.store.writer import open_writer, rows_table, write_text
 from data.video.sources import path_item_id
 from data.workers.unexpected import UnexpectedErrors
+from data.workers.workers import WorkerConfig, Workers
 
 RECIPE: Final = {"import": "avatargpt_json", "version": 1}
 SOURCE: Final = "avatargpt-release"
@@ -135,12 +137,15 @@ class ImportReport:
     added: Mapping[str, int]
 
 
-def import_avatargpt_json(files: Sequence[Path], root: Path) -> ImportReport:
+def import_avatargpt_json(
+    files: Sequence[Path], root: Path, worker_config: WorkerConfig | None = None
+) -> ImportReport:
     """Import files of the release into a dataset, all of them in one publication.
 
     Args:
         files: JSON files, or folders of them.
         root: the dataset; made, or added to.
+        worker_config: of the processes that read the files.
 
     Raises:
         ValueError: there is no such file at all.
@@ -155,22 +160,24 @@ def import_avatargpt_json(files: Sequence[Path], root: Path) -> ImportReport:
             "none. Remedy: name the files, or the folder that holds them."
         )
     unexpected = UnexpectedErrors()
-    with open_writer(root, RECIPE) as writer:
+    with (
+        open_writer(root, RECIPE) as writer,
+        Workers(worker_config or WorkerConfig(), unexpected) as workers,
+    ):
         published = writer.published()
         known = _column(published, "videos", "video_id")
         rejected = _column(published, "rejections", "item_id")
         rows: dict[str, list[Row]] = defaultdict(list)
         num_known = num_repeated = 0
-        for path in paths:
-            try:
-                video = read_avatargpt_json(path)
-            except Exception as error:  # noqa: BLE001 - a rejection, or logged
+        read = workers.run(read_avatargpt_json, paths, size_bytes=size_of, stage=Stage.IMPORT.value)
+        # Workers finish in any order; of two files of one video the first counts.
+        for path, video in sorted(read, key=lambda found: found[0]):
+            if isinstance(video, ItemError):
                 item_id = path_item_id(path)
                 if item_id not in rejected:
-                    rejection = unexpected.reject(item_id, str(path), Stage.IMPORT, error)
+                    rejection = Rejection.of(item_id, str(path), Stage.IMPORT, video)
                     rows["rejections"].append(rejection_row(rejection, None))
                 continue
-            unexpected.note(Stage.IMPORT, str(path), None)
             if video.video_id in known:
                 num_known += 1
                 continue

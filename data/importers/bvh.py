@@ -21,12 +21,17 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pymotion.io.bvh import BVH
 from scipy.spatial.transform import Rotation
 
 from data.errors import ItemError, Reason
-from data.importers.archives import open_archive, read_member, read_small_file
-from data.importers.records import Found, ImportedMotion, Pending, content_id, find_in, rejected
+from data.importers.archives import (
+    file_chunks,
+    member_chunks,
+    open_archive,
+    read_member,
+    read_small_file,
+)
+from data.importers.records import Found, ImportedMotion, Pending, content_id, rejected
 from data.motion.skeleton import JOINT, JOINT_NAMES, NUM_JOINTS
 from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 
@@ -99,45 +104,52 @@ LICENCES: Final = {
 
 
 def find_bvh(path: Path) -> Found:
-    """The motions of a BVH file, of a folder of them, or of a ZIP archive of them.
+    """The motion of a BVH file.
 
     Args:
-        path: the file, folder or archive.
+        path: the file.
+
+    Raises:
+        ItemError: it cannot be read.
     """
-    if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.suffix.lower() == ".bvh":
-                yield from find_in(file, find_bvh)
-    elif path.suffix.lower() == ".zip":
-        yield from find_in(path, _find_in_zip)
-    else:
-        yield from find_in(path, _find_in_file)
-
-
-def _find_in_file(path: Path) -> Found:
-    data = read_small_file(path)
-    motion_id = content_id("bvh", data)
-    yield Pending(motion_id, str(path), partial(_read_file, path, motion_id), len(data))
+    motion_id = content_id("bvh", file_chunks(path))
+    read = partial(_read_file, path, motion_id)
+    yield Pending(motion_id, str(path), read, path.stat().st_size)
 
 
 def _read_file(path: Path, motion_id: str) -> ImportedMotion:
     return read_bvh(read_small_file(path), motion_id, str(path), path.stem)
 
 
-def _find_in_zip(path: Path) -> Found:
+def find_bvh_in_zip(path: Path) -> Found:
+    """The motions of a ZIP archive of BVH files; what else is in it is left alone.
+
+    Args:
+        path: the archive.
+
+    Raises:
+        ItemError: it is none, or holds no BVH file.
+    """
     with open_archive(path) as archive:
-        for info in sorted(archive.infolist(), key=lambda info: info.filename):
-            if not info.filename.lower().endswith(".bvh"):
-                continue
+        infos = sorted(archive.infolist(), key=lambda info: info.filename)
+        motions = [info for info in infos if info.filename.lower().endswith(".bvh")]
+        if not motions:
+            names = ", ".join(info.filename[:60] for info in infos[:3])
+            raise ItemError(
+                Reason.WRONG_FORM,
+                f"expected .bvh files in {path.name}, found {len(infos)} members, none of them one"
+                f"{f' ({names}, …)' if names else ''}.",
+                "Unpack an archive of .npy or .npz files and name the folder, or leave it out.",
+            )
+        for info in motions:
             item = plain_text(f"{path}:{info.filename}", MAX_MESSAGE_CHARS)
             try:
-                data = read_member(archive, info)
+                motion_id = content_id("bvh", member_chunks(archive, info))
             except ItemError as error:
                 yield rejected(content_id(item), item, error)
                 continue
-            motion_id = content_id("bvh", data)
             read = partial(_read_in_zip, path, info.filename, motion_id, item)
-            yield Pending(motion_id, item, read, len(data))
+            yield Pending(motion_id, item, read, info.file_size)
 
 
 def _read_in_zip(path: Path, name: str, motion_id: str, item: str) -> ImportedMotion:
@@ -230,6 +242,8 @@ def _check_motion_lines(text: str) -> None:
 
 
 def _parse(text: str) -> dict[str, Any]:
+    from pymotion.io.bvh import BVH  # noqa: PLC0415 - slow, it loads torch
+
     # Without its empty lines, which the reader takes for frames.
     whole = "\n".join(line for line in text.replace("\r", "").split("\n") if line.strip())
     with tempfile.NamedTemporaryFile("w", suffix=".bvh", encoding="utf-8") as file:

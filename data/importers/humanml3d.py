@@ -13,7 +13,7 @@ Shapes: T rows, D = 263 features.
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -24,18 +24,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ItemError, Reason
-from data.importers.archives import read_npy, read_small_file
+from data.importers.archives import StoredArray, file_chunks, open_npy, read_small_file
 from data.importers.records import (
+    ContentId,
     Found,
     ImportedMotion,
     MotionText,
     Pending,
+    Search,
     content_id,
-    find_in,
     rejected,
 )
-from data.motion.features import NUM_FEATURES
-from data.motion.skeleton import FPS
+from data.motion.skeleton import FPS, NUM_FEATURES
 from data.motion.splits import Split
 from data.plain_text import MAX_TEXT_CHARS, plain_text
 
@@ -66,18 +66,23 @@ def is_humanml3d(path: Path) -> bool:
     return (path / "new_joint_vecs").is_dir()
 
 
-def find_humanml3d(root: Path) -> Found:
-    """The motions of a folder: whole ones with their captions, and one for each cropped caption.
+def list_humanml3d(root: Path) -> Iterator[Search]:
+    """The files of a folder: each gives a whole motion with its captions, and one for each crop.
 
     Args:
         root: with ``new_joint_vecs``, and, where there are such, ``texts`` and split lists.
+
+    Raises:
+        ItemError: a split list cannot be read.
     """
     splits = _read_splits(root)
     for path in sorted((root / "new_joint_vecs").glob("*.npy")):
-        yield from find_in(path, partial(_find_one, root, splits))
+        # A mirror image lies with its original, whatever the lists say.
+        split = splits.get(path.stem.removeprefix("M")) or splits.get(path.stem)
+        yield Search.of(path, partial(_find_one, root, split))
 
 
-def _find_one(root: Path, splits: Mapping[str, Split], path: Path) -> Found:
+def _find_one(root: Path, split: Split | None, path: Path) -> Found:
     name, item = path.stem, str(path)
     why = KNOWN_BAD.get(name.removeprefix("M"))
     if why is not None:
@@ -90,7 +95,7 @@ def _find_one(root: Path, splits: Mapping[str, Split], path: Path) -> Found:
     for problem in problems:
         yield rejected(content_id("humanml3d", name, problem.detail), item, problem)
     # The id comes from the vector's bytes: equal for every copy of the data set.
-    data = read_small_file(path)
+    content = ContentId("humanml3d", file_chunks(path))
     whole = [line for line in lines if line.is_whole]
     crops: dict[tuple[float, float], list[_Line]] = defaultdict(list)
     for line in lines:
@@ -98,26 +103,17 @@ def _find_one(root: Path, splits: Mapping[str, Split], path: Path) -> Found:
             crops[line.start_s, line.end_s].append(line)
     original = root / "new_joint_vecs" / f"{name[1:]}.npy"
     mirrored = name.startswith("M") and original.is_file()
-    twin = read_small_file(original) if mirrored else b""
-    # A mirror image lies with its original, whatever the lists say.
-    split = splits.get(name.removeprefix("M")) or splits.get(name)
+    twin = ContentId("humanml3d", file_chunks(original)) if mirrored else None
     read = partial(_read, path=path, name=name, split=split)
-    if whole or not crops:
+    spans = [(None, whole)] if whole or not crops else []
+    for span, told in (*spans, *sorted(crops.items())):
+        motion_id = content.with_parts(f"{span}")
+        mirrored_of = twin.with_parts(f"{span}") if twin else ""
         yield Pending(
-            _id(data, None),
-            item,
-            partial(read, _id(data, None), None, whole, _id(twin, None) if twin else ""),
+            motion_id,
+            item if span is None else f"{item}#{span[0]:g}-{span[1]:g}",
+            partial(read, motion_id, span, told, mirrored_of),
         )
-    for span, told in sorted(crops.items()):
-        yield Pending(
-            _id(data, span),
-            f"{item}#{span[0]:g}-{span[1]:g}",
-            partial(read, _id(data, span), span, told, _id(twin, span) if twin else ""),
-        )
-
-
-def _id(data: bytes, span: tuple[float, float] | None) -> str:
-    return content_id("humanml3d", data, f"{span}")
 
 
 def _read_splits(root: Path) -> dict[str, Split]:
@@ -177,14 +173,23 @@ def load_array(path: Path) -> NDArray[np.floating[Any]]:
     Raises:
         ItemError: it holds something else; nothing is unpickled.
     """
-    array = read_npy(path)
+    with open_npy(path) as array:
+        require_numbers(array, path)
+        return array.read()
+
+
+def require_numbers(array: StoredArray, path: Path) -> None:
+    """Refuse an array of something else, before it is read.
+
+    Raises:
+        ItemError: it is one.
+    """
     if array.dtype.kind not in "fiu":
         raise ItemError(
             Reason.WRONG_FORM,
             f"expected an array of numbers in {path.name}, found {array.dtype}.",
             "Save it with numpy.save, without objects.",
         )
-    return array
 
 
 def _read(

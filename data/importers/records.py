@@ -4,12 +4,13 @@ Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), D = 263 featu
 """
 
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from data.errors import ItemError, Reason, Stage, UnexpectedItemError
 from data.motion.splits import Split
@@ -19,6 +20,9 @@ from data.video.sources import path_item_id
 MotionSource = Literal["video", "bvh", "humanml3d", "joints", "features", "procedural"]
 
 ID_LENGTH = 16
+
+MAX_FOUND: Final = 250_000
+"""Files of a folder, or motions of a file: what is found in a worker comes over in one piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +119,49 @@ class Unforeseen:
     error: UnexpectedItemError
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A file or folder that is yet to be looked into; that is a worker's task, see :meth:`run`.
+
+    Attributes:
+        path: of the file or folder.
+        find: the importer, a function that can be pickled; errors of
+            :class:`~data.errors.ItemError` are rejections of the path.
+        size_bytes: of the file, for the time limit.
+    """
+
+    path: Path
+    find: Callable[[Path], Iterable[Any]]
+    size_bytes: int = 0
+
+    @classmethod
+    def of(cls, path: Path, find: Callable[[Path], Iterable[Any]]) -> "Search":
+        """The search of a file, whose size is looked up."""
+        return cls(path, find, size_of(path))
+
+    def run(self) -> list[Any]:
+        """What is found there; a rejection alone where that is too much."""
+        found = list(itertools.islice(find_in(self.path, self.find), MAX_FOUND + 1))
+        if len(found) <= MAX_FOUND:
+            return found
+        error = ItemError(
+            Reason.TOO_LARGE,
+            f"expected at most {MAX_FOUND} files or motions in {self.path}, found more.",
+            "Split it, and name the parts (the folders in a folder) as sources of their own.",
+        )
+        return [rejected(path_item_id(self.path), str(self.path), error)]
+
+
 FoundItem = TypeVar("FoundItem")
 Found = Iterator[Pending | Rejection | Unforeseen]
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 where they cannot be told: whoever opens it says what is wrong."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def find_in(
@@ -148,17 +193,44 @@ def find_in(
             "Correct the path or its permissions, and check the disk.",
         )
         yield rejected(path_item_id(path), str(path), problem)
+    except MemoryError:
+        # The worker's affair: it says what to do.
+        raise
     except Exception as error:  # noqa: BLE001 - becomes a rejection, and is logged
         yield Unforeseen(path_item_id(path), str(path), UnexpectedItemError.of(error))
 
 
-def content_id(*parts: bytes | str) -> str:
-    """An id from content."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part if isinstance(part, bytes) else part.encode())
-        digest.update(b"\0")
-    return digest.hexdigest()[:ID_LENGTH]
+class ContentId:
+    """The id of some content, of which more may follow.
+
+    Args:
+        parts: of the content; one that is large comes a little at a time.
+    """
+
+    def __init__(self, *parts: bytes | str | Iterator[bytes | memoryview]) -> None:
+        self._digest = hashlib.sha256()
+        self._add(parts)
+
+    def with_parts(self, *parts: bytes | str | Iterator[bytes | memoryview]) -> str:
+        """The id with further parts."""
+        longer = ContentId()
+        longer._digest = self._digest.copy()
+        longer._add(parts)
+        return longer._digest.hexdigest()[:ID_LENGTH]
+
+    def _add(self, parts: Iterable[bytes | str | Iterator[bytes | memoryview]]) -> None:
+        for part in parts:
+            if isinstance(part, str):
+                self._digest.update(part.encode())
+            else:
+                for chunk in (part,) if isinstance(part, bytes) else part:
+                    self._digest.update(chunk)
+            self._digest.update(b"\0")
+
+
+def content_id(*parts: bytes | str | Iterator[bytes | memoryview]) -> str:
+    """An id from content; a part that is large comes a little at a time."""
+    return ContentId(*parts).with_parts()
 
 
 def rejected(item_id: str, item: str, error: ItemError) -> Rejection:

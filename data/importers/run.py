@@ -3,34 +3,21 @@
 Shapes: T frames at 20 fps, J = 22 joints, D = 263 features (T - 1 rows).
 """
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from json import JSONDecodeError
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data.errors import RETRYABLE, ItemError, Reason, Stage
-from data.importers.arrays import find_arrays
-from data.importers.bvh import find_bvh
-from data.importers.humanml3d import find_humanml3d, is_humanml3d, read_kit_texts, text_key
-from data.importers.plans import find_plans
-from data.importers.records import (
-    Found,
-    ImportedMotion,
-    MotionText,
-    Pending,
-    Unforeseen,
-    content_id,
-    find_in,
-)
+from data.importers.humanml3d import read_kit_texts, text_key
+from data.importers.records import ImportedMotion, MotionText, Pending, content_id, size_of
+from data.importers.sources import FindMotions, FoundItem, search_sources
 from data.motion.features import (
-    NUM_FEATURES,
     features_to_joints,
     joints_to_features,
     mirror_features,
@@ -41,10 +28,9 @@ from data.motion.skeleton import FPS
 from data.motion.splits import SplitConfig, split_of
 from data.presets import HOME, Presets
 from data.records import Annotation, Clip, FloatArray, Rejection
-from data.schemas import Row, annotation_row, motion_row, rejection_row
-from data.store.manifest import DatasetError
+from data.schemas import Row, annotation_row, load_rejection, motion_row, rejection_row
 from data.store.writer import DatasetWriter, open_writer, rows_table
-from data.synthetic.activities import find_procedural, parse_procedural
+from data.synthetic.activities import parse_procedural
 from data.workers.unexpected import UnexpectedErrors
 from data.workers.workers import WorkerConfig, Workers
 
@@ -52,9 +38,6 @@ MOTIONS_VERSION: Final = 1
 """Raised whenever a rule changes what the rows hold."""
 BATCH: Final = 256
 """Motions between two publications: what a killed run does again at most."""
-
-FindMotions = Callable[[Path], Found]
-_Found = Pending | Annotation | Rejection | Unforeseen
 
 
 class MotionImportConfig(BaseModel):
@@ -229,53 +212,6 @@ def _mirror_label(label: str) -> str:
 # ------------------------------------------------------------------------------------------ import
 
 
-def find_motions(path: Path, find_in_dataset: FindMotions | None = None) -> Found:
-    """The motions of a source, whatever it is.
-
-    Args:
-        path: file or folder; ``procedural:COUNT`` or ``procedural:COUNT:SEED`` for synthetic ones.
-        find_in_dataset: finds those of an annotated video dataset.
-
-    Raises:
-        ItemError: it is no such source.
-    """
-    synthetic = parse_procedural(str(path))
-    if synthetic is not None:
-        yield from find_procedural(*synthetic)
-    elif not path.exists():
-        raise ItemError(Reason.NOT_FOUND, f"expected {path}, found nothing.", "Correct the path.")
-    elif path.is_dir() and find_in_dataset is not None and (path / "dataset.json").is_file():
-        try:
-            yield from find_in_dataset(path)
-        except (DatasetError, pa.ArrowException, OSError, JSONDecodeError) as error:
-            raise ItemError(
-                Reason.UNREADABLE,
-                f"expected the tables of a dataset in {path}, found: {error}.",
-                "Copy the dataset again, or annotate its videos into a new one.",
-            ) from error
-    elif path.is_dir() and is_humanml3d(path):
-        yield from find_humanml3d(path)
-    elif path.is_dir() or path.suffix.lower() in (".bvh", ".zip", ".npy", ".npz"):
-        found = False
-        for find in (find_bvh, find_arrays):
-            suits = path.is_dir() or (path.suffix.lower() in (".bvh", ".zip")) == (find is find_bvh)
-            for item in find(path) if suits else ():
-                found = True
-                yield item
-        if not found:
-            raise ItemError(
-                Reason.WRONG_FORM,
-                f"expected motions in {path}, found no .bvh, .npy or .npz.",
-                "Name files or folders that hold motions.",
-            )
-    else:
-        raise ItemError(
-            Reason.WRONG_FORM,
-            f"expected .bvh, .zip, .npy, .npz, .txt, .json or a folder, found {path.name}.",
-            "Name files or folders that hold motions.",
-        )
-
-
 def import_motions(
     config: MotionImportConfig,
     find_in_dataset: FindMotions | None = None,
@@ -298,16 +234,20 @@ def import_motions(
         data.workers.unexpected.UnexpectedErrorsError: unexpected errors are many.
         data.store.manifest.DatasetError: the dataset is another one, or another run writes to it.
     """
-    texts = read_kit_texts(config.texts.expanduser()) if config.texts is not None else {}
     progress = ImportProgress(0, 0, Counter(), Counter())
     with (
         open_writer(config.dataset, config.recipe()) as writer,
         Workers(config.workers, unexpected) as workers,
     ):
+        texts = _read_texts(config.texts.expanduser(), workers) if config.texts else {}
         known = _known(writer)
-        retried = _retried(writer) if config.retry_rejected else {}
-        known.difference_update(retried)
-        for batch in _batches(config, find_in_dataset):
+        ended = _retryable(writer)
+        retried: dict[str, str] = {}
+        if config.retry_rejected:
+            retried = {item_id: rejection.item for item_id, rejection in ended.items()}
+            ended = {}
+            known.difference_update(retried)
+        for batch in _batches(search_sources(config.sources, workers, find_in_dataset, ended)):
             rows = _batch_rows(batch, known, texts, config, workers, progress)
             rejections = progress.unpublished
             if rejections and (rows or writer.published() is not None):
@@ -330,16 +270,38 @@ def _known(writer: DatasetWriter) -> set[str]:
     return {row[name] for table, name in columns for row in published.rows(table, [name])}
 
 
-def _retried(writer: DatasetWriter) -> dict[str, str]:
-    """What rejections may be tried again are of, by their ``item_id``."""
+def _retryable(writer: DatasetWriter) -> dict[str, Rejection]:
+    """Rejections that may be tried again, by their ``item_id``."""
     published = writer.published()
     if published is None:
         return {}
-    rows = published.rows("rejections", ["item_id", "item"], {"reason": RETRYABLE})
-    return {row["item_id"]: row["item"] for row in rows}
+    columns = [field.name for field in fields(Rejection)]
+    rows = published.rows("rejections", columns, {"reason": RETRYABLE})
+    return {row["item_id"]: load_rejection(row) for row in rows}
 
 
-def _met(retried: dict[str, str], batch: Sequence[_Found], sources: Sequence[str]) -> list[str]:
+def _read_texts(path: Path, workers: Workers) -> dict[str, tuple[str, ...]]:
+    """The sentences of KIT-ML, read by a worker.
+
+    Raises:
+        ValueError: they cannot be read.
+    """
+    ((_, found),) = workers.run(_kit_texts, [path], size_bytes=size_of, stage="texts")
+    if isinstance(found, ItemError):
+        raise ValueError(f"texts {path}: {found.detail} Remedy: {found.remedy}") from found
+    if isinstance(found, ValueError):
+        raise found
+    return found
+
+
+def _kit_texts(path: Path) -> dict[str, tuple[str, ...]] | ValueError:
+    try:
+        return read_kit_texts(path)
+    except ValueError as error:
+        return error
+
+
+def _met(retried: dict[str, str], batch: Sequence[FoundItem], sources: Sequence[str]) -> list[str]:
     """Take out the rejections that do not hold any more: of items that were met, and of files.
 
     A file that could not be searched has other items now, or is rejected anew.
@@ -356,25 +318,9 @@ def _met(retried: dict[str, str], batch: Sequence[_Found], sources: Sequence[str
     return met
 
 
-def _batches(
-    config: MotionImportConfig, find_in_dataset: FindMotions | None
-) -> Iterator[list[_Found]]:
-    batch: list[_Found] = []
-    for source in config.sources:
-        for item in find_in(Path(source), partial(_find, find_in_dataset=find_in_dataset)):
-            batch.append(item)
-            if len(batch) == BATCH:
-                yield batch
-                batch = []
-    if batch:
+def _batches(items: Iterator[FoundItem]) -> Iterator[list[FoundItem]]:
+    while batch := list(itertools.islice(items, BATCH)):
         yield batch
-
-
-def _find(path: Path, find_in_dataset: FindMotions | None) -> Iterator[_Found]:
-    if path.suffix.lower() in (".txt", ".json") and path.exists() and not path.is_dir():
-        yield from find_plans(path)
-    else:
-        yield from find_motions(path, find_in_dataset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,7 +352,7 @@ def _prepare(job: _Job) -> list[Prepared]:
 
 
 def _batch_rows(
-    batch: Sequence[_Found],
+    batch: Sequence[FoundItem],
     known: set[str],
     texts: dict[str, tuple[str, ...]],
     config: MotionImportConfig,
@@ -436,7 +382,7 @@ def _batch_rows(
         else:
             reject(workers.unexpected.reject(item.item_id, item.item, Stage.IMPORT, item.error))
     prepared_jobs = workers.run(
-        _prepare, jobs, video_s=_no_video, size_bytes=_size_bytes, name=_job_name, stage="import"
+        _prepare, jobs, size_bytes=_size_bytes, name=_job_name, stage="import"
     )
     for job, result in prepared_jobs:
         if isinstance(result, ItemError):
@@ -453,7 +399,7 @@ def _batch_rows(
     return {name: new for name, new in rows.items() if new}
 
 
-def _item_id(item: _Found) -> str:
+def _item_id(item: FoundItem) -> str:
     if isinstance(item, Pending):
         return item.motion_id
     return item.clip_id if isinstance(item, Annotation) else item.item_id
@@ -475,16 +421,9 @@ def _row(prepared: Prepared, split: str) -> Row:
     )
 
 
-def _no_video(_: _Job) -> float:
-    return 0.0
-
-
 def _size_bytes(job: _Job) -> int:
     return job.pending.size_bytes
 
 
 def _job_name(job: _Job) -> str:
     return job.pending.item
-
-
-assert NUM_FEATURES == 263  # noqa: S101 - the number that all published models expect

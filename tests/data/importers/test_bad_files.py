@@ -19,7 +19,8 @@ from data.importers.archives import MAX_ARRAY_BYTES, MAX_LISTING_BYTES
 from data.importers.avatargpt_json import import_avatargpt_json
 from data.importers.humanml3d import read_kit_texts
 from data.importers.records import Pending, Unforeseen, find_in
-from data.importers.run import MotionImportConfig, find_motions, import_motions, prepare_motion
+from data.importers.run import MotionImportConfig, import_motions, prepare_motion
+from data.importers.sources import find_motions
 from data.motion.features import joints_to_features
 from data.records import Rejection
 from data.store.dataset import Dataset
@@ -220,7 +221,7 @@ def test_a_member_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path) -> N
     path.write_bytes(data)
     (found,) = find_in(path, find_motions)
     assert not isinstance(found, Pending | Unforeseen)
-    assert (found.reason, f"found {size} bytes when unpacked" in found.detail) == (
+    assert (found.reason, f"{size // 264 * 264} bytes when unpacked" in found.detail) == (
         Reason.TOO_LARGE,
         True,
     )
@@ -355,6 +356,17 @@ def test_json_of_the_release_that_is_odd(
     texts = dataset.read("captions", ["text"])["text"].to_pylist()
     assert not any("\x1b" in text for text in texts)
     assert dataset.read("rejections").num_rows + dataset.read("clips").num_rows >= 2
+
+
+def test_json_of_the_release_that_needs_more_memory_than_there_is(tmp_path: Path) -> None:
+    empty = json.dumps(RELEASE | {"caption_list": ["MANY"]})
+    (tmp_path / "many.json").write_text(empty.replace('"MANY"', "{}" + ",{}" * 5_000_000))
+    (tmp_path / "good.json").write_text(json.dumps(RELEASE))
+    root = tmp_path / "dataset"
+    little = WorkerConfig(num_workers=1, memory_gb=0.5)
+    assert import_avatargpt_json([tmp_path], root, little).num_videos == 1
+    (row,) = Dataset(root).read("rejections").to_pylist()
+    assert (row["item"], row["reason"]) == (str(tmp_path / "many.json"), "out_of_memory")
 
 
 @pytest.mark.parametrize("seed", range(3))

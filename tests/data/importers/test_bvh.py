@@ -12,7 +12,8 @@ from benchmarks.support.corpus import MOCAP, mocap
 from data.errors import ItemError, Reason
 from data.exporters import write_bvh
 from data.importers.bvh import exact_rate, find_bvh, read_bvh
-from data.importers.records import ImportedMotion, Pending
+from data.importers.records import ImportedMotion, Pending, find_in
+from data.importers.sources import find_motions
 from data.motion.quality import resample
 from data.motion.skeleton import JOINT
 from data.records import Rejection
@@ -50,7 +51,7 @@ def _aligned_error_m(ours: NDArray[np.float32], theirs: NDArray[np.float64]) -> 
 def test_the_shared_joints_are_those_of_the_bvh_files() -> None:
     """Every sixth of the 90 files, in full: names, unit, axes, leading T-pose, rate."""
     by_key = {key.removeprefix("cmu_"): motion for key, _, motion in mocap(CMU, "label")}
-    found = list(find_bvh(MOCAP / "cmu_bvh.zip"))
+    found = list(find_motions(MOCAP / "cmu_bvh.zip"))
     assert len(found) == 90
     for pending in found[::6]:
         assert isinstance(pending, Pending)
@@ -202,15 +203,15 @@ def test_folders_and_archives(walk_bvh: Path, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "one.BVH").write_bytes(walk_bvh.read_bytes())
     (tmp_path / "notes.txt").write_text("no motion")
-    (pending,) = find_bvh(tmp_path)
+    (pending,) = find_motions(tmp_path)
     assert isinstance(pending, Pending)
     # The same content has the same id, wherever it lies.
     (same,) = find_bvh(walk_bvh)
     assert isinstance(same, Pending)
     assert pending.motion_id == same.motion_id
     (tmp_path / "bad.zip").write_bytes(b"PK no archive")
-    (missing,) = find_bvh(tmp_path / "missing.bvh")
-    (bad,) = find_bvh(tmp_path / "bad.zip")
+    (missing,) = find_in(tmp_path / "missing.bvh", find_bvh)
+    (bad,) = find_motions(tmp_path / "bad.zip")
     assert isinstance(missing, Rejection)
     assert isinstance(bad, Rejection)
     assert (missing.reason, bad.reason) == (Reason.NOT_FOUND, Reason.WRONG_FORM)

@@ -10,8 +10,9 @@ import pytest
 from benchmarks.support.corpus import MOCAP, REFERENCE
 from data.errors import Reason
 from data.exporters import write_humanml3d
-from data.importers.humanml3d import find_humanml3d, is_humanml3d, read_kit_texts
+from data.importers.humanml3d import is_humanml3d, read_kit_texts
 from data.importers.records import ImportedMotion, Pending
+from data.importers.sources import find_motions
 from data.motion.features import features_to_joints, joints_to_features, mirror_features
 from data.records import Rejection
 from data.synthetic.activities import generate_motion
@@ -49,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _found(folder: Path) -> tuple[dict[str, ImportedMotion], list[Rejection]]:
-    items = list(find_humanml3d(folder))
+    items = list(find_motions(folder))
     motions = [item.read() for item in items if isinstance(item, Pending)]
     assert [m.motion_id for m in motions] == [i.motion_id for i in items if isinstance(i, Pending)]
     return {m.source_id: m for m in motions}, [i for i in items if isinstance(i, Rejection)]
@@ -131,7 +132,7 @@ def test_other_arrays_are_told(folder: Path) -> None:
 
     for name, array in (("1", np.zeros((9, 251))), ("2", np.array([{}], dtype=object))):
         np.save(folder / "new_joint_vecs" / f"{name}.npy", array)
-    pending = [p for p in find_humanml3d(folder) if p.item.endswith(("/1.npy", "/2.npy"))]
+    pending = [p for p in find_motions(folder) if p.item.endswith(("/1.npy", "/2.npy"))]
     for item in pending:
         assert isinstance(item, Pending)
         with pytest.raises(ItemError) as caught:

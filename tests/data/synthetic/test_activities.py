@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from annotators.motion.describe import describe_motion
 from data.importers.records import Pending
-from data.importers.run import MotionImportConfig, find_motions, import_motions
+from data.importers.run import MotionImportConfig, import_motions
+from data.importers.sources import find_motions
 from data.motion.features import (
     REFERENCE_BONE_LENGTHS_M,
     features_to_joints,
@@ -20,7 +21,12 @@ from data.motion.quality import MotionGates, bone_length_drift, find_flaws, foot
 from data.motion.skeleton import JOINT, JOINT_NAMES, PARENTS
 from data.schemas import load_features
 from data.store.dataset import Dataset
-from data.synthetic.activities import ACTIVITIES, find_procedural, generate_motion, parse_procedural
+from data.synthetic.activities import (
+    ACTIVITIES,
+    find_procedural,
+    generate_motion,
+    parse_procedural,
+)
 
 SECONDS = (2.5, 3.0, 4.2, 6.0)
 NUM_SEEDS = 8

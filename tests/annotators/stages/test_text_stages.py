@@ -15,6 +15,7 @@ from benchmarks.support.chat_server import PAID, Asked, ChatServer
 from data.store.dataset import Dataset
 from data.workers.workers import Workers
 from tests.support.answers import answer
+from tests.support.replies import kept_ids
 from tests.support.text_run import make_config, put_in_place
 from tests.support.tiny_vlm import save_tiny_smolvlm
 
@@ -92,11 +93,6 @@ class _Gate:
         return _fault(asked)
 
 
-def _kept_ids(cache: Path) -> set[str]:
-    """Ids of the calls whose replies are kept."""
-    return {json.loads(file.read_bytes())["request_id"] for file in cache.rglob("*.json")}
-
-
 def test_faults_and_kills(videos_dir: Path, tmp_path: Path) -> None:
     root, cache = tmp_path / "dataset", tmp_path / "replies"
     gate = _Gate()
@@ -114,7 +110,7 @@ def test_faults_and_kills(videos_dir: Path, tmp_path: Path) -> None:
             assert gate.wait()
             process.kill()
             assert process.wait() == -signal.SIGKILL
-            kept |= _kept_ids(cache)
+            kept |= kept_ids(cache)
             gate.open()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
@@ -124,7 +120,7 @@ def test_faults_and_kills(videos_dir: Path, tmp_path: Path) -> None:
         assert len(server.calls) == len(calls)
 
     _assert_each_clip_once(root)
-    repeated = _assert_nothing_paid_twice(calls, kept | _kept_ids(cache))
+    repeated = _assert_nothing_paid_twice(calls, kept | kept_ids(cache))
     # Under way when it was killed: what was held, and at most what else was allowed at a time.
     assert repeated <= gate.held + 16 * len(kills)
     faults = sum(call.fault is not None for call in calls)

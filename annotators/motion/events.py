@@ -137,8 +137,8 @@ class MotionEvent:
         relative: ``magnitude`` in arm lengths (arms), leg lengths (all else) or full turns
             (degrees).
         peak_speed: highest speed, ``unit`` per second.
-        confidence: 0..1, how sure the pose model is of the part's joints over the span, on average;
-            1 for motion capture.
+        confidence: 0..1, how sure the pose model is of the part's joints over the span, on average
+            (of two sides, the less sure one); 1 for motion capture.
         count: how often, at least 1 (steps of a walk, waves of a hand).
         frequency_hz: repetitions per second; 0 where it happens once.
         air_s: how long a jump or a hop is off the floor, seconds.

@@ -24,7 +24,14 @@ from annotators.motion.describe import (
 )
 from annotators.motion.events import EventKind
 from annotators.motion.signals import MIN_CONFIDENCE
-from annotators.wording.phrases import PHRASES_VERSION, Form, count_word, in_words, sentence
+from annotators.wording.phrases import (
+    PHRASES_VERSION,
+    Form,
+    count_word,
+    in_words,
+    is_compound,
+    sentence,
+)
 from annotators.wording.timeline import Clause, timeline
 from data.motion.skeleton import JOINT
 from data.records import Caption, Clip, Outcome, PoseTrack
@@ -241,7 +248,7 @@ _ONLY: Final = {
 
 def _where(frame: Framing) -> str:
     if frame.moves_across:
-        return f", moving from the {frame.start_place} to the {frame.end_place} of the frame"
+        return f"moving from the {frame.start_place} to the {frame.end_place} of the frame"
     return (
         f"in the {frame.place} of the frame" if frame.place == "centre" else f"on the {frame.place}"
     )
@@ -257,8 +264,8 @@ def _opening(ordered: Sequence[PoseTrack], frame_size_px: tuple[int, int]) -> li
         sentences.append(sentence(f"{more}{count_word(count)} people are in the picture"))
         subject = "Person 1 is"
     extent = _EXTENTS.get(frame.extent)
-    parts = [subject, "seen", *([extent] if extent else []), _where(frame)]
-    text = " ".join(parts).replace(" ,", ",")
+    seen = " ".join([subject, "seen", *([extent] if extent else [])])
+    text = f"{seen}{', ' if frame.moves_across else ' '}{_where(frame)}"
     if frame.extent == "full" and frame.height_share > NEAR_SHARE:
         text += ", close to the camera"
     elif frame.extent == "full" and frame.height_share < FAR_SHARE:
@@ -287,12 +294,17 @@ def _when(clause: Clause, clip: Clip) -> str:
     return f"at {_seconds(start_s)}"
 
 
-def _extra(clause: Clause, description: MotionDescription, clip: Clip) -> str:
-    """How far, how fast, how often; a moving camera hides the way that is gone."""
+def _distance(clause: Clause, description: MotionDescription, clip: Clip) -> str:
+    """How far and how fast; a moving camera hides the way that is gone."""
     if clause.act in (EventKind.WALK, EventKind.RUN) and clip.camera == "static":
         way_m = description.travelled_m(clause.start_s, clause.end_s)
         seconds = max(clause.end_s - clause.start_s, 0.1)
         return f" for about {way_m:.1f} metres at {way_m / seconds:.1f} metres per second"
+    return ""
+
+
+def _rhythm(clause: Clause) -> str:
+    """How often, of what is done more than twice."""
     if clause.count > 2 and clause.frequency_hz > 0:
         rate = clause.frequency_hz
         if rate < 0.75:
@@ -319,14 +331,15 @@ def _told(description: MotionDescription, clip: Clip, name: str) -> list[str]:
         subject = "they" if index % 2 else name
         parts: list[str] = []
         for position, clause in enumerate(group):
-            said = in_words(clause, form, "their") + _extra(clause, description, clip)
+            said = in_words(clause, form, "their") + _distance(clause, description, clip)
+            said += _rhythm(clause)
             when = _when(clause, clip)
             if position == 0:
                 parts.append(
                     f"{when} {subject} {said}" if index % 2 else f"{when}, {subject} {said}"
                 )
             else:
-                comma = "," if " and " in parts[0] or ", about" in parts[0] else ""
+                comma = "," if is_compound(group[0]) or _rhythm(group[0]) else ""
                 parts.append(comma + " " + _second(clause, group[0], when, said))
         result.append(sentence("".join(parts)))
     return result
@@ -347,7 +360,7 @@ def _other(
     moves = clip.camera == "moving"
     description = describe_track(track, frame_size_px, camera_moves=moves)
     best = max(timeline(description), key=lambda c: (c.weight, c.end_s - c.start_s))
-    where = _where(framing(track, frame_size_px)).removeprefix(", ")
+    where = _where(framing(track, frame_size_px))
     words = in_words(best, "third", "their")
     overlap_s = min(track.pts_s[-1], main.pts_s[-1]) - max(track.pts_s[0], main.pts_s[0])
     if overlap_s <= 0:

@@ -28,6 +28,7 @@ from annotators.wording.phrases import (
     count_word,
     in_other_words,
     in_words,
+    is_compound,
     measurement,
     sentence,
 )
@@ -324,11 +325,12 @@ def _leading(clauses: Sequence[Clause]) -> list[Clause]:
     return sorted(chosen, key=lambda c: c.start_s)
 
 
-def _joined(parts: Sequence[str]) -> str:
+def _joined(clauses: Sequence[Clause], parts: Sequence[str]) -> str:
+    """Clauses in a sentence, by their wordings."""
     if len(parts) == 1:
         return parts[0]
     if len(parts) == 2:
-        link = ", then" if " and " in parts[0] else " and then"
+        link = ", then" if is_compound(clauses[0]) else " and then"
         return f"{parts[0]}{link} {parts[1]}"
     return f"{parts[0]}, then {parts[1]}, and finally {parts[2]}"
 
@@ -356,9 +358,9 @@ def medium_texts(description: MotionDescription, clauses: Sequence[Clause]) -> t
             ]
         else:
             wordings = [
-                f"A person {_joined(third)}.",
-                f"Someone {_joined(counted)}.",
-                f"After {doing[0]}, the person {_joined(third[1:])}.",
+                f"A person {_joined(chosen, third)}.",
+                f"Someone {_joined(chosen, counted)}.",
+                f"After {doing[0]}, the person {_joined(chosen[1:], third[1:])}.",
             ]
         fitting = [text for text in dict.fromkeys(wordings) if not check_medium(text)]
         if fitting or len(chosen) == 1:

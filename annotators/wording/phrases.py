@@ -74,6 +74,11 @@ def _worded(clause: Clause, template: str, form: Form, their: str, *, detail: bo
     return _inflect(template, form).replace("{their}", their)
 
 
+def is_compound(clause: Clause) -> bool:
+    """Whether a clause has an "and" of its own, after which the next one needs a comma."""
+    return " and " in _template(clause)
+
+
 def measurement(clause: Clause) -> str:
     """What was measured of a clause, in words and numbers; of what was merged, the longest."""
     told = max((", then ".join(map(_proof, chain)) for chain in clause.evidence), key=len)

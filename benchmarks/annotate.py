@@ -29,8 +29,8 @@ from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 
 from annotators.chat.model import NO_MODELS  # noqa: E402
 from annotators.config import AnnotateConfig  # noqa: E402
-from annotators.stages import pipeline  # noqa: E402
-from annotators.stages.staged import Progress  # noqa: E402
+from annotators.run import Progress  # noqa: E402
+from annotators.stages.shards import annotate_dataset  # noqa: E402
 from benchmarks.support.corpus import VIDEOS, need_corpus, run_with_corpus  # noqa: E402
 from data.store.dataset import Dataset  # noqa: E402
 from data.workers.workers import Workers  # noqa: E402
@@ -87,7 +87,7 @@ def main() -> None:
     def plain(config: AnnotateConfig) -> None:
         workers: Workers = annotate.shared_workers(config.workers)
         clock.start()
-        pipeline.annotate_dataset(config, model_path, workers, NO_MODELS, clock.report)
+        annotate_dataset(config, model_path, workers, NO_MODELS, clock.report)
 
     def as_flow(config: AnnotateConfig) -> None:
         annotate.annotate_videos(config=config)

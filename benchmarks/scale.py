@@ -40,6 +40,7 @@ import pyarrow as pa
 from annotators.config import AnnotateConfig
 from annotators.motion.from_tracks import find_video_motions
 from annotators.pictures.preview import best_clip
+from annotators.run import Run
 from annotators.stages import pipeline
 from data.importers.records import Pending
 from data.motion.skeleton import FPS
@@ -195,7 +196,7 @@ def noop(root: Path) -> None:
     """A run that finds nothing new."""
     config = config_of(root)
     with open_writer(root, recipe_of(root)) as writer, Workers(config.workers) as workers:
-        ingested = pipeline.ingest_files(config, writer.published(), writer.work, workers)
+        ingested = pipeline.ingest_files(Run(config, writer.work, workers), writer.published())
         if ingested.videos or ingested.rejections:
             raise AssertionError("expected that every video is known")
         if pipeline.publish(writer, ingested, []) is not None:

@@ -1,6 +1,6 @@
 """The ``annotate-videos`` flow: videos in, a three-level, pose-grounded Parquet dataset out.
 
-Thin: every task wraps one function of :mod:`annotators.stages.pipeline`, once per shard of work.
+Thin: every task wraps one stage of :mod:`annotators.stages.shards`, once per shard of work.
 What is done is staged on disk, so a run that died is simply run again.
 """
 
@@ -11,12 +11,11 @@ import operator
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from prefect import flow, get_run_logger, task
+from prefect import Task, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -27,10 +26,12 @@ from annotators.chat.service import Spend
 from annotators.config import PRESETS, AnnotateConfig
 from annotators.models import open_models
 from annotators.pictures.preview import best_clip, pose_strip_jpeg
-from annotators.stages import pipeline
-from annotators.stages.estimates import TextEstimate, estimate_texts
-from annotators.stages.pipeline import Ingested
-from annotators.stages.staged import Progress, SourceVideo, StagedScan
+from annotators.run import Progress, Run
+from annotators.stages.estimates import TextEstimate
+from annotators.stages.pipeline import Ingested, ingest_files, list_rejections, recipe_of
+from annotators.stages.pipeline import publish as publish_videos
+from annotators.stages.shards import STAGES, Worked, estimate_all, work_through
+from annotators.stages.staged import SourceVideo, StagedScan
 from data.presets import NOTHING, PartOf, one_of
 from data.records import Outcome
 from data.schemas import SCHEMAS
@@ -154,72 +155,30 @@ def _reporter(shard: str) -> Callable[[Progress], None]:
 
 
 @task(task_run_name="ingest", cache_policy=NO_CACHE)
-def ingest(config: AnnotateConfig, run: "_Run") -> Ingested:
+def ingest(run: Run) -> Ingested:
     """Find, probe and hash the sources."""
-    published = Dataset(config.dataset) if (config.dataset / "dataset.json").exists() else None
+    root = run.config.dataset
+    published = Dataset(root) if (root / MANIFEST).exists() else None
     with stage("ingest"):
-        return pipeline.ingest_files(config, published, run.work, run.workers, _reporter("files"))
+        return ingest_files(run.reporting_to(_reporter("files")), published)
 
 
-@task(task_run_name="clips {shard}", cache_policy=NO_CACHE)
-def clips(
-    shard: str, videos: Sequence[SourceVideo], config: AnnotateConfig, run: "_Run"
-) -> list[StagedScan]:
-    """Find the shots of a shard of videos and cut them into clips."""
-    with stage("clips", _shard(shard, videos)):
-        return pipeline.scan_videos(videos, config, run.work, run.workers, _reporter(shard))
+def _task_of(name: str) -> Task[[str, Any, Run], list[StagedScan]]:
+    """The Prefect task that runs a stage on a shard."""
+
+    @task(name=name, task_run_name=f"{name} {{shard}}", cache_policy=NO_CACHE)
+    def work_on(
+        shard: str, given: Sequence[SourceVideo | StagedScan], run: Run
+    ) -> list[StagedScan]:
+        videos = [item.video if isinstance(item, StagedScan) else item for item in given]
+        named = f"shard {shard} ({shortened([str(video.probe.path) for video in videos])})"
+        with stage(name, named):
+            return STAGES[name](run.reporting_to(_reporter(shard)), given)
+
+    return work_on
 
 
-@task(task_run_name="poses {shard}", cache_policy=NO_CACHE)
-def poses(
-    shard: str,
-    scans: list[StagedScan],
-    config: AnnotateConfig,
-    model_path: Path | None,
-    run: "_Run",
-) -> list[StagedScan]:
-    """Track the people in a shard of clips."""
-    with stage("poses", _shard(shard, [scan.video for scan in scans])):
-        pipeline.estimate_clip_poses(
-            scans, config, model_path, run.work, run.workers, _reporter(shard)
-        )
-    return scans
-
-
-TextStage = Callable[..., list[StagedScan]]
-
-
-def _write_texts(
-    write: TextStage,
-    name: str,
-    shard: str,
-    scans: list[StagedScan],
-    config: AnnotateConfig,
-    run: "_Run",
-) -> list[StagedScan]:
-    with stage(name, _shard(shard, [scan.video for scan in scans])):
-        return write(scans, config, run.work, run.workers, run.models, _reporter(shard))
-
-
-def _shard(shard: str, videos: Sequence[SourceVideo]) -> str:
-    """A shard with its videos, for messages."""
-    return f"shard {shard} ({shortened([str(video.probe.path) for video in videos])})"
-
-
-@task(task_run_name="captions {shard}", cache_policy=NO_CACHE)
-def captions(
-    shard: str, scans: list[StagedScan], config: AnnotateConfig, run: "_Run"
-) -> list[StagedScan]:
-    """Caption a shard of clips; returns the videos whose captions are complete."""
-    return _write_texts(pipeline.caption_videos, "captions", shard, scans, config, run)
-
-
-@task(task_run_name="annotations {shard}", cache_policy=NO_CACHE)
-def annotations(
-    shard: str, scans: list[StagedScan], config: AnnotateConfig, run: "_Run"
-) -> list[StagedScan]:
-    """Write the three levels for a shard of clips; returns the videos that are complete."""
-    return _write_texts(pipeline.annotate_videos, "annotations", shard, scans, config, run)
+_TASKS: Final = {name: _task_of(name) for name in STAGES}
 
 
 @task(task_run_name="publish {num_videos} videos", cache_policy=NO_CACHE)
@@ -228,7 +187,7 @@ def publish(
 ) -> dict[str, int]:
     """Publish complete videos; returns the rows that were added, by table."""
     with stage("publication", str(writer.root)):
-        publication = pipeline.publish(writer, ingested, [scan.video.video_id for scan in scans])
+        publication = publish_videos(writer, ingested, [scan.video.video_id for scan in scans])
     if publication is None:
         return {}
     get_run_logger().info(
@@ -241,21 +200,6 @@ def publish(
 
 # Prefect's own types do not accept its own runner here.
 _RUNNER: Any = ThreadPoolTaskRunner(max_workers=TASK_THREADS)
-
-
-class _Run:
-    """What the tasks of one run share. No dataclass, which Prefect would take apart.
-
-    Attributes:
-        models: that write the texts.
-        work: folder of staged work.
-        workers: the machine's, counting this run's unexpected errors.
-    """
-
-    def __init__(self, models: Models, work: Path, workers: Workers) -> None:
-        self.models = models
-        self.work = work
-        self.workers = workers
 
 
 @flow(name="annotate-videos", task_runner=_RUNNER)
@@ -291,7 +235,7 @@ def annotate_videos(
     # Poses that are taken over need no model.
     computes_poses = config.poses_from is None or config.pose_model is not None
     model_path = pose_model_path(config.pose_model) if computes_poses else None
-    recipe = pipeline.recipe_of(config, model_path)
+    recipe = recipe_of(config, model_path)
     limiter = concurrency_limiter(config.concurrency_limit)
     with (
         open_models(config, api_key, replies_dir(), limiter) as models,
@@ -301,18 +245,25 @@ def annotate_videos(
         # Errors that nobody foresaw go to the run's own log, with their tracebacks.
         unexpected = UnexpectedErrors(get_run_logger().error)
         workers = shared_workers(config.workers).for_run(unexpected)
-        run = _Run(models, writer.work, workers)
-        ingested = ingest(config, run)
+        run = Run(config, writer.work, workers, models=models, pose_model=model_path)
+        ingested = ingest(run)
+
+        def submit(stage: str, shard: str, given: Any) -> PrefectFuture[list[StagedScan]]:
+            return _TASKS[stage].submit(shard, given, run)
+
+        def publish_complete(ingested: Ingested, scans: Sequence[StagedScan]) -> dict[str, int]:
+            return publish(writer, ingested, list(scans), len(scans))
+
         if config.dry_run:
-            done = _estimate_all(config, run, ingested)
+            done = estimate_all(run, ingested, submit)
         else:
-            done = _work_through(config, run, writer, ingested, model_path)
+            done = work_through(run, ingested, submit, publish_complete)
         spend = functools.reduce(operator.add, (s.spend for s in models.services), Spend())
         if done.failures:
             raise _first_failure(done)
         summary = _summarise(config.dataset, done, ingested, spend, time.monotonic() - started_s)
         if not summary.rows["annotations"] and summary.remaining is None:
-            rejections = pipeline.list_rejections(ingested, done.unpublished, writer.work)
+            rejections = list_rejections(ingested, done.unpublished, writer.work)
             found = "no clip could be annotated"
             raise StageError(nothing_came(config.dataset, found, rejections))
     _show(summary)
@@ -324,72 +275,7 @@ def annotate_videos(
     return summary
 
 
-@dataclass
-class _Done:
-    """What the shards of a run came to.
-
-    Attributes:
-        added: published rows by table.
-        num_shards: that there were.
-        failures: the first error of each shard that was stopped by one.
-        unpublished: videos that went through all stages and gave no row.
-        remaining: what is left to ask models for; None when nothing is.
-    """
-
-    added: Counter[str] = field(default_factory=Counter[str])
-    num_shards: int = 0
-    failures: list[Exception] = field(default_factory=list[Exception])
-    unpublished: list[StagedScan] = field(default_factory=list[StagedScan])
-    remaining: TextEstimate | None = None
-
-
-def _work_through(
-    config: AnnotateConfig,
-    run: _Run,
-    writer: DatasetWriter,
-    ingested: Ingested,
-    model_path: Path | None,
-) -> _Done:
-    """Take all shards through all stages, publishing whenever enough clips are complete."""
-    shards = pipeline.make_shards(ingested.videos, config)
-    done = _Done(num_shards=len(shards))
-    running: list[list[PrefectFuture[list[StagedScan]]]] = []
-    for index, shard in enumerate(shards):
-        name = f"{index + 1}/{len(shards)}"
-        scanned = clips.submit(name, shard, config, run)
-        posed = poses.submit(name, scanned, config, model_path, run)  # pyright: ignore[reportArgumentType]
-        captioned = captions.submit(name, posed, config, run)  # pyright: ignore[reportArgumentType]
-        annotated = annotations.submit(name, captioned, config, run)  # pyright: ignore[reportArgumentType]
-        running.append([scanned, posed, captioned, annotated])
-    complete: list[StagedScan] = []
-    unfinished: list[StagedScan] = []
-    remaining = ingested
-    for index, futures in enumerate(running):
-        try:
-            # In the order of the stages: those after one that failed only say that they never ran.
-            _, all_posed, _, finished = [future.result() for future in futures]
-        except Exception as error:  # noqa: BLE001 - the other shards go on; raised at the end
-            done.failures.append(error)
-        else:
-            ids = {scan.video.video_id for scan in finished}
-            complete += finished
-            unfinished += [scan for scan in all_posed if scan.video.video_id not in ids]
-        enough = sum(len(scan.clips) for scan in complete) >= config.publish_clips
-        if enough or index == len(running) - 1:
-            added = publish(writer, remaining, complete, len(complete))
-            if added:
-                done.added.update(added)
-                # The rejections of ingest go out with the first publication.
-                remaining, complete = replace(remaining, rejections=(), superseded=()), []
-    if not running:
-        done.added.update(publish(writer, ingested, [], 0))
-    done.unpublished = complete
-    if unfinished:
-        done.remaining = _estimate(unfinished, config, run, people_only=True)
-    return done
-
-
-def _first_failure(done: _Done) -> Exception:
+def _first_failure(done: Worked) -> Exception:
     """The error to end a run with: the cause of what failed first."""
     stages = [failure for failure in done.failures if isinstance(failure, StageError)]
     first = min(stages, key=lambda failure: failure.at_s) if stages else done.failures[0]
@@ -421,25 +307,8 @@ def _unanswered(models: Models) -> str:
     )
 
 
-def _estimate_all(config: AnnotateConfig, run: _Run, ingested: Ingested) -> _Done:
-    """Find the clips of all videos, and what their texts will cost at most."""
-    shards = pipeline.make_shards(ingested.videos, config)
-    names = [f"{index + 1}/{len(shards)}" for index in range(len(shards))]
-    scanned = [
-        clips.submit(name, shard, config, run) for name, shard in zip(names, shards, strict=True)
-    ]
-    scans = [scan for future in scanned for scan in future.result()]
-    return _Done(remaining=_estimate(scans, config, run, people_only=False))
-
-
-def _estimate(
-    scans: list[StagedScan], config: AnnotateConfig, run: _Run, *, people_only: bool
-) -> TextEstimate:
-    return estimate_texts(scans, config, run.work, run.workers, run.models, people_only=people_only)
-
-
 def _summarise(
-    root: Path, done: _Done, ingested: Ingested, spend: Spend, elapsed_s: float
+    root: Path, done: Worked, ingested: Ingested, spend: Spend, elapsed_s: float
 ) -> AnnotateSummary:
     rows: dict[str, int] = {}
     reasons = Counter[str]()

@@ -2,18 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from annotators.chat.model import Models
 from annotators.chat.protocol import ChatRequest
 from annotators.chat.service import Estimate
-from annotators.config import AnnotateConfig
+from annotators.run import Run
 from annotators.stages.staged import StagedScan, lacks, tracks_path
 from annotators.stages.texts import clip_views, show_jobs, video_views
 from annotators.texts.language_annotations import estimated_request
 from annotators.texts.visual_captions import estimated_clip_requests, video_request
-from data.workers.workers import Workers
 
 CAPTION_WORDS: Final = 110
 """Assumed length of a caption that is not written yet: the prompt asks for 3 to 6 sentences."""
@@ -57,39 +54,29 @@ class TextEstimate:
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
-def estimate_texts(
-    scans: Sequence[StagedScan],
-    config: AnnotateConfig,
-    work: Path,
-    workers: Workers,
-    models: Models,
-    *,
-    people_only: bool,
-) -> TextEstimate:
+def estimate_texts(run: Run, scans: Sequence[StagedScan], *, people_only: bool) -> TextEstimate:
     """Estimate the calls that the texts of some videos take; asks nothing.
 
     Captions are counted on their real frames, so that replies already paid for are recognised.
     Annotations are counted on captions of usual length. Repairs are not counted.
 
     Args:
+        run: the run, whose models' prices count.
         scans: the videos; those with finished texts count nothing.
-        config: the run's configuration.
-        work: the folder of staged work.
-        workers: where frames are read.
-        models: whose prices count.
         people_only: count only clips in which somebody was found; else all clips, which is the most
             that a run asks for.
     """
-    uncaptioned = [scan for scan in scans if lacks(scan, "captions", work)]
-    unannotated = [scan for scan in scans if lacks(scan, "annotations", work)]
+    config, models = run.config, run.models
+    uncaptioned = [scan for scan in scans if lacks(scan, "captions", run.work)]
+    unannotated = [scan for scan in scans if lacks(scan, "annotations", run.work)]
     captions = annotations = None
     if models.caption_service is not None:
-        videos, clips = show_jobs(uncaptioned, config, work, people_only=people_only)
+        videos, clips = show_jobs(run, uncaptioned, people_only=people_only)
 
         def shown() -> Iterator[ChatRequest]:
-            for view in video_views(videos, workers):
+            for view in video_views(videos, run.workers):
                 yield video_request(view, config.captions)
-            for view in clip_views(clips, workers):
+            for view in clip_views(clips, run.workers):
                 yield from estimated_clip_requests(view, config.captions)
 
         captions = models.caption_service.estimate(shown())
@@ -97,7 +84,7 @@ def estimate_texts(
         clip
         for scan in unannotated
         for clip in scan.clips
-        if not people_only or tracks_path(work, clip).exists()
+        if not people_only or tracks_path(run.work, clip).exists()
     ]
     if models.annotation_service is not None:
         samples = 1 if config.captions.captioner == "kinematic" else config.captions.samples

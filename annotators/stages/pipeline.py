@@ -1,8 +1,8 @@
 """The annotation pipeline as plain functions: each stage takes a shard of items and stages results.
 
-``flows.annotate`` wraps these in Prefect tasks; tests and benchmarks call them directly. Every
-function is idempotent: what is staged or published is not computed again, so a killed run goes on
-where it stopped. Items of the same stage run in parallel worker processes.
+:mod:`annotators.stages.shards` calls them in order. Every function is idempotent: what is staged or
+published is not computed again, so a killed run goes on where it stopped. Items of the same stage
+run in parallel worker processes.
 
     sources -> ingest_files -> scan_videos -> estimate_clip_poses -> caption_videos
             -> annotate_videos -> publish
@@ -10,21 +10,20 @@ where it stopped. Items of the same stage run in parallel worker processes.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 
-from annotators.chat.model import Models
 from annotators.clips.cutting import ClipConfig, cut_clips, scan_video
 from annotators.config import AnnotateConfig
 from annotators.poses.estimate import PoseConfig, estimate_poses
 from annotators.poses.landmarks import PoseModel
+from annotators.run import Progress, Run
 from annotators.stages.restaging import TEXT_STAGES, require_same_poses, restage, restage_from
 from annotators.stages.staged import (
-    Progress,
     SourceVideo,
     StagedAnnotations,
     StagedCaptions,
@@ -34,12 +33,10 @@ from annotators.stages.staged import (
     poses_path,
     read_staged,
     read_tracks,
-    silent,
     tracks_path,
     video_path,
     write_staged,
 )
-from annotators.stages.texts import annotate_videos, caption_videos
 from annotators.texts.kinematic_captions import people_at_a_time
 from data.errors import RETRYABLE, ItemError, Reason, Stage
 from data.records import Clip, Outcome, PoseTrack, Rejection
@@ -53,10 +50,9 @@ from data.schemas import (
     video_row,
 )
 from data.store.dataset import Dataset
-from data.store.writer import DatasetWriter, Publication, open_writer, rows_table, write_table
+from data.store.writer import DatasetWriter, Publication, rows_table, write_table
 from data.video.reader import ReaderConfig, hash_file, open_frames, probe_video
 from data.video.sources import discover_videos, path_item_id, shortened
-from data.workers.workers import Workers
 
 RETRYABLE_OUTCOMES: Final = frozenset({Outcome.UNAVAILABLE.value, Outcome.RATE_LIMITED.value})
 """Outcomes of calls that may go away on another day; ``retry_rejected`` tries these again."""
@@ -90,21 +86,12 @@ def inspect_file(path: Path) -> SourceVideo:
     return SourceVideo(hash_file(path), path.stat().st_mtime_ns, probe)
 
 
-def ingest_files(
-    config: AnnotateConfig,
-    published: Dataset | None,
-    work: Path,
-    workers: Workers,
-    report: Callable[[Progress], None] = silent,
-) -> Ingested:
+def ingest_files(run: Run, published: Dataset | None) -> Ingested:
     """Find, probe and hash the sources; set aside what is known, twice there or unreadable.
 
     Args:
-        config: the run's configuration.
+        run: the run.
         published: the dataset as it stands, or None when it is new.
-        work: the folder of staged work.
-        workers: where files are read.
-        report: told of every file.
 
     Returns:
         What to work on, and what to record.
@@ -112,6 +99,7 @@ def ingest_files(
     Raises:
         ValueError: the sources name no file at all, or a list cannot be used.
     """
+    config, work = run.config, run.work
     source = None if config.poses_from is None else Dataset(config.poses_from)
     discovery = discover_videos(config.videos or _paths_of(source))
     if not discovery.files and not discovery.rejections:
@@ -135,8 +123,8 @@ def ingest_files(
         rejection.item_id: (rejection, None) for rejection in discovery.rejections
     }
     readable: dict[Path, SourceVideo] = {}
-    progress = Progress("ingest", len(changed), report)
-    inspected = workers.run(
+    progress = Progress("ingest", len(changed), run.report)
+    inspected = run.workers.run(
         inspect_file, changed, video_s=_no_video, size_bytes=_size_bytes, stage="ingest"
     )
     for path, result in inspected:
@@ -300,24 +288,6 @@ class _Known:
         return None
 
 
-def make_shards(
-    videos: Sequence[SourceVideo], config: AnnotateConfig
-) -> tuple[tuple[SourceVideo, ...], ...]:
-    """Group videos into shards of about ``shard_clips`` clips, at least one video each."""
-    shards: list[tuple[SourceVideo, ...]] = []
-    shard: list[SourceVideo] = []
-    num_clips = 0.0
-    for video in videos:
-        shard.append(video)
-        num_clips += max(1.0, video.probe.duration_s / config.clips.max_clip_s)
-        if num_clips >= config.shard_clips:
-            shards.append(tuple(shard))
-            shard, num_clips = [], 0.0
-    if shard:
-        shards.append(tuple(shard))
-    return tuple(shards)
-
-
 # ----------------------------------------------------------------------------------- clips
 
 
@@ -333,22 +303,19 @@ def _scan(job: _ScanJob) -> StagedScan:
     return StagedScan(job.video, scan, tuple(clips), tuple(rejections))
 
 
-def scan_videos(
-    videos: Sequence[SourceVideo],
-    config: AnnotateConfig,
-    work: Path,
-    workers: Workers,
-    report: Callable[[Progress], None] = silent,
-) -> list[StagedScan]:
+def scan_videos(run: Run, videos: Sequence[SourceVideo]) -> list[StagedScan]:
     """Decode every video once, small; find its shots; cut them into clips; stage the result."""
     staged = {
-        v.video_id: load_staged(StagedScan, video_path(work, "scans", v.video_id)) for v in videos
+        v.video_id: load_staged(StagedScan, video_path(run.work, "scans", v.video_id))
+        for v in videos
     }
-    todo = [_ScanJob(v, config.clips) for v in videos if staged[v.video_id] is None]
+    todo = [_ScanJob(v, run.config.clips) for v in videos if staged[v.video_id] is None]
     # The longest first, so that no worker is left with it when the others have finished.
     todo.sort(key=_scan_s, reverse=True)
-    progress = Progress("clips", len(todo), report)
-    for job, result in workers.run(_scan, todo, video_s=_scan_s, name=_video_name, stage="clips"):
+    progress = Progress("clips", len(todo), run.report)
+    for job, result in run.workers.run(
+        _scan, todo, video_s=_scan_s, name=_video_name, stage="clips"
+    ):
         video = job.video
         if isinstance(result, ItemError):
             item = str(video.probe.path)
@@ -356,7 +323,7 @@ def scan_videos(
             scan = StagedScan(video, None, (), (rejection,))
         else:
             scan = result
-        write_staged(video_path(work, "scans", video.video_id), scan)
+        write_staged(video_path(run.work, "scans", video.video_id), scan)
         staged[video.video_id] = scan
         progress.advance(video_s=video.probe.duration_s, rejected=scan.scan is None)
     return [scan for scan in staged.values() if scan is not None]
@@ -418,38 +385,25 @@ def _estimate(job: _PoseJob) -> StagedPoses:
     )
 
 
-def estimate_clip_poses(
-    scans: Sequence[StagedScan],
-    config: AnnotateConfig,
-    model_path: Path | None,
-    work: Path,
-    workers: Workers,
-    report: Callable[[Progress], None] = silent,
-) -> list[StagedPoses]:
+def estimate_clip_poses(run: Run, scans: Sequence[StagedScan]) -> list[StagedScan]:
     """Track the people of every clip and stage their poses.
 
-    Args:
-        scans: of the videos.
-        config: the run's configuration.
-        model_path: the pose model; None where every clip's poses are staged already.
-        work: the folder of staged work.
-        workers: where poses are estimated.
-        report: told of every clip.
+    Returns:
+        The same scans, for the stages of texts.
     """
+    config, work = run.config, run.work
     (work / "poses").mkdir(parents=True, exist_ok=True)
-    staged: dict[str, StagedPoses | None] = {}
     todo: list[_PoseJob] = []
     for scan in scans:
         for clip in scan.clips:
-            staged[clip.clip_id] = load_staged(StagedPoses, poses_path(work, clip))
-            if staged[clip.clip_id] is None:
-                if model_path is None:
+            if not poses_path(work, clip).exists():
+                if run.pose_model is None:
                     raise AssertionError(f"{clip.clip_id}: expected staged poses, found none")
                 todo.append(
-                    _PoseJob(scan.video, clip, config.poses, config.reader, model_path, work)
+                    _PoseJob(scan.video, clip, config.poses, config.reader, run.pose_model, work)
                 )
-    progress = Progress("poses", len(todo), report)
-    estimated = workers.run(_estimate, todo, video_s=_pose_s, name=_clip_name, stage="poses")
+    progress = Progress("poses", len(todo), run.report)
+    estimated = run.workers.run(_estimate, todo, video_s=_pose_s, name=_clip_name, stage="poses")
     for job, result in estimated:
         if isinstance(result, ItemError):
             rejection = Rejection.of(job.clip.clip_id, _clip_name(job), Stage.POSES, result)
@@ -459,9 +413,8 @@ def estimate_clip_poses(
         else:
             poses = result
         write_staged(poses_path(work, job.clip), poses)
-        staged[job.clip.clip_id] = poses
         progress.advance(video_s=_pose_s(job), rejected=poses.rejection is not None)
-    return [poses for poses in staged.values() if poses is not None]
+    return list(scans)
 
 
 # --------------------------------------------------------------------------------- publish
@@ -574,39 +527,6 @@ def list_rejections(ingested: Ingested, scans: Sequence[StagedScan], work: Path)
         poses = (load_staged(StagedPoses, poses_path(work, clip)) for clip in scan.clips)
         found += [staged.rejection for staged in poses if staged and staged.rejection]
     return found
-
-
-def annotate_dataset(
-    config: AnnotateConfig,
-    model_path: Path | None,
-    workers: Workers,
-    models: Models,
-    report: Callable[[Progress], None] = silent,
-) -> None:
-    """The whole pipeline without an orchestrator: the same stages in a plain loop.
-
-    Args:
-        config: the run's configuration.
-        model_path: the pose model.
-        workers: where the work is done.
-        models: that write the texts.
-        report: told of every finished item.
-
-    Raises:
-        data.workers.unexpected.UnexpectedErrorsError: items ended in an unexpected error; what the
-            others came to is published.
-    """
-    with open_writer(config.dataset, recipe_of(config, model_path)) as writer:
-        work = writer.work
-        ingested = ingest_files(config, writer.published(), work, workers, report)
-        scans: list[StagedScan] = []
-        for shard in make_shards(ingested.videos, config):
-            scanned = scan_videos(shard, config, work, workers, report)
-            estimate_clip_poses(scanned, config, model_path, work, workers, report)
-            captioned = caption_videos(scanned, config, work, workers, models, report)
-            scans += annotate_videos(captioned, config, work, workers, models, report)
-        publish(writer, ingested, [scan.video.video_id for scan in scans])
-    workers.unexpected.require_none()
 
 
 def _clip_name(job: _PoseJob) -> str:

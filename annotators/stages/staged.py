@@ -1,6 +1,5 @@
 """What the stages leave on disk for each other, so that a killed run goes on where it stopped."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,51 +68,6 @@ class StagedAnnotations:
     coarse: str
     annotations: tuple[Annotation, ...]
     rejections: tuple[Rejection, ...] = ()
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a stage is; ``report`` is called when it begins and after every finished item.
-
-    Attributes:
-        stage: its name.
-        total: items to do.
-        report: is told.
-        done, rejected: items so far; ``rejected`` counts those of ``done`` that failed.
-        video_s: seconds of video in the finished items.
-        cost_usd: what the calls so far cost, those that earlier runs paid for included.
-    """
-
-    stage: str
-    total: int
-    report: Callable[["Progress"], None]
-    done: int = 0
-    rejected: int = 0
-    video_s: float = 0.0
-    cost_usd: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.total:
-            self.report(self)
-
-    def advance(
-        self,
-        *,
-        items: int = 1,
-        video_s: float = 0.0,
-        rejected: bool = False,
-        cost_usd: float = 0.0,
-    ) -> None:
-        """So many more items are finished."""
-        self.done += items
-        self.rejected += rejected
-        self.video_s += video_s
-        self.cost_usd += cost_usd
-        self.report(self)
-
-
-def silent(_: Progress) -> None:
-    """A reporter that tells nobody."""
 
 
 def write_staged(path: Path, record: Any) -> None:

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from annotators.chat.cache import ChatReply
-from annotators.chat.model import Models, NamedModel
+from annotators.chat.model import NamedModel
 from annotators.chat.protocol import ChatRequest
-from annotators.config import AnnotateConfig
 from annotators.motion.describe import describe_track
+from annotators.run import Progress, Run
 from annotators.stages.staged import (
-    Progress,
     SourceVideo,
     StagedAnnotations,
     StagedCaptions,
@@ -25,7 +24,6 @@ from annotators.stages.staged import (
     lacks,
     read_staged,
     read_tracks,
-    silent,
     tracks_path,
     video_path,
     write_staged,
@@ -52,44 +50,30 @@ Tag = TypeVar("Tag")
 Text = TypeVar("Text")
 
 
-def caption_videos(
-    scans: Sequence[StagedScan],
-    config: AnnotateConfig,
-    work: Path,
-    workers: Workers,
-    models: Models,
-    report: Callable[[Progress], None] = silent,
-) -> list[StagedScan]:
+def caption_videos(run: Run, scans: Sequence[StagedScan]) -> list[StagedScan]:
     """Caption every clip that has a person, and stage the captions of each video.
 
     Returns:
         The videos whose captions are complete: all, unless the budget is used up.
     """
-    if models.captioner is None:
-        _write_texts(_caption, Stage.CAPTIONS, scans, config, work, workers, report)
+    if run.models.captioner is None:
+        _write_texts(run, _caption, Stage.CAPTIONS, scans)
     else:
-        _caption_with_model(models.captioner, scans, config, work, workers, report)
-    return _with_stage("captions", scans, work)
+        _caption_with_model(run, run.models.captioner, scans)
+    return _with_stage("captions", scans, run.work)
 
 
-def annotate_videos(
-    scans: Sequence[StagedScan],
-    config: AnnotateConfig,
-    work: Path,
-    workers: Workers,
-    models: Models,
-    report: Callable[[Progress], None] = silent,
-) -> list[StagedScan]:
+def annotate_videos(run: Run, scans: Sequence[StagedScan]) -> list[StagedScan]:
     """Write the three levels of every clip that has a person, and stage those of each video.
 
     Returns:
         The videos whose annotations are complete: all, unless the budget is used up.
     """
-    if models.annotator is None:
-        _write_texts(_annotate, Stage.ANNOTATIONS, scans, config, work, workers, report)
+    if run.models.annotator is None:
+        _write_texts(run, _annotate, Stage.ANNOTATIONS, scans)
     else:
-        _annotate_with_model(models.annotator, scans, config, work, workers, report)
-    return _with_stage("annotations", scans, work)
+        _annotate_with_model(run, run.models.annotator, scans)
+    return _with_stage("annotations", scans, run.work)
 
 
 def _with_stage(stage: str, scans: Sequence[StagedScan], work: Path) -> list[StagedScan]:
@@ -182,24 +166,18 @@ def _annotate(job: _TextJob) -> _Texts:
 
 
 def _write_texts(
-    function: Callable[[_TextJob], _Texts],
-    stage: Stage,
-    scans: Sequence[StagedScan],
-    config: AnnotateConfig,
-    work: Path,
-    workers: Workers,
-    report: Callable[[Progress], None],
+    run: Run, function: Callable[[_TextJob], _Texts], stage: Stage, scans: Sequence[StagedScan]
 ) -> None:
-    todo = _jobs(stage, scans, config, work)
-    progress = Progress(stage, len(todo), report)
-    written = workers.run(function, todo, video_s=_text_s, name=_job_name, stage=stage)
+    todo = _jobs(run, stage, scans)
+    progress = Progress(stage, len(todo), run.report)
+    written = run.workers.run(function, todo, video_s=_text_s, name=_job_name, stage=stage)
     for job, result in written:
         if isinstance(result, ItemError):
             staged = _without_texts(job, stage, result)
         else:
-            rejections = _rejections(job, job.scan.clips, result.failed, stage, workers)
+            rejections = _rejections(job, job.scan.clips, result.failed, stage, run.workers)
             staged = replace(result.staged, rejections=rejections)
-        write_staged(video_path(work, stage, job.scan.video.video_id), staged)
+        write_staged(video_path(run.work, stage, job.scan.video.video_id), staged)
         progress.advance(video_s=_text_s(job), rejected=bool(staged.rejections))
 
 
@@ -244,14 +222,12 @@ def _clip_name(job: _TextJob, clip: Clip) -> str:
     return f"{_job_name(job)} {clip.start_s:.2f}-{clip.end_s:.2f} s"
 
 
-def _jobs(
-    stage: str, scans: Sequence[StagedScan], config: AnnotateConfig, work: Path
-) -> list[_TextJob]:
+def _jobs(run: Run, stage: str, scans: Sequence[StagedScan]) -> list[_TextJob]:
     """The videos that a text stage has to work on."""
     return [
-        _TextJob(scan, config.captions, config.annotations, work)
+        _TextJob(scan, run.config.captions, run.config.annotations, run.work)
         for scan in scans
-        if lacks(scan, stage, work)
+        if lacks(scan, stage, run.work)
     ]
 
 
@@ -309,28 +285,28 @@ def clip_views(jobs: Sequence[_ShowJob], workers: Workers) -> Iterator[ClipView]
 
 
 def show_jobs(
-    scans: Sequence[StagedScan], config: AnnotateConfig, work: Path, *, people_only: bool = True
+    run: Run, scans: Sequence[StagedScan], *, people_only: bool = True
 ) -> tuple[list[_ShowJob], list[_ShowJob]]:
     """What a captioner is shown: whole videos, and clips.
 
     Args:
+        run: the run.
         scans: the videos.
-        config: the run's configuration.
-        work: the folder of staged work.
         people_only: only clips in which somebody was found, as a run does it.
     """
+    config = run.config
     videos: list[_ShowJob] = []
     clips: list[_ShowJob] = []
     for scan in scans:
         if scan.scan is None:
             continue
         whole = _ShowJob(
-            scan.video, scan.scan.duration_s, None, config.captions, config.reader, work
+            scan.video, scan.scan.duration_s, None, config.captions, config.reader, run.work
         )
         shown = [
             replace(whole, clip=clip)
             for clip in scan.clips
-            if not people_only or tracks_path(work, clip).exists()
+            if not people_only or tracks_path(run.work, clip).exists()
         ]
         clips += shown
         if shown and config.captions.frames_per_video:
@@ -344,17 +320,11 @@ def _scene_of(captions: Iterable[Caption]) -> str:
     return next(whole, "")
 
 
-def _caption_with_model(
-    model: NamedModel,
-    scans: Sequence[StagedScan],
-    config: AnnotateConfig,
-    work: Path,
-    workers: Workers,
-    report: Callable[[Progress], None],
-) -> None:
-    todo = [job.scan for job in _jobs("captions", scans, config, work)]
-    whole, parts = show_jobs(todo, config, work)
-    progress = Progress("captions", len(whole) + len(parts) * config.captions.samples, report)
+def _caption_with_model(run: Run, model: NamedModel, scans: Sequence[StagedScan]) -> None:
+    config = run.config.captions
+    todo = [job.scan for job in _jobs(run, "captions", scans)]
+    whole, parts = show_jobs(run, todo)
+    progress = Progress("captions", len(whole) + len(parts) * config.samples, run.report)
     captions: dict[str, list[Caption]] = {scan.video.video_id: [] for scan in todo}
 
     def take(found: Iterable[Caption]) -> None:
@@ -364,18 +334,18 @@ def _caption_with_model(
                 rejected=caption.outcome is not Outcome.SUCCESS, cost_usd=caption.cost_usd
             )
 
-    views = video_views(whole, workers)
-    take(caption_whole_videos(views, model, model.name, config.captions))
+    views = video_views(whole, run.workers)
+    take(caption_whole_videos(views, model, model.name, config))
     scenes = (
         {video_id: _scene_of(found) for video_id, found in captions.items()}
-        if config.captions.share_context
+        if config.share_context
         else {}
     )
     shown = (
         replace(view, scene=scenes.get(view.clip.video_id, ""))
-        for view in clip_views(parts, workers)
+        for view in clip_views(parts, run.workers)
     )
-    take(caption_clips(shown, model, model.name, config.captions))
+    take(caption_clips(shown, model, model.name, config))
     for scan in todo:
         found = captions[scan.video.video_id]
         if any(caption.outcome is Outcome.BUDGET for caption in found):
@@ -383,7 +353,7 @@ def _caption_with_model(
         order = {clip.clip_id: index for index, clip in enumerate(scan.clips)}
         found.sort(key=lambda c: (order.get(c.clip_id or "", -1), c.sample))
         write_staged(
-            video_path(work, "captions", scan.video.video_id), StagedCaptions(tuple(found))
+            video_path(run.work, "captions", scan.video.video_id), StagedCaptions(tuple(found))
         )
 
 
@@ -422,35 +392,30 @@ def _measure(job: _TextJob) -> VideoTexts:
     return VideoTexts(video_id, _scene_of(by_clip[None]), tuple(clips))
 
 
-def _annotate_with_model(
-    model: NamedModel,
-    scans: Sequence[StagedScan],
-    config: AnnotateConfig,
-    work: Path,
-    workers: Workers,
-    report: Callable[[Progress], None],
-) -> None:
+def _annotate_with_model(run: Run, model: NamedModel, scans: Sequence[StagedScan]) -> None:
     videos: list[VideoTexts] = []
-    todo = _jobs("annotations", scans, config, work)
-    measured = workers.run(_measure, todo, video_s=_text_s, name=_job_name, stage=Stage.ANNOTATIONS)
+    todo = _jobs(run, "annotations", scans)
+    measured = run.workers.run(
+        _measure, todo, video_s=_text_s, name=_job_name, stage=Stage.ANNOTATIONS
+    )
     for job, result in measured:
         if isinstance(result, ItemError):
             staged = _without_texts(job, Stage.ANNOTATIONS, result)
-            write_staged(video_path(work, "annotations", job.scan.video.video_id), staged)
+            write_staged(video_path(run.work, "annotations", job.scan.video.video_id), staged)
         else:
             videos.append(result)
-    progress = Progress("annotations", sum(len(video.clips) for video in videos), report)
+    progress = Progress("annotations", sum(len(video.clips) for video in videos), run.report)
     reported = _Reported(model, progress)
-    finished = annotate_videos_with(videos, reported, model.name, config.annotations)
+    finished = annotate_videos_with(videos, reported, model.name, run.config.annotations)
     jobs = {job.scan.video.video_id: job for job in todo}
     for video_id, done in finished.items():
         job = jobs[video_id]
         shown = {annotation.clip_id for annotation in done.annotations}
         clips = [clip for clip in job.scan.clips if clip.clip_id in shown]
-        rejections = _rejections(job, clips, done.failed, Stage.ANNOTATIONS, workers)
+        rejections = _rejections(job, clips, done.failed, Stage.ANNOTATIONS, run.workers)
         if not any(a.outcome is Outcome.BUDGET for a in done.annotations):
             staged = StagedAnnotations(done.coarse, done.annotations, rejections)
-            write_staged(video_path(work, "annotations", video_id), staged)
+            write_staged(video_path(run.work, "annotations", video_id), staged)
 
 
 @dataclass(frozen=True, slots=True)

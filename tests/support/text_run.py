@@ -11,6 +11,7 @@ from pathlib import Path
 
 from annotators.config import AnnotateConfig
 from annotators.models import open_models
+from annotators.run import Run
 from annotators.stages.pipeline import Ingested, publish
 from annotators.stages.staged import (
     SourceVideo,
@@ -121,8 +122,8 @@ def main() -> None:
         if writer.published() is not None:
             return
         scans = put_in_place(writer.work, Path(video), int(num_videos), int(clips_each))
-        captioned = caption_videos(scans, config, writer.work, workers, models)
-        done = annotate_videos(captioned, config, writer.work, workers, models)
+        captioned = caption_videos(Run(config, writer.work, workers, models=models), scans)
+        done = annotate_videos(Run(config, writer.work, workers, models=models), captioned)
         publish(writer, Ingested((), (), (), (), 0), [scan.video.video_id for scan in done])
 
 

@@ -9,7 +9,7 @@ import pytest
 from annotators.chat.model import NO_MODELS
 from annotators.config import AnnotateConfig
 from annotators.pictures.preview import best_clip, clip_figure, draw_skeleton, pose_strip
-from annotators.stages.pipeline import annotate_dataset
+from annotators.stages.shards import annotate_dataset
 from data.motion.skeleton import NUM_JOINTS
 from data.store.dataset import Dataset
 from data.workers.workers import WorkerConfig, Workers

@@ -8,6 +8,7 @@ import pytest
 from annotators.config import AnnotateConfig
 from annotators.models import open_models
 from annotators.motion.from_tracks import find_video_motions
+from annotators.run import Run
 from annotators.stages.pipeline import Ingested, publish
 from annotators.stages.staged import (
     SourceVideo,
@@ -68,14 +69,14 @@ def test_staged_tracks_that_are_damaged_are_neither_told_nor_published(
         work = writer.work
         scan = stage_video(work, SourceVideo("v0", 0, probe_video(brief_clip)), 0, 1)
         captions = video_path(work, "captions", "v0")
-        stages = caption_videos, annotate_videos
-        for write in stages:
-            write([scan], config, work, workers, models)
+        run = Run(config, work, workers, models=models)
+        caption_videos(run, [scan])
+        annotate_videos(run, [scan])
         _flip_a_bit_of_the_joints(tracks_path(work, scan.clips[0]))
         with pytest.raises(DatasetError, match=r"expected the staged tracks.*Remedy: delete .*on"):
             publish(writer, Ingested((), (), (), (), 0), ["v0"])
         captions.unlink()
-        caption_videos([scan], config, work, workers, models)
+        caption_videos(run, [scan])
         (rejection,) = read_staged(StagedCaptions, captions).rejections
     assert "DatasetError: " in rejection.detail
     assert not (config.dataset / "dataset.json").exists()

@@ -9,6 +9,7 @@ import pytest
 
 from annotators.motion.from_tracks import find_video_motions
 from annotators.pictures.preview import best_clip, best_motion
+from annotators.run import Run
 from annotators.stages import pipeline
 from annotators.stages.pipeline import ingest_files
 from annotators.stages.restaging import restage
@@ -53,7 +54,7 @@ def test_known_copies_are_looked_up_by_id(
     config = scale.config_of(root)
     config = config.model_copy(update={"videos": (*config.videos, str(sample_clip))})
     with Workers(config.workers) as workers:
-        ingested = ingest_files(config, Dataset(root), tmp_path, workers)
+        ingested = ingest_files(Run(config, tmp_path, workers), Dataset(root))
     assert ingested.num_known == NUM_CLIPS // scale.CLIPS_PER_VIDEO
     assert [video.probe.path for video in ingested.videos] == [sample_clip]
 

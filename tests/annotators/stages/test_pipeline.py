@@ -9,8 +9,8 @@ import pytest
 
 from annotators.chat.model import NO_MODELS
 from annotators.config import AnnotateConfig
-from annotators.stages.pipeline import annotate_dataset, make_shards
-from annotators.stages.staged import Progress
+from annotators.run import Progress
+from annotators.stages.shards import annotate_dataset, make_shards
 from annotators.stages.staged import SourceVideo as Source
 from data.store.dataset import Dataset
 from data.video.reader import probe_video

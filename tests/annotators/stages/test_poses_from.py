@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from annotators.chat.model import NO_MODELS
 from annotators.config import AnnotateConfig
-from annotators.stages.pipeline import Ingested, annotate_dataset, inspect_file, publish, recipe_of
+from annotators.run import Progress, Run
+from annotators.stages.pipeline import Ingested, inspect_file, publish, recipe_of
+from annotators.stages.shards import annotate_dataset
 from annotators.stages.staged import (
-    Progress,
     StagedPoses,
     StagedScan,
     poses_path,
@@ -78,8 +79,8 @@ def source(tmp_path_factory: pytest.TempPathFactory, video: Path, workers: Worke
         shots = (Shot(0, 180, 0.0, 6.0, 0.4896, "static", 0.1),)
         scan = StagedScan(seen, VideoScan(180, 6.0, shots, ("odd",)), tuple(clips), ())
         write_staged(video_path(work, "scans", seen.video_id), scan)
-        caption_videos([scan], config, work, workers, NO_MODELS)
-        annotate_videos([scan], config, work, workers, NO_MODELS)
+        caption_videos(Run(config, work, workers), [scan])
+        annotate_videos(Run(config, work, workers), [scan])
         publish(writer, Ingested((), (), (), (), 0), [seen.video_id])
     return config.dataset
 

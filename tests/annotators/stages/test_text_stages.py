@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from annotators.models import open_models
+from annotators.run import Run
 from annotators.stages.staged import StagedAnnotations, StagedCaptions, read_staged, video_path
 from annotators.stages.texts import annotate_videos, caption_videos
 from benchmarks.support.chat_server import PAID, Asked, ChatServer
@@ -197,8 +198,8 @@ def test_batches_make_the_same_rows(videos_dir: Path, tmp_path: Path) -> None:
             open_models(config, lambda _: None, tmp_path / "replies") as models,
         ):
             scans = put_in_place(work, videos_dir / "worker_walk.mp4", 2, 5)
-            captioned = caption_videos(scans, config, work, workers, models)
-            done = annotate_videos(captioned, config, work, workers, models)
+            captioned = caption_videos(Run(config, work, workers, models=models), scans)
+            done = annotate_videos(Run(config, work, workers, models=models), captioned)
     assert len(done) == 2
     # A batch each for videos, clips, first clips and the rest, and for what failed in them.
     assert 4 <= len(server.batches) <= 12
@@ -232,8 +233,8 @@ def test_a_model_in_this_process(videos_dir: Path, tmp_path: Path) -> None:
         open_models(config, lambda _: None, tmp_path / "replies") as models,
     ):
         scans = put_in_place(work, videos_dir / "worker_walk.mp4", 1, 2)
-        captioned = caption_videos(scans, config, work, workers, models)
-        (scan,) = annotate_videos(captioned, config, work, workers, models)
+        captioned = caption_videos(Run(config, work, workers, models=models), scans)
+        (scan,) = annotate_videos(Run(config, work, workers, models=models), captioned)
     staged = read_staged(StagedCaptions, video_path(work, "captions", scan.video.video_id))
     assert [(c.clip_id, c.sample) for c in staged.captions] == [
         (None, 0),
@@ -260,8 +261,8 @@ def test_a_scene_that_was_cut_off_is_not_told(videos_dir: Path, tmp_path: Path) 
             open_models(config, lambda _: None, tmp_path / "replies") as models,
         ):
             scans = put_in_place(work, videos_dir / "worker_walk.mp4", 1, 2)
-            captioned = caption_videos(scans, config, work, workers, models)
-            annotate_videos(captioned, config, work, workers, models)
+            captioned = caption_videos(Run(config, work, workers, models=models), scans)
+            annotate_videos(Run(config, work, workers, models=models), captioned)
     video_id = scans[0].video.video_id
     staged = read_staged(StagedCaptions, video_path(work, "captions", video_id))
     whole = next(c for c in staged.captions if c.clip_id is None)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from annotators.chat.model import NO_MODELS
+from annotators.run import Run
 from annotators.stages.staged import StagedCaptions, read_staged, tracks_path, video_path
 from annotators.stages.texts import caption_videos
 from annotators.texts.kinematic_captions import CaptionConfig
@@ -24,7 +24,7 @@ def test_tracks_that_cannot_be_read_cost_one_video_its_texts(
     )
     told: list[str] = []
     with Workers(config.workers, UnexpectedErrors(told.append)) as workers:
-        captioned = caption_videos([bad, good], config, work, workers, NO_MODELS)
+        captioned = caption_videos(Run(config, work, workers), [bad, good])
         assert workers.unexpected.count == 1
     assert captioned == [bad, good]
     (log,) = told

@@ -23,7 +23,9 @@ from annotators.poses.landmarks import PoseModel
 from annotators.texts.kinematic_captions import people_at_a_time
 from benchmarks.support.corpus import VIDEOS, need_corpus, run_with_corpus
 from data.errors import ItemError
-from data.video.reader import hash_file, open_frames, probe_video
+from data.video.files import hash_file
+from data.video.probe import probe_video
+from data.video.reader import open_frames
 from flows.settings import pose_model_path
 
 

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from annotators.clips.cutting import ClipConfig, scan_video
 from benchmarks.support.corpus import VIDEOS, need_corpus, run_with_corpus
 from data.errors import ItemError
-from data.video.reader import probe_video
+from data.video.probe import probe_video
 from data.workers.workers import WorkerConfig, Workers
 
 TRUE_CUTS: Final = {

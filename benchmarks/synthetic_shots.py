@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.video.reader import open_frames, probe_video
+from data.video.probe import probe_video
+from data.video.reader import open_frames
 
 Frames = NDArray[np.uint8]
 

@@ -58,12 +58,12 @@ def scan_video(path: Path, probe: VideoProbe, config: ClipConfig) -> VideoScan:
 
     Args:
         path: the file.
-        probe: what :func:`data.video.reader.probe_video` said of it.
+        probe: what :func:`data.video.probe.probe_video` said of it.
         config: how shots are found.
 
     Returns:
         The shots, over all frames from the first to the last that decodes. Frame numbers are those
-        of :mod:`data.video.reader`, which do not close up where damage loses frames.
+        of :mod:`data.video.probe`, which do not close up where damage loses frames.
 
     Raises:
         ItemError: ``zero_frames`` when there is no frame, ``decode_failed`` when none or fewer than

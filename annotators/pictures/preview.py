@@ -22,7 +22,8 @@ from data.motion.skeleton import BONES, JOINT_NAMES
 from data.records import PoseTrack
 from data.schemas import Row, load_track
 from data.store.dataset import Dataset
-from data.video.reader import open_frames, probe_video
+from data.video.probe import probe_video
+from data.video.reader import open_frames
 
 Image = NDArray[np.uint8]
 

@@ -51,7 +51,9 @@ from data.schemas import (
 )
 from data.store.dataset import Dataset
 from data.store.writer import DatasetWriter, Publication, rows_table, write_table
-from data.video.reader import ReaderConfig, hash_file, open_frames, probe_video
+from data.video.files import hash_file
+from data.video.probe import probe_video
+from data.video.reader import ReaderConfig, open_frames
 from data.video.sources import discover_videos, path_item_id, shortened
 
 RETRYABLE_OUTCOMES: Final = frozenset({Outcome.UNAVAILABLE.value, Outcome.RATE_LIMITED.value})

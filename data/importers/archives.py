@@ -22,7 +22,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from data.errors import ItemError, Reason
-from data.video.reader import file_kind
+from data.video.files import file_kind
 
 MAX_BYTES: Final = 512_000_000
 """Of a text file, in an archive or not."""

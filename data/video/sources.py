@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from data.errors import ItemError, Reason, Stage
 from data.records import Rejection
-from data.video.reader import require_file
+from data.video.files import require_file
 
 VIDEO_EXTENSIONS: Final = frozenset(
     {

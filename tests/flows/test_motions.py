@@ -134,7 +134,7 @@ def test_a_motion_is_rendered(imported: Path, tmp_path: Path, ending: str) -> No
         assert ((r > 200) & (g > 100) & (g < 180) & (b < 80)).sum() > 50
         assert ((r < 80) & (g > 120) & (g < 210) & (b > 200)).sum() > 50
     else:
-        from data.video.reader import probe_video
+        from data.video.probe import probe_video
 
         assert probe_video(file).num_packets == row["num_frames"]
 

@@ -26,7 +26,7 @@ from annotators.stages.texts import annotate_videos, caption_videos
 from data.records import Clip, Shot, VideoScan
 from data.schemas import pose_row
 from data.store.writer import open_writer, rows_table, write_table
-from data.video.reader import probe_video
+from data.video.probe import probe_video
 from data.workers.workers import Workers
 from tests.support.motions import as_track, raising_left_arm
 

@@ -8,7 +8,8 @@ import pytest
 from annotators.chat.config import LocalVlmConfig
 from annotators.chat.local import LocalVlm, VlmRequest
 from data.records import Outcome
-from data.video.reader import open_frames, probe_video
+from data.video.probe import probe_video
+from data.video.reader import open_frames
 from tests.support.tiny_vlm import TOKENS_PER_IMAGE, save_tiny_smolvlm
 
 

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from annotators.clips.cutting import ClipConfig, cut_clips, scan_video
 from data.errors import ItemError, Reason, Stage
 from data.records import Shot, VideoScan
-from data.video.reader import open_frames, probe_video
+from data.video.probe import probe_video
+from data.video.reader import open_frames
 from tests.support import corruption
 
 

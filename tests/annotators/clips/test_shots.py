@@ -22,7 +22,7 @@ from benchmarks.synthetic_shots import (
     whip_pan,
     write_video,
 )
-from data.video.reader import probe_video
+from data.video.probe import probe_video
 from tests.support.clips import clip_params
 
 SINGLE_SHOT = (

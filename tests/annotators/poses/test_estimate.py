@@ -19,7 +19,8 @@ from annotators.poses.landmarks import PoseModel
 from data.errors import ItemError, Reason
 from data.motion.skeleton import BONES, FPS, JOINT, heading_rad
 from data.records import Clip, PoseTrack
-from data.video.reader import open_frames, probe_video
+from data.video.probe import probe_video
+from data.video.reader import open_frames
 from tests.support.clips import clip_params, with_clip
 
 Estimate = Callable[..., list[PoseTrack]]

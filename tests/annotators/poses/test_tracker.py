@@ -24,7 +24,8 @@ from annotators.poses.tracker import (
 from data.errors import ItemError, Reason
 from data.motion.skeleton import JOINT
 from data.records import Clip, Frame, PoseTrack, VideoProbe
-from data.video.reader import open_frames, probe_video
+from data.video.probe import probe_video
+from data.video.reader import open_frames
 
 Image = NDArray[np.uint8]
 

@@ -25,7 +25,7 @@ from data.schemas import clip_row, pose_row
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
 from data.store.writer import open_writer, rows_table
-from data.video.reader import probe_video
+from data.video.probe import probe_video
 from data.workers.unexpected import UnexpectedErrors
 from data.workers.workers import WorkerConfig, Workers
 from tests.support.motions import as_track, raising_left_arm

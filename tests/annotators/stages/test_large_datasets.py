@@ -21,7 +21,7 @@ from data.schemas import SCHEMAS
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
 from data.store.writer import open_writer, rows_table
-from data.video.reader import probe_video
+from data.video.probe import probe_video
 from data.workers.workers import Workers
 
 NUM_CLIPS = 600

@@ -13,7 +13,7 @@ from annotators.run import Progress
 from annotators.stages.shards import annotate_dataset, make_shards
 from annotators.stages.staged import SourceVideo as Source
 from data.store.dataset import Dataset
-from data.video.reader import probe_video
+from data.video.probe import probe_video
 from data.workers.workers import WorkerConfig, Workers
 from tests.support import corruption
 

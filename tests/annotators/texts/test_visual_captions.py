@@ -23,7 +23,8 @@ from annotators.texts.visual_captions import (
 )
 from benchmarks.support.chat_server import Asked, ChatServer
 from data.records import Clip, Outcome
-from data.video.reader import ReaderConfig, probe_video
+from data.video.probe import probe_video
+from data.video.reader import ReaderConfig
 from tests.support.clips import clip_params
 
 NOTE = "The left arm goes up."

@@ -12,7 +12,8 @@ import pytest
 from av.video.stream import VideoStream
 
 from data.errors import ItemError, Reason
-from data.video.reader import MAX_PIXELS, ReaderConfig, open_frames, probe_video, scan_thumbnails
+from data.video.probe import MAX_PIXELS, probe_video
+from data.video.reader import ReaderConfig, open_frames, scan_thumbnails
 from data.workers.workers import WorkerConfig, Workers
 
 

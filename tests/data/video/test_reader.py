@@ -14,7 +14,9 @@ from pydantic import ValidationError
 
 from data.errors import ItemError, Reason
 from data.records import Frame, VideoProbe
-from data.video.reader import ReaderConfig, hash_file, open_frames, probe_video, scan_thumbnails
+from data.video.files import hash_file
+from data.video.probe import probe_video
+from data.video.reader import ReaderConfig, open_frames, scan_thumbnails
 from tests.support import corruption
 from tests.support.clips import FETCHED, clip_params
 

@@ -1,0 +1,84 @@
+"""Checks that a path names a readable regular file, and the content hash of that file."""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from data.errors import ItemError, Reason
+
+_HASH_LENGTH: Final = 16
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of the content, the first 16 hex characters: the ``video_id``.
+
+    Raises:
+        ItemError: the file is missing, not a regular file, empty or unreadable.
+    """
+    require_file(path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:_HASH_LENGTH]
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def require_file(path: Path) -> os.stat_result:
+    """Refuse what is no regular file with content, before anything can block on opening it.
+
+    Raises:
+        ItemError: the file is missing, not a regular file, empty or out of reach.
+    """
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        found = "a link to nothing" if path.is_symlink() else "nothing"
+        raise ItemError(
+            Reason.NOT_FOUND,
+            f"{path}: expected a video file, found {found}.",
+            "Correct the path, or restore the file.",
+        ) from error
+    except ValueError as error:
+        raise ItemError(
+            Reason.NOT_FOUND,
+            f"{str(path)!r}: expected a path, found one with a null character.",
+            "Correct the path.",
+        ) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ItemError(
+            Reason.NOT_A_FILE,
+            f"{path}: expected a regular file, found {file_kind(status.st_mode)}.",
+            "Name a video file; for a folder of videos, name the folder without a video extension.",
+        )
+    if status.st_size == 0:
+        raise ItemError(
+            Reason.EMPTY_FILE,
+            f"{path}: expected a video, found 0 bytes.",
+            "Copy or download the file again.",
+        )
+    return status
+
+
+def file_kind(mode: int) -> str:
+    """What a file is that is no regular one, in words, by its ``st_mode``."""
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")
+
+
+def unreadable(path: Path, error: OSError) -> ItemError:
+    """The rejection of a file that the operating system refuses to read."""
+    return ItemError(
+        Reason.UNREADABLE,
+        f"{path}: expected to read the file, found: {error.strerror or type(error).__name__}.",
+        "Give this user the right to read the file and its folder, and check the disk.",
+    )

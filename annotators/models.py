@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from pydantic import SecretStr
 
+from annotators.chat.batch import BatchChatService
 from annotators.chat.budget import Budget
 from annotators.chat.cache import ChatReply
 from annotators.chat.config import ChatConfig, LocalVlmConfig
@@ -51,8 +52,9 @@ def open_models(
         def service(chat: ChatConfig) -> ChatService:
             known = chat.model_dump_json()
             if known not in opened:
+                kind = BatchChatService if chat.batch else ChatService
                 opened[known] = stack.enter_context(
-                    ChatService(
+                    kind(
                         chat,
                         api_key(chat.api_key_name),
                         cache_dir,

@@ -42,8 +42,8 @@ from annotators.motion.from_tracks import find_video_motions
 from annotators.pictures.preview import best_clip
 from annotators.run import Run
 from annotators.stages import pipeline
-from data.importers.records import Pending
 from data.motion.skeleton import FPS
+from data.motion_records import Pending
 from data.schemas import CODE_VERSION, SCHEMA_VERSION, SCHEMAS
 from data.store.dataset import Dataset
 from data.store.writer import open_writer

@@ -16,8 +16,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from data.errors import Reason, Stage
-from data.importers.records import ImportedMotion
 from data.motion.skeleton import FPS, JOINT_NAMES, NUM_JOINTS, PARENTS
+from data.motion_records import ImportedMotion
 from data.records import (
     Annotation,
     Caption,

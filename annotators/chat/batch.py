@@ -13,18 +13,16 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import openai
 
 from annotators.chat.cache import ChatReply
 from annotators.chat.protocol import ChatRequest, endpoint, make_body, read_body
+from annotators.chat.service import ChatService
 from data.records import Outcome
 from data.store.writer import write_text
-
-if TYPE_CHECKING:
-    from annotators.chat.service import ChatService
 
 logger: Final = logging.getLogger(__name__)
 
@@ -54,27 +52,40 @@ class BatchState:
     input_file_id: str = ""
 
 
-def ask_in_batches(
-    service: "ChatService", requests: Iterable[tuple[Tag, ChatRequest]]
-) -> Iterator[tuple[Tag, ChatReply]]:
-    """Ask requests through the Batch API: the contract of ``ChatService.ask_many``."""
-    tagged: dict[str, list[Tag]] = {}
-    wanted: dict[str, ChatRequest] = {}
-    for tag, request in requests:
-        key = service.key(request)
-        kept = service.cache.get(key)
-        if kept is not None:
-            service.spend.cache_hits += 1
-            yield tag, kept
-        else:
-            wanted[key] = request
-            tagged.setdefault(key, []).append(tag)
-    for key, reply in _ask(service, wanted):
-        for tag in tagged[key]:
-            yield tag, reply
+class BatchChatService(ChatService):
+    """A remote service that is asked through its Batch API."""
+
+    def ask_many(
+        self, requests: Iterable[tuple[Tag, ChatRequest]]
+    ) -> Iterator[tuple[Tag, ChatReply]]:
+        """Ask requests, all of them before the first is answered.
+
+        Args:
+            requests: with a tag of the caller's.
+
+        Yields:
+            Tag and reply, in order of completion.
+
+        Raises:
+            ChatStoppedError: the service cannot go on.
+        """
+        tagged: dict[str, list[Tag]] = {}
+        wanted: dict[str, ChatRequest] = {}
+        for tag, request in requests:
+            key = self.key(request)
+            kept = self.cache.get(key)
+            if kept is not None:
+                self.spend.cache_hits += 1
+                yield tag, kept
+            else:
+                wanted[key] = request
+                tagged.setdefault(key, []).append(tag)
+        for key, reply in _ask(self, wanted):
+            for tag in tagged[key]:
+                yield tag, reply
 
 
-def _ask(service: "ChatService", wanted: dict[str, ChatRequest]) -> Iterator[tuple[str, ChatReply]]:
+def _ask(service: ChatService, wanted: dict[str, ChatRequest]) -> Iterator[tuple[str, ChatReply]]:
     folder = service.batch_folder
     last: dict[str, ChatReply] = {}
     for attempt in range(service.config.max_attempts):
@@ -102,7 +113,7 @@ def _ask(service: "ChatService", wanted: dict[str, ChatRequest]) -> Iterator[tup
         yield key, replace(failed, attempts=service.config.max_attempts)
 
 
-def _over_budget(service: "ChatService", todo: dict[str, ChatRequest]) -> list[str]:
+def _over_budget(service: ChatService, todo: dict[str, ChatRequest]) -> list[str]:
     """Requests that do not fit any more; the others have their part of the budget from here on.
 
     A batch cannot be stopped half-way, so its requests are counted at the most they can cost.
@@ -138,7 +149,7 @@ def _save(state: BatchState, folder: Path) -> BatchState:
 
 
 def _new_states(
-    service: "ChatService", todo: dict[str, ChatRequest], folder: Path
+    service: ChatService, todo: dict[str, ChatRequest], folder: Path
 ) -> list[BatchState]:
     """Split requests into batches within the service's limits, and write those down."""
     states: list[BatchState] = []
@@ -163,7 +174,7 @@ def _new_states(
     return states
 
 
-def _line(service: "ChatService", key: str, request: ChatRequest) -> bytes:
+def _line(service: ChatService, key: str, request: ChatRequest) -> bytes:
     line = {
         "custom_id": key,
         "method": "POST",
@@ -177,7 +188,7 @@ def _line(service: "ChatService", key: str, request: ChatRequest) -> bytes:
 
 
 async def _carry_out(
-    service: "ChatService",
+    service: ChatService,
     states: list[BatchState],
     requests: dict[str, ChatRequest],
     folder: Path,
@@ -190,7 +201,7 @@ async def _carry_out(
 
 
 async def _carry_one(
-    service: "ChatService", state: BatchState, requests: dict[str, ChatRequest], folder: Path
+    service: ChatService, state: BatchState, requests: dict[str, ChatRequest], folder: Path
 ) -> dict[str, ChatReply]:
     started_s = time.monotonic()
     if not state.batch_id:
@@ -230,7 +241,7 @@ async def _carry_one(
 
 
 async def _submit(
-    service: "ChatService", state: BatchState, requests: dict[str, ChatRequest], folder: Path
+    service: ChatService, state: BatchState, requests: dict[str, ChatRequest], folder: Path
 ) -> BatchState:
     """Make the batch, unless a run that died has made it; the state without an id if it cannot."""
     page = await _patiently(service, lambda: service.client.batches.list(limit=100))
@@ -266,7 +277,7 @@ async def _submit(
     return _save(replace(state, batch_id=batch.id), folder)
 
 
-async def _patiently(service: "ChatService", call: Any, *, repeat: bool = True) -> Any:
+async def _patiently(service: ChatService, call: Any, *, repeat: bool = True) -> Any:
     """A call of the Files or Batches API, repeated while the service is not to be had.
 
     Raises:
@@ -289,7 +300,7 @@ async def _patiently(service: "ChatService", call: Any, *, repeat: bool = True) 
     )
 
 
-def _read_line(service: "ChatService", line: str, waited_s: float) -> tuple[str, ChatReply]:
+def _read_line(service: ChatService, line: str, waited_s: float) -> tuple[str, ChatReply]:
     data = json.loads(line)
     response = data.get("response") or {}
     body, status = response.get("body"), response.get("status_code", 0)

@@ -26,7 +26,6 @@ import httpx2
 import openai
 from pydantic import SecretStr
 
-from annotators.chat.batch import ask_in_batches
 from annotators.chat.budget import DEFAULT_PRICES, MESSAGE_TOKENS, Budget, TokenPrice, text_tokens
 from annotators.chat.cache import ChatReply, ReplyCache
 from annotators.chat.config import OPENAI_HOST, ChatConfig
@@ -283,9 +282,6 @@ class ChatService:
         Raises:
             ChatStoppedError: the service cannot go on. Replies under way are still kept.
         """
-        if self.config.batch:
-            yield from ask_in_batches(self, requests)
-            return
         source = iter(requests)
         pending: dict[Future[ChatReply], Tag] = {}
         exhausted = False

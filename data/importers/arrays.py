@@ -28,14 +28,9 @@ from numpy.typing import NDArray
 from data.errors import ItemError, Reason
 from data.importers.archives import StoredArray, open_archive, open_npy, open_npz_member
 from data.importers.humanml3d import load_array, require_numbers
-from data.importers.records import (
-    Found,
-    ImportedMotion,
-    Pending,
-    content_id,
-    rejected,
-)
+from data.importers.search import rejected
 from data.motion.skeleton import FPS, NUM_FEATURES, NUM_JOINTS
+from data.motion_records import Found, ImportedMotion, Pending, content_id
 from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 
 Array = NDArray[np.floating[Any]]

@@ -23,7 +23,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from data.errors import ItemError, Reason, Stage
 from data.importers.archives import read_small_file
-from data.importers.records import size_of
+from data.importers.search import size_of
 from data.plain_text import MAX_TEXT_CHARS, plain_text
 from data.records import (
     Annotation,

@@ -31,8 +31,9 @@ from data.importers.archives import (
     read_member,
     read_small_file,
 )
-from data.importers.records import Found, ImportedMotion, Pending, content_id, rejected
+from data.importers.search import rejected
 from data.motion.skeleton import JOINT, JOINT_NAMES, NUM_JOINTS
+from data.motion_records import Found, ImportedMotion, Pending, content_id
 from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 
 MAX_FRAME_RATE: Final = 1000

@@ -25,18 +25,10 @@ from numpy.typing import NDArray
 
 from data.errors import ItemError, Reason
 from data.importers.archives import StoredArray, file_chunks, open_npy, read_small_file
-from data.importers.records import (
-    ContentId,
-    Found,
-    ImportedMotion,
-    MotionText,
-    Pending,
-    Search,
-    content_id,
-    rejected,
-)
+from data.importers.search import Search, rejected
 from data.motion.skeleton import FPS, NUM_FEATURES
 from data.motion.splits import Split
+from data.motion_records import ContentId, Found, ImportedMotion, MotionText, Pending, content_id
 from data.plain_text import MAX_TEXT_CHARS, plain_text
 
 KNOWN_BAD: Final[Mapping[str, str]] = {

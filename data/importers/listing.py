@@ -13,7 +13,8 @@ from data.importers.arrays import find_npy, find_npz
 from data.importers.bvh import find_bvh, find_bvh_in_zip
 from data.importers.humanml3d import is_humanml3d, list_humanml3d
 from data.importers.plans import find_plans
-from data.importers.records import Found, Search
+from data.importers.search import Search
+from data.motion_records import Found
 
 _IN_FOLDERS: Final[Mapping[str, Callable[[Path], Found]]] = {
     ".bvh": find_bvh,

@@ -8,7 +8,8 @@ from typing import Final
 
 from data.errors import ItemError, Reason
 from data.importers.archives import read_small_file
-from data.importers.records import content_id, rejected
+from data.importers.search import rejected
+from data.motion_records import content_id
 from data.plain_text import MAX_TEXT_CHARS, plain_text
 from data.records import Annotation, FineStep, Grounding, Outcome, Rejection, Verdict
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data.errors import RETRYABLE, ItemError, Reason, Stage
 from data.importers.humanml3d import read_kit_texts, text_key
-from data.importers.records import ImportedMotion, MotionText, Pending, content_id, size_of
+from data.importers.search import size_of
 from data.importers.sources import FindMotions, FoundItem, search_sources
 from data.motion.features import (
     features_to_joints,
@@ -26,6 +26,7 @@ from data.motion.features import (
 from data.motion.quality import MotionGates, find_flaws, foot_skate, jitter, resample
 from data.motion.skeleton import FPS
 from data.motion.splits import SplitConfig, split_of
+from data.motion_records import ImportedMotion, MotionText, Pending, content_id
 from data.presets import HOME, Presets
 from data.records import Annotation, Clip, FloatArray, Rejection
 from data.schemas import Row, annotation_row, load_rejection, motion_row, rejection_row

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from data.errors import ItemError, Reason
 from data.importers.listing import list_files, list_motions, run_search
-from data.importers.records import Found, Pending, Search, Unforeseen, find_in, rejected
+from data.importers.search import Search, find_in, rejected
+from data.motion_records import Found, Pending, Unforeseen
 from data.records import Annotation, Rejection
 from data.store.manifest import MANIFEST, DatasetError
 from data.synthetic.activities import find_procedural, parse_procedural

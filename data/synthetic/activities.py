@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
 from scipy.spatial.transform import Rotation
 
-from data.importers.records import Found, ImportedMotion, MotionText, Pending, content_id
 from data.motion.features import REFERENCE_BONE_LENGTHS_M
 from data.motion.skeleton import FPS, JOINT, NUM_JOINTS
+from data.motion_records import Found, ImportedMotion, MotionText, Pending, content_id
 
 Floats = NDArray[np.float64]
 

@@ -239,10 +239,11 @@ def _motions(file: Path) -> list[NDArray[np.float32]]:
         ValueError: it holds none that can be used.
     """
     from data.errors import ItemError  # noqa: PLC0415 - slow
-    from data.importers.records import Unforeseen, find_in  # noqa: PLC0415
     from data.importers.run import MotionImportConfig, prepare_motion  # noqa: PLC0415
+    from data.importers.search import find_in  # noqa: PLC0415
     from data.importers.sources import find_motions  # noqa: PLC0415
     from data.motion.quality import MotionGates  # noqa: PLC0415
+    from data.motion_records import Unforeseen  # noqa: PLC0415
     from data.records import Rejection  # noqa: PLC0415
 
     path = file.expanduser()

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 import avatargpt
-from data.importers.records import Pending
 from data.importers.run import MotionImportConfig, import_motions
 from data.motion.features import features_to_joints, joints_to_features
+from data.motion_records import Pending
 from data.schemas import SCHEMAS
 from data.store.writer import open_writer, rows_table
 from data.synthetic.activities import find_procedural, parse_procedural

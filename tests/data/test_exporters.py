@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from benchmarks.support.corpus import Motion, mocap
 from data.exporters import bvh_name, write_bvh, write_features, write_joints
 from data.importers.bvh import find_bvh
-from data.importers.records import Pending
 from data.motion.features import features_to_joints, joints_to_features
 from data.motion.skeleton import JOINT_NAMES
+from data.motion_records import Pending
 from data.synthetic.activities import ACTIVITIES, generate_motion
 from tests.support.motions import standing
 

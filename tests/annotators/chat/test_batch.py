@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from annotators.chat.batch import BatchChatService
 from annotators.chat.budget import Budget
 from annotators.chat.config import ChatConfig
-from annotators.chat.service import ChatService, ChatStoppedError
+from annotators.chat.service import ChatStoppedError
 from benchmarks.support.chat_server import Asked, ChatServer
 from data.records import Outcome
 from tests.annotators.chat.test_service import KEY, PRICES, ask_for, config_of
@@ -27,7 +28,7 @@ def batch_config(server: ChatServer, **more: object) -> ChatConfig:
 def test_batches_keep_to_the_limits_and_cost_half(tmp_path: Path, api: str) -> None:
     with ChatServer(answer=lambda asked: asked.text[-30:]) as server:
         config = batch_config(server, api=api, batch_max_requests=8)
-        with ChatService(config, KEY, tmp_path, prices=PRICES) as service:
+        with BatchChatService(config, KEY, tmp_path, prices=PRICES) as service:
             replies = dict(service.ask_many((n, ask_for(str(n % 20))) for n in range(25)))
             again = dict(service.ask_many((n, ask_for(str(n))) for n in range(20)))
         assert len(server.batches) == 3
@@ -50,7 +51,7 @@ def test_what_fails_in_a_batch_goes_into_the_next(tmp_path: Path) -> None:
 
     with ChatServer(fault=fault) as server:
         config = batch_config(server, max_attempts=3)
-        with ChatService(config, KEY, tmp_path) as service:
+        with BatchChatService(config, KEY, tmp_path) as service:
             replies = dict(service.ask_many((n, ask_for(str(n))) for n in range(12)))
         counts = Counter(call.number for call in server.calls)
         assert len(server.batches) == 3
@@ -66,7 +67,7 @@ def test_a_batch_takes_only_what_the_budget_covers(tmp_path: Path) -> None:
     with ChatServer() as server:
         config = batch_config(server, max_output_tokens=100)
         budget = Budget(tokens=4 * 400)
-        with ChatService(config, KEY, tmp_path, budget=budget) as service:
+        with BatchChatService(config, KEY, tmp_path, budget=budget) as service:
             replies = dict(service.ask_many((n, ask_for(str(n))) for n in range(10)))
         assert len(server.calls) == 4
     outcomes = Counter(reply.outcome for reply in replies.values())
@@ -76,7 +77,7 @@ def test_a_batch_takes_only_what_the_budget_covers(tmp_path: Path) -> None:
 def test_an_endpoint_without_batches_stops_the_run(tmp_path: Path) -> None:
     config = config_of(ChatServerless(), batch=True, max_attempts=2)  # pyright: ignore[reportArgumentType]
     with (
-        ChatService(config, KEY, tmp_path) as service,
+        BatchChatService(config, KEY, tmp_path) as service,
         pytest.raises(ChatStoppedError, match="Batch API"),
     ):
         service.ask(ask_for("one"))
@@ -94,9 +95,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from tests.annotators.chat.test_batch import batch_config
 from tests.annotators.chat.test_service import KEY, ask_for
-from annotators.chat.service import ChatService
+from annotators.chat.batch import BatchChatService
 config = batch_config(SimpleNamespace(base_url=sys.argv[1]), batch_max_requests=10)
-with ChatService(config, KEY, Path(sys.argv[2])) as service:
+with BatchChatService(config, KEY, Path(sys.argv[2])) as service:
     for n, reply in service.ask_many((n, ask_for(str(n))) for n in range(30)):
         print(n, reply.outcome.value, flush=True)
 """

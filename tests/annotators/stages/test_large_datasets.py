@@ -15,7 +15,7 @@ from annotators.stages.pipeline import ingest_files
 from annotators.stages.restaging import restage
 from annotators.stages.staged import SourceVideo, poses_path, tracks_path, video_path
 from benchmarks import scale
-from data.importers.records import Pending
+from data.motion_records import Pending
 from data.records import Clip
 from data.schemas import SCHEMAS
 from data.store.dataset import Dataset

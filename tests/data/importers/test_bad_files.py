@@ -18,10 +18,11 @@ from data.exporters import write_bvh
 from data.importers.archives import MAX_ARRAY_BYTES, MAX_LISTING_BYTES
 from data.importers.avatargpt_json import import_avatargpt_json
 from data.importers.humanml3d import read_kit_texts
-from data.importers.records import Pending, Unforeseen, find_in
 from data.importers.run import MotionImportConfig, import_motions, prepare_motion
+from data.importers.search import find_in
 from data.importers.sources import find_motions
 from data.motion.features import joints_to_features
+from data.motion_records import Pending, Unforeseen
 from data.records import Rejection
 from data.store.dataset import Dataset
 from data.synthetic.activities import generate_motion

@@ -12,10 +12,11 @@ from benchmarks.support.corpus import MOCAP, mocap
 from data.errors import ItemError, Reason
 from data.exporters import write_bvh
 from data.importers.bvh import exact_rate, find_bvh, read_bvh
-from data.importers.records import ImportedMotion, Pending, find_in
+from data.importers.search import find_in
 from data.importers.sources import find_motions
 from data.motion.quality import resample
 from data.motion.skeleton import JOINT
+from data.motion_records import ImportedMotion, Pending
 from data.records import Rejection
 from data.synthetic.activities import generate_motion
 

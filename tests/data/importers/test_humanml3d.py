@@ -11,9 +11,9 @@ from benchmarks.support.corpus import MOCAP, REFERENCE
 from data.errors import Reason
 from data.exporters import write_humanml3d
 from data.importers.humanml3d import is_humanml3d, read_kit_texts
-from data.importers.records import ImportedMotion, Pending
 from data.importers.sources import find_motions
 from data.motion.features import features_to_joints, joints_to_features, mirror_features
+from data.motion_records import ImportedMotion, Pending
 from data.records import Rejection
 from data.synthetic.activities import generate_motion
 

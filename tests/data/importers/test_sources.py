@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from data.errors import ItemError, Reason
 from data.exporters import write_bvh
-from data.importers import records
+from data.importers import search
 from data.importers.archives import MAX_ARRAY_BYTES, StoredArray
 from data.importers.arrays import find_npz
 from data.importers.bvh import find_bvh_in_zip
 from data.importers.humanml3d import list_humanml3d
 from data.importers.listing import list_files
-from data.importers.records import Pending, Search, content_id
 from data.importers.run import MotionImportConfig, import_motions
+from data.importers.search import Search
 from data.importers.sources import find_motions, search_sources
+from data.motion_records import Pending, content_id
 from data.records import Rejection
 from data.store.dataset import Dataset
 from data.synthetic.activities import generate_motion
@@ -113,7 +114,7 @@ def test_motions_come_in_the_order_of_their_files(tmp_path: Path) -> None:
 def test_too_many_files_and_too_many_motions_of_a_file_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "MAX_FOUND", 3)
+    monkeypatch.setattr(search, "MAX_FOUND", 3)
     folder = tmp_path / "folder"
     folder.mkdir()
     for number in range(3):

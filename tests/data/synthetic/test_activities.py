@@ -8,7 +8,6 @@ import pytest
 from pydantic import ValidationError
 
 from annotators.motion.describe import describe_motion
-from data.importers.records import Pending
 from data.importers.run import MotionImportConfig, import_motions
 from data.importers.sources import find_motions
 from data.motion.features import (
@@ -19,6 +18,7 @@ from data.motion.features import (
 )
 from data.motion.quality import MotionGates, bone_length_drift, find_flaws, foot_skate
 from data.motion.skeleton import JOINT, JOINT_NAMES, PARENTS
+from data.motion_records import Pending
 from data.schemas import load_features
 from data.store.dataset import Dataset
 from data.synthetic.activities import (

@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks.support.corpus import TEXT
 from data.importers.plans import find_plans
-from data.importers.records import ImportedMotion, MotionText
 from data.importers.run import MotionImportConfig, import_motions
 from data.motion.features import NUM_FEATURES
 from data.motion.splits import Split, SplitConfig
+from data.motion_records import ImportedMotion, MotionText
 from data.records import Annotation, Clip, FineStep, Grounding, Outcome, Verdict
 from data.schemas import Row, annotation_row, motion_row
 from data.store.manifest import DatasetError

@@ -29,7 +29,12 @@ from training.checkpoints import Checkpoint, read_checkpoint, reading
 from training.instructions.tasks import Codes, Instruction, Prompt, Task, prompt_of
 from training.instructions.vocabulary import TEXT_END, TEXT_PAD, TextTokenizer
 from training.language_model.batches import InstructionEncoder, pad_prompts
-from training.language_model.decoding import FIRST_CODE_ID, START_ID, StepDecoder
+from training.language_model.decoding import (
+    FIRST_CODE_ID,
+    START_ID,
+    AnsweringT5,
+    AnswerKinds,
+)
 from training.language_model.model import MotionLm, MotionLmConfig
 from training.language_model.train import KIND, T5_FILE, TOKENIZER_FILE
 
@@ -114,7 +119,7 @@ class MotionLanguageModel:
         self.tokenizer_id = tokenizer_id
         self.device = device
         self._encoder = InstructionEncoder(text, model.vocabulary, 0, 0)
-        self._decoder = StepDecoder(self.model)
+        self._t5 = AnsweringT5(self.model).eval()
 
     def answer(
         self,
@@ -221,10 +226,11 @@ class MotionLanguageModel:
         prompts_BS, mask_BS = (part.to(self.device) for part in pad_prompts(prompts))
         motion_B = torch.tensor([request.motion for request in requests], device=self.device)
         lengths = _Lengths(requests, self.text.num_pieces)
-        out_BL: Tensor = self.model.t5.generate(
+        answers: Any = self._t5  # its generate is typed for other uses
+        out_BL: Tensor = answers.generate(
             inputs=prompts_BS,
             attention_mask=mask_BS,
-            past_key_values=self._decoder.begin(motion_B, lengths.longest + 2),
+            decoder_kinds=AnswerKinds(self.model, motion_B),
             generation_config=self._settings(sampling, lengths.longest, motion_B),
             logits_processor=LogitsProcessorList([lengths]),
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,6 +182,18 @@ class PoseTrack:
         return self.joints_3d + self.root_trajectory[:, None, :]
 
 
+class RejectionKey(NamedTuple):
+    """Identifies one rejection in a dataset.
+
+    Attributes:
+        item_id: of the rejected item.
+        stage: that rejected it.
+    """
+
+    item_id: str
+    stage: Stage
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """An item that was not carried through: a row of the ``rejections`` table.
@@ -201,6 +213,11 @@ class Rejection:
     reason: Reason
     detail: str
     remedy: str
+
+    @property
+    def key(self) -> RejectionKey:
+        """What identifies the rejection: two stages may reject the same item."""
+        return RejectionKey(self.item_id, self.stage)
 
     @classmethod
     def of(cls, item_id: str, item: str, stage: Stage, error: ItemError) -> "Rejection":

@@ -28,7 +28,7 @@ from data.motion.skeleton import FPS
 from data.motion.splits import SplitConfig, split_of
 from data.motion_records import ImportedMotion, MotionText, Pending, content_id
 from data.presets import HOME, Presets
-from data.records import Annotation, Clip, FloatArray, Rejection
+from data.records import Annotation, Clip, FloatArray, Rejection, RejectionKey
 from data.schemas import Row, annotation_row, load_rejection, motion_row, rejection_row
 from data.store.writer import DatasetWriter, open_writer, rows_table
 from data.synthetic.activities import parse_procedural
@@ -243,10 +243,9 @@ def import_motions(
         texts = _read_texts(config.texts.expanduser(), workers) if config.texts else {}
         known = _known(writer)
         ended = _retryable(writer)
-        retried: dict[str, str] = {}
+        retried: dict[str, Rejection] = {}
         if config.retry_rejected:
-            retried = {item_id: rejection.item for item_id, rejection in ended.items()}
-            ended = {}
+            retried, ended = ended, {}
             known.difference_update(retried)
         for batch in _batches(search_sources(config.sources, workers, find_in_dataset, ended)):
             rows = _batch_rows(batch, known, texts, config, workers, progress)
@@ -302,7 +301,9 @@ def _kit_texts(path: Path) -> dict[str, tuple[str, ...]] | ValueError:
         return error
 
 
-def _met(retried: dict[str, str], batch: Sequence[FoundItem], sources: Sequence[str]) -> list[str]:
+def _met(
+    retried: dict[str, Rejection], batch: Sequence[FoundItem], sources: Sequence[str]
+) -> list[RejectionKey]:
     """Take out the rejections that do not hold any more: of items that were met, and of files.
 
     A file that could not be searched has other items now, or is rejected anew.
@@ -310,13 +311,15 @@ def _met(retried: dict[str, str], batch: Sequence[FoundItem], sources: Sequence[
     ids = {_item_id(item) for item in batch}
     folders = tuple(f"{source}/" for source in sources)
     met = [
-        item_id
-        for item_id, item in retried.items()
-        if item_id in ids or item in sources or item.startswith(folders)
+        rejection
+        for rejection in retried.values()
+        if rejection.item_id in ids
+        or rejection.item in sources
+        or rejection.item.startswith(folders)
     ]
-    for item_id in met:
-        del retried[item_id]
-    return met
+    for rejection in met:
+        del retried[rejection.item_id]
+    return [rejection.key for rejection in met]
 
 
 def _batches(items: Iterator[FoundItem]) -> Iterator[list[FoundItem]]:

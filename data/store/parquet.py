@@ -176,20 +176,12 @@ def table_rows(table: pa.Table) -> Iterator[Row]:
         yield dict(zip(table.column_names, values, strict=True))
 
 
-def any_value(where: Where, schema: pa.Schema) -> pc.Expression:
-    """Filter for rows that have one of the values in at least one of the columns."""
-    return functools.reduce(operator.or_, _conditions(where, schema))
-
-
 def _every_value(where: Where, schema: pa.Schema) -> pc.Expression:
-    return functools.reduce(operator.and_, _conditions(where, schema))
-
-
-def _conditions(where: Where, schema: pa.Schema) -> list[pc.Expression]:
-    return [
+    conditions = (
         pc.field(name).isin(pa.array(list(values), schema.field(name).type))
         for name, values in where.items()
-    ]
+    )
+    return functools.reduce(operator.and_, conditions)
 
 
 def _groups_with(file: pq.ParquetFile, where: Where) -> list[int]:

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from data.errors import Stage
 from data.importers.run import MotionImportConfig, import_motions
+from data.records import RejectionKey
 from data.schemas import SCHEMAS
 from data.store.dataset import Dataset
 from data.store.writer import open_published, open_writer, rows_table
@@ -168,14 +170,14 @@ def test_hugging_face_opens_what_a_re_run_left(
         writer.publish(
             {
                 "clips": rows("clips", [{"clip_id": i, "video_id": i} for i in ids]),
-                "rejections": rows("rejections", [{"item_id": i} for i in ids]),
+                "rejections": rows("rejections", [{"item_id": i, "stage": "poses"} for i in ids]),
             }
         )
     with open_published(root) as writer:
         # A part is left without two of its rows, a table without any, and another one begins.
         writer.publish(
             {"annotations": rows("annotations", [{"clip_id": "a", "video_id": "a"}])},
-            replace_rejections=ids,
+            replace_rejections=[RejectionKey(i, Stage.POSES) for i in ids],
             replace_videos=["b", "c"],
         )
     assert sorted(

@@ -14,8 +14,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from data.config import Config
 from data.schemas import CODE_VERSION
 from data.store.writer import write_json, write_text
 from evaluation.reports import EvaluationReport
@@ -25,10 +26,8 @@ from training.inference.motion_model import FORMAT, MODEL_FILE, version_of
 LATEST = "latest"
 
 
-class PromotionConfig(BaseModel):
+class PromotionConfig(Config):
     """When a version becomes ``latest``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     metric: str = Field(default="reconstruction_mpjpe_mm", description="Of the evaluation.")
     higher_is_better: bool = False

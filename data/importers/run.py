@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from data.config import Config, ExpandedPath, ExpandedSource
 from data.errors import RETRYABLE, ItemError, Reason, Stage
 from data.importers.humanml3d import read_kit_texts, text_key
 from data.importers.search import size_of
@@ -41,19 +42,17 @@ BATCH: Final = 256
 """Motions between two publications: what a killed run does again at most."""
 
 
-class MotionImportConfig(BaseModel):
+class MotionImportConfig(Config):
     """Motions of other sources, made one dataset."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sources: tuple[str, ...] = Field(
+    sources: tuple[ExpandedSource, ...] = Field(
         min_length=1,
         description="BVH files, folders or ZIP archives; HumanML3D folders; .npy/.npz of joints or "
         "features; annotated video datasets; plans (.txt, .json); procedural:COUNT or "
         "procedural:COUNT:SEED for synthetic motions (smoke tests, demo).",
     )
-    dataset: Path = Field(description="Folder of the dataset; made, or added to.")
-    texts: Path | None = Field(
+    dataset: ExpandedPath = Field(description="Folder of the dataset; made, or added to.")
+    texts: ExpandedPath | None = Field(
         default=None, description="KIT-ML texts to be joined by the motions' own ids."
     )
     licence: str = Field(default="", description="Of sources that do not tell theirs.")
@@ -75,15 +74,10 @@ class MotionImportConfig(BaseModel):
 
     @field_validator("sources", mode="after")
     @classmethod
-    def _expand_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
         for source in sources:
             parse_procedural(source)  # one that is misspelled fails before any work
-        return tuple(str(Path(source).expanduser()) for source in sources)
-
-    @field_validator("dataset", mode="after")
-    @classmethod
-    def _expand_dataset(cls, dataset: Path) -> Path:
-        return dataset.expanduser()
+        return sources
 
     def recipe(self) -> dict[str, Any]:
         """What decides the rows; a dataset has one recipe."""
@@ -240,7 +234,7 @@ def import_motions(
         open_writer(config.dataset, config.recipe()) as writer,
         Workers(config.workers, unexpected) as workers,
     ):
-        texts = _read_texts(config.texts.expanduser(), workers) if config.texts else {}
+        texts = _read_texts(config.texts, workers) if config.texts else {}
         known = _known(writer)
         ended = _retryable(writer)
         retried: dict[str, Rejection] = {}

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.sparse import csr_array
 
+from data.config import Config
 from data.motion.features import MIN_BONE_M, bones_without_direction
 from data.motion.skeleton import BONES, FPS, JOINT, JOINT_NAMES, NUM_JOINTS
 
@@ -217,7 +218,7 @@ class Flaw:
     remedy: str
 
 
-class MotionGates(BaseModel):
+class MotionGates(Config):
     """What a motion must be to be learnt from.
 
     Attributes:
@@ -228,8 +229,6 @@ class MotionGates(BaseModel):
         max_limb_drift: see :func:`bone_length_drift`; marker-based CMU motions reach 0.13,
             rigid ones stay near 0.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_frames: int = Field(default=40, ge=2)
     max_root_speed_m_s: float = Field(default=12.0, gt=0)

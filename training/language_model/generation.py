@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 from transformers import (
     GenerationConfig,
@@ -25,6 +25,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from data.config import Config
 from training.checkpoints import Checkpoint, read_checkpoint, reading
 from training.instructions.tasks import Codes, Instruction, Prompt, Task, prompt_of
 from training.instructions.vocabulary import TEXT_END, TEXT_PAD, TextTokenizer
@@ -44,10 +45,8 @@ MAX_MOTION: Final = 98
 """Tokens of a motion answer at most: 19.6 s, twice the longest motion of HumanML3D."""
 
 
-class Sampling(BaseModel):
+class Sampling(Config):
     """How answers are chosen; by default greedily."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     temperature: float = Field(default=0.0, ge=0, description="0: the likeliest token, always.")
     top_k: int = Field(default=0, ge=0, description="Only among so many likeliest; 0: all.")

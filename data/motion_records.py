@@ -83,16 +83,18 @@ class ImportedMotion:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A motion that can be read: importers yield these, so that what is known need not be.
+    """A motion that was found but not read; motions that the dataset has are never read.
 
     Attributes:
         motion_id: of the motion.
-        item: what a person calls it.
-        read: reads it; raises :class:`~data.errors.ItemError` when it cannot be used.
-        size_bytes: of the file that it reads, for its time limit.
+        source_id: of the motion, see :class:`ImportedMotion`.
+        item: name of the motion in messages.
+        read: reads the motion; raises :class:`~data.errors.ItemError` if it cannot be used.
+        size_bytes: size of the file that ``read`` reads; the time limit grows with it.
     """
 
     motion_id: str
+    source_id: str
     item: str
     read: Callable[[], ImportedMotion]
     size_bytes: int = 0

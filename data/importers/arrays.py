@@ -244,7 +244,7 @@ def _pending(
 ) -> Pending:
     motion_id = content_id("array", content, f"{fps}")
     read = partial(_read, load, motion_id, item, name, fps, labels)
-    return Pending(motion_id, item, read, num_bytes)
+    return Pending(motion_id, name, item, read, num_bytes)
 
 
 def _read(

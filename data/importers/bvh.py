@@ -115,7 +115,7 @@ def find_bvh(path: Path) -> Found:
     """
     motion_id = content_id("bvh", file_chunks(path))
     read = partial(_read_file, path, motion_id)
-    yield Pending(motion_id, str(path), read, path.stat().st_size)
+    yield Pending(motion_id, path.stem, str(path), read, path.stat().st_size)
 
 
 def _read_file(path: Path, motion_id: str) -> ImportedMotion:
@@ -149,14 +149,15 @@ def find_bvh_in_zip(path: Path) -> Found:
             except ItemError as error:
                 yield rejected(content_id(item), item, error)
                 continue
-            read = partial(_read_in_zip, path, info.filename, motion_id, item)
-            yield Pending(motion_id, item, read, info.file_size)
+            name = plain_text(Path(info.filename).stem, MAX_MESSAGE_CHARS)
+            read = partial(_read_in_zip, path, info.filename, motion_id, name, item)
+            yield Pending(motion_id, name, item, read, info.file_size)
 
 
-def _read_in_zip(path: Path, name: str, motion_id: str, item: str) -> ImportedMotion:
+def _read_in_zip(path: Path, member: str, motion_id: str, name: str, item: str) -> ImportedMotion:
     with open_archive(path) as archive:
-        data = read_member(archive, archive.getinfo(name))
-    return read_bvh(data, motion_id, item, plain_text(Path(name).stem, MAX_MESSAGE_CHARS))
+        data = read_member(archive, archive.getinfo(member))
+    return read_bvh(data, motion_id, item, name)
 
 
 def read_bvh(data: bytes, motion_id: str, item: str, name: str) -> ImportedMotion:

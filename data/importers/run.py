@@ -325,12 +325,11 @@ def _batches(items: Iterator[FoundItem]) -> Iterator[list[FoundItem]]:
 class _Job:
     pending: Pending
     config: MotionImportConfig
-    texts: dict[str, tuple[str, ...]]
+    texts: tuple[str, ...]
 
 
 def _prepare(job: _Job) -> list[Prepared]:
     motion = job.pending.read()
-    joined = job.texts.get(text_key(motion.source_id), ())
     if motion.joints_TJ3 is not None:
         length_s = float(len(motion.joints_TJ3) / motion.fps)
     else:
@@ -340,7 +339,7 @@ def _prepare(job: _Job) -> list[Prepared]:
         licence=motion.licence or job.config.licence,
         texts=(
             *motion.texts,
-            *(MotionText(text, 0.0, length_s, "medium", "kit-ml") for text in joined),
+            *(MotionText(text, 0.0, length_s, "medium", "kit-ml") for text in job.texts),
         ),
     )
     prepared = prepare_motion(motion, job.config)
@@ -372,7 +371,8 @@ def _batch_rows(
             continue
         known.add(item_id)
         if isinstance(item, Pending):
-            jobs.append(_Job(item, config, texts))
+            # Every job is pickled: it must not carry the texts of all motions.
+            jobs.append(_Job(item, config, texts.get(text_key(item.source_id), ())))
         elif isinstance(item, Annotation):
             rows["annotations"].append(annotation_row(item, _no_clip(item)))
         elif isinstance(item, Rejection):

@@ -180,7 +180,7 @@ def find_procedural(count: int, seed: int = 0) -> Found:
         name = f"{activity}_{own_seed}"
         motion_id = content_id("procedural", PROCEDURAL_VERSION, name)
         read = partial(_read, activity, own_seed, motion_id, name)
-        yield Pending(motion_id, f"{PREFIX}{name}", read)
+        yield Pending(motion_id, name, f"{PREFIX}{name}", read)
 
 
 def parse_procedural(source: str) -> tuple[int, int] | None:

@@ -1,5 +1,6 @@
 """Motions of every source into one table: encoded, checked, split, mirrored, resumed."""
 
+import pickle
 import subprocess
 import sys
 from collections import Counter
@@ -25,6 +26,7 @@ from data.schemas import load_features
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
 from data.synthetic.activities import ACTIVITIES, generate_motion
+from data.workers.workers import Workers
 from tests.support.plans import save_plans
 
 
@@ -144,6 +146,25 @@ def test_texts_of_kit_are_joined(root: Path) -> None:
     assert (text["level"], text["source"]) == ("medium", "kit-ml")
     assert bvh["source_fps"] == 120
     assert bvh["num_frames"] == pytest.approx(len(JUMP), abs=3)
+
+
+def test_a_job_carries_only_the_texts_of_its_motion(
+    sources: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pickled: dict[str, bytes] = {}
+    run_jobs = Workers.run
+
+    def spy(workers: Workers, function: Any, items: Any, **options: Any) -> Any:
+        listed = list(items)
+        if options["stage"] == "import":
+            pickled.update({job.pending.source_id: pickle.dumps(job) for job in listed})
+        return run_jobs(workers, function, listed, **options)
+
+    monkeypatch.setattr(Workers, "run", spy)
+    import_motions(_config(tmp_path / "motions", sources, texts=texts))
+    told = {name for name, job in pickled.items() if b"A person is jumping." in job}
+    assert len(pickled) > 1
+    assert told == {"CMU_49_02"}
 
 
 def test_mirror_images_lie_in_the_split_of_their_originals(root: Path) -> None:

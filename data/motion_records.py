@@ -48,13 +48,13 @@ class ImportedMotion:
         source_path: file, or folder of a dataset.
         source_id: name within the source, e.g. ``07_01``.
         fps: exact rate of ``joints_TJ3``, or of what ``features_TD`` were made from.
-        joints_TJ3: (T, 22, 3) metres, y up; None where there are only features.
-        features_TD: (T, 263), not normalised; None where they are to be made from joints.
+        joints_TJ3: (T, 22, 3) meters, y up; None where there are only features.
+        features_TD: (T, 263), not normalized; None where they are to be made from joints.
         group: what must stay in one split: subject or video, else empty.
         split: the source's own, where it has one.
         labels: activity labels of the source.
         texts: on the motion.
-        licence: of the source, as far as it is known.
+        license: of the source, as far as it is known.
         mirrored_of: ``motion_id`` of the motion that this one mirrors, else empty.
         quality: 0..1, confidence of the estimate; 1 for motion capture.
         video_id: of a motion from video, else empty.
@@ -73,7 +73,7 @@ class ImportedMotion:
     split: Split | None = None
     labels: tuple[str, ...] = ()
     texts: tuple[MotionText, ...] = ()
-    licence: str = ""
+    license: str = ""
     mirrored_of: str = ""
     quality: float = 1.0
     video_id: str = ""

@@ -152,9 +152,9 @@ class PoseTrack:
     Attributes:
         track_id: 0-based, in order of first appearance (ties: larger first).
         pts_s: (T,) float64 times in the video, 1/20 s apart, inside the clip's span.
-        joints_3d: (T, 22, 3) metres, y up, relative to the pelvis (which is 0).
-        root_trajectory: (T, 3) metres, pelvis position estimated from the image; y is the height
-            above the floor that the feet define, x to the viewer's right and z towards the camera,
+        joints_3d: (T, 22, 3) meters, y up, relative to the pelvis (which is 0).
+        root_trajectory: (T, 3) meters, pelvis position estimated from the image; y is the height
+            above the floor that the feet define, x to the viewer's right and z toward the camera,
             frame 0 at x = z = 0. ``joints_3d + root_trajectory[:, None]`` is the motion.
         joints_2d: (T, 22, 2) pixels of the upright source frame, x right, y down.
         confidence: (T, 22) in 0..1, how sure the pose model is that the joint is seen.
@@ -178,7 +178,7 @@ class PoseTrack:
 
     @property
     def motion_TJ3(self) -> FloatArray:
-        """Positions with the root trajectory applied, (T, 22, 3), metres, y up."""
+        """Positions with the root trajectory applied, (T, 22, 3), meters, y up."""
         return self.joints_3d + self.root_trajectory[:, None, :]
 
 

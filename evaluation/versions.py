@@ -131,7 +131,7 @@ Made by avatargpt {info["code_version"]}. Use: `avatargpt t2m "a person kicks" -
   `{vqvae["dataset"]}`.
 - Language model: T5 {base}; step {info["lm"]["step"]}.
 - Instructions: {taught}.
-- Licences: those of the motions and texts it was trained on; see the dataset's `licence` column.
+- Licenses: those of the motions and texts it was trained on; see the dataset's `license` column.
 
 ## Test split
 | figure | value |

@@ -9,7 +9,7 @@ The frame rate is that of the file's ``fps`` (or AMASS's ``mocap_framerate``), e
 
 **SMPL parameters** (AMASS ``poses``, ``betas``, ``trans``) cannot be imported as they are: the body
 model that turns them into joints is licensed to its user. Run it (``smplx``: ``body.forward(...)``
-gives ``joints``), save the first 22 joints in metres with y up, and import those.
+gives ``joints``), save the first 22 joints in meters with y up, and import those.
 
 Shapes: T frames, J = 22 joints, D = 263 features.
 """

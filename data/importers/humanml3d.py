@@ -38,7 +38,7 @@ KNOWN_BAD: Final[Mapping[str, str]] = {
 }
 """Clips that the published data set has wrong (and their mirror images)."""
 MAX_LENGTH_S: Final = 24 * 3600.0
-LICENCE: Final = "HumanML3D texts: MIT; motions: AMASS and HumanAct12 terms, research only"
+LICENSE: Final = "HumanML3D texts: MIT; motions: AMASS and HumanAct12 terms, research only"
 _SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
 
 
@@ -219,7 +219,7 @@ def _read(
         group=f"humanml3d/{name.removeprefix('M')}",
         split=split,
         texts=tuple(MotionText(line.text, 0.0, length_s, "medium", "humanml3d") for line in lines),
-        licence=LICENCE,
+        license=LICENSE,
         mirrored_of=mirrored_of,
     )
 

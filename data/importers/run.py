@@ -55,7 +55,7 @@ class MotionImportConfig(Config):
     texts: ExpandedPath | None = Field(
         default=None, description="KIT-ML texts to be joined by the motions' own ids."
     )
-    licence: str = Field(default="", description="Of sources that do not tell theirs.")
+    license: str = Field(default="", description="Of sources that do not tell theirs.")
     mirror: bool = Field(default=True, description="Add the mirror image of each motion.")
     gates: MotionGates = Field(default_factory=MotionGates)
     max_foot_skate_m_s: float = Field(
@@ -117,7 +117,7 @@ class Prepared:
 
     Attributes:
         motion: where it came from, and its texts.
-        features_TD: (T - 1, 263), not normalised.
+        features_TD: (T - 1, 263), not normalized.
         foot_skate_m_s: mean speed of toes on the floor; None when none is.
         jitter_m_s3: mean jerk.
     """
@@ -336,7 +336,7 @@ def _prepare(job: _Job) -> list[Prepared]:
         length_s = 0.0 if motion.features_TD is None else len(motion.features_TD) / FPS
     motion = replace(
         motion,
-        licence=motion.licence or job.config.licence,
+        license=motion.license or job.config.license,
         texts=(
             *motion.texts,
             *(MotionText(text, 0.0, length_s, "medium", "kit-ml") for text in job.texts),

@@ -33,7 +33,7 @@ import pyarrow.compute as pc
 
 from data.motion.skeleton import FPS, JOINT_NAMES
 from data.records import RejectionKey
-from data.schemas import CODE_VERSION, SCHEMA_VERSION, SCHEMAS, Row
+from data.schemas import CODE_VERSION, FORMER_NAMES, SCHEMA_VERSION, SCHEMAS, Row
 from data.store.card import check_license, dataset_card
 from data.store.dataset import WHOLE_BATCH_ROWS, Dataset, open_part
 from data.store.locks import LockedError, LockUnavailableError, lock_folder
@@ -131,8 +131,10 @@ class DatasetWriter:
             What changed.
 
         Raises:
-            DatasetError: a part with rows that are replaced is damaged.
+            DatasetError: a part with rows that are replaced is damaged, or the rows have columns
+                that the table's older parts spell differently.
         """
+        self._require_current_columns(tables)
         serial = self._manifest["publications"] + 1
         moves: list[str] = []
         deletes: list[str] = []
@@ -163,7 +165,7 @@ class DatasetWriter:
             "publications": serial,
             "code_version": CODE_VERSION,
             "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "licences": self._licences_with(tables.get("motions")),
+            "licenses": self._licenses_with(tables.get("motions")),
             "tables": {
                 name: {"rows": sum(part["rows"] for part in parts), "parts": parts}
                 for name, parts in entries.items()
@@ -174,6 +176,19 @@ class DatasetWriter:
         self._roll_forward(journal)
         self._manifest = manifest
         return Publication(added, {name: count for name, count in removed.items() if count})
+
+    def _require_current_columns(self, tables: Mapping[str, pa.Table]) -> None:
+        """Refuse parts with two spellings of a column: other readers take a folder as one table."""
+        if self._manifest["schema_version"] == SCHEMA_VERSION:
+            return
+        for name, table in tables.items():
+            former = FORMER_NAMES.keys() & set(SCHEMAS[name].names)
+            if former and table.num_rows and manifest_parts(self._manifest, name):
+                raise DatasetError(
+                    f"{self.root}: expected schema version {SCHEMA_VERSION} to add {name}, found "
+                    f"{self._manifest['schema_version']}. Remedy: import everything into a new "
+                    "folder; this dataset can still be read."
+                )
 
     def set_license(self, license_id: str) -> None:
         """Set the license that the dataset's card tells.
@@ -188,11 +203,11 @@ class DatasetWriter:
         write_text(self.root / "README.md", dataset_card(self._manifest))
         write_json(self.root / MANIFEST, self._manifest)
 
-    def _licences_with(self, motions: pa.Table | None) -> list[str]:
-        """What the motions say of their licences, those that are new included."""
-        known = set(self._manifest.get("licences", ()))
-        new = [] if motions is None else motions["licence"].unique().to_pylist()
-        return sorted(known | {licence for licence in new if licence})
+    def _licenses_with(self, motions: pa.Table | None) -> list[str]:
+        """What the motions say of their licenses, those that are new included."""
+        known = set(self._manifest.get("licenses", ()))
+        new = [] if motions is None else motions["license"].unique().to_pylist()
+        return sorted(known | {text for text in new if text})
 
     def _without(
         self, name: str, part: Mapping[str, Any], gone: "_ReplacedRows | None", serial: int
@@ -268,7 +283,7 @@ class DatasetWriter:
             "publications": 0,
             "skeleton": {"name": "smpl22", "joint_names": list(JOINT_NAMES)},
             "fps": FPS,
-            "units": "metres, pixels, seconds",
+            "units": "meters, pixels, seconds",
             "up_axis": "y",
             "recipe": self.recipe,
             "tables": {name: {"rows": 0, "parts": []} for name in SCHEMAS},
@@ -284,7 +299,7 @@ def open_writer(root: Path, recipe: Mapping[str, Any]) -> Generator[DatasetWrite
 
     Args:
         root: the dataset's folder; made when missing.
-        recipe: everything that decides what the rows contain, JSON-serialisable.
+        recipe: everything that decides what the rows contain, JSON-serializable.
 
     Raises:
         DatasetError: another process writes to it, it was made with another recipe, the folder

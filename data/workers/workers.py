@@ -2,7 +2,7 @@
 
 A decoder may hang, crash or eat memory on a bad file. Every call therefore runs in a worker with
 limits on wall-clock time and memory; a worker that exceeds them, or dies, is replaced. Its item is
-tried once more, alone, since the fault may have been its neighbours', and then becomes an
+tried once more, alone, since the fault may have been its neighbors', and then becomes an
 :class:`~data.errors.ItemError`. So does an item on which an error comes up that nobody foresaw.
 """
 

@@ -96,7 +96,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory, sources: Path, texts: Path) -> Path:
     root = tmp_path_factory.mktemp("motions") / "dataset"
-    import_motions(_config(root, sources, texts=texts, licence="ours"))
+    import_motions(_config(root, sources, texts=texts, license="ours"))
     return root
 
 
@@ -132,7 +132,7 @@ def test_rows_are_the_features_of_their_motions(root: Path) -> None:
     placed = canonical_joints(walk)
     assert np.abs(features_to_joints(features) - placed[:-1]).max() < 1e-4
     assert 0 < row["foot_skate_m_s"] < 0.5
-    assert row["licence"] == "ours"
+    assert row["license"] == "ours"
 
 
 def test_texts_of_kit_are_joined(root: Path) -> None:
@@ -182,7 +182,7 @@ def test_mirror_images_lie_in_the_split_of_their_originals(root: Path) -> None:
 
 def test_again_nothing_is_done(root: Path, sources: Path, texts: Path) -> None:
     before = (root / "dataset.json").read_bytes()
-    progress = import_motions(_config(root, sources, texts=texts, licence="ours"))
+    progress = import_motions(_config(root, sources, texts=texts, license="ours"))
     assert progress.known == progress.done == 11
     assert (root / "dataset.json").read_bytes() == before
 

@@ -29,10 +29,10 @@ KINDS = {
 }
 
 
-def _write(root: Path, kind: str, *, licence: str = "") -> dict[str, Any]:
+def _write(root: Path, kind: str, *, terms: str = "") -> dict[str, Any]:
     """Publish two rows of each table; the metadata of the card."""
     values = {
-        "licence": licence,
+        "license": terms,
         "joints_3d": np.arange(3 * 22 * 3, dtype=np.float32),
         "features": np.zeros(5 * 263, np.float32),
         "codes": [1, 2],
@@ -86,21 +86,21 @@ def test_a_dataset_without_rows_has_no_configuration(tmp_path: Path) -> None:
 
 def test_the_license_is_that_of_the_motions_or_what_is_chosen(tmp_path: Path) -> None:
     assert _write(tmp_path / "videos", "videos")["license"] == "unknown"
-    assert _write(tmp_path / "motions", "motions", licence="CC-BY-4.0")["license"] == "cc-by-4.0"
+    assert _write(tmp_path / "motions", "motions", terms="CC-BY-4.0")["license"] == "cc-by-4.0"
     own = tmp_path / "own"
-    assert _write(own, "motions", licence="CMU mocap: free for all uses")["license"] == "other"
-    _write(own, "motions", licence="MIT")
+    assert _write(own, "motions", terms="CMU mocap: free for all uses")["license"] == "other"
+    _write(own, "motions", terms="MIT")
     assert _front(own)["license"] == "other"
-    for licence in ("CMU mocap: free for all uses", "MIT"):
-        assert f"- {licence}\n" in (own / "README.md").read_text()
+    for terms in ("CMU mocap: free for all uses", "MIT"):
+        assert f"- {terms}\n" in (own / "README.md").read_text()
     with open_published(own) as writer:
         writer.set_license("cc-by-nc-4.0")
         with pytest.raises(ValueError, match=r"expected one of .*cc-by-4.0.*found 'free'"):
             writer.set_license("free")
     assert _front(own)["license"] == "cc-by-nc-4.0"
     # It stays when more is published.
-    assert _write(own, "motions", licence="MIT")["license"] == "cc-by-nc-4.0"
-    assert Dataset(own).manifest["licences"] == ["CMU mocap: free for all uses", "MIT"]
+    assert _write(own, "motions", terms="MIT")["license"] == "cc-by-nc-4.0"
+    assert Dataset(own).manifest["licenses"] == ["CMU mocap: free for all uses", "MIT"]
 
 
 def test_joints_are_reshaped_without_this_package(tmp_path: Path) -> None:

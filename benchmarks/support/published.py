@@ -162,3 +162,29 @@ def padded_losses(model: MotionLm, batch: PaddedBatch) -> Tensor:
         ).view(said.shape)
         losses_B = losses_B.index_add(0, own_B.nonzero()[:, 0], losses.sum(1) / said.sum(1))
     return losses_B
+
+
+def said_losses(model: MotionLm, batch: PaddedBatch) -> Tensor:
+    """The same as :func:`padded_losses`, with logits only where a row says something."""
+    table = model.t5.shared.table()
+    encoded = model.t5.encoder(
+        inputs_embeds=functional.embedding(batch.prompts_BS, table), attention_mask=batch.mask_BS
+    ).last_hidden_state
+    hidden_BLD = model.t5.decoder(
+        inputs_embeds=functional.embedding(batch.inputs_BL, table),
+        encoder_hidden_states=encoded,
+        encoder_attention_mask=batch.mask_BS,
+        use_cache=False,
+    ).last_hidden_state
+    said_BL = batch.labels_BL != IGNORED
+    rows_M = said_BL.nonzero()[:, 0]
+    hidden_MD, labels_M = hidden_BLD[said_BL], batch.labels_BL[said_BL]
+    losses_B = hidden_BLD.new_zeros(len(hidden_BLD))
+    for motion, head in ((False, model.heads.text_logits), (True, model.heads.motion_logits)):
+        own_M = batch.motion_B[rows_M] == motion
+        labels = labels_M[own_M]
+        if motion and not model.heads.shared:
+            labels = labels - model.vocabulary.num_text
+        losses = functional.cross_entropy(head(hidden_MD[own_M]), labels, reduction="none")
+        losses_B = losses_B.index_add(0, rows_M[own_M], losses)
+    return losses_B / said_BL.sum(1)

@@ -1,6 +1,8 @@
 """The language model: one id space, two heads, answers of one kind by construction, same loss."""
 
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from training.instructions.vocabulary import (
 from training.language_model.batches import InstructionEncoder, cheapest_groups
 from training.language_model.generation import MotionLanguageModel, Request, Sampling
 from training.language_model.model import MotionLm, MotionLmConfig, T5Size, build_t5, t5_config
+from training.language_model.packed import TRANSFORMERS, take_packed
 
 K, C = 32, 16
 TEXTS = [
@@ -130,6 +133,22 @@ def test_packed_rows_learn_as_padded_ones_in_transformers(
     with torch.no_grad():
         unlearnt = model.eval()(encoder.batch(alike)).losses_B
     torch.testing.assert_close(unlearnt, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_packing_refuses_a_t5_that_it_was_not_made_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    wanted = next(one for one in project["dependencies"] if one.startswith("transformers"))
+    major, minor = map(int, TRANSFORMERS.split("."))
+    assert wanted == f"transformers>={major}.{minor},<{major}.{minor + 1}"
+    t5 = T5ForConditionalGeneration(t5_config(SIZE, 200))
+    monkeypatch.setattr("transformers.__version__", f"{major}.{minor + 1}.0")
+    with pytest.raises(RuntimeError, match=f"expected release {TRANSFORMERS}, found"):
+        take_packed(t5)
+    monkeypatch.undo()
+    other: Any = t5.decoder.block[0]
+    other.layer[0].SelfAttention = nn.Identity()
+    with pytest.raises(RuntimeError, match="expected 6 attentions to pack, found 5"):
+        take_packed(t5)
 
 
 def test_the_loss_of_a_motion_is_by_the_motion_head_only(text: TextTokenizer) -> None:

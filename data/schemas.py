@@ -29,12 +29,8 @@ from data.records import (
     VideoScan,
 )
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 3
 """Raised whenever a column changes its name, type or meaning."""
-READABLE_VERSIONS: Final = frozenset({3, SCHEMA_VERSION})
-"""Versions that this code reads."""
-FORMER_NAMES: Final[Mapping[str, str]] = {"license": "licence"}
-"""Columns that version 3 spelled differently, by their current name."""
 
 CODE_VERSION: Final = version("avatargpt")
 
@@ -84,7 +80,7 @@ _METADATA: Final = {
             "skeleton": "smpl22",
             "joint_names": JOINT_NAMES,
             "parents": PARENTS,
-            "units": "meters, pixels, seconds",
+            "units": "metres, pixels, seconds",
             "up_axis": "y",
             "fps": FPS,
             "time_origin": "the first frame of the video is 0 s",
@@ -203,7 +199,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         pa.field("quality", pa.float32()),
         pa.field("foot_skate_m_s", pa.float32()),
         pa.field("jitter_m_s3", pa.float32()),
-        pa.field("license", pa.string()),
+        pa.field("licence", pa.string()),
     ),
     "motion_tokens": _schema(
         pa.field("motion_id", pa.string()),
@@ -341,7 +337,7 @@ def motion_row(
 
     Args:
         motion: where they come from, and its texts.
-        features_TD: (T, 263), not normalized.
+        features_TD: (T, 263), not normalised.
         split: ``train``, ``val`` or ``test``.
         foot_skate_m_s: see :func:`data.motion.quality.foot_skate`.
         jitter_m_s3: see :func:`data.motion.quality.jitter`.
@@ -366,7 +362,7 @@ def motion_row(
         "quality": motion.quality,
         "foot_skate_m_s": foot_skate_m_s,
         "jitter_m_s3": jitter_m_s3,
-        "license": motion.license,
+        "licence": motion.licence,
         **_VERSIONS,
     }
 
@@ -433,13 +429,13 @@ def load_pose(row: Mapping[str, Any]) -> FloatArray:
         row: a row of the table, as pandas or pyarrow give it.
 
     Returns:
-        (T, 22, 3) meters, y up, pelvis at the origin.
+        (T, 22, 3) metres, y up, pelvis at the origin.
     """
     return _shaped(row["joints_3d"], row, 3)
 
 
 def load_motion(row: Mapping[str, Any]) -> FloatArray:
-    """Joints of one ``poses`` row with the root trajectory applied: (T, 22, 3) meters, y up."""
+    """Joints of one ``poses`` row with the root trajectory applied: (T, 22, 3) metres, y up."""
     root_T3 = np.asarray(row["root_trajectory"], np.float32).reshape(int(row["num_frames"]), 3)
     return load_pose(row) + root_T3[:, None, :]
 
@@ -450,7 +446,7 @@ def load_pose_2d(row: Mapping[str, Any]) -> FloatArray:
 
 
 def load_features(row: Mapping[str, Any]) -> FloatArray:
-    """Features of one ``motions`` row: (T, 263), not normalized."""
+    """Features of one ``motions`` row: (T, 263), not normalised."""
     shape = int(row["num_frames"]), int(row["num_features"])
     return np.asarray(row["features"], np.float32).reshape(shape)
 

@@ -49,7 +49,7 @@ from flows.runtime.interruption import stopping
 from flows.runtime.limits import concurrency_limiter
 from flows.runtime.progress import StageProgress, tell
 from flows.runtime.reporting import ProgressBar, outlives_server, show_markdown, show_table
-from flows.runtime.then_train import start_training
+from flows.runtime.start_deployment import start_training
 from flows.settings import api_key, pose_model_path, replies_dir
 
 REPORT_EVERY_S = 2.0

@@ -27,6 +27,7 @@ from flows.motions import import_motions
 from flows.paths import require_absolute
 from flows.runtime.failures import StageError, stage
 from flows.runtime.reporting import describe_state, outlives_server, run_flow, show_markdown
+from flows.runtime.start_deployment import find_deployment
 from flows.train import TrainingSummary, summary_of, tokenize, train_motion_lm, train_motion_vqvae
 from flows.train_all_config import PRESETS, TrainAllConfig
 from training.checkpoints import read_checkpoint
@@ -104,6 +105,9 @@ def train_all(
     config = resolve_config(TrainAllConfig, PRESETS, preset, config)
     paths = [source for source in config.sources if parse_procedural(source) is None]
     require_absolute((*paths, config.root), "config.sources and config.root")
+    if config.as_deployments:
+        for flow_name in ("train-motion-vqvae", "train-motion-lm"):
+            find_deployment(flow_name, config.as_deployments, "as_deployments")
     skipped: list[str] = []
     motions = _motions(config)
 

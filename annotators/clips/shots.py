@@ -30,9 +30,7 @@ from typing import Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
-
-from data.config import Config
+from pydantic import BaseModel, ConfigDict, Field
 
 FloatArray = NDArray[np.float32]
 
@@ -94,8 +92,10 @@ _CHUNK_FRAMES: Final = 256
 _RECENT_CUTS: Final = 32
 
 
-class ShotConfig(Config):
+class ShotConfig(BaseModel):
     """How the cuts between shots are found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_step: float = Field(
         default=3.5,

@@ -76,12 +76,7 @@ def _worded(clause: Clause, template: str, form: Form, their: str, *, detail: bo
 
 def is_compound(clause: Clause) -> bool:
     """Whether a clause has an "and" of its own, after which the next one needs a comma."""
-    if clause.back:
-        return True
-    if clause.event is None:
-        return clause.act in (PostureKind.PLANK, PostureKind.ALL_FOURS)
-    to_and_fro = clause.event.kind is EventKind.SWING and clause.event.count > 1
-    return to_and_fro and clause.event.direction is not Direction.SIDE_TO_SIDE
+    return " and " in _template(clause)
 
 
 def measurement(clause: Clause) -> str:

@@ -27,9 +27,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from data.config import Config
 from data.errors import ItemError, Reason
 from data.records import Frame, VideoProbe
 from data.video.probe import (
@@ -59,8 +58,10 @@ DecoderName = Literal["decord", "pyav"]
 Image = NDArray[np.uint8]
 
 
-class ReaderConfig(Config):
+class ReaderConfig(BaseModel):
     """How video files are decoded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     decoder: Literal["auto", "decord", "pyav"] = Field(
         default="auto",

@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,28 @@ import numpy as np
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.settings import PREFECT_API_URL
+from prefect.types.entrypoint import EntrypointType
 from typer.testing import CliRunner, Result
 
 import avatargpt
-from flows.commands.main import app, main
-from flows.runtime.then_train import start_training
+from flows.commands.main import app
+from flows.runtime.failures import StageError
+from flows.runtime.start_deployment import start_training
+from flows.train import train_motion_lm, train_motion_vqvae
 from flows.train_all import TrainAllSummary, train_all
 from flows.train_all_config import TrainAllConfig
 from tests.support.plans import save_plans
-from training.checkpoints import CheckpointError
+from training.checkpoints import CheckpointError, read_checkpoint
+from training.language_model.train import KIND, TrainMotionLmConfig
 
-AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
+PREFECT = str(Path(sys.executable).with_name("prefect"))
 
 
 def _config(root: Path, **changes: Any) -> TrainAllConfig:
     loop = {"batch_size": 13, "learning_rate": 2e-3, "log_every": 5, "threads": 1}
+    lm_loop = {**loop, "tensorboard": False}
     values: dict[str, Any] = {
         "sources": ["procedural:24", str(root / "plans.json")],
         "root": root,
@@ -41,7 +50,8 @@ def _config(root: Path, **changes: Any) -> TrainAllConfig:
                     **{"dropout": 0.0, "num_pieces": 300},
                 }
             },
-            "loop": {**loop, "steps": 10, "validate_every": 10, "tensorboard": False},
+            "pretraining": {**lm_loop, "steps": 4, "validate_every": 4},
+            "loop": {**lm_loop, "steps": 10, "validate_every": 10},
         },
         "evaluation": {"items": 2},
         **changes,
@@ -75,55 +85,89 @@ def test_sources_become_a_version_with_its_card(trained: tuple[Path, TrainAllSum
     ].keys()
     # Nothing changed: nothing is trained again, and the version is the same.
     again = train_all(config=_config(root))
-    assert again.skipped == ("train-motion-vqvae", "train-motion-lm")
+    assert again.skipped == ("train-motion-vqvae", "train-motion-lm", "train-motion-lm")
     assert again.model == summary.model
     assert again.why == "it was the latest before"
 
 
-def test_the_model_answers_on_the_command_line(
+def test_pretraining_comes_before_training_on_instructions(
     trained: tuple[Path, TrainAllSummary],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _, summary = trained
-    monkeypatch.chdir(tmp_path)
-    with_model = ("--model", str(summary.model))
+    root, summary = trained
+    (pretrained,) = root.glob("runs/lm-pretraining-*")
+    first, last = read_checkpoint(pretrained, KIND), read_checkpoint(summary.model / "lm", KIND)
+    assert (first.config["stage"], first.step) == ("pretrain", 4)
+    assert (last.config["stage"], last.step) == ("instruct", 10)
+    assert last.config["initial"] == str(first.folder)
+    with get_client(sync_client=True) as client:
+        bars = {str(a.key)[:-13]: a.data for a in client.read_artifacts() if a.type == "progress"}
+    assert bars["pretrain-motion-lm"] == bars["train-motion-lm"] == 100.0
 
-    def run(*arguments: str) -> str:
-        done = CliRunner().invoke(app, [*arguments, *with_model])
-        assert done.exit_code == 0, done.exception
-        return done.stdout
 
-    # The first as a user starts it; the others in this process, which has PyTorch loaded.
-    wave = ("t2m", "a person waves", "--seconds", "2", "--out", "wave.npy")
-    started = subprocess.run(
-        [AVATARGPT, *wave, *with_model], capture_output=True, text=True, check=False
+@pytest.fixture
+def pool() -> Iterator[str]:
+    """A work pool with both trainings as deployments and a worker of this machine."""
+    name = "train-all-tests"
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+    for training in (train_motion_vqvae, train_motion_lm):
+        deployment: Any = training.to_deployment(
+            name=name, work_pool_name=name, entrypoint_type=EntrypointType.MODULE_PATH
+        )
+        deployment.apply()
+    worker = subprocess.Popen(
+        [PREFECT, "worker", "start", "--pool", name],
+        env={
+            **os.environ,
+            "PREFECT_API_URL": PREFECT_API_URL.value() or "",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+        },
     )
-    assert started.returncode == 0, started.stderr
-    assert np.load(tmp_path / "wave.npy").shape == (40, 263)
-    run("t2m", "a person waves", "--seconds", "3", "--out", "wave.bvh")
-    assert isinstance(run("m2t", "wave.bvh"), str)
-    assert len(json.loads(run("m2t", "wave.npy", "--json"))["texts"]) == 1
-    assert {"scene", "tasks", "steps"} <= json.loads(run("describe", "wave.npy", "--json")).keys()
-    assert len(json.loads(run("plan", "a kitchen", "--tasks", "1", "--json"))["plan"]) == 1
-    run("inbetween", "wave.npy", "wave.npy", "--seconds", "1", "--out", "between.joints.npy")
-    assert np.load(tmp_path / "between.joints.npy").shape == (100, 22, 3)
-    broken = np.load(tmp_path / "wave.npy")
-    np.save(tmp_path / "short.npy", broken[:3])
-    broken[7] = np.nan
-    np.save(tmp_path / "broken.npy", broken)
-    said = {"none": "none.npy", "short": "4 frames at least, found 3", "broken": "1 of 40 rows"}
-    for name, complaint in said.items():
-        file = str(tmp_path / f"{name}.npy")
-        monkeypatch.setattr(sys, "argv", ["avatargpt", "m2t", file, *with_model])
-        with pytest.raises(SystemExit) as refused:
-            main()
-        assert refused.value.code == 2
-        told = capsys.readouterr().err
-        assert "error: " in told
-        assert complaint in told
-        assert "Remedy" in told
+    yield name
+    worker.terminate()
+    worker.wait()
+
+
+def test_trainings_run_as_deployments(
+    trained: tuple[Path, TrainAllSummary], pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, _ = trained
+    done = _config(root)
+    # Another language model on the same tokenizer: a single training is left to do.
+    lm = done.lm.model_copy(
+        update={
+            "pretraining": None,
+            "loop": done.lm.loop.model_copy(update={"steps": 3, "validate_every": 3}),
+        }
+    )
+    config = done.model_copy(update={"lm": lm, "as_deployments": pool, "processes": 1})
+    summary = train_all(config=config)
+    assert summary.skipped == ("train-motion-vqvae",)
+    checkpoint = read_checkpoint(summary.model / "lm", KIND)
+    assert checkpoint.step == 3
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(f"train-motion-lm/{pool}")
+        (run,) = [r for r in client.read_flow_runs() if r.deployment_id == deployment.id]
+    assert run.state is not None
+    assert run.state.is_completed()
+    assert run.parameters["preset"] == ""
+    assert run.parameters["processes"] == 1
+    assert run.parameters["config"] == TrainMotionLmConfig.model_validate(
+        checkpoint.config
+    ).model_dump(mode="json")
+
+    # A failed one tells its own error: a worker can use no relative path, this process can.
+    monkeypatch.chdir(root.parent)
+    config = config.model_copy(update={"root": Path(root.name), "min_grounding_score": 0.5})
+    told = rf"of train-motion-lm/{pool} failed: .*expected absolute paths, found {root.name}/"
+    with pytest.raises(StageError, match=told):
+        train_all(config=config)
+
+
+def test_a_deployment_that_does_not_exist_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected a deployment train-motion-vqvae/none"):
+        train_all(config=_config(tmp_path, as_deployments="none"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_model_is_evaluated_on_the_command_line(

@@ -10,9 +10,8 @@ from enum import StrEnum
 from typing import Annotated, Final
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from data.config import Config
 from training.instructions.material import MotionItem, PlanItem
 from training.instructions.tasks import (
     CODES_PER_S,
@@ -30,8 +29,10 @@ Item = MotionItem | PlanItem
 _GOLDEN: Final = (5**0.5 - 1) / 2
 
 
-class InstructionConfig(Config):
+class InstructionConfig(BaseModel):
     """Which instructions are made, and of what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     weights: dict[Task, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=dict,

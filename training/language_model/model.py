@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
-from data.config import Config
 from training.instructions.vocabulary import (
     NUM_SPECIAL_CODES,
     TEXT_END,
@@ -33,8 +32,10 @@ from training.instructions.vocabulary import (
 from training.language_model.packed import Packing, answer_states, take_packed
 
 
-class T5Size(Config):
+class T5Size(BaseModel):
     """A T5 trained from scratch; the defaults are small enough for a CPU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(default=256, ge=8)
     ff_width: int = Field(default=512, ge=8)
@@ -44,9 +45,10 @@ class T5Size(Config):
     num_pieces: int = Field(default=2000, ge=128, description="Text pieces, trained on the texts.")
 
 
-class MotionLmConfig(Config):
+class MotionLmConfig(BaseModel):
     """The language model."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
     overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "base": ("scratch",),
         "scratch": ("base",),

@@ -120,8 +120,14 @@ def _avatargpt(env: dict[str, str], *arguments: str) -> "subprocess.CompletedPro
 
 
 def test_up_says_little_and_gives_a_link(started: Up) -> None:
-    assert len(started.output.splitlines()) <= 10
-    assert started.server.link in started.output
+    assert started.output.splitlines() == [
+        "Starting the Prefect server (the first time takes half a minute) …",
+        f"Prefect UI: {started.server.link}",
+        f"Logs: {started.run_dir}",
+        "Run:  prefect deployment run annotate-videos/local "
+        """-p 'config={"videos": ["/DIR"], "dataset": "/DIR"}'""",
+        "Stop: avatargpt down",
+    ]
     assert ask(started.server.api_url, started.server.token) == "ready"
     with started.own_client() as client:
         pools = client.post("/work_pools/filter", json={}).json()
@@ -133,12 +139,19 @@ def test_up_says_little_and_gives_a_link(started: Up) -> None:
     assert automation["trigger"]["posture"] == "Proactive"
 
 
-def test_up_again_changes_nothing(started: Up) -> None:
-    before = started.pids()
+def test_up_again_starts_only_what_does_not_run(started: Up) -> None:
+    server, cpu_worker, gpu_worker = started.pids()
+    psutil.Process(cpu_worker).kill()
     again = _avatargpt(started.env, "up", "--port", str(started.server.port))
     assert again.returncode == 0, again.stderr
-    assert "runs already" in again.stdout
-    assert started.pids() == before
+    first_line = again.stdout.splitlines()[0]
+    assert first_line == f"The Prefect server at {started.server.api_url} runs already."
+    assert again.stdout.splitlines()[1:] == started.output.splitlines()[1:]
+    now = started.pids()
+    assert (now[0], now[2]) == (server, gpu_worker)
+    assert now[1] != cpu_worker
+    command = psutil.Process(now[1]).cmdline()
+    assert command[-5:] == ["start", "--pool", "cpu", "--name", "local-cpu"]
     other = _avatargpt(started.env, "up", "--port", str(free_port()))
     assert other.returncode == 2
     assert f"expected {started.server.port}, where our server runs already" in other.stderr
@@ -553,10 +566,14 @@ def test_down_stops_everything(started: Up) -> None:
     pids = started.pids()
     done = _avatargpt(started.env, "down")
     assert done.returncode == 0, done.stderr
-    assert [line for line in done.stdout.splitlines() if line.startswith("stopped")] == [
+    assert done.stdout.splitlines() == [
         *(f"stopped the worker-{pool}" for pool in POOLS),
         "stopped the server",
     ]
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     assert ask(started.server.api_url) == "silent"
-    assert not list(started.run_dir.glob("*.pid"))
+    # Logs and the token stay; where nothing runs, there is nothing to stop.
+    left = {file.name for file in started.run_dir.iterdir()}
+    assert left == {"token", "up.log", *(f"{name}.log" for name in NAMES)}
+    again = _avatargpt(started.env, "down")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")

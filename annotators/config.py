@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from annotators.chat.budget import TokenPrice
 from annotators.clips.cutting import ClipConfig
@@ -12,24 +12,24 @@ from annotators.poses.estimate import PoseConfig
 from annotators.texts.kinematic_captions import CaptionConfig
 from annotators.texts.prompts import prompts_digest
 from annotators.texts.rule_annotations import AnnotationConfig
+from data.config import Config, ExpandedPath, ExpandedSource
 from data.presets import HOME, Presets
 from data.video.reader import ReaderConfig
 from data.workers.workers import WorkerConfig
 
 
-class AnnotateConfig(BaseModel):
+class AnnotateConfig(Config):
     """Sources, dataset folder and a section per stage."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {"poses_from": ("videos",)}
 
-    videos: tuple[str, ...] = Field(
+    videos: tuple[ExpandedSource, ...] = Field(
         default=(),
         description="Video files, folders, globs, or .txt/.csv/.parquet lists of paths; with "
         "poses_from none is needed: its videos are taken.",
     )
-    dataset: Path = Field(description="Folder of the dataset; made, or added to.")
-    poses_from: Path | None = Field(
+    dataset: ExpandedPath = Field(description="Folder of the dataset; made, or added to.")
+    poses_from: ExpandedPath | None = Field(
         default=None,
         description="Folder of another dataset whose clips and poses are taken over, so that only "
         "texts are made: by another captioner or annotator.",
@@ -74,16 +74,6 @@ class AnnotateConfig(BaseModel):
         description="Try again what timed out, crashed or found a service unavailable in an "
         "earlier run.",
     )
-
-    @field_validator("videos", mode="after")
-    @classmethod
-    def _expand_videos(cls, videos: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(Path(video).expanduser()) for video in videos)
-
-    @field_validator("dataset", "poses_from", mode="after")
-    @classmethod
-    def _expand_folder(cls, folder: Path | None) -> Path | None:
-        return None if folder is None else folder.expanduser()
 
     @model_validator(mode="after")
     def _has_sources(self) -> "AnnotateConfig":

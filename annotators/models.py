@@ -4,6 +4,7 @@ import itertools
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from annotators.chat.batch import BatchChatService
 from annotators.chat.budget import Budget
 from annotators.chat.cache import ChatReply
 from annotators.chat.config import ChatConfig, LocalVlmConfig
-from annotators.chat.model import Models, NamedModel
+from annotators.chat.model import ChatModel, Models
 from annotators.chat.protocol import ChatRequest, Jpeg
 from annotators.chat.service import ChatService, Limiter
 from annotators.config import AnnotateConfig
@@ -65,7 +66,7 @@ def open_models(
                 )
             return opened[known]
 
-        captioner: NamedModel | None = None
+        captioner: ChatModel | None = None
         caption_service = annotation_service = None
         if captions.captioner == "openai" and captions.service is not None:
             captioner = caption_service = service(captions.service)
@@ -114,18 +115,7 @@ class LocalChat:
             with self._lock:
                 replies = self._model.ask_many(asked)
             for (tag, _), reply in zip(batch, replies, strict=True):
-                yield (
-                    tag,
-                    ChatReply(
-                        outcome=reply.outcome,
-                        reason=reply.reason,
-                        text=reply.text,
-                        tokens_in=reply.tokens_in,
-                        tokens_out=reply.tokens_out,
-                        latency_s=reply.latency_s,
-                        model=self.name,
-                    ),
-                )
+                yield tag, replace(reply, model=self.name)
 
 
 def _decoded(part: str | Jpeg) -> str | np.ndarray:

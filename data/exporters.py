@@ -1,7 +1,7 @@
 """Motions to files that other programs read: BVH, NumPy arrays, folders like HumanML3D's.
 
 Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), D = 263 features, N bones that
-start in one joint. Positions are metres, y up.
+start in one joint. Positions are meters, y up.
 """
 
 import re
@@ -81,7 +81,7 @@ def bvh_name(joint: str) -> str:
 
 
 def write_bvh(path: Path, joints_TJ3: Joints, fps: float = FPS) -> None:
-    """Write a motion as a BVH file in metres, y up, that Blender and our own importer read.
+    """Write a motion as a BVH file in meters, y up, that Blender and our own importer read.
 
     A BVH skeleton is rigid, positions need not be: bones have the median lengths of the motion, and
     the bones that start together in the pelvis or the chest keep their usual angles. All other
@@ -91,7 +91,7 @@ def write_bvh(path: Path, joints_TJ3: Joints, fps: float = FPS) -> None:
 
     Args:
         path: of the file; its folder is made. Replaced whole or not at all.
-        joints_TJ3: positions, (T, 22, 3), metres, y up.
+        joints_TJ3: positions, (T, 22, 3), meters, y up.
         fps: frames per second.
 
     Raises:
@@ -120,7 +120,7 @@ def write_joints(path: Path, joints_TJ3: Joints) -> None:
 
     Args:
         path: of the file; its folder is made. Replaced whole or not at all.
-        joints_TJ3: positions, (T, 22, 3), metres, y up, 20 fps.
+        joints_TJ3: positions, (T, 22, 3), meters, y up, 20 fps.
 
     Raises:
         ValueError: for another shape, no frames, positions that are not finite.
@@ -134,7 +134,7 @@ def write_features(path: Path, features_TD: Joints) -> None:
 
     Args:
         path: of the file; its folder is made. Replaced whole or not at all.
-        features_TD: (T, 263), not normalised.
+        features_TD: (T, 263), not normalized.
 
     Raises:
         ValueError: for another shape, no rows, features that are not finite.
@@ -158,7 +158,7 @@ def write_humanml3d(
     Args:
         root: of the data set; its folders are made.
         name: of the motion, e.g. ``000001``; a motion of that name is replaced.
-        features_TD: (T, 263), not normalised.
+        features_TD: (T, 263), not normalized.
         captions: of the whole motion, at least one.
         split: the list that the motion is added to.
 

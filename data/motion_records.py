@@ -48,13 +48,13 @@ class ImportedMotion:
         source_path: file, or folder of a dataset.
         source_id: name within the source, e.g. ``07_01``.
         fps: exact rate of ``joints_TJ3``, or of what ``features_TD`` were made from.
-        joints_TJ3: (T, 22, 3) metres, y up; None where there are only features.
-        features_TD: (T, 263), not normalised; None where they are to be made from joints.
+        joints_TJ3: (T, 22, 3) meters, y up; None where there are only features.
+        features_TD: (T, 263), not normalized; None where they are to be made from joints.
         group: what must stay in one split: subject or video, else empty.
         split: the source's own, where it has one.
         labels: activity labels of the source.
         texts: on the motion.
-        licence: of the source, as far as it is known.
+        license: of the source, as far as it is known.
         mirrored_of: ``motion_id`` of the motion that this one mirrors, else empty.
         quality: 0..1, confidence of the estimate; 1 for motion capture.
         video_id: of a motion from video, else empty.
@@ -73,7 +73,7 @@ class ImportedMotion:
     split: Split | None = None
     labels: tuple[str, ...] = ()
     texts: tuple[MotionText, ...] = ()
-    licence: str = ""
+    license: str = ""
     mirrored_of: str = ""
     quality: float = 1.0
     video_id: str = ""
@@ -83,16 +83,18 @@ class ImportedMotion:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A motion that can be read: importers yield these, so that what is known need not be.
+    """A motion that was found but not read; motions that the dataset has are never read.
 
     Attributes:
         motion_id: of the motion.
-        item: what a person calls it.
-        read: reads it; raises :class:`~data.errors.ItemError` when it cannot be used.
-        size_bytes: of the file that it reads, for its time limit.
+        source_id: of the motion, see :class:`ImportedMotion`.
+        item: name of the motion in messages.
+        read: reads the motion; raises :class:`~data.errors.ItemError` if it cannot be used.
+        size_bytes: size of the file that ``read`` reads; the time limit grows with it.
     """
 
     motion_id: str
+    source_id: str
     item: str
     read: Callable[[], ImportedMotion]
     size_bytes: int = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,9 +152,9 @@ class PoseTrack:
     Attributes:
         track_id: 0-based, in order of first appearance (ties: larger first).
         pts_s: (T,) float64 times in the video, 1/20 s apart, inside the clip's span.
-        joints_3d: (T, 22, 3) metres, y up, relative to the pelvis (which is 0).
-        root_trajectory: (T, 3) metres, pelvis position estimated from the image; y is the height
-            above the floor that the feet define, x to the viewer's right and z towards the camera,
+        joints_3d: (T, 22, 3) meters, y up, relative to the pelvis (which is 0).
+        root_trajectory: (T, 3) meters, pelvis position estimated from the image; y is the height
+            above the floor that the feet define, x to the viewer's right and z toward the camera,
             frame 0 at x = z = 0. ``joints_3d + root_trajectory[:, None]`` is the motion.
         joints_2d: (T, 22, 2) pixels of the upright source frame, x right, y down.
         confidence: (T, 22) in 0..1, how sure the pose model is that the joint is seen.
@@ -178,8 +178,20 @@ class PoseTrack:
 
     @property
     def motion_TJ3(self) -> FloatArray:
-        """Positions with the root trajectory applied, (T, 22, 3), metres, y up."""
+        """Positions with the root trajectory applied, (T, 22, 3), meters, y up."""
         return self.joints_3d + self.root_trajectory[:, None, :]
+
+
+class RejectionKey(NamedTuple):
+    """Identifies one rejection in a dataset.
+
+    Attributes:
+        item_id: of the rejected item.
+        stage: that rejected it.
+    """
+
+    item_id: str
+    stage: Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +213,11 @@ class Rejection:
     reason: Reason
     detail: str
     remedy: str
+
+    @property
+    def key(self) -> RejectionKey:
+        """What identifies the rejection: two stages may reject the same item."""
+        return RejectionKey(self.item_id, self.stage)
 
     @classmethod
     def of(cls, item_id: str, item: str, stage: Stage, error: ItemError) -> "Rejection":
@@ -240,8 +257,43 @@ class Verdict(StrEnum):
     NOT_MEASURABLE = "not_measurable"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """The cost of calls to a model.
+
+    Attributes:
+        tokens_in, tokens_out: tokens of the prompts and of the replies.
+        cost_usd: price of the tokens; 0 for a local model.
+        latency_s: time that the calls took.
+    """
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_usd: float = 0.0
+    latency_s: float = 0.0
+
+
+class CostFields(TypedDict):
+    """The fields of :class:`Cost`, as keyword arguments of a record that has them."""
+
+    tokens_in: int
+    tokens_out: int
+    cost_usd: float
+    latency_s: float
+
+
+def total_cost(*costs: Cost) -> CostFields:
+    """Add up costs, as keyword arguments of the record that carries the sum."""
+    return {
+        "tokens_in": sum(cost.tokens_in for cost in costs),
+        "tokens_out": sum(cost.tokens_out for cost in costs),
+        "cost_usd": sum(cost.cost_usd for cost in costs),
+        "latency_s": sum(cost.latency_s for cost in costs),
+    }
+
+
 @dataclass(frozen=True, slots=True)
-class Caption:
+class Caption(Cost):
     """One prose sample of one captioner: a row of the ``captions`` table.
 
     Attributes:
@@ -252,7 +304,6 @@ class Caption:
         prompt_id: id and hash of the prompt, or of the rule set.
         text: prose.
         outcome, reason: how the call ended, and why if it did not succeed.
-        tokens_in, tokens_out, cost_usd, latency_s: what it cost.
         sample: 0-based number among the samples of one prompt.
         frame_times_s: times in the video of the frames that the model saw; empty for none.
         uses_motion: whether the prompt told the measured motion.
@@ -267,10 +318,6 @@ class Caption:
     text: str
     outcome: Outcome
     reason: str = ""
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost_usd: float = 0.0
-    latency_s: float = 0.0
     sample: int = 0
     frame_times_s: tuple[float, ...] = ()
     uses_motion: bool = False
@@ -304,7 +351,7 @@ class FineStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Annotation:
+class Annotation(Cost):
     """The three levels of one clip: a row of the ``annotations`` table.
 
     Attributes:
@@ -314,8 +361,7 @@ class Annotation:
         medium: up to 3 wordings of the activity, at most 30 words each.
         fine: steps in order of time.
         activity: the activity label behind ``medium``, e.g. ``walk``.
-        annotator, model, prompt_id, outcome, reason, tokens_in, tokens_out, cost_usd, latency_s,
-            request_id: as in :class:`Caption`.
+        annotator, model, prompt_id, outcome, reason, request_id: as in :class:`Caption`.
         sample: 0-based number among the annotations of one clip; 0 where there is one.
         reply: the model's last reply, kept where it could not be used; else empty.
         medium_grounding: what the motion says of each of ``medium``.
@@ -335,10 +381,6 @@ class Annotation:
     prompt_id: str
     outcome: Outcome
     reason: str = ""
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost_usd: float = 0.0
-    latency_s: float = 0.0
     request_id: str = ""
     reply: str = ""
     sample: int = 0

@@ -29,8 +29,12 @@ from data.records import (
     VideoScan,
 )
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """Raised whenever a column changes its name, type or meaning."""
+READABLE_VERSIONS: Final = frozenset({3, SCHEMA_VERSION})
+"""Versions that this code reads."""
+FORMER_NAMES: Final[Mapping[str, str]] = {"license": "licence"}
+"""Columns that version 3 spelled differently, by their current name."""
 
 CODE_VERSION: Final = version("avatargpt")
 
@@ -80,7 +84,7 @@ _METADATA: Final = {
             "skeleton": "smpl22",
             "joint_names": JOINT_NAMES,
             "parents": PARENTS,
-            "units": "metres, pixels, seconds",
+            "units": "meters, pixels, seconds",
             "up_axis": "y",
             "fps": FPS,
             "time_origin": "the first frame of the video is 0 s",
@@ -199,7 +203,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         pa.field("quality", pa.float32()),
         pa.field("foot_skate_m_s", pa.float32()),
         pa.field("jitter_m_s3", pa.float32()),
-        pa.field("licence", pa.string()),
+        pa.field("license", pa.string()),
     ),
     "motion_tokens": _schema(
         pa.field("motion_id", pa.string()),
@@ -337,7 +341,7 @@ def motion_row(
 
     Args:
         motion: where they come from, and its texts.
-        features_TD: (T, 263), not normalised.
+        features_TD: (T, 263), not normalized.
         split: ``train``, ``val`` or ``test``.
         foot_skate_m_s: see :func:`data.motion.quality.foot_skate`.
         jitter_m_s3: see :func:`data.motion.quality.jitter`.
@@ -362,7 +366,7 @@ def motion_row(
         "quality": motion.quality,
         "foot_skate_m_s": foot_skate_m_s,
         "jitter_m_s3": jitter_m_s3,
-        "licence": motion.licence,
+        "license": motion.license,
         **_VERSIONS,
     }
 
@@ -429,13 +433,13 @@ def load_pose(row: Mapping[str, Any]) -> FloatArray:
         row: a row of the table, as pandas or pyarrow give it.
 
     Returns:
-        (T, 22, 3) metres, y up, pelvis at the origin.
+        (T, 22, 3) meters, y up, pelvis at the origin.
     """
     return _shaped(row["joints_3d"], row, 3)
 
 
 def load_motion(row: Mapping[str, Any]) -> FloatArray:
-    """Joints of one ``poses`` row with the root trajectory applied: (T, 22, 3) metres, y up."""
+    """Joints of one ``poses`` row with the root trajectory applied: (T, 22, 3) meters, y up."""
     root_T3 = np.asarray(row["root_trajectory"], np.float32).reshape(int(row["num_frames"]), 3)
     return load_pose(row) + root_T3[:, None, :]
 
@@ -446,7 +450,7 @@ def load_pose_2d(row: Mapping[str, Any]) -> FloatArray:
 
 
 def load_features(row: Mapping[str, Any]) -> FloatArray:
-    """Features of one ``motions`` row: (T, 263), not normalised."""
+    """Features of one ``motions`` row: (T, 263), not normalized."""
     shape = int(row["num_frames"]), int(row["num_features"])
     return np.asarray(row["features"], np.float32).reshape(shape)
 

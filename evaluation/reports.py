@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from data.config import Config
 from data.motion.features import features_to_joints
 from data.store.manifest import MANIFEST
 from evaluation.text_metrics import score_texts
@@ -32,10 +33,8 @@ Judge = Callable[[NDArray[np.floating]], str]
 PLANNING = (Task.CT2T, Task.CS2S, Task.CT2S, Task.CS2T, Task.T2S, Task.S2T, Task.T2C, Task.S2C)
 
 
-class EvaluationConfig(BaseModel):
+class EvaluationConfig(Config):
     """How much is evaluated."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     items: int = Field(default=64, ge=1, description="Of each task, at most.")
     text: Sampling = Field(default_factory=Sampling, description="Of texts.")

@@ -14,8 +14,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from data.config import Config
 from data.schemas import CODE_VERSION
 from data.store.writer import write_json, write_text
 from evaluation.reports import EvaluationReport
@@ -25,10 +26,8 @@ from training.inference.motion_model import FORMAT, MODEL_FILE, version_of
 LATEST = "latest"
 
 
-class PromotionConfig(BaseModel):
+class PromotionConfig(Config):
     """When a version becomes ``latest``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     metric: str = Field(default="reconstruction_mpjpe_mm", description="Of the evaluation.")
     higher_is_better: bool = False
@@ -132,7 +131,7 @@ Made by avatargpt {info["code_version"]}. Use: `avatargpt t2m "a person kicks" -
   `{vqvae["dataset"]}`.
 - Language model: T5 {base}; step {info["lm"]["step"]}.
 - Instructions: {taught}.
-- Licences: those of the motions and texts it was trained on; see the dataset's `licence` column.
+- Licenses: those of the motions and texts it was trained on; see the dataset's `license` column.
 
 ## Test split
 | figure | value |

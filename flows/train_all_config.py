@@ -1,10 +1,10 @@
 """All that ``train-all`` can be told, and its presets."""
 
-from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
+from data.config import Config, ExpandedPath, ExpandedSource
 from data.presets import HOME, Presets
 from evaluation.reports import EvaluationConfig
 from evaluation.versions import PromotionConfig
@@ -19,20 +19,16 @@ from training.tokenizer.train import PUBLISHED_LOOP as VQVAE_LOOP
 from training.tokenizer.vqvae import MotionVqvaeConfig
 
 
-class VqvaeStage(BaseModel):
+class VqvaeStage(Config):
     """How the motion tokenizer is trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: MotionVqvaeConfig = Field(default_factory=MotionVqvaeConfig)
     window: int = Field(default=64, ge=4)
     loop: LoopConfig = VQVAE_LOOP
 
 
-class LmStage(BaseModel):
+class LmStage(Config):
     """How the language model is trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: MotionLmConfig = Field(default_factory=MotionLmConfig)
     instructions: InstructionConfig = Field(default_factory=InstructionConfig)
@@ -42,17 +38,15 @@ class LmStage(BaseModel):
     loop: LoopConfig = LM_LOOP
 
 
-class TrainAllConfig(BaseModel):
+class TrainAllConfig(Config):
     """From datasets to a model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sources: tuple[str, ...] = Field(
+    sources: tuple[ExpandedSource, ...] = Field(
         min_length=1,
         description="What import-motions takes: annotated video datasets, BVH, HumanML3D, arrays, "
         "plans, procedural:COUNT. A dataset of motions alone is used as it is.",
     )
-    root: Path = Field(description="Folder of the motions, runs and models.")
+    root: ExpandedPath = Field(description="Folder of the motions, runs and models.")
     min_quality: float = Field(default=0.0, ge=0, le=1, description="Least confidence of poses.")
     min_grounding_score: float | None = Field(
         default=None, ge=0, le=1, description="Least agreement of annotations with their motion."
@@ -67,16 +61,6 @@ class TrainAllConfig(BaseModel):
         "such as paper; empty: train in this process's machine.",
     )
     processes: int = Field(default=0, ge=0, description="Of torchrun; 0: one per GPU.")
-
-    @field_validator("root", mode="after")
-    @classmethod
-    def _expand(cls, root: Path) -> Path:
-        return root.expanduser()
-
-    @field_validator("sources", mode="after")
-    @classmethod
-    def _expand_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(Path(source).expanduser()) for source in sources)
 
 
 def _sizes(preset: str) -> dict[str, Any]:

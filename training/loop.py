@@ -28,11 +28,12 @@ from types import FrameType, MappingProxyType
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from data.config import Config
 from data.motion.normalization import FeatureStats
 from data.store.locks import LockedError, lock_folder
 from training.checkpoints import Checkpoint, CheckpointStore, load_optimizer, optimizer_tensors
@@ -48,10 +49,8 @@ class TrainingError(RuntimeError):
     """Training cannot go on; the message names the cause and the remedy."""
 
 
-class LoopConfig(BaseModel):
+class LoopConfig(Config):
     """How a model is trained, whatever it is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(ge=1, description="Updates in all.")
     batch_size: int = Field(ge=1, description="Of one update, over all processes.")

@@ -21,7 +21,7 @@ import openai
 from annotators.chat.cache import ChatReply
 from annotators.chat.protocol import ChatRequest, endpoint, make_body, read_body
 from annotators.chat.service import ChatService
-from data.records import Outcome
+from data.records import Outcome, total_cost
 from data.store.writer import write_text
 
 logger: Final = logging.getLogger(__name__)
@@ -313,18 +313,11 @@ def _read_line(service: ChatService, line: str, waited_s: float) -> tuple[str, C
             outcome, f"HTTP {status}: {told}", request_id=request_id, attempts=1
         )
     said = read_body(service.api, body)
-    usd = service.usd(said.tokens_in, said.tokens_out)
-    service.spend.tokens_in += said.tokens_in
-    service.spend.tokens_out += said.tokens_out
-    service.spend.usd += usd
     return data["custom_id"], ChatReply(
         outcome=said.outcome,
         reason=service.scrubbed(said.reason),
         text=said.text,
-        tokens_in=said.tokens_in,
-        tokens_out=said.tokens_out,
-        cost_usd=usd,
-        latency_s=waited_s,
+        **total_cost(service.note_cost(said, waited_s)),
         model=said.model or service.config.model,
         request_id=request_id,
         attempts=1,

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from data.config import Config
 
 CHARS_PER_TOKEN: Final = 4.0
 """Of English prose, by the rule of thumb that OpenAI publishes."""
@@ -18,15 +20,13 @@ MESSAGE_TOKENS: Final = 8
 """Of a request's own frame: roles and separators."""
 
 
-class TokenPrice(BaseModel):
+class TokenPrice(Config):
     """What a model costs, and how it counts pictures.
 
     Pictures count by tiles (``image_base_tokens`` plus ``image_tile_tokens`` for each tile of 512
     pixels, after the shorter side is shrunk to 768), or by patches of 32 pixels where
     ``image_patch_tokens`` is set: the two rules that OpenAI documents for its vision models.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     input_usd: float = Field(ge=0, description="USD per million tokens in.")
     output_usd: float = Field(ge=0, description="USD per million tokens out.")

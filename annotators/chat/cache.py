@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from data.records import Outcome
+from data.records import Cost, Outcome
 
 logger: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class ChatReply:
-    """What came of a request.
+class ChatReply(Cost):
+    """The answer to a request, with the cost of all calls it took, also where it is cached.
 
     Attributes:
         outcome, reason: how it ended, and why if it did not succeed.
         text: what the model wrote; may be there without success (a reply cut off).
-        tokens_in, tokens_out, cost_usd, latency_s: over all calls that it took. Of a cached reply:
-            what it cost when it was paid for.
         model: as the service names it.
         request_id: the service's id of the last call.
         attempts: calls that it took.
@@ -31,10 +29,6 @@ class ChatReply:
     outcome: Outcome
     reason: str = ""
     text: str = ""
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost_usd: float = 0.0
-    latency_s: float = 0.0
     model: str = ""
     request_id: str = ""
     attempts: int = 0

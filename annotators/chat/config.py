@@ -4,7 +4,9 @@ import re
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from data.config import Config
 
 _SECRET: Final = re.compile(r"(?i)(key|token|secret|password|sig)[^&=]*=")
 OPENAI_HOST: Final = "api.openai.com"
@@ -17,10 +19,8 @@ class SecretInUrlError(RuntimeError):
     """
 
 
-class ChatConfig(BaseModel):
+class ChatConfig(Config):
     """An endpoint, its model, and how it is asked. Holds no secret."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(min_length=1, description="Name of the model, as the endpoint knows it.")
     base_url: str | None = Field(
@@ -90,10 +90,8 @@ class ChatConfig(BaseModel):
         return self.base_url is None or urlsplit(self.base_url).hostname == OPENAI_HOST
 
 
-class LocalVlmConfig(BaseModel):
+class LocalVlmConfig(Config):
     """A model and how it answers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(
         min_length=1, description="Folder, or name on the Hugging Face hub, of the model."

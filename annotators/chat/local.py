@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from annotators.chat.cache import ChatReply
 from annotators.chat.config import LocalVlmConfig
 from data.records import Outcome
 
@@ -32,26 +33,6 @@ class VlmRequest:
     system: str
     parts: tuple[str | NDArray[np.uint8], ...]
     sample: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class VlmReply:
-    """What it answered.
-
-    Attributes:
-        outcome: ``success``, ``truncated`` at the token limit, or ``error``.
-        reason: why, if not success.
-        text: the answer.
-        tokens_in, tokens_out: without padding.
-        latency_s: its share of its batch's time.
-    """
-
-    outcome: Outcome
-    reason: str
-    text: str
-    tokens_in: int
-    tokens_out: int
-    latency_s: float
 
 
 class LocalVlm:
@@ -106,14 +87,14 @@ class LocalVlm:
         self._processor.tokenizer.padding_side = "left"
         self._model: Any = model.to(self.device).eval()
 
-    def ask_many(self, requests: Sequence[VlmRequest]) -> list[VlmReply]:
+    def ask_many(self, requests: Sequence[VlmRequest]) -> list[ChatReply]:
         """Answer requests, in their order; what fails on its own fails alone."""
-        replies: list[VlmReply] = []
+        replies: list[ChatReply] = []
         for start in range(0, len(requests), self.config.batch_size):
             replies += self._answer(requests[start : start + self.config.batch_size])
         return replies
 
-    def _answer(self, batch: Sequence[VlmRequest]) -> list[VlmReply]:
+    def _answer(self, batch: Sequence[VlmRequest]) -> list[ChatReply]:
         try:
             return self._generate(batch)
         except torch.OutOfMemoryError as error:
@@ -123,12 +104,12 @@ class LocalVlm:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if len(batch) == 1:
-            return [VlmReply(Outcome.ERROR, problem[:_REASON_CHARS], "", 0, 0, 0.0)]
+            return [ChatReply(Outcome.ERROR, problem[:_REASON_CHARS])]
         middle = len(batch) // 2
         return [*self._answer(batch[:middle]), *self._answer(batch[middle:])]
 
     @torch.inference_mode()
-    def _generate(self, batch: Sequence[VlmRequest]) -> list[VlmReply]:
+    def _generate(self, batch: Sequence[VlmRequest]) -> list[ChatReply]:
         started_s = time.monotonic()
         prompts = [
             # By the tokenizer: some processors' own way asks for their part for videos.
@@ -162,18 +143,20 @@ class LocalVlm:
         new_BL = output_BL[:, inputs["input_ids"].shape[1] :]
         ends = set(_as_list(self._model.generation_config.eos_token_id))
         elapsed_s = (time.monotonic() - started_s) / len(batch)
-        replies: list[VlmReply] = []
+        replies: list[ChatReply] = []
         for row_L, mask_L in zip(new_BL.tolist(), inputs["attention_mask"], strict=True):
             length = next((i for i, token in enumerate(row_L) if token in ends), len(row_L))
             cut_off = length == len(row_L)
             replies.append(
-                VlmReply(
+                ChatReply(
                     Outcome.TRUNCATED if cut_off else Outcome.SUCCESS,
                     f"no end within {self.config.max_new_tokens} tokens" if cut_off else "",
                     self._processor.tokenizer.decode(row_L[:length], skip_special_tokens=True),
-                    int(mask_L.sum()),
-                    length,
-                    elapsed_s,
+                    # Without padding.
+                    tokens_in=int(mask_L.sum()),
+                    tokens_out=length,
+                    # Its share of the batch's time.
+                    latency_s=elapsed_s,
                 )
             )
         return replies

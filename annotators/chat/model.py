@@ -14,21 +14,17 @@ Tag = TypeVar("Tag")
 
 
 class ChatModel(Protocol):
-    """Answers requests."""
+    """A model that writes text: a remote service, or one in this process."""
+
+    @property
+    def name(self) -> str:
+        """The name that rows give it, as the user configured it."""
+        ...
 
     def ask_many(
         self, requests: Iterable[tuple[Tag, ChatRequest]]
     ) -> Iterator[tuple[Tag, ChatReply]]:
         """Answer requests, in any order, taking them as it needs them."""
-        ...
-
-
-class NamedModel(ChatModel, Protocol):
-    """A model with the name that rows give it."""
-
-    @property
-    def name(self) -> str:
-        """As the user configured it."""
         ...
 
 
@@ -43,8 +39,8 @@ class Models:
         annotation_service: ``annotator``, where it is one; may be the same.
     """
 
-    captioner: NamedModel | None = None
-    annotator: NamedModel | None = None
+    captioner: ChatModel | None = None
+    annotator: ChatModel | None = None
     caption_service: "ChatService | None" = None
     annotation_service: "ChatService | None" = None
 

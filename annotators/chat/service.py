@@ -42,7 +42,7 @@ from annotators.chat.protocol import (
     read_body,
 )
 from data.plain_text import plain_text
-from data.records import Outcome
+from data.records import Cost, Outcome, total_cost
 
 Tag = TypeVar("Tag")
 Limiter = Callable[[], AbstractAsyncContextManager[None]]
@@ -418,21 +418,27 @@ class ChatService:
 
     def _added(self, total: ChatReply, tried: "_Tried") -> ChatReply:
         said = tried.said
-        usd = self.usd(said.tokens_in, said.tokens_out)
-        self.spend.tokens_in += said.tokens_in
-        self.spend.tokens_out += said.tokens_out
-        self.spend.usd += usd
         return ChatReply(
             outcome=said.outcome,
             reason=self.scrubbed(said.reason),
             text=said.text,
-            tokens_in=total.tokens_in + said.tokens_in,
-            tokens_out=total.tokens_out + said.tokens_out,
-            cost_usd=total.cost_usd + usd,
-            latency_s=total.latency_s + tried.latency_s,
+            **total_cost(total, self.note_cost(said, tried.latency_s)),
             model=said.model or self.config.model,
             request_id=tried.request_id or total.request_id,
             attempts=total.attempts + 1,
+        )
+
+    def note_cost(self, said: Said, latency_s: float) -> Cost:
+        """Count what a call cost; returns it."""
+        usd = self.usd(said.tokens_in, said.tokens_out)
+        self.spend.tokens_in += said.tokens_in
+        self.spend.tokens_out += said.tokens_out
+        self.spend.usd += usd
+        return Cost(
+            tokens_in=said.tokens_in,
+            tokens_out=said.tokens_out,
+            cost_usd=usd,
+            latency_s=latency_s,
         )
 
     def note_answer(self, reply: ChatReply) -> None:

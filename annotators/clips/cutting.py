@@ -8,10 +8,11 @@ from typing import Final
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from annotators.clips.camera import CameraMotion
 from annotators.clips.shots import THUMBNAIL_SIDE_PX, ShotConfig, ShotDetector
+from data.config import Config
 from data.errors import ItemError, Reason, Stage
 from data.records import Clip, Rejection, Shot, VideoProbe, VideoScan, clip_id_of
 from data.video.reader import scan_thumbnails
@@ -27,10 +28,8 @@ _LUMA_WEIGHTS: Final = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT
 _EPSILON_S: Final = 1e-6
 
 
-class ClipConfig(BaseModel):
+class ClipConfig(Config):
     """How videos are cut into clips."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_clip_s: float = Field(
         default=10.0, gt=0, le=3600, description="Longer shots are cut into clips of even length."

@@ -30,7 +30,9 @@ from typing import Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from data.config import Config
 
 FloatArray = NDArray[np.float32]
 
@@ -92,10 +94,8 @@ _CHUNK_FRAMES: Final = 256
 _RECENT_CUTS: Final = 32
 
 
-class ShotConfig(BaseModel):
+class ShotConfig(Config):
     """How the cuts between shots are found."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_step: float = Field(
         default=3.5,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from annotators.grounding.claims import Action, Claim, parse_claims
 from annotators.motion.describe import ActivityKind, MotionDescription
@@ -35,6 +35,7 @@ from annotators.motion.events import (
     Side,
 )
 from annotators.motion.measurements import measurement_of
+from data.config import Config
 from data.records import Annotation, Grounding, Verdict
 
 STATIONARY_M: Final = 0.4
@@ -45,10 +46,8 @@ LOOSE_COUNT: Final = 1
 """Counts may differ by this much: where one repetition ends is a matter of taste."""
 
 
-class GroundingConfig(BaseModel):
+class GroundingConfig(Config):
     """What is done about texts that the measured motion contradicts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: Literal["keep", "flag", "drop", "reask"] = Field(
         default="flag",

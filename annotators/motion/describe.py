@@ -488,7 +488,7 @@ def _activities(
         still = max(held, key=lambda p: p.duration_s)
         if still.kind is PostureKind.STANDING:
             add(ActivityKind.STAND, still)
-        elif still.kind is PostureKind.UNKNOWN:
+        elif still.kind is PostureKind.UNKNOWN or not found:
             add(ActivityKind.STILL, still)
     return sorted(found, key=lambda a: (a.start_s, a.end_s))
 

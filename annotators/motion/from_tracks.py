@@ -69,6 +69,7 @@ def find_video_motions(root: Path) -> Found:
             )
             yield Pending(
                 motion_id,
+                f"{clip_id}/{track_id}",
                 f"{video['path']} {clip['start_s']:.2f}-{clip['end_s']:.2f} s person {track_id}",
                 partial(_read, row, clip, motion_id, video["path"], texts),
             )

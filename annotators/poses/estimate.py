@@ -15,7 +15,7 @@ from typing import Final, Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.linalg import solveh_banded
 from scipy.ndimage import gaussian_filter1d, median_filter
 from scipy.signal import savgol_filter
@@ -24,6 +24,7 @@ from annotators.clips.camera import global_shift
 from annotators.poses.landmarks import NUM_LANDMARKS, PoseModel
 from annotators.poses.side_swaps import find_side_swaps, swap_sides
 from annotators.poses.tracker import Observation, PeopleTracker, Tracklet
+from data.config import Config
 from data.errors import ItemError, Reason
 from data.motion.skeleton import FPS, JOINT, JOINT_NAMES, MIRROR, NUM_JOINTS, PARENTS
 from data.records import Clip, Frame, PoseTrack, VideoProbe
@@ -37,10 +38,8 @@ _SHORT_MIN_QUALITY: Final = 0.7
 one known mistake (a hand at a bottle, 0.9 s) measures 0.62, short tracks of people 0.8 and more."""
 
 
-class PoseConfig(BaseModel):
+class PoseConfig(Config):
     """How people are found, followed and turned into motion."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_people: int = Field(default=4, ge=1, le=32, description="People followed at a time.")
     sample_fps: float = Field(

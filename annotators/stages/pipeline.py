@@ -39,7 +39,7 @@ from annotators.stages.staged import (
 )
 from annotators.texts.kinematic_captions import people_at_a_time
 from data.errors import RETRYABLE, ItemError, Reason, Stage
-from data.records import Clip, Outcome, PoseTrack, Rejection
+from data.records import Clip, Outcome, PoseTrack, Rejection, RejectionKey
 from data.schemas import (
     Row,
     annotation_row,
@@ -67,14 +67,14 @@ class Ingested:
     Attributes:
         videos: to be worked on, in the order of their paths.
         rejections: new rejection rows, with the video's id where the content was read.
-        superseded: ``item_id`` of published rejections that no longer hold.
+        superseded: published rejections that no longer hold.
         replaced: ``video_id`` of published videos that are tried again.
         num_known: files whose content is already in the dataset, or rejected for good.
     """
 
     videos: tuple[SourceVideo, ...]
     rejections: tuple[tuple[Rejection, str | None], ...]
-    superseded: tuple[str, ...]
+    superseded: tuple[RejectionKey, ...]
     replaced: tuple[str, ...]
     num_known: int
 
@@ -121,8 +121,8 @@ def ingest_files(run: Run, published: Dataset | None) -> Ingested:
         else:
             changed.append(path)
 
-    rejections: dict[str, tuple[Rejection, str | None]] = {
-        rejection.item_id: (rejection, None) for rejection in discovery.rejections
+    rejections: dict[RejectionKey, tuple[Rejection, str | None]] = {
+        rejection.key: (rejection, None) for rejection in discovery.rejections
     }
     readable: dict[Path, SourceVideo] = {}
     progress = Progress("ingest", len(changed), run.report)
@@ -131,9 +131,8 @@ def ingest_files(run: Run, published: Dataset | None) -> Ingested:
     )
     for path, result in inspected:
         if isinstance(result, ItemError):
-            item_id = path_item_id(path)
-            rejection = Rejection.of(item_id, str(path), Stage.INGEST, result)
-            rejections[item_id] = (rejection, None)
+            rejection = Rejection.of(path_item_id(path), str(path), Stage.INGEST, result)
+            rejections[rejection.key] = (rejection, None)
         else:
             readable[path] = result
         progress.advance(rejected=isinstance(result, ItemError))
@@ -145,34 +144,33 @@ def ingest_files(run: Run, published: Dataset | None) -> Ingested:
             videos[video.video_id].probe.path if video.video_id in videos else None
         )
         if first is not None:
-            item_id = path_item_id(path)
             error = ItemError(
                 Reason.DUPLICATE,
                 f"expected new content, found the same bytes as {first}.",
                 "Nothing to do: the content is annotated once, under the other path.",
             )
-            rejection = Rejection.of(item_id, str(path), Stage.INGEST, error)
-            rejections[item_id] = (rejection, video.video_id)
+            rejection = Rejection.of(path_item_id(path), str(path), Stage.INGEST, error)
+            rejections[rejection.key] = (rejection, video.video_id)
         elif video.video_id in known.finished:
             num_known += 1
         else:
             videos[video.video_id] = video
 
     strangers = _restage(videos.values(), published, source, known.retried_texts, work)
-    rejections |= {rejected.item_id: (rejected, v) for v, rejected in strangers.items()}
+    rejections |= {rejected.key: (rejected, v) for v, rejected in strangers.items()}
     videos = {v: video for v, video in videos.items() if v not in strangers}
 
     new = {
-        item_id: value
-        for item_id, value in rejections.items()
-        if known.rejected.get(item_id) != value[0].reason.value
+        key: value
+        for key, value in rejections.items()
+        if known.rejected.get(key) != value[0].reason.value
     }
     usable.update(path_item_id(path) for path in readable)
-    fixed = usable.difference(rejections)
+    fixed = {RejectionKey(item_id, Stage.INGEST) for item_id in usable}.difference(rejections)
     return Ingested(
         videos=tuple(videos.values()),
         rejections=tuple(new.values()),
-        superseded=tuple(i for i in (*new, *sorted(fixed)) if i in known.rejected),
+        superseded=tuple(key for key in (*new, *sorted(fixed)) if key in known.rejected),
         replaced=tuple(video_id for video_id in videos if video_id in known.retried),
         num_known=num_known,
     )
@@ -230,7 +228,7 @@ class _Known:
         finished: video ids that need no work.
         retried: video ids to be worked on again.
         retried_texts: of them, those of which only texts are to be made again.
-        rejected: item_id to reason of every rejection.
+        rejected: reason of every rejection.
     """
 
     files: Mapping[str, tuple[int, int, str]]
@@ -238,7 +236,7 @@ class _Known:
     finished: frozenset[str]
     retried: frozenset[str]
     retried_texts: frozenset[str]
-    rejected: Mapping[str, str]
+    rejected: Mapping[RejectionKey, str]
 
     @classmethod
     def of(cls, published: Dataset | None, *, retry: bool) -> "_Known":
@@ -252,9 +250,9 @@ class _Known:
         finished = set(copies)
         retried: set[str] = set()
         texts: set[str] = set()
-        rejected: dict[str, str] = {}
+        rejected: dict[RejectionKey, str] = {}
         for row in published.rows("rejections", ("item_id", "video_id", "reason", "stage")):
-            rejected[row["item_id"]] = row["reason"]
+            rejected[RejectionKey(row["item_id"], Stage(row["stage"]))] = row["reason"]
             if row["stage"] != Stage.INGEST:
                 finished.add(row["video_id"])
             if retry and row["reason"] in RETRYABLE:

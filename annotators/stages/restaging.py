@@ -23,7 +23,7 @@ from annotators.stages.staged import (
     write_staged,
 )
 from data.errors import ItemError, Reason, Stage
-from data.records import Clip, Rejection, Shot, VideoScan
+from data.records import Clip, Rejection, RejectionKey, Shot, VideoScan
 from data.schemas import load_rejection
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
@@ -66,11 +66,8 @@ def _restage(published: Dataset, videos: Sequence[SourceVideo], work: Path) -> N
             write_table(tracks_path(work, _clip(row)), "poses", table)
     for video in videos:
         video_id = video.video_id
-        rejections = {
-            row["item_id"]: load_rejection(row)
-            for row in rows["rejections"][video_id]
-            if row["stage"] not in TEXT_STAGES
-        }
+        found = map(load_rejection, rows["rejections"][video_id])
+        rejections = {r.key: r for r in found if r.stage not in TEXT_STAGES}
         clips: list[Clip] = []
         for row in sorted(rows["clips"][video_id], key=lambda row: row["start_frame"]):
             clip = _clip(row)
@@ -82,7 +79,7 @@ def _restage(published: Dataset, videos: Sequence[SourceVideo], work: Path) -> N
                 decoder=row["decoder"],
                 quality=row["quality"],
                 issues=tuple(row["issues"]),
-                rejection=rejections.pop(clip.clip_id, None),
+                rejection=rejections.pop(RejectionKey(clip.clip_id, Stage.POSES), None),
             )
             if not staged.num_tracks:
                 tracks_path(work, clip).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from annotators.chat.cache import ChatReply
-from annotators.chat.model import NamedModel
+from annotators.chat.model import ChatModel
 from annotators.chat.protocol import ChatRequest
 from annotators.motion.describe import describe_track
 from annotators.run import Progress, Run
@@ -320,7 +320,7 @@ def _scene_of(captions: Iterable[Caption]) -> str:
     return next(whole, "")
 
 
-def _caption_with_model(run: Run, model: NamedModel, scans: Sequence[StagedScan]) -> None:
+def _caption_with_model(run: Run, model: ChatModel, scans: Sequence[StagedScan]) -> None:
     config = run.config.captions
     todo = [job.scan for job in _jobs(run, "captions", scans)]
     whole, parts = show_jobs(run, todo)
@@ -335,7 +335,7 @@ def _caption_with_model(run: Run, model: NamedModel, scans: Sequence[StagedScan]
             )
 
     views = video_views(whole, run.workers)
-    take(caption_whole_videos(views, model, model.name, config))
+    take(caption_whole_videos(views, model, config))
     scenes = (
         {video_id: _scene_of(found) for video_id, found in captions.items()}
         if config.share_context
@@ -345,7 +345,7 @@ def _caption_with_model(run: Run, model: NamedModel, scans: Sequence[StagedScan]
         replace(view, scene=scenes.get(view.clip.video_id, ""))
         for view in clip_views(parts, run.workers)
     )
-    take(caption_clips(shown, model, model.name, config))
+    take(caption_clips(shown, model, config))
     for scan in todo:
         found = captions[scan.video.video_id]
         if any(caption.outcome is Outcome.BUDGET for caption in found):
@@ -392,7 +392,7 @@ def _measure(job: _TextJob) -> VideoTexts:
     return VideoTexts(video_id, _scene_of(by_clip[None]), tuple(clips))
 
 
-def _annotate_with_model(run: Run, model: NamedModel, scans: Sequence[StagedScan]) -> None:
+def _annotate_with_model(run: Run, model: ChatModel, scans: Sequence[StagedScan]) -> None:
     videos: list[VideoTexts] = []
     todo = _jobs(run, "annotations", scans)
     measured = run.workers.run(
@@ -406,7 +406,7 @@ def _annotate_with_model(run: Run, model: NamedModel, scans: Sequence[StagedScan
             videos.append(result)
     progress = Progress("annotations", sum(len(video.clips) for video in videos), run.report)
     reported = _Reported(model, progress)
-    finished = annotate_videos_with(videos, reported, model.name, run.config.annotations)
+    finished = annotate_videos_with(videos, reported, run.config.annotations)
     jobs = {job.scan.video.video_id: job for job in todo}
     for video_id, done in finished.items():
         job = jobs[video_id]
@@ -422,8 +422,12 @@ def _annotate_with_model(run: Run, model: NamedModel, scans: Sequence[StagedScan
 class _Reported:
     """A model that tells of its progress; a repair is no further item, but it costs."""
 
-    model: NamedModel
+    model: ChatModel
     progress: Progress
+
+    @property
+    def name(self) -> str:
+        return self.model.name
 
     def ask_many(
         self, requests: Iterable[tuple[Tag, ChatRequest]]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from annotators.chat.config import ChatConfig, LocalVlmConfig
 from annotators.motion.describe import (
@@ -33,6 +33,7 @@ from annotators.wording.phrases import (
     sentence,
 )
 from annotators.wording.timeline import Clause, timeline
+from data.config import Config
 from data.motion.skeleton import JOINT
 from data.records import Caption, Clip, Outcome, PoseTrack
 
@@ -49,10 +50,8 @@ FAR_SHARE: Final = 0.35
 """Height of a body seen in full, by the height of the frame."""
 
 
-class CaptionConfig(BaseModel):
+class CaptionConfig(Config):
     """Who writes the captions, and what they see."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {"captioner": ("service",)}
 

@@ -12,7 +12,7 @@ and a reply that repeats the instructions is no annotation.
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeVar
 
@@ -31,7 +31,7 @@ from annotators.texts.rule_annotations import (
     check_step,
 )
 from data.errors import UnexpectedItemError
-from data.records import Annotation, Clip, FineStep, Grounding, Outcome, Verdict
+from data.records import Annotation, Clip, Cost, FineStep, Grounding, Outcome, Verdict, total_cost
 
 TIME_TOLERANCE_S: Final = 0.5
 """A step may lie this far outside its clip, as frames are told to a tenth of a second; it is moved
@@ -112,7 +112,7 @@ class VideoAnnotations:
 
 
 def annotate_videos_with(
-    videos: Sequence[VideoTexts], model: ChatModel, name: str, config: AnnotationConfig
+    videos: Sequence[VideoTexts], model: ChatModel, config: AnnotationConfig
 ) -> dict[str, VideoAnnotations]:
     """Annotate all clips of some videos.
 
@@ -122,7 +122,6 @@ def annotate_videos_with(
     Args:
         videos: with the texts of their clips.
         model: that answers.
-        name: of the model, for the rows.
         config: how it is asked and what is demanded.
 
     Returns:
@@ -155,7 +154,7 @@ def annotate_videos_with(
     for video_id, listed in talks.items():
         scene = coarse.get(video_id, "")
         annotations = tuple(
-            replace(_finished(talk, name, prompts, config), coarse=scene) for talk in listed
+            replace(_finished(talk, model.name, prompts, config), coarse=scene) for talk in listed
         )
         failed = tuple((talk.texts.clip, talk.error) for talk in listed if talk.error is not None)
         finished[video_id] = VideoAnnotations(scene, annotations, failed)
@@ -286,10 +285,7 @@ class _Talk:
     reason: str = ""
     reply: str = ""
     answer: AnnotationReply | None = None
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost_usd: float = 0.0
-    latency_s: float = 0.0
+    cost: Cost = field(default_factory=Cost)
     model: str = ""
     request_id: str = ""
     error: UnexpectedItemError | None = None
@@ -304,10 +300,7 @@ class _Talk:
         """Take the service's word for how the call ended; what it says is checked later."""
         self.outcome, self.reason, self.reply = reply.outcome, reply.reason, reply.text
         self.answer = None
-        self.tokens_in += reply.tokens_in
-        self.tokens_out += reply.tokens_out
-        self.cost_usd += reply.cost_usd
-        self.latency_s += reply.latency_s
+        self.cost = Cost(**total_cost(self.cost, reply))
         self.model = reply.model or self.model
         self.request_id = reply.request_id or self.request_id
 
@@ -475,10 +468,7 @@ def _annotation(talk: _Talk, name: str, prompts: _Prompts, config: AnnotationCon
         prompt_id=_prompt_id(texts, prompts),
         outcome=outcome,
         reason=reason,
-        tokens_in=talk.tokens_in,
-        tokens_out=talk.tokens_out,
-        cost_usd=talk.cost_usd,
-        latency_s=talk.latency_s,
+        **total_cost(talk.cost),
         request_id=talk.request_id,
         reply="" if answer else talk.reply,
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from annotators.chat.config import ChatConfig
 from annotators.grounding.checks import GroundingConfig, ground_medium, grounding_score
@@ -33,6 +33,7 @@ from annotators.wording.phrases import (
     sentence,
 )
 from annotators.wording.timeline import Clause, timeline
+from data.config import Config
 from data.records import (
     Annotation,
     Clip,
@@ -90,10 +91,8 @@ _SHOWS: Final = re.compile(
 )
 
 
-class AnnotationConfig(BaseModel):
+class AnnotationConfig(Config):
     """Who writes the annotations."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {"annotator": ("service",)}
 

@@ -20,7 +20,7 @@ from annotators.chat.model import ChatModel
 from annotators.chat.protocol import ChatRequest, Jpeg
 from annotators.texts.kinematic_captions import CaptionConfig
 from annotators.texts.prompts import Prompt, load_prompt
-from data.records import Caption, Clip, Outcome, VideoProbe
+from data.records import Caption, Clip, Outcome, VideoProbe, total_cost
 from data.video.reader import ReaderConfig, open_frames
 
 CLIPS_AT_ONCE: Final = 32
@@ -128,21 +128,20 @@ def read_video_frames(
 
 
 def caption_whole_videos(
-    views: Iterable[VideoView], model: ChatModel, name: str, config: CaptionConfig
+    views: Iterable[VideoView], model: ChatModel, config: CaptionConfig
 ) -> Iterator[Caption]:
     """One caption of each whole video.
 
     Args:
         views: the videos.
         model: that answers.
-        name: of the model, for the rows.
         config: how the captions are asked for.
     """
     prompt = load_prompt("video_caption", config.prompts)
 
     def requests() -> Iterator[tuple[Caption, ChatRequest]]:
         for view in views:
-            caption = _asked(view.video_id, None, view.frames, prompt, name, config)
+            caption = _asked(view.video_id, None, view.frames, prompt, model.name, config)
             yield caption, video_request(view, config)
 
     for caption, reply in model.ask_many(requests()):
@@ -150,7 +149,7 @@ def caption_whole_videos(
 
 
 def caption_clips(
-    views: Iterable[ClipView], model: ChatModel, name: str, config: CaptionConfig
+    views: Iterable[ClipView], model: ChatModel, config: CaptionConfig
 ) -> Iterator[Caption]:
     """``config.samples`` captions of each clip, in any order.
 
@@ -159,16 +158,15 @@ def caption_clips(
     Args:
         views: the clips; taken as the model needs them.
         model: that answers.
-        name: of the model, for the rows.
         config: how the captions are asked for.
     """
     skipped: list[Caption] = []
-    shown = _with_frames(views, skipped, name, config)
+    shown = _with_frames(views, skipped, model.name, config)
     if config.mode == "frames":
-        yield from _from_frames(shown, model, name, config)
+        yield from _from_frames(shown, model, config)
     else:
         while chunk := list(itertools.islice(shown, CLIPS_AT_ONCE)):
-            yield from _from_changes(chunk, model, name, config)
+            yield from _from_changes(chunk, model, config)
     yield from skipped
 
 
@@ -214,7 +212,7 @@ def _with_frames(
 
 
 def _from_frames(
-    views: Iterator[ClipView], model: ChatModel, name: str, config: CaptionConfig
+    views: Iterator[ClipView], model: ChatModel, config: CaptionConfig
 ) -> Iterator[Caption]:
     prompt = load_prompt("clip_caption", config.prompts)
 
@@ -222,7 +220,9 @@ def _from_frames(
         for view in views:
             clip = view.clip
             for sample in range(config.samples):
-                caption = _asked(clip.video_id, clip.clip_id, view.frames, prompt, name, config)
+                caption = _asked(
+                    clip.video_id, clip.clip_id, view.frames, prompt, model.name, config
+                )
                 yield replace(caption, sample=sample), _clip_request(view, prompt, sample)
 
     for caption, reply in model.ask_many(requests()):
@@ -230,14 +230,14 @@ def _from_frames(
 
 
 def _from_changes(
-    views: Sequence[ClipView], model: ChatModel, name: str, config: CaptionConfig
+    views: Sequence[ClipView], model: ChatModel, config: CaptionConfig
 ) -> Iterator[Caption]:
     change = load_prompt("clip_change", config.prompts)
     summary = load_prompt("clip_summary", config.prompts)
     chains: list[_Chain] = []
     for view, sample in itertools.product(views, range(config.samples)):
         clip = view.clip
-        caption = _asked(clip.video_id, clip.clip_id, view.frames, summary, name, config)
+        caption = _asked(clip.video_id, clip.clip_id, view.frames, summary, model.name, config)
         chains.append(_Chain(view, replace(caption, sample=sample), []))
     for step in range(max(len(view.frames) for view in views) - 1):
         asked = (
@@ -320,10 +320,7 @@ def _answered(caption: Caption, reply: ChatReply) -> Caption:
         outcome=outcome,
         reason=reason,
         model=reply.model or caption.model,
-        tokens_in=caption.tokens_in + reply.tokens_in,
-        tokens_out=caption.tokens_out + reply.tokens_out,
-        cost_usd=caption.cost_usd + reply.cost_usd,
-        latency_s=caption.latency_s + reply.latency_s,
+        **total_cost(caption, reply),
         request_id=reply.request_id,
     )
 

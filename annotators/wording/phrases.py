@@ -76,7 +76,12 @@ def _worded(clause: Clause, template: str, form: Form, their: str, *, detail: bo
 
 def is_compound(clause: Clause) -> bool:
     """Whether a clause has an "and" of its own, after which the next one needs a comma."""
-    return " and " in _template(clause)
+    if clause.back:
+        return True
+    if clause.event is None:
+        return clause.act in (PostureKind.PLANK, PostureKind.ALL_FOURS)
+    to_and_fro = clause.event.kind is EventKind.SWING and clause.event.count > 1
+    return to_and_fro and clause.event.direction is not Direction.SIDE_TO_SIDE
 
 
 def measurement(clause: Clause) -> str:

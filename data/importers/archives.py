@@ -48,7 +48,7 @@ _ZIP_ERRORS: Final = (
     lzma.LZMAError,
     struct.error,
 )
-# A header is Python's own literal; NumPy reads damaged ones with the tokeniser of Python 2's.
+# A header is Python's own literal; NumPy reads damaged ones with the tokenizer of Python 2's.
 _HEADER_ERRORS: Final = (
     KeyError,
     TypeError,

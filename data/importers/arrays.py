@@ -9,7 +9,7 @@ The frame rate is that of the file's ``fps`` (or AMASS's ``mocap_framerate``), e
 
 **SMPL parameters** (AMASS ``poses``, ``betas``, ``trans``) cannot be imported as they are: the body
 model that turns them into joints is licensed to its user. Run it (``smplx``: ``body.forward(...)``
-gives ``joints``), save the first 22 joints in metres with y up, and import those.
+gives ``joints``), save the first 22 joints in meters with y up, and import those.
 
 Shapes: T frames, J = 22 joints, D = 263 features.
 """
@@ -244,7 +244,7 @@ def _pending(
 ) -> Pending:
     motion_id = content_id("array", content, f"{fps}")
     read = partial(_read, load, motion_id, item, name, fps, labels)
-    return Pending(motion_id, item, read, num_bytes)
+    return Pending(motion_id, name, item, read, num_bytes)
 
 
 def _read(

@@ -1,4 +1,4 @@
-"""BVH files of any humanoid skeleton to 22 joints in metres, y up.
+"""BVH files of any humanoid skeleton to 22 joints in meters, y up.
 
 Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), S joints of the file's own
 skeleton.
@@ -6,7 +6,7 @@ skeleton.
 The file is read by pymotion (MIT), which is kept up and needs nothing but NumPy; it fills frames
 that are missing with zeros, so the counts are checked here first. Joints are found by name: presets
 for the skeletons of CMU, Bandai-Namco, Mixamo and LAFAN1 are lists of aliases that also fit most
-others. What a skeleton lacks is placed between its neighbours: collars on the way from the neck to
+others. What a skeleton lacks is placed between its neighbors: collars on the way from the neck to
 the shoulders, vertebrae along the spine.
 """
 
@@ -42,9 +42,9 @@ RATE_TOLERANCE: Final = 0.002
 """Frame times are written with few digits: 0.0333 means 30 fps."""
 
 UNITS_M: Final[Mapping[str, float]] = {
-    "metre": 1.0,
-    "centimetre": 0.01,
-    "millimetre": 0.001,
+    "meter": 1.0,
+    "centimeter": 0.01,
+    "millimeter": 0.001,
     "inch": 0.0254,
     # The CMU database counts in inches of an actor scaled by 0.45 (its asf header: length 0.45).
     "cmu": 0.0254 / 0.45,
@@ -96,7 +96,7 @@ def _alias_table() -> dict[str, list[str]]:
 ALIASES: Final = _alias_table()
 _NEEDED: Final = tuple(name for name in ALIASES if not name.endswith("collar"))
 
-LICENCES: Final = {
+LICENSES: Final = {
     "cmu": "CMU mocap: free for research and products, no resale, acknowledge mocap.cs.cmu.edu",
     "bandai-namco": "CC BY-NC 4.0 (Bandai-Namco Research Motiondataset)",
     "lafan1": "CC BY-NC-ND 4.0 (Ubisoft LAFAN1)",
@@ -115,7 +115,7 @@ def find_bvh(path: Path) -> Found:
     """
     motion_id = content_id("bvh", file_chunks(path))
     read = partial(_read_file, path, motion_id)
-    yield Pending(motion_id, str(path), read, path.stat().st_size)
+    yield Pending(motion_id, path.stem, str(path), read, path.stat().st_size)
 
 
 def _read_file(path: Path, motion_id: str) -> ImportedMotion:
@@ -149,14 +149,15 @@ def find_bvh_in_zip(path: Path) -> Found:
             except ItemError as error:
                 yield rejected(content_id(item), item, error)
                 continue
-            read = partial(_read_in_zip, path, info.filename, motion_id, item)
-            yield Pending(motion_id, item, read, info.file_size)
+            name = plain_text(Path(info.filename).stem, MAX_MESSAGE_CHARS)
+            read = partial(_read_in_zip, path, info.filename, motion_id, name, item)
+            yield Pending(motion_id, name, item, read, info.file_size)
 
 
-def _read_in_zip(path: Path, name: str, motion_id: str, item: str) -> ImportedMotion:
+def _read_in_zip(path: Path, member: str, motion_id: str, name: str, item: str) -> ImportedMotion:
     with open_archive(path) as archive:
-        data = read_member(archive, archive.getinfo(name))
-    return read_bvh(data, motion_id, item, plain_text(Path(name).stem, MAX_MESSAGE_CHARS))
+        data = read_member(archive, archive.getinfo(member))
+    return read_bvh(data, motion_id, item, name)
 
 
 def read_bvh(data: bytes, motion_id: str, item: str, name: str) -> ImportedMotion:
@@ -192,7 +193,7 @@ def read_bvh(data: bytes, motion_id: str, item: str, name: str) -> ImportedMotio
         fps=exact_rate(frame_time_s),
         joints_TJ3=joints_TJ3.astype(np.float32),
         group=_subject(name, preset),
-        licence=LICENCES.get(preset, ""),
+        license=LICENSES.get(preset, ""),
     )
 
 
@@ -388,7 +389,7 @@ def _stature(joints_TJ3: NDArray[np.float64]) -> float:
 
 
 def _unit_m(joints_TJ3: NDArray[np.float64]) -> float:
-    """Metres per unit of the file: the unit that makes the body as tall as a person.
+    """Meters per unit of the file: the unit that makes the body as tall as a person.
 
     Raises:
         ItemError: no unit does.
@@ -401,7 +402,7 @@ def _unit_m(joints_TJ3: NDArray[np.float64]) -> float:
         raise ItemError(
             Reason.WRONG_SKELETON,
             f"expected a person's height in {', '.join(UNITS_M)}, found {stature:.4g} units.",
-            "Scale the skeleton to metres or centimetres.",
+            "Scale the skeleton to meters or centimeters.",
         )
     return min(plausible, key=lambda unit_m: abs(stature * unit_m - 1.7))
 
@@ -432,7 +433,7 @@ def _is_tpose(joints_J3: NDArray[np.float64]) -> bool:
 
 
 def _preset(names: Iterable[str]) -> str:
-    """Which known skeleton this is, for licence and subject; empty for another."""
+    """Which known skeleton this is, for license and subject; empty for another."""
     present = set(names)
     if {"LHipJoint", "RHipJoint", "LowerBack"} <= present:
         return "cmu"

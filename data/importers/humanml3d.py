@@ -38,7 +38,7 @@ KNOWN_BAD: Final[Mapping[str, str]] = {
 }
 """Clips that the published data set has wrong (and their mirror images)."""
 MAX_LENGTH_S: Final = 24 * 3600.0
-LICENCE: Final = "HumanML3D texts: MIT; motions: AMASS and HumanAct12 terms, research only"
+LICENSE: Final = "HumanML3D texts: MIT; motions: AMASS and HumanAct12 terms, research only"
 _SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
 
 
@@ -101,10 +101,13 @@ def _find_one(root: Path, split: Split | None, path: Path) -> Found:
     for span, told in (*spans, *sorted(crops.items())):
         motion_id = content.with_parts(f"{span}")
         mirrored_of = twin.with_parts(f"{span}") if twin else ""
+        suffix = "" if span is None else f"#{span[0]:g}-{span[1]:g}"
+        source_id = f"{name}{suffix}"
         yield Pending(
             motion_id,
-            item if span is None else f"{item}#{span[0]:g}-{span[1]:g}",
-            partial(read, motion_id, span, told, mirrored_of),
+            source_id,
+            f"{item}{suffix}",
+            partial(read, motion_id, source_id, span, told, mirrored_of),
         )
 
 
@@ -186,6 +189,7 @@ def require_numbers(array: StoredArray, path: Path) -> None:
 
 def _read(
     motion_id: str,
+    source_id: str,
     span: tuple[float, float] | None,
     lines: list[_Line],
     mirrored_of: str,
@@ -201,10 +205,8 @@ def _read(
             f"expected (T, {NUM_FEATURES}) features, found {features.shape}.",
             "KIT-ML's own 21-joint features do not fit: import its motions as joints.",
         )
-    source_id = name
     if span is not None:
         features = features[int(span[0] * FPS) : int(span[1] * FPS)]
-        source_id = f"{name}#{span[0]:g}-{span[1]:g}"
     length_s = len(features) / FPS
     return ImportedMotion(
         motion_id=motion_id,
@@ -217,7 +219,7 @@ def _read(
         group=f"humanml3d/{name.removeprefix('M')}",
         split=split,
         texts=tuple(MotionText(line.text, 0.0, length_s, "medium", "humanml3d") for line in lines),
-        licence=LICENCE,
+        license=LICENSE,
         mirrored_of=mirrored_of,
     )
 

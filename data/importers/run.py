@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from data.config import Config, ExpandedPath, ExpandedSource
 from data.errors import RETRYABLE, ItemError, Reason, Stage
 from data.importers.humanml3d import read_kit_texts, text_key
 from data.importers.search import size_of
@@ -28,7 +29,7 @@ from data.motion.skeleton import FPS
 from data.motion.splits import SplitConfig, split_of
 from data.motion_records import ImportedMotion, MotionText, Pending, content_id
 from data.presets import HOME, Presets
-from data.records import Annotation, Clip, FloatArray, Rejection
+from data.records import Annotation, Clip, FloatArray, Rejection, RejectionKey
 from data.schemas import Row, annotation_row, load_rejection, motion_row, rejection_row
 from data.store.writer import DatasetWriter, open_writer, rows_table
 from data.synthetic.activities import parse_procedural
@@ -41,22 +42,20 @@ BATCH: Final = 256
 """Motions between two publications: what a killed run does again at most."""
 
 
-class MotionImportConfig(BaseModel):
+class MotionImportConfig(Config):
     """Motions of other sources, made one dataset."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sources: tuple[str, ...] = Field(
+    sources: tuple[ExpandedSource, ...] = Field(
         min_length=1,
         description="BVH files, folders or ZIP archives; HumanML3D folders; .npy/.npz of joints or "
         "features; annotated video datasets; plans (.txt, .json); procedural:COUNT or "
         "procedural:COUNT:SEED for synthetic motions (smoke tests, demo).",
     )
-    dataset: Path = Field(description="Folder of the dataset; made, or added to.")
-    texts: Path | None = Field(
+    dataset: ExpandedPath = Field(description="Folder of the dataset; made, or added to.")
+    texts: ExpandedPath | None = Field(
         default=None, description="KIT-ML texts to be joined by the motions' own ids."
     )
-    licence: str = Field(default="", description="Of sources that do not tell theirs.")
+    license: str = Field(default="", description="Of sources that do not tell theirs.")
     mirror: bool = Field(default=True, description="Add the mirror image of each motion.")
     gates: MotionGates = Field(default_factory=MotionGates)
     max_foot_skate_m_s: float = Field(
@@ -75,15 +74,10 @@ class MotionImportConfig(BaseModel):
 
     @field_validator("sources", mode="after")
     @classmethod
-    def _expand_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
         for source in sources:
             parse_procedural(source)  # one that is misspelled fails before any work
-        return tuple(str(Path(source).expanduser()) for source in sources)
-
-    @field_validator("dataset", mode="after")
-    @classmethod
-    def _expand_dataset(cls, dataset: Path) -> Path:
-        return dataset.expanduser()
+        return sources
 
     def recipe(self) -> dict[str, Any]:
         """What decides the rows; a dataset has one recipe."""
@@ -123,7 +117,7 @@ class Prepared:
 
     Attributes:
         motion: where it came from, and its texts.
-        features_TD: (T - 1, 263), not normalised.
+        features_TD: (T - 1, 263), not normalized.
         foot_skate_m_s: mean speed of toes on the floor; None when none is.
         jitter_m_s3: mean jerk.
     """
@@ -240,13 +234,12 @@ def import_motions(
         open_writer(config.dataset, config.recipe()) as writer,
         Workers(config.workers, unexpected) as workers,
     ):
-        texts = _read_texts(config.texts.expanduser(), workers) if config.texts else {}
+        texts = _read_texts(config.texts, workers) if config.texts else {}
         known = _known(writer)
         ended = _retryable(writer)
-        retried: dict[str, str] = {}
+        retried: dict[str, Rejection] = {}
         if config.retry_rejected:
-            retried = {item_id: rejection.item for item_id, rejection in ended.items()}
-            ended = {}
+            retried, ended = ended, {}
             known.difference_update(retried)
         for batch in _batches(search_sources(config.sources, workers, find_in_dataset, ended)):
             rows = _batch_rows(batch, known, texts, config, workers, progress)
@@ -302,7 +295,9 @@ def _kit_texts(path: Path) -> dict[str, tuple[str, ...]] | ValueError:
         return error
 
 
-def _met(retried: dict[str, str], batch: Sequence[FoundItem], sources: Sequence[str]) -> list[str]:
+def _met(
+    retried: dict[str, Rejection], batch: Sequence[FoundItem], sources: Sequence[str]
+) -> list[RejectionKey]:
     """Take out the rejections that do not hold any more: of items that were met, and of files.
 
     A file that could not be searched has other items now, or is rejected anew.
@@ -310,13 +305,15 @@ def _met(retried: dict[str, str], batch: Sequence[FoundItem], sources: Sequence[
     ids = {_item_id(item) for item in batch}
     folders = tuple(f"{source}/" for source in sources)
     met = [
-        item_id
-        for item_id, item in retried.items()
-        if item_id in ids or item in sources or item.startswith(folders)
+        rejection
+        for rejection in retried.values()
+        if rejection.item_id in ids
+        or rejection.item in sources
+        or rejection.item.startswith(folders)
     ]
-    for item_id in met:
-        del retried[item_id]
-    return met
+    for rejection in met:
+        del retried[rejection.item_id]
+    return [rejection.key for rejection in met]
 
 
 def _batches(items: Iterator[FoundItem]) -> Iterator[list[FoundItem]]:
@@ -328,22 +325,21 @@ def _batches(items: Iterator[FoundItem]) -> Iterator[list[FoundItem]]:
 class _Job:
     pending: Pending
     config: MotionImportConfig
-    texts: dict[str, tuple[str, ...]]
+    texts: tuple[str, ...]
 
 
 def _prepare(job: _Job) -> list[Prepared]:
     motion = job.pending.read()
-    joined = job.texts.get(text_key(motion.source_id), ())
     if motion.joints_TJ3 is not None:
         length_s = float(len(motion.joints_TJ3) / motion.fps)
     else:
         length_s = 0.0 if motion.features_TD is None else len(motion.features_TD) / FPS
     motion = replace(
         motion,
-        licence=motion.licence or job.config.licence,
+        license=motion.license or job.config.license,
         texts=(
             *motion.texts,
-            *(MotionText(text, 0.0, length_s, "medium", "kit-ml") for text in joined),
+            *(MotionText(text, 0.0, length_s, "medium", "kit-ml") for text in job.texts),
         ),
     )
     prepared = prepare_motion(motion, job.config)
@@ -375,7 +371,8 @@ def _batch_rows(
             continue
         known.add(item_id)
         if isinstance(item, Pending):
-            jobs.append(_Job(item, config, texts))
+            # Every job is pickled: it must not carry the texts of all motions.
+            jobs.append(_Job(item, config, texts.get(text_key(item.source_id), ())))
         elif isinstance(item, Annotation):
             rows["annotations"].append(annotation_row(item, _no_clip(item)))
         elif isinstance(item, Rejection):

@@ -2,7 +2,7 @@
 
 Shapes: B batch (any leading dimensions), T frames at 20 fps, J = 22 joints (see
 :mod:`data.motion.skeleton`), N = J - 1 bones (bone n ends in joint n + 1), D = ``NUM_FEATURES``.
-Positions are metres, y up; the person's left is +x when facing +z.
+Positions are meters, y up; the person's left is +x when facing +z.
 
 Source: Guo et al., "Generating Diverse and Natural 3D Human Motions from Text", CVPR 2022, and the
 feature extraction published with it. Numbers agree with the published vectors, which evaluators and
@@ -159,12 +159,12 @@ def canonical_joints(
     without length (CMU's pelvis and spine1 coincide) points to the joint after its end.
 
     Args:
-        joints_BTJ3: positions, (..., T, 22, 3), metres, y up.
+        joints_BTJ3: positions, (..., T, 22, 3), meters, y up.
         lengths_B: frames of each motion, (...); frames after them are ignored. None: all T.
         retarget: whether to change the bone lengths.
 
     Returns:
-        Positions, (..., T, 22, 3), metres. Frames after a motion's length repeat its last frame.
+        Positions, (..., T, 22, 3), meters. Frames after a motion's length repeat its last frame.
 
     Raises:
         ValueError: for wrong shapes, lengths outside 1..T, values that are not finite, and bones
@@ -187,7 +187,7 @@ def joints_to_features(
     side, so features of a cropped motion are not cropped features.
 
     Args:
-        joints_BTJ3: positions, (..., T, 22, 3), metres, y up, 20 fps, in any place and facing.
+        joints_BTJ3: positions, (..., T, 22, 3), meters, y up, 20 fps, in any place and facing.
         lengths_B: frames of each motion, (...), at least 2. None: all T.
         retarget: as in :func:`canonical_joints`.
         heading_wrap: see :data:`HeadingWrap`.
@@ -241,10 +241,10 @@ def features_to_joints(features_BTD: ArrayT) -> ArrayT:
     repeat what these say. Frame t needs only rows up to t, so padding at the end does no harm.
 
     Args:
-        features_BTD: (..., T, D), not normalised.
+        features_BTD: (..., T, D), not normalized.
 
     Returns:
-        Positions, (..., T, 22, 3), metres, y up; frame 0 at x = z = 0.
+        Positions, (..., T, 22, 3), meters, y up; frame 0 at x = z = 0.
 
     Raises:
         ValueError: if the last dimension is not D.
@@ -252,7 +252,7 @@ def features_to_joints(features_BTD: ArrayT) -> ArrayT:
     if features_BTD.ndim < 2 or features_BTD.shape[-1] != NUM_FEATURES:
         raise ValueError(
             f"features: expected (..., T, {NUM_FEATURES}), found {tuple(features_BTD.shape)}. "
-            "Pass whole feature vectors, before normalisation."
+            "Pass whole feature vectors, before normalization."
         )
     features = _double(features_BTD)
     # Velocities lead from a row's frame to the next: shift by one, from rest.
@@ -271,10 +271,10 @@ def stream_joints(chunks_TD: Iterable[Tensor]) -> Iterator[Tensor]:
     """:func:`features_to_joints` of a motion that comes in pieces, in constant memory.
 
     Args:
-        chunks_TD: (T, D) each, not normalised.
+        chunks_TD: (T, D) each, not normalized.
 
     Yields:
-        Positions of each piece, (T, 22, 3), metres; together those of the whole motion.
+        Positions of each piece, (T, 22, 3), meters; together those of the whole motion.
     """
     held: Tensor | None = None  # the row before, whose velocities lead to the first of the piece
     yaw = torch.zeros((), dtype=torch.float64)
@@ -316,7 +316,7 @@ def mirror_features(features_BTD: ArrayT) -> ArrayT:
     every limb the length of the side where it then is. The heading trap does not break it.
 
     Args:
-        features_BTD: (..., D), not normalised (normalised ones have asymmetric means).
+        features_BTD: (..., D), not normalized (normalized ones have asymmetric means).
 
     Returns:
         (..., D).
@@ -328,7 +328,7 @@ def mirror_features(features_BTD: ArrayT) -> ArrayT:
     if features.shape[-1] != NUM_FEATURES:
         raise ValueError(
             f"features: expected a last dimension of {NUM_FEATURES}, found "
-            f"{tuple(features.shape)}. Pass whole feature vectors, before normalisation."
+            f"{tuple(features.shape)}. Pass whole feature vectors, before normalization."
         )
     mirrored = features[..., _MIRROR_INDEX_D] * features.new_tensor(_MIRROR_SIGN_D)
     return _like(mirrored, features_BTD)

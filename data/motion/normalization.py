@@ -36,7 +36,7 @@ _EVALUATOR_GROUPS: Final = (ROOT_YAW_VELOCITY, ROOT_VELOCITY, ROOT_HEIGHT, FOOT_
 
 @dataclass(frozen=True, slots=True)
 class FeatureStats:
-    """Statistics to normalise motion features with.
+    """Statistics to normalize motion features with.
 
     Attributes:
         mean_D: (D,) float64.
@@ -65,7 +65,7 @@ class FeatureStats:
         if (self.std_D <= 0).any():
             raise ValueError(
                 f"std: expected values above 0, found {_found(self.std_D, self.std_D <= 0)}. "
-                "A feature that never changes cannot be normalised: use more motions, or group_std."
+                "A feature that never changes cannot be normalized: use more motions, or group_std."
             )
 
     def normalize(self, features: ArrayT) -> ArrayT:
@@ -79,10 +79,10 @@ class FeatureStats:
         return features * std + mean
 
     def for_evaluator(self) -> "FeatureStats":
-        """What the published evaluator normalises with: std / 25 for the root and the contacts.
+        """What the published evaluator normalizes with: std / 25 for the root and the contacts.
 
         Scores are only comparable after ``stats.for_evaluator().normalize(features)`` on features
-        that are not normalised.
+        that are not normalized.
         """
         std_D = self.std_D.copy()
         for group in _EVALUATOR_GROUPS:
@@ -152,7 +152,7 @@ def compute_stats(motions: Iterable[NDArray[np.floating[Any]]]) -> FeatureStats:
     al. 1983), which does not lose digits where deviations are small beside the mean.
 
     Args:
-        motions: features of each motion, (T, D), not normalised, without padding.
+        motions: features of each motion, (T, D), not normalized, without padding.
 
     Returns:
         The mean, and the standard deviation (divided by the number of rows) averaged within

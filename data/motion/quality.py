@@ -1,7 +1,7 @@
 """Making a motion fit to learn from: frame rate, measures of quality, and gates that say why.
 
 Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), N bones, F = 2 feet, K resampled
-frames, W filter taps. Positions are metres, y up.
+frames, W filter taps. Positions are meters, y up.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.sparse import csr_array
 
+from data.config import Config
 from data.motion.features import MIN_BONE_M, bones_without_direction
 from data.motion.skeleton import BONES, FPS, JOINT, JOINT_NAMES, NUM_JOINTS
 
@@ -95,7 +96,7 @@ def foot_skate(joints_TJ3: Joints, fps: float = FPS) -> float | None:
     motions. Compare sets of like motions.
 
     Args:
-        joints_TJ3: positions, (T, 22, 3), metres, y up.
+        joints_TJ3: positions, (T, 22, 3), meters, y up.
         fps: frames per second.
 
     Returns:
@@ -117,7 +118,7 @@ def jitter(joints_TJ3: Joints, fps: float = FPS) -> float | None:
     Source: the "jitter" of Yi et al. (TransPose, SIGGRAPH 2021), there in 100 m/s³.
 
     Args:
-        joints_TJ3: positions, (T, 22, 3), metres.
+        joints_TJ3: positions, (T, 22, 3), meters.
         fps: frames per second; jitter of different rates does not compare.
 
     Returns:
@@ -133,7 +134,7 @@ def bone_length_drift(joints_TJ3: Joints) -> tuple[float, str]:
     """How much the bones of a motion change their length; 0 for a rigid skeleton.
 
     Args:
-        joints_TJ3: positions, (T, 22, 3), metres.
+        joints_TJ3: positions, (T, 22, 3), meters.
 
     Returns:
         The spread of the worst bone (95th minus 5th percentile over frames, as a share of the
@@ -164,7 +165,7 @@ def mend_spikes(
     not known which side of it is right.
 
     Args:
-        joints_TJ3: positions, (T, 22, 3), metres.
+        joints_TJ3: positions, (T, 22, 3), meters.
         max_speed_m_s: of a joint relative to the pelvis.
         max_frames: longest absence.
         fps: frames per second.
@@ -217,7 +218,7 @@ class Flaw:
     remedy: str
 
 
-class MotionGates(BaseModel):
+class MotionGates(Config):
     """What a motion must be to be learnt from.
 
     Attributes:
@@ -229,8 +230,6 @@ class MotionGates(BaseModel):
             rigid ones stay near 0.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     min_frames: int = Field(default=40, ge=2)
     max_root_speed_m_s: float = Field(default=12.0, gt=0)
     max_joint_speed_m_s: float = Field(default=15.0, gt=0)
@@ -241,7 +240,7 @@ def find_flaws(joints_TJ3: Joints, gates: MotionGates, fps: float = FPS) -> tupl
     """All reasons not to learn from a motion; empty when it passes.
 
     Args:
-        joints_TJ3: positions, (T, 22, 3), metres, y up.
+        joints_TJ3: positions, (T, 22, 3), meters, y up.
         gates: the limits.
         fps: frames per second.
 

@@ -1,6 +1,6 @@
 """The 22-joint body skeleton of SMPL / HumanML3D, in its published order.
 
-Shapes: T frames, J = 22 joints. Positions are metres, y up.
+Shapes: T frames, J = 22 joints. Positions are meters, y up.
 """
 
 from typing import Final
@@ -58,10 +58,10 @@ def heading_rad(joints_TJ3: NDArray[np.floating]) -> NDArray[np.floating]:
     """Yaw of the body's facing direction per frame, radians.
 
     The facing direction is y-up crossed with the right-to-left axis of hips plus shoulders,
-    as HumanML3D defines it. 0 faces +z, positive turns to the person's own left (towards +x).
+    as HumanML3D defines it. 0 faces +z, positive turns to the person's own left (toward +x).
 
     Args:
-        joints_TJ3: positions, (T, 22, 3), metres, y up.
+        joints_TJ3: positions, (T, 22, 3), meters, y up.
 
     Returns:
         (T,) angles in (-pi, pi].

@@ -8,17 +8,17 @@ together (one person, one video, a motion and its mirror image) stays together.
 import hashlib
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from data.config import Config
 
 Split = Literal["train", "val", "test"]
 
 _SALT: Final = "avatargpt-split-1"
 
 
-class SplitConfig(BaseModel):
+class SplitConfig(Config):
     """Shares of the splits; by default about those of HumanML3D."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: float = Field(default=0.80, ge=0, le=1)
     val: float = Field(default=0.05, ge=0, le=1)

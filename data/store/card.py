@@ -46,14 +46,14 @@ HUB_LICENSES: Final = frozenset(
 _DEFAULTS: Final = ("motions", "annotations", "clips", "motion_tokens", "videos", "rejections")
 """Tables by how much they are what a reader wants; of those with rows, the first is the default."""
 
-_TOLD_LICENCES: Final = 20
+_TOLD_LICENSES: Final = 20
 
 _VIDEO_EXAMPLE: Final = """\
 annotations = load_dataset(FOLDER)["train"]     # coarse, medium, fine of every clip
 print(annotations[0]["medium"])
 
 poses = load_dataset(FOLDER, "poses")["train"]  # a person in a clip each
-joints = np.asarray(poses[0]["joints_3d"]).reshape(-1, 22, 3)  # (T, 22, 3) metres, y up
+joints = np.asarray(poses[0]["joints_3d"]).reshape(-1, 22, 3)  # (T, 22, 3) meters, y up
 path = np.asarray(poses[0]["root_trajectory"]).reshape(-1, 1, 3)
 motion = joints + path"""
 _MOTION_EXAMPLE: Final = """\
@@ -75,11 +75,11 @@ def dataset_card(manifest: Mapping[str, Any]) -> str:
     """The dataset's README.
 
     Args:
-        manifest: of the dataset; ``license`` is what its owner chose, ``licences`` what the rows of
+        manifest: of the dataset; ``license`` is what its owner chose, ``licenses`` what the rows of
             ``motions`` say of their sources.
     """
     tables = {name: table for name, table in manifest["tables"].items() if table["rows"]}
-    license_id, told = _license(manifest.get("license", ""), manifest.get("licences", ()))
+    license_id, told = _license(manifest.get("license", ""), manifest.get("licenses", ()))
     default = next((name for name in _DEFAULTS if name in tables), None)
     front = {
         "license": license_id,
@@ -134,11 +134,11 @@ def check_license(license_id: str) -> str:
     return license_id
 
 
-def _license(chosen: str, licences: Iterable[str]) -> tuple[str, str]:
+def _license(chosen: str, licenses: Iterable[str]) -> tuple[str, str]:
     """The identifier for the metadata, and what the text says."""
-    known = sorted({licence for licence in licences if licence})
-    listed = "\n".join(f"- {licence}" for licence in known[:_TOLD_LICENCES])
-    sources = f"The column `licence` of `motions` says of its sources:\n\n{listed}" if known else ""
+    known = sorted({text for text in licenses if text})
+    listed = "\n".join(f"- {text}" for text in known[:_TOLD_LICENSES])
+    sources = f"The column `license` of `motions` says of its sources:\n\n{listed}" if known else ""
     if chosen:
         return chosen, "\n\n".join(filter(None, [f"Published under {chosen}.", sources]))
     if len(known) == 1 and known[0].lower() in HUB_LICENSES:

@@ -25,7 +25,7 @@ from data.store.manifest import (
     require_plain,
     require_plain_tree,
 )
-from data.store.parquet import read_batches, table_rows
+from data.store.parquet import current_schema, read_batches, table_rows
 
 _RESTORE: Final = (
     "Restore this file from a copy of the dataset. Without one, make the dataset again from its "
@@ -227,7 +227,7 @@ def _check_part(root: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -
 def _check_rows(path: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -> Iterator[str]:
     """Read all of a part; what is wrong with it."""
     with open_part(path) as part:
-        schema = part.schema_arrow
+        schema = current_schema(part)
         if not schema.equals(SCHEMAS[table]):
             wrong = [
                 f"{field.name} ({field.type})"

@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
-from data.schemas import SCHEMA_VERSION, SCHEMAS
+from data.schemas import READABLE_VERSIONS, SCHEMA_VERSION, SCHEMAS
 
 MANIFEST: Final = "dataset.json"
 STAGING: Final = ".staging"
@@ -93,7 +93,7 @@ class _Manifest(_Checked):
     recipe: dict[str, Any]
     tables: dict[str, _Table]
     license: str = ""
-    licences: list[str] = []
+    licenses: list[str] = []
 
     @model_validator(mode="after")
     def _check_tables(self) -> "_Manifest":
@@ -106,6 +106,13 @@ class _Manifest(_Checked):
                     raise ValueError(f"expected each part once, in its table, found {part.file!r}")
                 seen.add(part.file)
         return self
+
+
+def _with_current_names(manifest: Any) -> Any:
+    if isinstance(manifest, dict) and "licences" in manifest:  # as schema version 3 spells it
+        manifest = dict(manifest)
+        manifest["licenses"] = manifest.pop("licences")
+    return manifest
 
 
 class Journal(BaseModel):
@@ -121,7 +128,7 @@ class Journal(BaseModel):
 
     moves: list[Annotated[PartFile, BeforeValidator(_only_target)]]
     deletes: list[PartFile]
-    manifest: dict[str, Any]
+    manifest: Annotated[dict[str, Any], BeforeValidator(_with_current_names)]
 
     @model_validator(mode="after")
     def _check(self) -> "Journal":
@@ -149,9 +156,9 @@ def read_manifest(root: Path) -> dict[str, Any]:
             f"{root}: expected a dataset, found no {MANIFEST}. "
             "Remedy: make one with `avatargpt annotate PATH… --dataset DIR`."
         )
-    manifest = _read_json(path)
+    manifest = _with_current_names(_read_json(path))
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
-    if isinstance(version, int) and version != SCHEMA_VERSION:
+    if isinstance(version, int) and version not in READABLE_VERSIONS:
         raise DatasetError(
             f"{root}: expected schema version {SCHEMA_VERSION}, found {version}. Remedy: use the "
             f"avatargpt version that wrote it ({manifest.get('code_version')}), or annotate into "

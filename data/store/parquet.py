@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.schemas import FLOAT_LEAVES, SCHEMAS, Row
+from data.schemas import FLOAT_LEAVES, FORMER_NAMES, SCHEMAS, Row
 
 ROW_GROUP_ROWS: Final = 256
 BATCH_ROWS: Final = 64
@@ -150,17 +150,30 @@ def read_batches(
     """
     if where and groups is None:
         groups = _groups_with(file, where)
-    read = list(dict.fromkeys((*columns, *(where or ()))))
+    read = _stored_names(file, (*columns, *(where or ())))
     for batch in file.iter_batches(
         batch_rows,
         row_groups=None if groups is None else list(groups),
-        columns=read,
+        columns=list(read),
     ):
-        table = pa.Table.from_batches([batch])
+        table = pa.Table.from_batches([batch]).rename_columns(read)
         if where:
             table = table.filter(_every_value(where, table.schema))
         if table.num_rows:
             yield table.select(list(columns))
+
+
+def current_schema(file: pq.ParquetFile) -> pa.Schema:
+    """The schema of a file with today's column names."""
+    names = {former: name for name, former in FORMER_NAMES.items()}
+    fields = [field.with_name(names.get(field.name, field.name)) for field in file.schema_arrow]
+    return pa.schema(fields)
+
+
+def _stored_names(file: pq.ParquetFile, columns: Iterable[str]) -> dict[str, str]:
+    """The names of columns in a file, mapped to today's names."""
+    stored = set(file.schema_arrow.names)
+    return {name if name in stored else FORMER_NAMES.get(name, name): name for name in columns}
 
 
 def row_group_numbers(file: pq.ParquetFile) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -176,24 +189,17 @@ def table_rows(table: pa.Table) -> Iterator[Row]:
         yield dict(zip(table.column_names, values, strict=True))
 
 
-def any_value(where: Where, schema: pa.Schema) -> pc.Expression:
-    """Filter for rows that have one of the values in at least one of the columns."""
-    return functools.reduce(operator.or_, _conditions(where, schema))
-
-
 def _every_value(where: Where, schema: pa.Schema) -> pc.Expression:
-    return functools.reduce(operator.and_, _conditions(where, schema))
-
-
-def _conditions(where: Where, schema: pa.Schema) -> list[pc.Expression]:
-    return [
+    conditions = (
         pc.field(name).isin(pa.array(list(values), schema.field(name).type))
         for name, values in where.items()
-    ]
+    )
+    return functools.reduce(operator.and_, conditions)
 
 
 def _groups_with(file: pq.ParquetFile, where: Where) -> list[int]:
-    keys = file.read(columns=list(where))
+    names = _stored_names(file, where)
+    keys = file.read(columns=list(names)).rename_columns(names)
     numbered = keys.append_column("row_group", pa.array(row_group_numbers(file)))
     found = numbered.filter(_every_value(where, keys.schema))["row_group"]
     return found.unique().to_pylist()

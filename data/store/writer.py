@@ -15,11 +15,13 @@ journal changes nothing; a crash after it is rolled forward by the next writer, 
 lies by then. A finished run leaves neither ``.lock`` nor ``.staging`` behind.
 """
 
+import functools
 import hashlib
 import json
+import operator
 import os
 import shutil
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,9 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data.motion.skeleton import FPS, JOINT_NAMES
-from data.schemas import CODE_VERSION, SCHEMA_VERSION, SCHEMAS, Row
+from data.records import RejectionKey
+from data.schemas import CODE_VERSION, FORMER_NAMES, SCHEMA_VERSION, SCHEMAS, Row
 from data.store.card import check_license, dataset_card
 from data.store.dataset import WHOLE_BATCH_ROWS, Dataset, open_part
 from data.store.locks import LockedError, LockUnavailableError, lock_folder
@@ -45,7 +49,7 @@ from data.store.manifest import (
     require_plain,
     require_plain_tree,
 )
-from data.store.parquet import WrittenFile, any_value, read_batches, write_tables
+from data.store.parquet import WrittenFile, read_batches, write_tables
 from data.store.recipes import plain_recipe, recipe_differences, told_differences
 
 
@@ -110,7 +114,7 @@ class DatasetWriter:
         self,
         tables: Mapping[str, pa.Table],
         *,
-        replace_rejections: Sequence[str] = (),
+        replace_rejections: Collection[RejectionKey] = (),
         replace_videos: Sequence[str] = (),
     ) -> Publication:
         """Append rows as one new part per table, atomically.
@@ -120,15 +124,17 @@ class DatasetWriter:
 
         Args:
             tables: table name to its new rows; a table that gets none may be left out.
-            replace_rejections: ``item_id`` of rejections that no longer hold.
+            replace_rejections: rejections that no longer hold.
             replace_videos: ``video_id`` whose older rows, in every table, give way to the new ones.
 
         Returns:
             What changed.
 
         Raises:
-            DatasetError: a part with rows that are replaced is damaged.
+            DatasetError: a part with rows that are replaced is damaged, or the rows have columns
+                that the table's older parts spell differently.
         """
+        self._require_current_columns(tables)
         serial = self._manifest["publications"] + 1
         moves: list[str] = []
         deletes: list[str] = []
@@ -136,9 +142,7 @@ class DatasetWriter:
         removed: dict[str, int] = {}
         added: dict[str, int] = {}
         for name, schema in SCHEMAS.items():
-            gone = {"video_id": set(replace_videos)} if "video_id" in schema.names else {}
-            if name == "rejections":
-                gone["item_id"] = set(replace_rejections)
+            gone = _replaced_rows(name, replace_videos, replace_rejections)
             parts: list[Mapping[str, Any]] = []
             for part in manifest_parts(self._manifest, name):
                 kept, dropped = self._without(name, part, gone, serial)
@@ -161,7 +165,7 @@ class DatasetWriter:
             "publications": serial,
             "code_version": CODE_VERSION,
             "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "licences": self._licences_with(tables.get("motions")),
+            "licenses": self._licenses_with(tables.get("motions")),
             "tables": {
                 name: {"rows": sum(part["rows"] for part in parts), "parts": parts}
                 for name, parts in entries.items()
@@ -172,6 +176,19 @@ class DatasetWriter:
         self._roll_forward(journal)
         self._manifest = manifest
         return Publication(added, {name: count for name, count in removed.items() if count})
+
+    def _require_current_columns(self, tables: Mapping[str, pa.Table]) -> None:
+        """Refuse parts with two spellings of a column: other readers take a folder as one table."""
+        if self._manifest["schema_version"] == SCHEMA_VERSION:
+            return
+        for name, table in tables.items():
+            former = FORMER_NAMES.keys() & set(SCHEMAS[name].names)
+            if former and table.num_rows and manifest_parts(self._manifest, name):
+                raise DatasetError(
+                    f"{self.root}: expected schema version {SCHEMA_VERSION} to add {name}, found "
+                    f"{self._manifest['schema_version']}. Remedy: import everything into a new "
+                    "folder; this dataset can still be read."
+                )
 
     def set_license(self, license_id: str) -> None:
         """Set the license that the dataset's card tells.
@@ -186,29 +203,30 @@ class DatasetWriter:
         write_text(self.root / "README.md", dataset_card(self._manifest))
         write_json(self.root / MANIFEST, self._manifest)
 
-    def _licences_with(self, motions: pa.Table | None) -> list[str]:
-        """What the motions say of their licences, those that are new included."""
-        known = set(self._manifest.get("licences", ()))
-        new = [] if motions is None else motions["licence"].unique().to_pylist()
-        return sorted(known | {licence for licence in new if licence})
+    def _licenses_with(self, motions: pa.Table | None) -> list[str]:
+        """What the motions say of their licenses, those that are new included."""
+        known = set(self._manifest.get("licenses", ()))
+        new = [] if motions is None else motions["license"].unique().to_pylist()
+        return sorted(known | {text for text in new if text})
 
     def _without(
-        self, name: str, part: Mapping[str, Any], gone: Mapping[str, set[str]], serial: int
+        self, name: str, part: Mapping[str, Any], gone: "_ReplacedRows | None", serial: int
     ) -> tuple[Mapping[str, Any] | None, int]:
         """What is left of a part without some rows, written aside, and how many are gone."""
-        if not any(gone.values()):
+        if gone is None:
             return part, 0
         path = self.root / part["file"]
         require_plain(path)
         with open_part(path) as file:
-            goes = any_value(gone, SCHEMAS[name])
-            keys = read_batches(file, list(gone), batch_rows=WHOLE_BATCH_ROWS)
-            dropped = sum(batch.filter(goes).num_rows for batch in keys)
+            keys = read_batches(file, gone.columns, batch_rows=WHOLE_BATCH_ROWS)
+            dropped = sum(batch.filter(gone.condition).num_rows for batch in keys)
             if not dropped:
                 return part, 0
             if dropped == part["rows"]:
                 return None, dropped
-            kept = (batch.filter(~goes) for batch in read_batches(file, SCHEMAS[name].names))
+            kept = (
+                batch.filter(~gone.condition) for batch in read_batches(file, SCHEMAS[name].names)
+            )
             target = replaced_name(part["file"], serial)
             return _entry(target, self._write_aside(target, name, kept), serial), dropped
 
@@ -265,7 +283,7 @@ class DatasetWriter:
             "publications": 0,
             "skeleton": {"name": "smpl22", "joint_names": list(JOINT_NAMES)},
             "fps": FPS,
-            "units": "metres, pixels, seconds",
+            "units": "meters, pixels, seconds",
             "up_axis": "y",
             "recipe": self.recipe,
             "tables": {name: {"rows": 0, "parts": []} for name in SCHEMAS},
@@ -281,7 +299,7 @@ def open_writer(root: Path, recipe: Mapping[str, Any]) -> Generator[DatasetWrite
 
     Args:
         root: the dataset's folder; made when missing.
-        recipe: everything that decides what the rows contain, JSON-serialisable.
+        recipe: everything that decides what the rows contain, JSON-serializable.
 
     Raises:
         DatasetError: another process writes to it, it was made with another recipe, the folder
@@ -329,6 +347,41 @@ def _entry(file: str, written: WrittenFile, serial: int) -> dict[str, Any]:
         "sha256": written.sha256,
         "publication": serial,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _ReplacedRows:
+    """Which rows of a table go away.
+
+    Attributes:
+        condition: true of these rows; never null, so that its negation is true of all others.
+        columns: that the condition reads.
+    """
+
+    condition: pc.Expression
+    columns: tuple[str, ...]
+
+
+def _replaced_rows(
+    table: str, video_ids: Collection[str], rejections: Collection[RejectionKey]
+) -> _ReplacedRows | None:
+    conditions: list[pc.Expression] = []
+    columns: list[str] = []
+    if video_ids and "video_id" in SCHEMAS[table].names:
+        conditions.append(_is_in("video_id", video_ids))
+        columns.append("video_id")
+    if rejections and table == "rejections":
+        for stage in sorted({key.stage for key in rejections}):
+            item_ids = [key.item_id for key in rejections if key.stage == stage]
+            conditions.append(_is_in("stage", [stage.value]) & _is_in("item_id", item_ids))
+        columns += ["item_id", "stage"]
+    if not conditions:
+        return None
+    return _ReplacedRows(functools.reduce(operator.or_, conditions), tuple(columns))
+
+
+def _is_in(column: str, values: Collection[str]) -> pc.Expression:
+    return pc.field(column).isin(pa.array(list(values), pa.string()))
 
 
 def _remove_if_empty(folder: Path) -> None:

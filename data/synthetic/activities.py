@@ -5,7 +5,7 @@ hands are placed, knees and elbows follow, so that bones keep their lengths and 
 stand. Amplitude, speed, phase, size and side are random but decided by the seed.
 
 Shapes: T frames at 20 fps, J = 22 joints (see :mod:`data.motion.skeleton`), K moments of an action,
-L points along a path. Positions are metres, y up; while an activity is laid out the person starts
+L points along a path. Positions are meters, y up; while an activity is laid out the person starts
 facing +z, with +x to the left. Angles are radians.
 """
 
@@ -97,7 +97,7 @@ class _Foot:
     """Where a foot is.
 
     Attributes:
-        toe_T3: its tip, metres.
+        toe_T3: its tip, meters.
         yaw_T: where it points.
         pitch_T: how far the heel is lifted about the tip.
     """
@@ -113,8 +113,8 @@ class _Plan:
 
     Attributes:
         time_T: seconds.
-        root_T2: x and z of the pelvis, metres.
-        height_T: of the pelvis as far as the legs reach, metres.
+        root_T2: x and z of the pelvis, meters.
+        height_T: of the pelvis as far as the legs reach, meters.
         yaw_T: where the pelvis faces.
         pitch_T: forward bend of the trunk.
         arms: by side.
@@ -145,7 +145,7 @@ def generate_motion(
         seconds: length, 2.5 to 120.
 
     Returns:
-        Positions, (T, 22, 3), metres, y up, 20 fps, the floor at 0, starting near the origin and
+        Positions, (T, 22, 3), meters, y up, 20 fps, the floor at 0, starting near the origin and
         facing anywhere; and two to four wordings of what is done.
 
     Raises:
@@ -180,7 +180,7 @@ def find_procedural(count: int, seed: int = 0) -> Found:
         name = f"{activity}_{own_seed}"
         motion_id = content_id("procedural", PROCEDURAL_VERSION, name)
         read = partial(_read, activity, own_seed, motion_id, name)
-        yield Pending(motion_id, f"{PREFIX}{name}", read)
+        yield Pending(motion_id, name, f"{PREFIX}{name}", read)
 
 
 def parse_procedural(source: str) -> tuple[int, int] | None:
@@ -216,7 +216,7 @@ def _read(activity: str, seed: int, motion_id: str, name: str) -> ImportedMotion
         joints_TJ3=joints_TJ3,
         labels=(activity,),
         texts=tuple(MotionText(text, 0.0, length_s, "medium", "procedural") for text in captions),
-        licence="synthetic",
+        license="synthetic",
     )
 
 
@@ -403,7 +403,7 @@ def _standing(rng: np.random.Generator, time_T: Floats) -> _Plan:
 def _walk(
     rng: np.random.Generator, plan: _Plan, speed_m_s: float, turn_per_m: float = 0.0
 ) -> _Plan:
-    """Walk along a line that bends to the left by so many radians per metre; backward below 0."""
+    """Walk along a line that bends to the left by so many radians per meter; backward below 0."""
     time_T = plan.time_T
     stride_s = float(np.clip(1.25 - 0.25 * abs(speed_m_s), 0.9, 1.2) * rng.uniform(0.95, 1.05))
     duty = rng.uniform(0.58, 0.64)

@@ -180,7 +180,7 @@ def open_failure(path: Path, error: Exception, truncation: Truncation | None) ->
         return truncated(truncation)
     if isinstance(error, PermissionError):
         return unreadable(path, error)
-    return _not_a_video(path, "a file that no video demuxer recognises")
+    return _not_a_video(path, "a file that no video demuxer recognizes")
 
 
 def _not_a_video(path: Path, found: str) -> ItemError:

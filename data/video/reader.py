@@ -27,8 +27,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from data.config import Config
 from data.errors import ItemError, Reason
 from data.records import Frame, VideoProbe
 from data.video.probe import (
@@ -58,10 +59,8 @@ DecoderName = Literal["decord", "pyav"]
 Image = NDArray[np.uint8]
 
 
-class ReaderConfig(BaseModel):
+class ReaderConfig(Config):
     """How video files are decoded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     decoder: Literal["auto", "decord", "pyav"] = Field(
         default="auto",

@@ -2,7 +2,7 @@
 
 A decoder may hang, crash or eat memory on a bad file. Every call therefore runs in a worker with
 limits on wall-clock time and memory; a worker that exceeds them, or dies, is replaced. Its item is
-tried once more, alone, since the fault may have been its neighbours', and then becomes an
+tried once more, alone, since the fault may have been its neighbors', and then becomes an
 :class:`~data.errors.ItemError`. So does an item on which an error comes up that nobody foresaw.
 """
 
@@ -14,8 +14,9 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from data.config import Config
 from data.errors import ItemError, Reason
 from data.workers.process_pool import Call, Killed, ProcessPool
 from data.workers.unexpected import UnexpectedErrors
@@ -27,10 +28,8 @@ QUEUED_PER_WORKER: Final = 2
 """Enough that no worker waits for the next item, few enough that memory stays constant."""
 
 
-class WorkerConfig(BaseModel):
+class WorkerConfig(Config):
     """How the work is spread over this machine; nothing here changes what the rows contain."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_workers: int = Field(
         default=0, ge=0, description="Worker processes; 0 means one per CPU this process may use."

@@ -203,7 +203,10 @@ def import_motions(
     texts: Annotated[
         Path | None, typer.Option(help="KIT-ML texts, joined by the motions' own ids.")
     ] = None,
-    licence: Annotated[str, typer.Option(help="Of sources that do not tell theirs.")] = "",
+    license_: Annotated[
+        str, typer.Option("--license", help="License of sources that do not state one.")
+    ] = "",
+    licence: Annotated[str, typer.Option("--licence", hidden=True)] = "",
     retry_rejected: Annotated[
         bool,
         typer.Option("--retry-rejected", help="Try again what time, memory or a crash rejected."),
@@ -218,8 +221,8 @@ def import_motions(
     }
     if texts is not None:
         options["texts"] = str(texts.expanduser().absolute())
-    if licence:
-        options["licence"] = licence
+    if license_ or licence:
+        options["license"] = license_ or licence
     if retry_rejected:
         options["retry_rejected"] = True
     command = FLOWS["import-motions"]

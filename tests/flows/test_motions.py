@@ -165,8 +165,9 @@ def test_the_command(motion_sources: Path, tmp_path: Path) -> None:
     root = tmp_path / "dataset"
     bvh = str(motion_sources / "bvh" / "walk.bvh")
     command = ["import-motions", bvh, "--dataset", str(root), "--texts", str(texts)]
-    done = CliRunner().invoke(app, [*command, "--licence", "CMU"])
+    done = CliRunner().invoke(app, [*command, "--license", "CMU"])
     assert done.exit_code == 0, done.exception
     assert "2 motions" in done.stdout
     told = {text["text"] for row in _rows(root, "motions") for text in row["texts"]}
     assert "A person walks." in told
+    assert {row["license"] for row in _rows(root, "motions")} == {"CMU"}

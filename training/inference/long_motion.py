@@ -19,9 +19,10 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from data.config import Config
 from data.motion.features import stream_joints
 from data.motion.skeleton import FPS
 from training.inference.motion_model import Features, MotionModel
@@ -29,10 +30,8 @@ from training.instructions.tasks import CODES_PER_S, FRAMES_PER_CODE, Codes
 from training.language_model.generation import CHOSEN, DRAWN, Sampling
 
 
-class ImagineConfig(BaseModel):
+class ImagineConfig(Config):
     """How the closed loop plans and moves."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: float = Field(default=60.0, gt=0, description="Of motion, at least.")
     step_seconds: float | None = Field(
@@ -343,10 +342,8 @@ class MotionStory:
     scene: str
 
 
-class DescribeConfig(BaseModel):
+class DescribeConfig(Config):
     """How a long motion is cut for its description."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     piece_seconds: float = Field(default=5.0, ge=0.8, description="Of motion that one step tells.")
     steps_per_task: int = Field(default=4, ge=1)

@@ -10,8 +10,9 @@ from enum import StrEnum
 from typing import Annotated, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from data.config import Config
 from training.instructions.material import MotionItem, PlanItem
 from training.instructions.tasks import (
     CODES_PER_S,
@@ -29,10 +30,8 @@ Item = MotionItem | PlanItem
 _GOLDEN: Final = (5**0.5 - 1) / 2
 
 
-class InstructionConfig(BaseModel):
+class InstructionConfig(Config):
     """Which instructions are made, and of what."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     weights: dict[Task, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=dict,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 from transformers import (
     GenerationConfig,
@@ -25,11 +25,17 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from data.config import Config
 from training.checkpoints import Checkpoint, read_checkpoint, reading
 from training.instructions.tasks import Codes, Instruction, Prompt, Task, prompt_of
 from training.instructions.vocabulary import TEXT_END, TEXT_PAD, TextTokenizer
 from training.language_model.batches import InstructionEncoder, pad_prompts
-from training.language_model.decoding import FIRST_CODE_ID, START_ID, StepDecoder
+from training.language_model.decoding import (
+    FIRST_CODE_ID,
+    START_ID,
+    AnsweringT5,
+    AnswerKinds,
+)
 from training.language_model.model import MotionLm, MotionLmConfig
 from training.language_model.train import KIND, T5_FILE, TOKENIZER_FILE
 
@@ -39,10 +45,8 @@ MAX_MOTION: Final = 98
 """Tokens of a motion answer at most: 19.6 s, twice the longest motion of HumanML3D."""
 
 
-class Sampling(BaseModel):
+class Sampling(Config):
     """How answers are chosen; by default greedily."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     temperature: float = Field(default=0.0, ge=0, description="0: the likeliest token, always.")
     top_k: int = Field(default=0, ge=0, description="Only among so many likeliest; 0: all.")
@@ -114,7 +118,7 @@ class MotionLanguageModel:
         self.tokenizer_id = tokenizer_id
         self.device = device
         self._encoder = InstructionEncoder(text, model.vocabulary, 0, 0)
-        self._decoder = StepDecoder(self.model)
+        self._t5 = AnsweringT5(self.model).eval()
 
     def answer(
         self,
@@ -221,10 +225,11 @@ class MotionLanguageModel:
         prompts_BS, mask_BS = (part.to(self.device) for part in pad_prompts(prompts))
         motion_B = torch.tensor([request.motion for request in requests], device=self.device)
         lengths = _Lengths(requests, self.text.num_pieces)
-        out_BL: Tensor = self.model.t5.generate(
+        answers: Any = self._t5  # its generate is typed for other uses
+        out_BL: Tensor = answers.generate(
             inputs=prompts_BS,
             attention_mask=mask_BS,
-            past_key_values=self._decoder.begin(motion_B, lengths.longest + 2),
+            decoder_kinds=AnswerKinds(self.model, motion_B),
             generation_config=self._settings(sampling, lengths.longest, motion_B),
             logits_processor=LogitsProcessorList([lengths]),
         )

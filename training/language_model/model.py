@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
+from data.config import Config
 from training.instructions.vocabulary import (
     NUM_SPECIAL_CODES,
     TEXT_END,
@@ -32,10 +33,8 @@ from training.instructions.vocabulary import (
 from training.language_model.packed import Packing, answer_states, take_packed
 
 
-class T5Size(BaseModel):
+class T5Size(Config):
     """A T5 trained from scratch; the defaults are small enough for a CPU."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(default=256, ge=8)
     ff_width: int = Field(default=512, ge=8)
@@ -45,10 +44,9 @@ class T5Size(BaseModel):
     num_pieces: int = Field(default=2000, ge=128, description="Text pieces, trained on the texts.")
 
 
-class MotionLmConfig(BaseModel):
+class MotionLmConfig(Config):
     """The language model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "base": ("scratch",),
         "scratch": ("base",),

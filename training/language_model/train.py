@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from data.config import Config, ExpandedPath
 from data.motion.splits import Split, SplitConfig
 from data.presets import HOME, Presets
 from data.store.writer import write_text
@@ -62,17 +63,15 @@ PUBLISHED_LOOP: Final = LoopConfig(
 )
 
 
-class TrainMotionLmConfig(BaseModel):
+class TrainMotionLmConfig(Config):
     """A training of the motion language model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: Path = Field(description="Folder of the run; what is there is gone on with.")
-    dataset: Path = Field(description="Dataset with motions and their tokens.")
-    plans: tuple[Path, ...] = Field(
+    run: ExpandedPath = Field(description="Folder of the run; what is there is gone on with.")
+    dataset: ExpandedPath = Field(description="Dataset with motions and their tokens.")
+    plans: tuple[ExpandedPath, ...] = Field(
         default=(), description="More datasets whose annotations give scenes, tasks and steps."
     )
-    tokenizer: Path = Field(description="Run or checkpoint of the motion VQ-VAE.")
+    tokenizer: ExpandedPath = Field(description="Run or checkpoint of the motion VQ-VAE.")
     model: MotionLmConfig = Field(default_factory=MotionLmConfig)
     instructions: InstructionConfig = Field(default_factory=InstructionConfig)
     splits: SplitConfig = Field(
@@ -94,16 +93,6 @@ class TrainMotionLmConfig(BaseModel):
     max_answer: int = Field(default=256, ge=8, description="Ids; longer ones are left out.")
     validation_items: int = Field(default=48, ge=1, description="Of each task.")
     loop: LoopConfig = PUBLISHED_LOOP
-
-    @field_validator("run", "dataset", "tokenizer", mode="after")
-    @classmethod
-    def _expand(cls, path: Path) -> Path:
-        return path.expanduser()
-
-    @field_validator("plans", mode="after")
-    @classmethod
-    def _expand_plans(cls, plans: tuple[Path, ...]) -> tuple[Path, ...]:
-        return tuple(path.expanduser() for path in plans)
 
 
 PRESETS: Final[Presets] = {

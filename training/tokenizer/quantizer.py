@@ -19,19 +19,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn import functional
+
+from data.config import Config
 
 _RESET_SEED: Final = 5_000_011
 """Keeps the draws of resets apart from other draws of the same count."""
 
 
-class QuantizerConfig(BaseModel):
+class QuantizerConfig(Config):
     """Kind and size of the quantiser; by default as published for AvatarGPT and T2M-GPT."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {"kind": ("num_quantizers",)}
 

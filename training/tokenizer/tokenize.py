@@ -14,8 +14,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
+from data.config import Config, ExpandedPath
 from data.motion.features import NUM_FEATURES
 from data.presets import HOME, Presets
 from data.schemas import motion_tokens_row
@@ -24,21 +25,14 @@ from data.store.writer import open_published, rows_table
 from training.tokenizer.motion_tokenizer import load_tokenizer
 
 
-class TokenizeConfig(BaseModel):
+class TokenizeConfig(Config):
     """Which motions to write the tokens of, and with what."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dataset: Path = Field(description="Folder of a dataset with a motions table.")
-    tokenizer: Path = Field(description="Run or checkpoint of a motion VQ-VAE.")
+    dataset: ExpandedPath = Field(description="Folder of a dataset with a motions table.")
+    tokenizer: ExpandedPath = Field(description="Run or checkpoint of a motion VQ-VAE.")
     device: str = Field(default="cpu", description="cpu, cuda, or one such as cuda:1.")
     batch_frames: int = Field(default=16_384, ge=64, description="Frames coded at a time.")
     publish_every: int = Field(default=4096, ge=1, description="Motions between publications.")
-
-    @field_validator("dataset", "tokenizer", mode="after")
-    @classmethod
-    def _expand(cls, path: Path) -> Path:
-        return path.expanduser()
 
 
 PRESETS: Final[Presets] = {

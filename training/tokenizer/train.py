@@ -14,10 +14,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from data.config import Config, ExpandedPath
 from data.presets import HOME, Presets
 from training.checkpoints import CheckpointError
 from training.loop import (
@@ -45,22 +46,15 @@ PUBLISHED_LOOP: Final = LoopConfig(
 )
 
 
-class TrainMotionVqvaeConfig(BaseModel):
+class TrainMotionVqvaeConfig(Config):
     """A training of the motion VQ-VAE; the defaults are the published ones."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: Path = Field(description="Folder of the run; what is there is gone on with.")
+    run: ExpandedPath = Field(description="Folder of the run; what is there is gone on with.")
     data: MotionDataConfig
     model: MotionVqvaeConfig = Field(default_factory=MotionVqvaeConfig)
     window: int = Field(default=64, ge=4, description="Frames of a training window.")
     max_validation_motions: int = Field(default=256, ge=1)
     loop: LoopConfig = PUBLISHED_LOOP
-
-    @field_validator("run", mode="after")
-    @classmethod
-    def _expand(cls, run: Path) -> Path:
-        return run.expanduser()
 
     @model_validator(mode="after")
     def _check_window(self) -> "TrainMotionVqvaeConfig":

@@ -18,20 +18,19 @@ from pickle import UnpicklingError
 from typing import Final
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from data.config import Config
 from data.motion.features import LOCAL_POSITIONS, NUM_FEATURES
 from training.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig, build_quantizer
 
 
-class MotionVqvaeConfig(BaseModel):
+class MotionVqvaeConfig(Config):
     """Architecture and loss weights; the defaults are the published ones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_features: int = Field(default=NUM_FEATURES, ge=1)
     width: int = Field(default=512, ge=1, description="Channels of the ResNet.")

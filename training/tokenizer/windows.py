@@ -17,8 +17,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
+from data.config import Config, ExpandedPath
 from data.motion.features import NUM_FEATURES
 from data.motion.normalization import FeatureStats, compute_stats
 from data.motion.splits import Split
@@ -29,19 +30,12 @@ _SHOWN: Final = 5
 """Ids named in a message."""
 
 
-class MotionDataConfig(BaseModel):
+class MotionDataConfig(Config):
     """Which motions to train on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dataset: Path = Field(description="Folder of a dataset with a motions table.")
+    dataset: ExpandedPath = Field(description="Folder of a dataset with a motions table.")
     min_quality: float = Field(default=0.0, ge=0, le=1, description="Least confidence of poses.")
     mirrored: bool = Field(default=True, description="Train on mirror images too.")
-
-    @field_validator("dataset", mode="after")
-    @classmethod
-    def _expand(cls, dataset: Path) -> Path:
-        return dataset.expanduser()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from annotators.chat.config import ChatConfig
 from annotators.chat.protocol import ChatRequest, Jpeg
 from annotators.chat.service import ChatService, ChatStoppedError
 from benchmarks.support.chat_server import Asked, ChatServer
-from data.records import Outcome
+from data.records import Cost, Outcome, total_cost
 from tests.support.replies import kept_ids
 
 KEY = SecretStr("sk-very-secret-key")
@@ -195,7 +195,8 @@ def test_a_damaged_reply_is_asked_for_again(cache: Path, caplog: pytest.LogCaptu
 
 
 def test_a_kept_reply_comes_back_whole(tmp_path: Path) -> None:
-    reply = ChatReply(Outcome.REFUSED, "nö", "text", 1, 2, 0.5, 0.1, "m", "r", 3)
+    cost = Cost(tokens_in=1, tokens_out=2, cost_usd=0.5, latency_s=0.1)
+    reply = ChatReply(Outcome.REFUSED, "nö", "text", "m", "r", 3, **total_cost(cost))
     cache = ReplyCache(tmp_path)
     cache.put("ab12", reply)
     kept = cache.get("ab12")

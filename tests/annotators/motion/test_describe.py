@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from annotators.motion.describe import MotionDescription, describe_motion
 from annotators.motion.events import EventKind
@@ -115,6 +116,20 @@ def test_standing_still() -> None:
     assert description.events == ()
     assert [posture.kind for posture in description.postures] == ["standing"]
     assert description.still
+
+
+def test_a_body_that_stays_bent_over_has_an_activity() -> None:
+    motion = standing()
+    hips_3 = motion[0, JOINT["pelvis"]]
+    above = motion[0, :, 1] > hips_3[1]
+    bent = Rotation.from_euler("x", 70, degrees=True)
+    motion[:, above] = bent.apply((motion[:, above] - hips_3).reshape(-1, 3)).reshape(
+        len(motion), -1, 3
+    )
+    motion[:, above] += hips_3
+    description = describe_motion(motion)
+    assert [posture.kind for posture in description.postures] == ["bending"]
+    assert description.activity == "still"
 
 
 def test_raising_the_left_arm() -> None:

@@ -58,7 +58,7 @@ def annotate(server: ChatServer, tmp_path: Path) -> Generator[Annotate]:
 
         def run(*videos: VideoTexts, **more: Any) -> Any:
             config = AnnotationConfig(annotator="openai", service=chat, **more)
-            return annotate_videos_with(videos, service, "m", config)
+            return annotate_videos_with(videos, service, config)
 
         yield run
 

@@ -114,7 +114,7 @@ def test_all_frames_in_one_request(
 ) -> None:
     config = _config(frames_per_clip=4, samples=3, use_motion=True)
     view = _view(walk_clip, config, motion="The pelvis moves 3 m.", scene="A yard.")
-    captions = list(caption_clips([view], service, "m", config))
+    captions = list(caption_clips([view], service, config))
     assert sorted(c.sample for c in captions) == [0, 1, 2]
     assert {c.outcome for c in captions} == {Outcome.SUCCESS}
     assert len(server.calls) == 3
@@ -136,7 +136,7 @@ def test_all_frames_in_one_request(
 def test_changes_then_a_summary(walk_clip: Path, server: ChatServer, service: ChatService) -> None:
     config = _config(frames_per_clip=4, mode="differential")
     views = [_view(walk_clip, config, name) for name in ("a", "b")]
-    captions = list(caption_clips(views, service, "m", config))
+    captions = list(caption_clips(views, service, config))
     assert [c.clip_id for c in captions] == ["a", "b"]
     # Equal clips are asked for once: three changes and one summary.
     assert len(server.calls) == 4
@@ -166,7 +166,7 @@ def test_a_failed_change_fails_its_caption_alone(
         return "refusal" if "Other." in asked.text else None
 
     server.fault = fault
-    good, bad = caption_clips(views, service, "m", config)
+    good, bad = caption_clips(views, service, config)
     assert (good.outcome, good.text) == (Outcome.SUCCESS, "A walk.")
     assert (bad.outcome, bad.text) == (Outcome.REFUSED, "")
     assert "cannot help" in bad.reason
@@ -180,7 +180,7 @@ def test_failures_are_rows(walk_clip: Path, server: ChatServer, service: ChatSer
     server.fault = lambda asked: next(
         fault for name, fault in faults.items() if f"Scene {name}." in asked.text
     )
-    captions = {c.clip_id: c for c in caption_clips([*views, empty], service, "m", config)}
+    captions = {c.clip_id: c for c in caption_clips([*views, empty], service, config)}
     assert {name: c.outcome for name, c in captions.items()} == {
         "a": Outcome.REFUSED,
         "b": Outcome.FILTERED,
@@ -201,7 +201,7 @@ def test_an_empty_reply_is_no_caption(
 ) -> None:
     server.answer = lambda _: "  \n "
     config = _config(frames_per_clip=2)
-    (caption,) = caption_clips([_view(walk_clip, config)], service, "m", config)
+    (caption,) = caption_clips([_view(walk_clip, config)], service, config)
     assert (caption.outcome, caption.reason) == (
         Outcome.INVALID,
         "expected prose, found an empty reply",
@@ -212,7 +212,7 @@ def test_whole_videos(walk_clip: Path, server: ChatServer, service: ChatService)
     config = _config(use_motion=True)
     view = _view(walk_clip, config)
     video = VideoView("v", 9.0, view.frames)
-    (caption,) = caption_whole_videos([video], service, "m", config)
+    (caption,) = caption_whole_videos([video], service, config)
     assert (caption.clip_id, caption.text, caption.uses_motion) == (None, "A walk.", False)
     assert "The video lasts 9.0 s. Its 8 frames:" in server.calls[0].text
 

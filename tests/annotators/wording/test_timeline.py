@@ -1,6 +1,7 @@
 """What is told of a motion, before and after it is put into words."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,8 +19,14 @@ from annotators.motion.events import (
     Side,
     Unit,
 )
-from annotators.motion.measurements import measurement_of
-from annotators.wording.phrases import count_word, in_other_words, in_words, measurement
+from annotators.motion.measurements import RHYTHMS, measurement_of
+from annotators.wording.phrases import (
+    count_word,
+    in_other_words,
+    in_words,
+    is_compound,
+    measurement,
+)
 from annotators.wording.timeline import BodyAct, Clause, Manner, Way, timeline
 from benchmarks.support.corpus import Motion
 from data.motion.skeleton import JOINT
@@ -96,6 +103,7 @@ def test_arms_that_go_up_and_down_are_one_clause() -> None:
     assert clause.evidence == ((clause.event, clause.back.event),)
     text = "raises both arms above their head and lowers them again"
     assert in_words(clause, "third", "their") == text
+    assert is_compound(clause)
 
 
 def test_an_event_of_both_sides_keeps_both() -> None:
@@ -166,6 +174,7 @@ def test_every_event_has_words_and_numbers(kind: EventKind) -> None:
         assert text
         assert not set("<>{}_") & set(text)
         assert ("left" in text) == (limb and kind is not EventKind.CLAP)
+        assert is_compound(clause) == (" and " in text)
 
 
 def test_every_posture_and_act_has_words() -> None:
@@ -175,9 +184,18 @@ def test_every_posture_and_act_has_words() -> None:
         posture = Posture(PostureKind.LYING, 0.0, 2.0, 80.0, 0.1, Facing.PRONE)
         if act is PostureKind.ONE_LEG:
             posture = Posture(act, 0.0, 2.0, side=Side.RIGHT, lift_m=0.3)
-        text = in_words(Clause(act, 0.0, 2.0, 0.5, ((posture,),), posture=posture), "ing", "their")
+        clause = Clause(act, 0.0, 2.0, 0.5, ((posture,),), posture=posture)
+        text = in_words(clause, "ing", "their")
         assert text
         assert not set("<>{}_") & set(text)
+        assert is_compound(clause) == (" and " in text)
+
+
+@pytest.mark.parametrize("direction", [None, *RHYTHMS])
+def test_the_way_of_a_rhythm_may_have_an_and_of_its_own(direction: Direction | None) -> None:
+    swing = replace(_event(EventKind.SWING, Part.ARM, Side.LEFT), direction=direction, count=3)
+    clause = Clause(swing.kind, 0.0, 1.0, 0.5, ((swing,),), event=swing)
+    assert is_compound(clause) == (" and " in in_words(clause, "base", "the"))
 
 
 def test_acts_are_told_apart_by_value() -> None:

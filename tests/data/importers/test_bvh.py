@@ -27,7 +27,7 @@ JOINTS = generate_motion("walk_forward", 1, 3.0)[0]
 
 @pytest.fixture(scope="module")
 def walk_bvh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 frames as we write them: metres, y up, names as Mixamo's without its prefix."""
+    """60 frames as we write them: meters, y up, names as Mixamo's without its prefix."""
     path = tmp_path_factory.mktemp("bvh") / "walk.bvh"
     write_bvh(path, JOINTS)
     return path
@@ -61,7 +61,7 @@ def test_the_shared_joints_are_those_of_the_bvh_files() -> None:
         theirs = by_key[motion.source_id]
         assert motion.fps == 120
         assert motion.group == f"cmu/{motion.source_id[:2]}"
-        assert "mocap.cs.cmu.edu" in motion.licence
+        assert "mocap.cs.cmu.edu" in motion.license
         # Frame by frame, and as we resample it (without aliasing, so fast feet differ a little).
         assert _aligned_error_m(motion.joints_TJ3[::6], theirs) < 1e-4
         assert _aligned_error_m(resample(motion.joints_TJ3, motion.fps), theirs) < 0.005
@@ -90,8 +90,8 @@ def test_bandai_namco(name: str) -> None:
     joints = motion.joints_TJ3
     assert joints is not None
     assert motion.fps == 30
-    assert "BC" not in motion.licence
-    assert "CC BY-NC" in motion.licence
+    assert "BC" not in motion.license
+    assert "CC BY-NC" in motion.license
     assert 1.2 < joints[0, JOINT["head"], 1] - joints[..., 1].min() < 1.8
     # The person's left is to the left of where the toes point.
     across = joints[:, JOINT["left_hip"]] - joints[:, JOINT["right_hip"]]
@@ -105,7 +105,7 @@ def test_bandai_namco(name: str) -> None:
 def _changed(text: str, change: str) -> bytes:
     """A file after a change of its units, axes or names."""
     head, _, motion = text.partition("MOTION")
-    if change == "centimetres":
+    if change == "centimeters":
         scale = 100
 
         def scaled(found: re.Match[str]) -> str:
@@ -135,7 +135,7 @@ def _changed(text: str, change: str) -> bytes:
     return f"{head}MOTION{motion}".encode()
 
 
-@pytest.mark.parametrize("change", ["centimetres", "mixamo names", "short names", "windows"])
+@pytest.mark.parametrize("change", ["centimeters", "mixamo names", "short names", "windows"])
 def test_other_units_and_names_give_the_same_motion(walk_bvh: Path, change: str) -> None:
     plain = _read(walk_bvh.read_bytes()).joints_TJ3
     changed = _read(_changed(walk_bvh.read_text(), change)).joints_TJ3
@@ -248,7 +248,7 @@ MIXAMO = ("UpLeg", "Leg", "Foot", "ToeBase", "Shoulder", "Arm", "ForeArm", "Hand
 
 
 def _skeleton(prefix: str, limbs: tuple[str, ...]) -> bytes:
-    """A body that stands for two seconds and slides forward, in centimetres."""
+    """A body that stands for two seconds and slides forward, in centimeters."""
 
     def joint(name: str, offset: tuple[float, float, float], *children: str) -> str:
         channels = "CHANNELS 3 Zrotation Xrotation Yrotation"
@@ -282,15 +282,15 @@ def _skeleton(prefix: str, limbs: tuple[str, ...]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("prefix", "limbs", "licence"),
+    ("prefix", "limbs", "terms"),
     [("", LAFAN1, "LAFAN1"), ("mixamorig:", MIXAMO, "Mixamo")],
 )
-def test_lafan1_and_mixamo(prefix: str, limbs: tuple[str, ...], licence: str) -> None:
+def test_lafan1_and_mixamo(prefix: str, limbs: tuple[str, ...], terms: str) -> None:
     motion = _read(_skeleton(prefix, limbs), "dance1_subject2")
     joints = motion.joints_TJ3
     assert joints is not None
-    assert licence in motion.licence
-    assert motion.group == ("lafan1/subject2" if licence == "LAFAN1" else "")
+    assert terms in motion.license
+    assert motion.group == ("lafan1/subject2" if terms == "LAFAN1" else "")
     expected = {
         "pelvis": (0.0, 0.96, 0.0),
         "left_knee": (0.10, 0.49, 0.0),

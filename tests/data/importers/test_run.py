@@ -1,5 +1,6 @@
 """Motions of every source into one table: encoded, checked, split, mirrored, resumed."""
 
+import pickle
 import subprocess
 import sys
 from collections import Counter
@@ -25,6 +26,7 @@ from data.schemas import load_features
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
 from data.synthetic.activities import ACTIVITIES, generate_motion
+from data.workers.workers import Workers
 from tests.support.plans import save_plans
 
 
@@ -94,7 +96,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory, sources: Path, texts: Path) -> Path:
     root = tmp_path_factory.mktemp("motions") / "dataset"
-    import_motions(_config(root, sources, texts=texts, licence="ours"))
+    import_motions(_config(root, sources, texts=texts, license="ours"))
     return root
 
 
@@ -130,7 +132,7 @@ def test_rows_are_the_features_of_their_motions(root: Path) -> None:
     placed = canonical_joints(walk)
     assert np.abs(features_to_joints(features) - placed[:-1]).max() < 1e-4
     assert 0 < row["foot_skate_m_s"] < 0.5
-    assert row["licence"] == "ours"
+    assert row["license"] == "ours"
 
 
 def test_texts_of_kit_are_joined(root: Path) -> None:
@@ -144,6 +146,25 @@ def test_texts_of_kit_are_joined(root: Path) -> None:
     assert (text["level"], text["source"]) == ("medium", "kit-ml")
     assert bvh["source_fps"] == 120
     assert bvh["num_frames"] == pytest.approx(len(JUMP), abs=3)
+
+
+def test_a_job_carries_only_the_texts_of_its_motion(
+    sources: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pickled: dict[str, bytes] = {}
+    run_jobs = Workers.run
+
+    def spy(workers: Workers, function: Any, items: Any, **options: Any) -> Any:
+        listed = list(items)
+        if options["stage"] == "import":
+            pickled.update({job.pending.source_id: pickle.dumps(job) for job in listed})
+        return run_jobs(workers, function, listed, **options)
+
+    monkeypatch.setattr(Workers, "run", spy)
+    import_motions(_config(tmp_path / "motions", sources, texts=texts))
+    told = {name for name, job in pickled.items() if b"A person is jumping." in job}
+    assert len(pickled) > 1
+    assert told == {"CMU_49_02"}
 
 
 def test_mirror_images_lie_in_the_split_of_their_originals(root: Path) -> None:
@@ -161,7 +182,7 @@ def test_mirror_images_lie_in_the_split_of_their_originals(root: Path) -> None:
 
 def test_again_nothing_is_done(root: Path, sources: Path, texts: Path) -> None:
     before = (root / "dataset.json").read_bytes()
-    progress = import_motions(_config(root, sources, texts=texts, licence="ours"))
+    progress = import_motions(_config(root, sources, texts=texts, license="ours"))
     assert progress.known == progress.done == 11
     assert (root / "dataset.json").read_bytes() == before
 

@@ -158,7 +158,7 @@ def test_with_retargeting_mirroring_differs_by_the_asymmetry_of_the_reference_sk
         found = joints_to_features(mirror_joints(motion))
         expected = mirror_features(joints_to_features(motion))
         medians.append(float(abs(found - expected)[:, LOCAL_POSITIONS].max()))
-    assert 0.005 < np.median(medians) < 0.02  # metres
+    assert 0.005 < np.median(medians) < 0.02  # meters
 
 
 @on_real_motions

@@ -117,7 +117,7 @@ def test_a_real_motion_survives_a_detour_over_another_rate(mocap: dict[str, Floa
     back = resample(there, Fraction(60000, 1001))
     assert len(motion) - 1 <= len(back) <= len(motion)
     error = np.linalg.norm(back - motion[: len(back)], axis=-1)
-    assert error.mean() < 0.003  # metres
+    assert error.mean() < 0.003  # meters
 
 
 def test_impossible_rates_and_no_frames_are_named() -> None:

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from data.errors import Stage
 from data.importers.run import MotionImportConfig, import_motions
+from data.records import RejectionKey
 from data.schemas import SCHEMAS
 from data.store.dataset import Dataset
 from data.store.writer import open_published, open_writer, rows_table
@@ -27,10 +29,10 @@ KINDS = {
 }
 
 
-def _write(root: Path, kind: str, *, licence: str = "") -> dict[str, Any]:
+def _write(root: Path, kind: str, *, terms: str = "") -> dict[str, Any]:
     """Publish two rows of each table; the metadata of the card."""
     values = {
-        "licence": licence,
+        "license": terms,
         "joints_3d": np.arange(3 * 22 * 3, dtype=np.float32),
         "features": np.zeros(5 * 263, np.float32),
         "codes": [1, 2],
@@ -84,21 +86,21 @@ def test_a_dataset_without_rows_has_no_configuration(tmp_path: Path) -> None:
 
 def test_the_license_is_that_of_the_motions_or_what_is_chosen(tmp_path: Path) -> None:
     assert _write(tmp_path / "videos", "videos")["license"] == "unknown"
-    assert _write(tmp_path / "motions", "motions", licence="CC-BY-4.0")["license"] == "cc-by-4.0"
+    assert _write(tmp_path / "motions", "motions", terms="CC-BY-4.0")["license"] == "cc-by-4.0"
     own = tmp_path / "own"
-    assert _write(own, "motions", licence="CMU mocap: free for all uses")["license"] == "other"
-    _write(own, "motions", licence="MIT")
+    assert _write(own, "motions", terms="CMU mocap: free for all uses")["license"] == "other"
+    _write(own, "motions", terms="MIT")
     assert _front(own)["license"] == "other"
-    for licence in ("CMU mocap: free for all uses", "MIT"):
-        assert f"- {licence}\n" in (own / "README.md").read_text()
+    for terms in ("CMU mocap: free for all uses", "MIT"):
+        assert f"- {terms}\n" in (own / "README.md").read_text()
     with open_published(own) as writer:
         writer.set_license("cc-by-nc-4.0")
         with pytest.raises(ValueError, match=r"expected one of .*cc-by-4.0.*found 'free'"):
             writer.set_license("free")
     assert _front(own)["license"] == "cc-by-nc-4.0"
     # It stays when more is published.
-    assert _write(own, "motions", licence="MIT")["license"] == "cc-by-nc-4.0"
-    assert Dataset(own).manifest["licences"] == ["CMU mocap: free for all uses", "MIT"]
+    assert _write(own, "motions", terms="MIT")["license"] == "cc-by-nc-4.0"
+    assert Dataset(own).manifest["licenses"] == ["CMU mocap: free for all uses", "MIT"]
 
 
 def test_joints_are_reshaped_without_this_package(tmp_path: Path) -> None:
@@ -168,14 +170,14 @@ def test_hugging_face_opens_what_a_re_run_left(
         writer.publish(
             {
                 "clips": rows("clips", [{"clip_id": i, "video_id": i} for i in ids]),
-                "rejections": rows("rejections", [{"item_id": i} for i in ids]),
+                "rejections": rows("rejections", [{"item_id": i, "stage": "poses"} for i in ids]),
             }
         )
     with open_published(root) as writer:
         # A part is left without two of its rows, a table without any, and another one begins.
         writer.publish(
             {"annotations": rows("annotations", [{"clip_id": "a", "video_id": "a"}])},
-            replace_rejections=ids,
+            replace_rejections=[RejectionKey(i, Stage.POSES) for i in ids],
             replace_videos=["b", "c"],
         )
     assert sorted(

@@ -1,19 +1,25 @@
 """Reading a dataset: filtered in Parquet, a few rows at a time, whatever its size."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data.motion.skeleton import FPS
 from data.records import Clip, PoseTrack
-from data.schemas import Row, load_track, pose_row
+from data.schemas import SCHEMAS, Row, load_track, pose_row
 from data.store import dataset as dataset_module
 from data.store import parquet
 from data.store import writer as store
+from data.store.check import check_dataset
 from data.store.dataset import Dataset, RowIndex
+from data.store.manifest import DatasetError
 from data.store.writer import open_writer, rows_table
 
 NUM_CLIPS, PART_CLIPS, FRAMES = 2000, 500, 100
@@ -102,3 +108,38 @@ def test_memory_does_not_grow_with_the_table(
     assert most_bytes(lambda: len(list(dataset.rows("poses", where=one))), 1) < whole / 5
     assert most_bytes(lambda: sum(1 for _ in dataset.rows("poses")), NUM_CLIPS) < whole / 5
     assert most_bytes(replace, 10) < whole / 2
+
+
+def _make_former(root: Path) -> None:
+    """Turn a dataset into one of schema version 3, which spells the column ``licence``."""
+    manifest = json.loads((root / "dataset.json").read_text())
+    (part,) = manifest["tables"]["motions"]["parts"]
+    path = root / part["file"]
+    table = pq.read_table(path).rename_columns({"license": "licence"})
+    pq.write_table(table, path)
+    part |= {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    manifest |= {"schema_version": 3, "licences": manifest.pop("licenses")}
+    (root / "dataset.json").write_text(json.dumps(manifest))
+
+
+def test_a_dataset_that_spells_licence_is_read_but_not_mixed(tmp_path: Path) -> None:
+    row = dict.fromkeys(SCHEMAS["motions"].names) | {
+        **{"motion_id": "m0", "license": "MIT", "num_frames": 1, "num_features": 1},
+        "features": [0.0],
+    }
+    rows = rows_table("motions", [row])
+    with open_writer(tmp_path, {}) as writer:
+        writer.publish({"motions": rows})
+    _make_former(tmp_path)
+    dataset = Dataset(tmp_path)
+    assert dataset.manifest["licenses"] == ["MIT"]
+    assert dataset.read("motions")["license"].to_pylist() == ["MIT"]
+    assert list(dataset.rows("motions", ["license"], {"license": ["MIT"]})) == [{"license": "MIT"}]
+    (found,) = RowIndex(dataset, "motions", "motion_id", ["license"]).get(["m0"])["m0"]
+    assert found["license"] == "MIT"
+    assert check_dataset(tmp_path) == []
+    with open_writer(tmp_path, {}) as writer:
+        with pytest.raises(DatasetError, match=r"expected schema version 4 .*Remedy: import every"):
+            writer.publish({"motions": rows})
+        writer.set_license("mit")
+    assert Dataset(tmp_path).manifest["schema_version"] == 3

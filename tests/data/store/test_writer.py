@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data.errors import Stage
 from data.motion.skeleton import FPS, JOINT_NAMES
-from data.records import Clip, PoseTrack
+from data.records import Clip, PoseTrack, RejectionKey
 from data.schemas import SCHEMAS, Row, load_motion, load_pose, load_pose_2d, load_track, pose_row
 from data.store import writer as store
 from data.store.check import check_dataset
@@ -43,6 +44,8 @@ def _rows(name: str, count: int, video_id: str = "v0") -> list[Row]:
             if field.name == "video_id"
             else f"{name}-{video_id}-{index}"
             if field.name in {"clip_id", "item_id"}
+            else Stage.POSES.value
+            if field.name == "stage"
             else None
             for field in schema
         }
@@ -325,7 +328,7 @@ def test_replaced_videos_and_rejections_give_way(tmp_path: Path) -> None:
         publication = writer.publish(
             _tables(1, "v0"),
             replace_videos=["v0"],
-            replace_rejections=["rejections-v1-1"],
+            replace_rejections=[RejectionKey("rejections-v1-1", Stage.POSES)],
         )
     assert publication.removed == {"videos": 2, "clips": 2, "rejections": 3}
     dataset = Dataset(tmp_path)
@@ -333,6 +336,19 @@ def test_replaced_videos_and_rejections_give_way(tmp_path: Path) -> None:
     items = sorted(dataset.read("rejections")["item_id"].to_pylist())
     assert items == ["rejections-v0-0", "rejections-v1-0"]
     assert len(pd.read_parquet(tmp_path / "rejections")) == 2
+
+
+def test_a_rejection_of_another_stage_stays(tmp_path: Path) -> None:
+    row = _rows("rejections", 1)[0]
+    stages = (Stage.INGEST, Stage.CLIPS, None)
+    rows = [{**row, "stage": stage} for stage in stages]
+    with open_writer(tmp_path, RECIPE) as writer:
+        writer.publish({"rejections": rows_table("rejections", rows)})
+        publication = writer.publish(
+            {}, replace_rejections=[RejectionKey(row["item_id"], Stage.INGEST)]
+        )
+    assert publication.removed == {"rejections": 1}
+    assert Dataset(tmp_path).read("rejections")["stage"].to_pylist() == ["clips", None]
 
 
 def test_another_recipe_is_refused_with_what_differs(tmp_path: Path) -> None:

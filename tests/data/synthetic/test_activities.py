@@ -166,7 +166,7 @@ def test_they_are_imported(tmp_path: Path) -> None:
     plain = [row for row in rows if row["mirrored_of"] is None]
     assert {row["source"] for row in rows} == {"procedural"}
     assert sorted(row["labels"][0] for row in plain) == sorted(ACTIVITIES)
-    assert {row["licence"] for row in rows} == {"synthetic"}
+    assert {row["license"] for row in rows} == {"synthetic"}
     by_id = {row["motion_id"]: row for row in rows}
     for row in rows:
         assert 2 <= len(row["texts"]) <= 4

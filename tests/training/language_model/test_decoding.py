@@ -1,4 +1,4 @@
-"""Stepping the decoder is the decoder, in all its kinds; and its parts learn as they did."""
+"""What generate sees is the decoder with its heads, for rows of all kinds."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
 from training.instructions.vocabulary import TEXT_PAD
-from training.language_model.decoding import FIRST_CODE_ID, START_ID, StepDecoder
+from training.language_model.decoding import FIRST_CODE_ID, START_ID, AnsweringT5, AnswerKinds
 from training.language_model.model import MotionLm, MotionLmConfig, T5Size, t5_config
 
 K, C, PIECES = 12, 8, 40
@@ -15,14 +15,11 @@ PROMPTS = torch.tensor([[5, 6, 7, 8, 9, 1], [9, 8, 1, 0, 0, 0], [3, 1, 0, 0, 0, 
 MASK = (PROMPTS != 0).long()
 
 
-def _model(lora_rank: int = 0, feed: str = "gated-gelu") -> MotionLm:
+def _model(lora_rank: int = 0) -> MotionLm:
     torch.manual_seed(0)
-    settings = t5_config(SIZE, PIECES)
-    settings.feed_forward_proj = feed
-    settings.is_gated_act = feed.startswith("gated")
-    settings.dense_act_fn = "gelu_new" if settings.is_gated_act else feed
     config = MotionLmConfig(lora_rank=lora_rank)
-    model = MotionLm(config, T5ForConditionalGeneration(settings), torch.randn(K, C)).eval()
+    t5 = T5ForConditionalGeneration(t5_config(SIZE, PIECES))
+    model = MotionLm(config, t5, torch.randn(K, C)).eval()
     for name, weight in model.named_parameters():
         if "lora_B" in name:  # is nothing at first
             torch.nn.init.normal_(weight, std=0.3)
@@ -37,10 +34,10 @@ def _whole(model: MotionLm, ids_BL: Tensor) -> Tensor:
     )[0]
 
 
-@pytest.mark.parametrize(("lora_rank", "feed"), [(0, "gated-gelu"), (0, "relu"), (4, "gated-gelu")])
+@pytest.mark.parametrize("lora_rank", [0, 4])
 @torch.no_grad()
-def test_steps_say_what_the_decoder_says(lora_rank: int, feed: str) -> None:
-    model = _model(lora_rank, feed)
+def test_steps_say_what_the_decoder_says(lora_rank: int) -> None:
+    model = _model(lora_rank)
     words = model.vocabulary
     motion_B = torch.tensor([True, False, True])
     # Rows 0 and 2 answer with motion: start, then codes 3, 0, 11, 5. Row 1 with text.
@@ -48,12 +45,19 @@ def test_steps_say_what_the_decoder_says(lora_rank: int, feed: str) -> None:
     text = torch.tensor([TEXT_PAD, 7, 9, 11, 4])
     whole_motion = torch.cat([torch.tensor([words.motion_start]), words.num_text + codes])
     hidden_BLD = _whole(model, torch.stack([whole_motion, text, whole_motion]))
-    encoded_BSD = model.encode(PROMPTS, MASK)[0]
     stepped = torch.cat([torch.tensor([START_ID]), FIRST_CODE_ID + codes])
-    answers = StepDecoder(model).begin(motion_B, 5)
+    t5, kinds = AnsweringT5(model).eval(), AnswerKinds(model, motion_B)
+    encoded, cache = model.encode(PROMPTS, MASK), None
     for place, ids_B in enumerate(torch.stack([stepped, text, stepped]).T):
-        logits_BW = answers.logits(ids_B, encoded_BSD, MASK)
-        assert answers.get_seq_length() == place + 1
+        said = t5(
+            decoder_input_ids=ids_B[:, None],
+            decoder_kinds=kinds,
+            encoder_outputs=encoded,
+            attention_mask=MASK,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        logits_BW, cache = said.logits[:, -1], said.past_key_values
         for row in (0, 2):
             own = model.heads.motion_logits(hidden_BLD[row, place])
             found = logits_BW[row, FIRST_CODE_ID : FIRST_CODE_ID + K]
@@ -69,40 +73,24 @@ def test_steps_say_what_the_decoder_says(lora_rank: int, feed: str) -> None:
 @torch.no_grad()
 def test_rows_of_motion_alone_have_no_text() -> None:
     model = _model()
-    answers = StepDecoder(model).begin(torch.ones(3, dtype=torch.bool), 4)
-    logits_BW = answers.logits(torch.full((3,), START_ID), model.encode(PROMPTS, MASK)[0], MASK)
-    assert logits_BW.shape == (3, FIRST_CODE_ID + K)
+    said = AnsweringT5(model).eval()(
+        decoder_input_ids=torch.full((3, 1), START_ID),
+        decoder_kinds=AnswerKinds(model, torch.ones(3, dtype=torch.bool)),
+        encoder_outputs=model.encode(PROMPTS, MASK),
+    )
+    assert said.logits.shape == (3, 1, FIRST_CODE_ID + K)
 
 
-@torch.no_grad()
-def test_beams_go_on_from_others() -> None:
+def test_beams_are_of_the_kind_of_their_prompt() -> None:
+    motion_B = torch.tensor([True, False])
+    kinds = AnswerKinds(_model(), motion_B)
+    assert kinds.motion_rows(6).tolist() == [True, True, True, False, False, False]
+
+
+def test_weights_stay_the_model_s_own() -> None:
     model = _model()
-    decoder = StepDecoder(model)
-    encoded_BSD = model.encode(PROMPTS[:1], MASK[:1])[0].expand(2, -1, -1)
-    ids = torch.tensor([[START_ID, 4, 8], [START_ID, 6, 9]])
-    motion = torch.tensor([True])
-    taken = decoder.begin(motion, 5)
-    for place in range(3):
-        taken.logits(ids[:, place], encoded_BSD, None)
-    taken.reorder_cache(torch.tensor([1, 1]))
-    found = taken.logits(torch.tensor([5, 7]), encoded_BSD, None)
-    alone = decoder.begin(motion, 5)
-    for place in range(3):
-        alone.logits(ids[[1, 1], place], encoded_BSD, None)
-    expected = alone.logits(torch.tensor([5, 7]), encoded_BSD, None)
-    torch.testing.assert_close(found, expected)
-
-
-def test_weights_stay_the_modules_own() -> None:
-    model = _model()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    decoder = StepDecoder(model)
-    after = model.state_dict()
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    # What a module learns later is what steps are made with.
-    key = model.t5.decoder.block[0].layer[0].SelfAttention.k
-    with torch.no_grad():
-        key.weight.fill_(3.0)
-    inner = len(key.weight)
-    assert (decoder.layers[0].self_qkv[inner : 2 * inner] == 3.0).all()
+    before = set(model.state_dict())
+    t5 = AnsweringT5(model)
+    assert set(model.state_dict()) == before
+    own = {id(weight) for weight in model.parameters()}
+    assert all(id(weight) in own for weight in t5.parameters())

@@ -240,14 +240,16 @@ def test_lengths_are_kept_row_by_row(text: TextTokenizer) -> None:
         assert [len(answer) for answer in answers] == wanted
 
 
-def test_greedy_answers_do_not_depend_on_the_batch(text: TextTokenizer) -> None:
+@pytest.mark.parametrize("beams", [1, 3])
+def test_likeliest_answers_do_not_depend_on_the_batch(text: TextTokenizer, beams: int) -> None:
+    sampling = Sampling(beams=beams)
     lm = MotionLanguageModel(_model(text), text, "t", torch.device("cpu"))
     requests = [
         Request(one.prompt, one.task.answers_motion, max_length=15) for one in _instructions()
     ]
-    together = lm.answer(requests)
-    assert together == [lm.answer([request])[0] for request in requests]
-    assert together == lm.answer(requests, batch_size=2)
+    together = lm.answer(requests, sampling)
+    assert together == [lm.answer([request], sampling)[0] for request in requests]
+    assert together == lm.answer(requests, sampling, batch_size=2)
 
 
 def test_cached_generation_says_what_the_whole_prefix_says(text: TextTokenizer) -> None:

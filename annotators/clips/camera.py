@@ -1,6 +1,6 @@
-"""Measures how the camera moves, on tiny frames.
+"""Camera motion, measured on thumbnails.
 
-Shapes: H, W size of a frame in pixels, P = 24 points on a grid over it.
+Shapes: H and W are the size of a frame in pixels, P = 24 points on a grid over it.
 """
 
 import math
@@ -14,35 +14,39 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 
 INTERVAL_S: Final = 0.1
-"""Motion is measured over this time, every other time: long enough for a slow pan to show on a
-thumbnail, short enough for a fast one to be followed."""
+"""Camera motion is measured between frames this far apart, and every other interval is skipped. The
+interval is long enough for a slow pan to be visible on a thumbnail and short enough for a fast pan
+to be tracked."""
 
 _EPSILON_S: Final = 1e-6
 _POINTS_DOWN: Final = 4
 _POINTS_ACROSS: Final = 6
 _MIN_POINTS: Final = 4
-_WINDOW_PX: Final = 11  # a sixth of a thumbnail's width: mostly background or mostly person
-_PYRAMID_LEVELS: Final = 2  # follows up to about 6 pixels, one image width per second
-_MIN_EIGENVALUE: Final = 1e-3  # of a window's gradients; below, it shows nothing to follow
+# A sixth of a thumbnail's width, so that a window is mostly background or mostly person.
+_WINDOW_PX: Final = 11
+# Tracks displacements of up to about 6 pixels, which is one image width per second.
+_PYRAMID_LEVELS: Final = 2
+# Smallest eigenvalue of a window's gradient matrix; below it, the window has no texture to track.
+_MIN_EIGENVALUE: Final = 1e-3
 
 
 class CameraMotion:
-    """Takes the frames of one video in order and measures the motion of the background."""
+    """Measures the motion of the background over the frames of one video, in order."""
 
     def __init__(self) -> None:
         self._before_s = -math.inf
         self._before_HW: Image | None = None
 
     def push(self, pts_s: float, image_HW3: Image) -> float | None:
-        """Take the next frame.
+        """Add the next frame.
 
         Args:
-            pts_s: its time.
-            image_HW3: (H, W, 3) RGB.
+            pts_s: presentation time of the frame, seconds.
+            image_HW3: (H, W, 3) RGB image.
 
         Returns:
-            Speed over the last 0.1 s, in image widths per second; None when it is not measured
-            at this frame, or when the images do not tell.
+            Speed over the last 0.1 s in image widths per second, or None when no speed is measured
+            at this frame or when too few points can be tracked.
         """
         elapsed_s = pts_s - self._before_s
         if elapsed_s < INTERVAL_S - _EPSILON_S:
@@ -58,17 +62,17 @@ class CameraMotion:
 
 
 def global_shift(a_HW: Image, b_HW: Image) -> tuple[float, float] | None:
-    """How far the background moves from one image to another.
+    """Return the displacement of the background between two images.
 
-    The median over a grid of points of the pyramidal optical flow (Lucas and Kanade, 1981; Bouguet,
-    2000), which people at a minority of the points do not sway.
+    The displacement is the median of the pyramidal optical flow (Lucas and Kanade, 1981; Bouguet,
+    2000) over a grid of points. People who cover a minority of the points do not affect a median.
 
     Args:
-        a_HW: (H, W) luma.
-        b_HW: the same, later.
+        a_HW: (H, W) luma of the earlier image.
+        b_HW: (H, W) luma of the later image.
 
     Returns:
-        (x, y) in pixels, or None when too few points can be followed.
+        (x, y) in pixels, or None when too few points can be tracked.
     """
     points_P12 = _grid(*a_HW.shape)
     moved_P12, found_P1, _ = cv2.calcOpticalFlowPyrLK(
@@ -89,7 +93,7 @@ def global_shift(a_HW: Image, b_HW: Image) -> tuple[float, float] | None:
 
 @lru_cache(maxsize=4)
 def _grid(height: int, width: int) -> NDArray[np.float32]:
-    """Points spread evenly over an image, (P, 1, 2), in pixels."""
+    """Return points spread evenly over an image, (P, 1, 2), in pixels."""
     y = (np.arange(_POINTS_DOWN) + 0.5) * height / _POINTS_DOWN
     x = (np.arange(_POINTS_ACROSS) + 0.5) * width / _POINTS_ACROSS
     points_P2 = np.stack([np.tile(x, len(y)), np.repeat(y, len(x))], axis=1)

@@ -1,4 +1,7 @@
-"""Turns a video into clips: one decoding pass finds the shots, which are cut into even windows."""
+"""Cut a video into clips.
+
+One decoding pass finds the shots. Each shot is then cut into clips of equal length.
+"""
 
 import math
 from array import array
@@ -18,11 +21,12 @@ from data.records import Clip, Rejection, Shot, VideoProbe, VideoScan, clip_id_o
 from data.video.reader import scan_thumbnails
 
 _MIN_DECODED_SHARE: Final = 0.5
-"""A video of which fewer frames decode is rejected: most of what it shows would be missing."""
+"""A video is rejected when a smaller share of its frames decodes, because most of its content would
+be missing."""
 
 _MIN_MOVING_SPEED: Final = 0.02
-"""Image widths per second from which a camera counts as moving. Tripods measure below 0.013 and
-hands above 0.03 on the development clips."""
+"""Speed, in image widths per second, from which a camera counts as moving. On the development clips
+cameras on tripods measure below 0.013 and handheld cameras above 0.03."""
 
 _LUMA_WEIGHTS: Final = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 _EPSILON_S: Final = 1e-6
@@ -32,10 +36,10 @@ class ClipConfig(Config):
     """How videos are cut into clips."""
 
     max_clip_s: float = Field(
-        default=10.0, gt=0, le=3600, description="Longer shots are cut into clips of even length."
+        default=10.0, gt=0, le=3600, description="Longer shots are cut into clips of equal length."
     )
     min_clip_s: float = Field(
-        default=1.0, gt=0, description="Shorter shots are left out. At most half of max_clip_s."
+        default=1.0, gt=0, description="Shorter shots are skipped. At most half of max_clip_s."
     )
     shots: ShotConfig = Field(
         default_factory=ShotConfig, description="How the cuts between shots are found."
@@ -43,7 +47,8 @@ class ClipConfig(Config):
 
     @model_validator(mode="after")
     def _check_lengths(self) -> "ClipConfig":
-        # A shot a little longer than max_clip_s becomes two halves, and both have to be clips.
+        # A shot slightly longer than max_clip_s is cut into two halves, and each half has to be
+        # at least min_clip_s long.
         if 2 * self.min_clip_s > self.max_clip_s:
             raise ValueError(
                 f"min_clip_s: expected at most half of max_clip_s ({self.max_clip_s:g}), "
@@ -53,20 +58,20 @@ class ClipConfig(Config):
 
 
 def scan_video(path: Path, probe: VideoProbe, config: ClipConfig) -> VideoScan:
-    """Decode every frame of a video once, tiny, and find its shots.
+    """Decode every frame of a video once, at thumbnail size, and find its shots.
 
     Args:
-        path: the file.
-        probe: what :func:`data.video.probe.probe_video` said of it.
-        config: how shots are found.
+        path: path of the video.
+        probe: result of :func:`data.video.probe.probe_video` for this video.
+        config: settings of the shot detector.
 
     Returns:
-        The shots, over all frames from the first to the last that decodes. Frame numbers are those
-        of :mod:`data.video.probe`, which do not close up where damage loses frames.
+        The shots, which cover all frames from the first to the last that decodes. Frames are
+        numbered as in :mod:`data.video.probe`: a frame that is lost to damage keeps its number.
 
     Raises:
-        ItemError: ``zero_frames`` when there is no frame, ``decode_failed`` when none or fewer than
-            half of those that the packets promise can be decoded, or what the reader raises.
+        ItemError: ``zero_frames`` when there is no frame, ``decode_failed`` when fewer than half
+            of the frames that the packets announce can be decoded, or an error of the reader.
     """
     detector = ShotDetector(float(probe.fps), config.shots)
     motion = CameraMotion()
@@ -86,7 +91,7 @@ def scan_video(path: Path, probe: VideoProbe, config: ClipConfig) -> VideoScan:
         issues = frames.issues
     _check_decoded(path, probe, len(indices), issues)
 
-    # Frames lost at the end of a file do not stretch the last one.
+    # When frames are lost at the end of the file, the last decoded frame is not prolonged.
     last_s = probe.duration_s - times_s[-1]
     if indices[-1] < probe.num_packets - 1:
         last_s = min(last_s, float(1 / probe.fps))
@@ -95,7 +100,8 @@ def scan_video(path: Path, probe: VideoProbe, config: ClipConfig) -> VideoScan:
     shots: list[Shot] = []
     speed_numbers, speed_values = np.asarray(speed_at), np.asarray(speeds)
     for start, stop in zip(starts, (*starts[1:], len(indices)), strict=True):
-        # A speed is of the motion up to its frame, so the one at the cut says nothing.
+        # A speed describes the motion up to its frame, so the speed at the cut itself compares
+        # two different shots and is ignored.
         inside = (speed_numbers > start) & (speed_numbers < stop)
         camera_speed = float(np.median(speed_values[inside])) if inside.any() else 0.0
         last = stop == len(indices)
@@ -121,7 +127,7 @@ def _check_decoded(path: Path, probe: VideoProbe, num_frames: int, issues: tuple
             f"{path}: expected frames from {probe.num_packets} packets, {found}.",
             "Check that the video plays; record or export it again.",
         )
-    # Packets that an edit list hides are none that should decode.
+    # Packets hidden by an edit list are not expected to decode.
     expected = min(probe.num_packets, round(probe.duration_s * probe.fps))
     if num_frames < _MIN_DECODED_SHARE * expected:
         raise ItemError(
@@ -134,18 +140,18 @@ def _check_decoded(path: Path, probe: VideoProbe, num_frames: int, issues: tuple
 def cut_clips(
     video_id: str, scan: VideoScan, config: ClipConfig
 ) -> tuple[list[Clip], list[Rejection]]:
-    """Cut shots into windows of even length, none longer than ``max_clip_s``, none across a cut.
+    """Cut shots into clips of equal length that are no longer than ``max_clip_s``.
 
-    A shot of 10.4 s becomes two clips of 5.2 s rather than one of 10 s and a tail, so that no
-    movement is left in a clip too short to tell it.
+    No clip spans a cut. A shot of 10.4 s becomes two clips of 5.2 s instead of one of 10 s and a
+    remainder of 0.4 s, because a movement in such a short clip could not be described.
 
     Args:
         video_id: content hash of the video.
-        scan: its shots.
-        config: the limits.
+        scan: the shots of the video.
+        config: limits on the length of clips.
 
     Returns:
-        The clips in order, and a rejection for each shot shorter than ``min_clip_s``.
+        The clips in order of time, and one rejection per shot shorter than ``min_clip_s``.
     """
     clips: list[Clip] = []
     rejections: list[Rejection] = []

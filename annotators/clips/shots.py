@@ -1,25 +1,27 @@
-"""Finds the cuts of a video in one pass over tiny frames, in constant memory.
+"""Shot boundary detection in one pass over thumbnails, in constant memory.
 
-Three kinds of shot boundary, each told by what only it does:
+The detector finds three kinds of boundary:
 
-- **fade**: the image goes through one flat colour, with different scenes on the two sides;
-- **hard cut**: one step between two frames is much larger than the steps around it, and no frame
-  shortly before matches any frame shortly after. After a flash, a flare or a passer-by the same
-  scene is back; a whip pan or a falling camera is many large steps; so neither passes;
+- **fade**: the image passes through one flat color, with different scenes on the two sides.
+- **hard cut**: the change between two frames is much larger than the changes around it, and no
+  frame shortly before it matches any frame shortly after it. A flash, a flare or a passer-by does
+  not qualify, because the same scene returns. A whip pan or a falling camera does not qualify,
+  because it causes many large changes in a row.
 - **dissolve**: the frames between two different scenes lie on the straight line from one to the
   other, at an even pace. Moving cameras and people do not move images along straight lines.
 
-"Matches" is decided by moving blocks of one image over the other: normalised correlation, so that
-a change of exposure does not count, with one displacement for the whole image, so that a panning
-camera does not count. Within a shot a few seconds are remembered, so that a damaged stretch of
-video that ends with the scene from before it is no cut either.
+Two images match when blocks of one correlate with the other under a common displacement. The
+correlation is normalized, so a change of exposure does not count as a change of scene, and the
+displacement is shared by the whole image, so a panning camera does not either. The detector keeps
+a few seconds of every shot in memory, so a damaged stretch of video that returns to the scene
+before it is not a cut.
 
 The thresholds were chosen on half of the clips of ``benchmarks/synthetic_shots.py`` and checked on
 the other half (``benchmarks/shots.py``).
 
 Shapes: N frames in memory, H = 18 and W = 32 px of a working image (portrait video is transposed),
-B blocks of an image, P places that a block can have, D displacements, C values of a block,
-L frames inside a dissolve, F values of a coarse image.
+B blocks of an image, P positions of a block, D displacements, C values of a block, L frames inside
+a dissolve, F values of a coarse image.
 """
 
 import math
@@ -37,57 +39,59 @@ from data.config import Config
 FloatArray = NDArray[np.float32]
 
 THUMBNAIL_SIDE_PX: Final = 64
-"""Longer side of the frames to feed the detector with: more is not looked at."""
+"""Longer side of the frames to pass to the detector, which does not use a higher resolution."""
 
 _W_PX: Final = 32
 _H_PX: Final = 18
 
-# Blocks of 8 × 6 px, 4 across and 3 down: large enough to be told apart, small enough that most
-# show only background when people move.
+# Blocks of 8 × 6 px, 4 across and 3 down. They are large enough to be distinctive, and small enough
+# that most of them contain only background when people move.
 _BLOCK_H_PX: Final = 6
 _BLOCK_W_PX: Final = 8
 _BLOCKS_DOWN: Final = 3
 _BLOCKS_ACROSS: Final = 4
-_MIN_IN_VIEW: Final = 0.4  # share of an image's detail that a displacement has to keep in view
-_NOISE_CONTRAST: Final = 3.0  # contrast of a block that shows nothing but compression noise
+_MIN_IN_VIEW: Final = 0.4  # smallest share of an image's detail inside the other when displaced
+_NOISE_CONTRAST: Final = 3.0  # contrast of a block that contains only compression noise
 
-# What counts as large is judged against the two steps on either side (a whip pan has large ones)
-# and against the half second around (film grain, repeated frames).
+# A step is the change between two consecutive frames. It counts as large relative to the two steps
+# on either side (all are large in a whip pan) and to the median of the surrounding half second
+# (which film grain and repeated frames affect).
 _NEAR_FRAMES: Final = 2
 _AROUND_FRAMES: Final = 8
 _MIN_USUAL_RATIO: Final = 2.0
 
-# The further a step stands out, the more alike two scenes may be and still be two: a step as large
-# as those around it has to lead to something else entirely.
+# The more a step stands out, the more similar the two scenes may be and still count as two. After
+# a step that is no larger than those around it, the scene has to be entirely different.
 _NEUTRAL_RATIO: Final = 3.0
 _LENIENCY_PER_DOUBLING: Final = 0.12
 _MAX_LENIENCY: Final = 0.12
 
-_OFFSETS: Final = (0, 1, 2, 3, 5, 8, 12, 18, 25)  # frames away from a step that are looked at
+_OFFSETS: Final = (0, 1, 2, 3, 5, 8, 12, 18, 25)  # distances from a step, in frames, to compare
 _MAX_FLASH_FRAMES: Final = 30
 _MEMORY_S: Final = 2.5
 _MEMORY_INTERVAL_S: Final = 0.25
 
-# Spatial deviation of luma, grey levels, below which an image is blank: a share of what is usual
-# (dark scenes are not blank), between what compression leaves of black and what no scene has.
+# An image is blank when the spatial standard deviation of its luma, in gray levels, is below a
+# share of the median deviation, so that dark scenes are not blank. The threshold is clipped to a
+# range between the compression noise of a black image and the lowest contrast of real scenes.
 _FLAT_SHARE: Final = 0.15
 _FLAT_MIN_STD: Final = 0.5
 _FLAT_MAX_STD: Final = 2.0
-_LONG_FLAT_S: Final = 2.0  # a blank stretch of this length is a shot of its own
-_FADE_OFFSETS: Final = (1, 3, 8, 14)  # frames away from a blank stretch that are compared
-# A blank image is itself a sign of a cut; only the very same view behind it (a flash, a hand
-# before the lens) says otherwise.
+_LONG_FLAT_S: Final = 2.0  # a blank stretch of at least this length is a shot of its own
+_FADE_OFFSETS: Final = (1, 3, 8, 14)  # distances from a blank stretch, in frames, to compare
+# A blank image is itself evidence of a cut. Only the same view after it (a flash, a hand in front
+# of the lens) is evidence against one.
 _MAX_FADE_SIMILARITY: Final = 0.85
-_FADE_REACH_FRAMES: Final = 16  # a fade's ramp is a straight line too, but no dissolve
+_FADE_REACH_FRAMES: Final = 16  # the ramp of a fade is a straight line too
 
 _DISSOLVE_FRAMES: Final = (6, 10, 16, 24)
-_DISSOLVE_MIN_CHANGE: Final = 6.0  # grey levels from end to end
-_DISSOLVE_MAX_LAG: Final = 0.25  # deviation from an even pace, as a share of the whole way
-_DISSOLVE_MAX_STEP: Final = 0.45  # more of the way in one frame is a hard cut
-# Ends may be more alike the straighter the way between them is: 0.95 - 2 × residual.
+_DISSOLVE_MIN_CHANGE: Final = 6.0  # gray levels from end to end
+_DISSOLVE_MAX_LAG: Final = 0.25  # deviation from an even pace, as a share of the whole change
+_DISSOLVE_MAX_STEP: Final = 0.45  # a larger share of the change in one frame is a hard cut
+# The straighter the line between the two ends, the more similar they may be: 0.95 - 2 × residual.
 _DISSOLVE_MAX_SIMILARITY: Final = 0.95
 _SIMILARITY_PER_RESIDUAL: Final = 2.0
-_DISSOLVE_GAP_FRAMES: Final = 3  # to other boundaries
+_DISSOLVE_GAP_FRAMES: Final = 3  # smallest distance to other boundaries
 
 _MIN_SHOT_FRAMES: Final = 3
 _CHUNK_FRAMES: Final = 256
@@ -101,45 +105,45 @@ class ShotConfig(Config):
         default=3.5,
         gt=0,
         le=255,
-        description="Smallest change between two frames, in grey levels, that can be a cut. "
-        "Lower finds cuts in darker videos.",
+        description="Smallest change between two frames, in gray levels, that can be a cut. "
+        "Lower values find cuts in darker videos.",
     )
     min_step_ratio: float = Field(
         default=1.5,
         ge=1,
         le=100,
-        description="How many times larger a cut is than the changes just before and after it.",
+        description="Smallest ratio of the change at a cut to the changes just before and after.",
     )
     max_similarity: float = Field(
         default=0.66,
         gt=0,
         le=1,
-        description="Scenes that match better than this (0..1) are one shot. Higher finds cuts "
-        "between more similar scenes, and more false ones.",
+        description="Scenes that match better than this (0..1) are one shot. Higher values find "
+        "cuts between more similar scenes, and more false cuts.",
     )
     flash_s: float = Field(
         default=0.5,
         ge=0,
         le=2,
-        description="When the same scene is back within this time, nothing was cut.",
+        description="There is no cut when the same scene returns within this time.",
     )
-    gradual: bool = Field(default=True, description="Find dissolves and fades too.")
+    gradual: bool = Field(default=True, description="Also find dissolves and fades.")
     max_dissolve_residual: float = Field(
         default=0.25,
         gt=0,
         le=1,
-        description="How far the frames of a dissolve may lie from a blend of its two ends, as a "
-        "share of the ends' difference.",
+        description="Largest distance of the frames of a dissolve from a blend of its two ends, as "
+        "a share of the difference of the ends.",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Patches:
-    """All places of a block in one working image, to be matched against another image.
+    """The blocks at all positions of one working image, to be matched against another image.
 
     Attributes:
-        unit_PC: (P, C) the blocks' values without their mean, at unit length.
-        contrast_P: (P,) that length before: how much detail a block shows.
+        unit_PC: (P, C) values of the blocks, with zero mean and unit length.
+        contrast_P: (P,) length of the zero-mean values, a measure of the detail in a block.
     """
 
     unit_PC: FloatArray
@@ -147,7 +151,7 @@ class Patches:
 
 
 def describe(image_HW3: FloatArray) -> Patches:
-    """Take all blocks out of a working image, without their mean and contrast.
+    """Extract all blocks of a working image and normalize their mean and contrast.
 
     Args:
         image_HW3: (18, 32, 3) values in 0..255.
@@ -155,18 +159,20 @@ def describe(image_HW3: FloatArray) -> Patches:
     blocks_PKC = np.lib.stride_tricks.sliding_window_view(
         image_HW3, (_BLOCK_H_PX, _BLOCK_W_PX), axis=(0, 1)
     ).reshape(_NUM_PLACES, 3, -1)
-    centred_PC = (blocks_PKC - blocks_PKC.mean(axis=2, keepdims=True)).reshape(_NUM_PLACES, -1)
-    contrast_P = np.sqrt(np.einsum("pc,pc->p", centred_PC, centred_PC))
-    return Patches(centred_PC / (contrast_P[:, None] + _NOISE_CONTRAST), contrast_P)
+    centered_PC = (blocks_PKC - blocks_PKC.mean(axis=2, keepdims=True)).reshape(_NUM_PLACES, -1)
+    contrast_P = np.sqrt(np.einsum("pc,pc->p", centered_PC, centered_PC))
+    return Patches(centered_PC / (contrast_P[:, None] + _NOISE_CONTRAST), contrast_P)
 
 
 def similarity(a: Patches, b: Patches) -> float:
-    """How well one displacement of ``a`` explains ``b``: 1 fully, 0 not at all.
+    """Return how well one displacement of ``a`` explains ``b``, from 0 (not at all) to 1 (fully).
 
-    Normalised cross-correlation of blocks (J. P. Lewis, "Fast Normalized Cross-Correlation", 1995),
-    each allowed one pixel beside the common displacement, weighted by the blocks' contrast.
+    The similarity is the normalized cross-correlation of the blocks (J. P. Lewis, "Fast Normalized
+    Cross-Correlation", 1995), weighted by their contrast. Each block may deviate from the common
+    displacement by one pixel.
     """
-    # Row by row of blocks: a larger product would wake OpenBLAS's threads, which then spin.
+    # The product is computed for one row of blocks at a time, because a larger product would start
+    # the threads of OpenBLAS, which then busy-wait.
     rows_BC = a.unit_PC[_BLOCK_PLACES_B].reshape(_BLOCKS_DOWN, _BLOCKS_ACROSS, -1)
     match_BP = rows_BC @ b.unit_PC.T
     match_PPB = np.ascontiguousarray(match_BP.reshape(-1, _PLACES_H, _PLACES_W).transpose(1, 2, 0))
@@ -179,7 +185,7 @@ def similarity(a: Patches, b: Patches) -> float:
 
 
 def _grid(ys: NDArray[np.intp], xs: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """All pairs of the two, as two flat arrays."""
+    """Return all pairs of the two as two flat arrays."""
     return np.repeat(ys, len(xs)), np.tile(xs, len(ys))
 
 
@@ -188,7 +194,7 @@ _PLACES_W: Final = _W_PX - _BLOCK_W_PX + 1
 _NUM_PLACES: Final = _PLACES_H * _PLACES_W
 _ONE_PIXEL: Final = np.ones((3, 3), dtype=np.uint8)
 
-# Where each block lands in the other image under each displacement of up to half the image.
+# Position of each block in the other image for each displacement of up to half the image.
 _BLOCK_Y_B, _BLOCK_X_B = _grid(
     np.linspace(0, _PLACES_H - 1, _BLOCKS_DOWN).astype(np.intp),
     np.linspace(0, _PLACES_W - 1, _BLOCKS_ACROSS).astype(np.intp),
@@ -209,15 +215,15 @@ _NO_DISPLACEMENT: Final = len(_SHIFT_Y_D) // 2
 
 @dataclass(slots=True)
 class _Window:
-    """The frames in memory, and measures of them. Frames are named by their number in the video.
+    """The frames in memory and measurements of them. Frames are identified by their video index.
 
     Attributes:
-        start: number of the first frame in memory.
-        images_NHW3: (N, H, W, 3) working images: luma and two colour differences, 0..255.
-        coarse_NF: (N, F) the same at half the size: smaller shifts shall not count as change.
-        step_N: (N,) change since the frame before, grey levels.
+        start: index of the first frame in memory.
+        images_NHW3: (N, H, W, 3) working images in YCrCb, 0..255.
+        coarse_NF: (N, F) the images at half the size, where small shifts do not count as change.
+        step_N: (N,) change since the previous frame, gray levels.
         flat_N: (N,) whether the image is blank.
-        patches: of frames that were compared.
+        patches: cache of the patches of frames that were compared.
     """
 
     start: int
@@ -245,39 +251,40 @@ class _Window:
 
     @property
     def end(self) -> int:
-        """Number behind the last frame in memory."""
+        """Index after the last frame in memory."""
         return self.start + len(self.images_NHW3)
 
     def is_flat(self, start: int, end: int) -> bool:
-        """Whether any of the frames is blank; what is out of memory is not."""
+        """Return whether any of the frames is blank; frames not in memory count as not blank."""
         first = max(start - self.start, 0)
         return bool(self.flat_N[first : max(end - self.start, 0)].any())
 
     def describe(self, frame: int) -> Patches:
-        """The patches of a frame."""
+        """Return the patches of a frame."""
         if frame not in self.patches:
             self.patches[frame] = describe(self.images_NHW3[frame - self.start])
         return self.patches[frame]
 
     def describe_shown(self, frames: Iterable[int]) -> list[Patches]:
-        """The patches of those frames that are in memory and not blank."""
+        """Return the patches of those of the frames that are in memory and not blank."""
         in_memory = [f for f in frames if self.start <= f < self.end]
         return [self.describe(f) for f in in_memory if not self.is_flat(f, f + 1)]
 
 
 def _change(a_NF: FloatArray, b_NF: FloatArray) -> FloatArray:
-    """Difference between coarse images: mean over places, summed over the three channels."""
+    """Return the difference of coarse images: mean over pixels, summed over the three channels."""
     return 3 * np.abs(a_NF - b_NF).mean(axis=1)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Dissolve:
-    """A candidate; the better compares greater.
+    """A candidate for a dissolve; better candidates compare greater.
 
     Attributes:
-        merit: change from end to end, less what no blend explains.
-        start, end: last frame of the one scene and first of the other, as far as is visible.
-        middle: first frame that shows more of the other.
+        merit: change from end to end, reduced by the share that no blend explains.
+        start, end: last frame that shows only the first scene, first frame that shows only the
+            second.
+        middle: first frame in which the second scene has the larger weight.
     """
 
     merit: float
@@ -287,12 +294,13 @@ class _Dissolve:
 
 
 class ShotDetector:
-    """Takes the frames of one video in order and tells where its shots begin.
+    """Finds the first frames of the shots of one video, whose frames are pushed in order.
 
-    Decisions look a few seconds back and two seconds ahead at most, so memory does not grow.
+    Decisions use at most a few seconds before and two seconds after a frame, so the memory use is
+    constant.
 
     Args:
-        fps: frame rate, for what is told in seconds.
+        fps: frame rate, to convert the times of the configuration to frames.
         config: thresholds.
     """
 
@@ -312,11 +320,11 @@ class ShotDetector:
 
     @property
     def num_frames_in_memory(self) -> int:
-        """How many frames are kept at the moment."""
+        """Number of frames that are currently in memory."""
         return len(self._images)
 
     def push(self, image: NDArray[np.uint8]) -> None:
-        """Take the next frame, (height, width, 3) RGB, of any size."""
+        """Add the next frame, (height, width, 3) RGB, of any size."""
         if image.shape[0] > image.shape[1]:
             image = image.transpose(1, 0, 2)
         small = cv2.resize(image, (_W_PX, _H_PX), interpolation=cv2.INTER_AREA)
@@ -325,13 +333,16 @@ class ShotDetector:
             self._decide(self._decided + _CHUNK_FRAMES)
 
     def finish(self) -> tuple[int, ...]:
-        """First frames of all shots but the first, ascending, counted from the first pushed."""
+        """Return the first frames of all shots but the first, in ascending order.
+
+        Frames are counted from the first one pushed.
+        """
         if self._images:
             self._decide(self._start + len(self._images))
         return tuple(self._cuts)
 
     def _decide(self, until: int) -> None:
-        """Find the boundaries before frame ``until``, and forget what is not needed after."""
+        """Find the boundaries before frame ``until`` and drop frames that are no longer needed."""
         window = _Window.of(self._start, self._images)
         if self._config.gradual:
             self._find_fades(window, until)
@@ -345,11 +356,11 @@ class ShotDetector:
         self._start += drop
 
     def _shot_start(self, frame: int) -> int:
-        """Where the shot of the frame before ``frame`` begins, as far as is known."""
+        """Return the first frame of the shot that contains ``frame - 1``, by the known cuts."""
         return max((cut for cut in self._cuts if cut < frame), default=0)
 
     def _is_clear(self, start: int, end: int, gap_frames: int) -> bool:
-        """Whether no recent boundary is inside a span or nearer to it than ``gap_frames``."""
+        """Return whether no recent boundary is inside a span or closer than ``gap_frames``."""
         recent = self._cuts[-_RECENT_CUTS:]
         return all(cut <= start - gap_frames or cut >= end + gap_frames for cut in recent)
 
@@ -373,12 +384,12 @@ class ShotDetector:
             self._end_flat(window, self._flat_start, until)
 
     def _end_flat(self, window: _Window, start: int, end: int) -> None:
-        """Put boundaries at a blank stretch: at its ends if it is long, else in its middle."""
+        """Add the boundaries of a blank stretch: both ends if it is long, else its middle."""
         if end - start >= _LONG_FLAT_S * self._fps:
             self._cuts += [cut for cut in (start, end) if 0 < cut < window.end]
             return
         after = window.describe_shown(end - 1 + offset for offset in _FADE_OFFSETS)
-        # At the start and at the end of a video, black belongs to the shot beside it.
+        # Blank frames at the start or end of a video belong to the adjacent shot.
         if self._before_flat and after:
             best = max(similarity(a, b) for a in self._before_flat for b in after)
             if best <= _MAX_FADE_SIMILARITY:
@@ -394,14 +405,14 @@ class ShotDetector:
         usual_N = np.median(around_N, axis=1)
         around_N[:, _AROUND_FRAMES] = 0  # the step itself
         near = slice(_AROUND_FRAMES - _NEAR_FRAMES, _AROUND_FRAMES + _NEAR_FRAMES + 1)
-        # One grey level more, lest noise in still images count as change.
+        # One gray level is added so that noise in still images does not count as change.
         ratio_N = step_N / (around_N[:, near].max(axis=1) + 1)
         candidate_N = (
             (step_N >= self._config.min_step)
             & (ratio_N >= self._config.min_step_ratio)
             & (step_N >= _MIN_USUAL_RATIO * (usual_N + 1))
         )
-        if self._config.gradual:  # blank frames are decided on as fades
+        if self._config.gradual:  # _find_fades handles blank frames
             candidate_N &= ~window.flat_N
             candidate_N[1:] &= ~window.flat_N[:-1]
         first = max(1, self._decided - window.start)
@@ -413,7 +424,7 @@ class ShotDetector:
                 self._cuts.append(frame)
 
     def _is_other_scene(self, window: _Window, frame: int, ratio: float) -> bool:
-        """Whether no frame shortly before ``frame`` shows what any frame shortly after shows."""
+        """Return whether no frame shortly before ``frame`` matches any frame shortly after it."""
         leniency = _LENIENCY_PER_DOUBLING * math.log2(ratio / _NEUTRAL_RATIO)
         leniency = min(max(leniency, -_MAX_LENIENCY), _MAX_LENIENCY)
         limit = self._config.max_similarity + leniency
@@ -447,7 +458,7 @@ class ShotDetector:
                 self._cuts.append(dissolve.middle)
 
     def _blends(self, window: _Window, until: int, length: int) -> Iterable[_Dissolve]:
-        """Undecided stretches of ``length`` frames that blend one scene into another."""
+        """Yield undecided stretches of ``length`` frames that blend one scene into another."""
         if len(window.coarse_NF) <= length:
             return
         coarse_NF = window.coarse_NF
@@ -478,14 +489,14 @@ class ShotDetector:
 
 
 def _fit_blend(coarse_LF: FloatArray) -> tuple[float, FloatArray]:
-    """Explain frames as blends of the first and the last.
+    """Fit every frame as a blend of the first and the last frame.
 
     Args:
-        coarse_LF: (L, F) coarse images, the first and the last different.
+        coarse_LF: (L, F) coarse images, of which the first and the last differ.
 
     Returns:
         The root mean square distance from the blends as a share of the distance between the ends,
-        and (L,) the weight of the last frame in each blend.
+        and the weights of the last frame in the blends, (L,).
     """
     path_LF = coarse_LF - coarse_LF[0]
     size = float(path_LF[-1] @ path_LF[-1])

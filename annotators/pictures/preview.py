@@ -1,6 +1,6 @@
-"""Pictures of what was measured: frames of a clip with the skeletons of its people.
+"""Frames of a clip with the skeletons of its people drawn on them.
 
-Shapes: H, W frame size in pixels, J joints.
+Shapes: H and W are the size of a frame in pixels, J = 22 joints.
 """
 
 import math
@@ -32,24 +32,24 @@ FRAME_HEIGHT_PX: Final = 240
 FIGURE_TEXT_PX: Final = 18
 QUICK_LOOK_S: Final = 1.0
 MIN_CONFIDENCE: Final = 0.3
-"""Joints below are not drawn: they are guesses of the model, not sightings."""
+"""Joints of lower confidence are not drawn, because the model guesses those that are hidden."""
 
 SURE_QUALITY: Final = 0.7
-"""Clips with better poses are shown first."""
+"""Clips with poses of at least this quality are preferred."""
 SHOWN_FRAMES: Final = 120
-"""A motion of this length shows something and is soon rendered."""
+"""Preferred length of the motion to show: long enough for an action, and fast to render."""
 
 _LEFT_RGB, _RIGHT_RGB, _MIDDLE_RGB = (255, 140, 0), (0, 170, 255), (240, 240, 240)
 
 
 @dataclass(frozen=True, slots=True)
-class ClipView:
-    """One annotated clip with all that is known of it.
+class AnnotatedClip:
+    """One annotated clip with its video and its people.
 
     Attributes:
-        video: row of ``videos``.
-        annotation: row of ``annotations``.
-        tracks: its people.
+        video: row of the table ``videos``.
+        annotation: row of the table ``annotations``.
+        tracks: pose tracks of the people in the clip.
     """
 
     video: dict[str, Any]
@@ -57,12 +57,18 @@ class ClipView:
     tracks: tuple[PoseTrack, ...]
 
 
-def best_clip(dataset: Dataset, clip_id: str | None = None) -> ClipView | None:
-    """The clip with most steps among the surest ones whose video is still there, or None.
+def best_clip(dataset: Dataset, clip_id: str | None = None) -> AnnotatedClip | None:
+    """Choose the clip to show as an example of a dataset.
+
+    Clips with reliable poses come first, then those with the most steps. Clips whose video file
+    no longer exists are skipped.
 
     Args:
-        dataset: to choose from.
-        clip_id: consider only this one.
+        dataset: dataset to choose from.
+        clip_id: consider only this clip.
+
+    Returns:
+        The clip, or None when there is none to show.
     """
     where = None if clip_id is None else {"clip_id": [clip_id]}
     quality = {
@@ -73,7 +79,8 @@ def best_clip(dataset: Dataset, clip_id: str | None = None) -> ClipView | None:
     candidates: list[tuple[bool, int, float, str, str]] = []
     columns = ["clip_id", "video_id", "medium", "fine"]
     for batch in dataset.batches("annotations", columns, where):
-        # Texts are counted in Arrow: those of a large dataset are never made Python objects.
+        # The steps are counted in Arrow, because the texts of a large dataset would take too much
+        # memory as Python objects.
         ids = zip(batch["clip_id"].to_pylist(), batch["video_id"].to_pylist(), strict=True)
         counts = zip(_lengths(batch["medium"]), _lengths(batch["fine"]), strict=True)
         for (clip, video), (medium, steps) in zip(ids, counts, strict=True):
@@ -83,18 +90,18 @@ def best_clip(dataset: Dataset, clip_id: str | None = None) -> ClipView | None:
     candidates.sort(reverse=True)
     for _, steps, _, clip, video in candidates:
         if Path(paths[video]).is_file():
-            return _view_clip(dataset, clip, video, steps)
+            return _load_clip(dataset, clip, video, steps)
     return None
 
 
-def _view_clip(dataset: Dataset, clip_id: str, video_id: str, steps: int) -> ClipView:
-    """Join the annotation of a clip that has so many steps with its poses."""
+def _load_clip(dataset: Dataset, clip_id: str, video_id: str, steps: int) -> AnnotatedClip:
+    """Join the annotation of a clip that has ``steps`` steps with its video and its poses."""
     of_clip = {"clip_id": [clip_id]}
     (video,) = dataset.rows("videos", where={"video_id": [video_id]})
     rows = dataset.rows("annotations", where=of_clip)
     annotation = next(row for row in rows if row["medium"] and len(row["fine"]) == steps)
     tracks = tuple(load_track(row) for row in dataset.rows("poses", where=of_clip))
-    return ClipView(video, annotation, tracks)
+    return AnnotatedClip(video, annotation, tracks)
 
 
 def _lengths(lists: pa.ChunkedArray) -> list[int]:
@@ -102,11 +109,14 @@ def _lengths(lists: pa.ChunkedArray) -> list[int]:
 
 
 def best_motion(dataset: Dataset, motion_id: str | None = None) -> Row | None:
-    """The row of a motion; by default of one with texts that takes about six seconds, or None.
+    """Choose the motion to show as an example: one with texts that lasts about six seconds.
 
     Args:
-        dataset: to choose from.
-        motion_id: consider only this one.
+        dataset: dataset to choose from.
+        motion_id: consider only this motion.
+
+    Returns:
+        The row of the motion, or None when there is none to show.
     """
     if motion_id is None:
         best: tuple[bool, int, str] | None = None
@@ -125,12 +135,12 @@ def best_motion(dataset: Dataset, motion_id: str | None = None) -> Row | None:
 def draw_skeleton(
     image_HW3: Image, joints_J2: NDArray[np.floating], seen_J: Sequence[bool]
 ) -> None:
-    """Draw one person onto an image, in place: left side orange, right side blue.
+    """Draw one person onto an image in place, the left side in orange and the right side in blue.
 
     Args:
-        image_HW3: RGB.
-        joints_J2: (22, 2) pixels of this image.
-        seen_J: which joints to draw.
+        image_HW3: (H, W, 3) RGB image.
+        joints_J2: (22, 2) joint positions in pixels of this image.
+        seen_J: whether to draw each joint.
     """
     thickness = max(1, round(image_HW3.shape[0] / 120))
     points = [tuple(int(v) for v in np.rint(joint)) for joint in joints_J2]
@@ -145,21 +155,21 @@ def draw_skeleton(
 
 
 def pose_frames(
-    clip: ClipView,
+    clip: AnnotatedClip,
     num_frames: int = NUM_FRAMES,
     height_px: int = FRAME_HEIGHT_PX,
     longest_s: float = math.inf,
 ) -> list[tuple[float, Image]]:
-    """Evenly spaced frames of a clip with its skeletons.
+    """Return evenly spaced frames of a clip with the skeletons of its people.
 
     Args:
-        clip: the clip.
-        num_frames: how many.
-        height_px: at most this high.
-        longest_s: of a longer clip only so much is shown, from its first step on.
+        clip: clip to show.
+        num_frames: number of frames.
+        height_px: largest height of the images.
+        longest_s: length of the part to show of a longer clip, from its first step on.
 
     Returns:
-        ``(seconds in the video, (H, W, 3) RGB image)`` for each.
+        Pairs of the time in the video, in seconds, and the (H, W, 3) RGB image.
     """
     path = Path(clip.video["path"])
     probe = probe_video(path)
@@ -189,8 +199,8 @@ def pose_frames(
     return pictures[:num_frames]
 
 
-def pose_strip(clip: ClipView, longest_s: float = math.inf) -> Image:
-    """Frames of a clip side by side, each stamped with its time: (H, W, 3) RGB."""
+def pose_strip(clip: AnnotatedClip, longest_s: float = math.inf) -> Image:
+    """Return frames of a clip side by side, each with its time, as one (H, W, 3) RGB image."""
     pictures: list[Image] = []
     for pts_s, image in pose_frames(clip, longest_s=longest_s):
         at = (6, image.shape[0] - 8)
@@ -202,17 +212,20 @@ def pose_strip(clip: ClipView, longest_s: float = math.inf) -> Image:
     return np.hstack(pictures)
 
 
-def pose_strip_jpeg(clip: ClipView) -> bytes:
-    """:func:`pose_strip` of a few seconds as a JPEG file: what a run shows costs little."""
+def pose_strip_jpeg(clip: AnnotatedClip) -> bytes:
+    """Return :func:`pose_strip` of a short part of a clip as a JPEG file.
+
+    Only a short part is decoded, so that the preview at the end of a run is cheap.
+    """
     strip = pose_strip(clip, longest_s=QUICK_LOOK_S)
     done, data = cv2.imencode(".jpg", cv2.cvtColor(strip, cv2.COLOR_RGB2BGR))
     if not done:
-        raise AssertionError("OpenCV could not encode a picture that it drew")
+        raise AssertionError("OpenCV could not encode an image that it drew")
     return data.tobytes()
 
 
-def clip_figure(clip: ClipView) -> Image:
-    """:func:`pose_strip` with the three levels written below it: (H, W, 3) RGB."""
+def clip_figure(clip: AnnotatedClip) -> Image:
+    """Return :func:`pose_strip` with the three levels of annotation below it, (H, W, 3) RGB."""
     strip = pose_strip(clip)
     width_px = strip.shape[1]
     font = ImageFont.load_default(size=FIGURE_TEXT_PX)
@@ -238,7 +251,7 @@ def clip_figure(clip: ClipView) -> Image:
 
 
 def side_rgb(joint: str) -> tuple[int, int, int]:
-    """Colour of a joint: left orange, right blue, the middle light grey."""
+    """Return the color of a joint: left orange, right blue, middle light gray."""
     if joint.startswith("left"):
         return _LEFT_RGB
     return _RIGHT_RGB if joint.startswith("right") else _MIDDLE_RGB

@@ -1,6 +1,6 @@
-"""Moving pictures of a motion: a stick figure on a floor, with what is told of it.
+"""Animations of a motion: a stick figure on a floor, with the description of its steps.
 
-Shapes: T frames at 20 fps, J = 22 joints; H, W picture size in pixels.
+Shapes: T frames at 20 fps, J = 22 joints.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,18 @@ TEXT_PX: Final = 84
 VIEW_YAW_DEG: Final = 25.0
 VIEW_PITCH_DEG: Final = 12.0
 STRIP_PX: Final = 160
-"""Of a picture in a strip."""
+"""Side of one image in a strip."""
 MARGIN_M: Final = 0.35
 GRID_M: Final = 0.5
 MAX_STEPS: Final = 8
 
 
 def told_steps(joints_TJ3: NDArray[np.floating]) -> list[tuple[float, float, str]]:
-    """What the describer tells of a motion: (start_s, end_s, text), in order of time."""
+    """Describe a motion as steps of (start_s, end_s, text), in order of time.
+
+    Args:
+        joints_TJ3: positions, (T, 22, 3), meters, y up.
+    """
     description = describe_motion(joints_TJ3)
     return [
         (clause.start_s, clause.end_s, in_words(clause, "base", "the"))
@@ -43,17 +47,17 @@ def told_steps(joints_TJ3: NDArray[np.floating]) -> list[tuple[float, float, str
 def draw_motion(
     joints_TJ3: NDArray[np.floating], title: str, steps: Sequence[tuple[float, float, str]]
 ) -> list[PIL.Image.Image]:
-    """One picture per frame: the figure, its path on the floor, the title, the step of the moment.
+    """Draw one image per frame: the figure, its path on the floor, the title and the current step.
 
     Args:
-        joints_TJ3: positions, (T, 22, 3), metres, y up.
-        title: stands above.
-        steps: start_s, end_s and text; those of the moment stand below.
+        joints_TJ3: positions, (T, 22, 3), meters, y up.
+        title: text above the figure.
+        steps: start_s, end_s and text of the steps; the current steps are written below the figure.
     """
     flat_TJ2, to_px = _projection(joints_TJ3)
     path_T2 = to_px(joints_TJ3[:, 0] * np.array([1.0, 0.0, 1.0]) + _floor(joints_TJ3))
     font = ImageFont.load_default(15)
-    # The limbs nearer to the viewer are drawn last.
+    # Limbs closer to the viewer are drawn last, over the others.
     depth_TJ = _view(joints_TJ3)[..., 2]
     pictures: list[PIL.Image.Image] = []
     for frame, joints_J2 in enumerate(flat_TJ2):
@@ -78,12 +82,12 @@ def draw_motion(
 
 
 def draw_strip(joints_TJ3: NDArray[np.floating], title: str, columns: int = 8) -> PIL.Image.Image:
-    """Evenly spaced moments of a motion side by side, with the title in the corner.
+    """Draw evenly spaced frames of a motion side by side, with the title in the corner.
 
     Args:
-        joints_TJ3: positions, (T, 22, 3), metres, y up.
-        title: what it shows.
-        columns: moments.
+        joints_TJ3: positions, (T, 22, 3), meters, y up.
+        title: text in the corner.
+        columns: number of frames.
     """
     pictures = draw_motion(joints_TJ3, "", [])
     strip = PIL.Image.new("RGB", (columns * STRIP_PX, STRIP_PX), "white")
@@ -95,7 +99,7 @@ def draw_strip(joints_TJ3: NDArray[np.floating], title: str, columns: int = 8) -
 
 
 def save_sheet(strips: Sequence[PIL.Image.Image], path: Path) -> None:
-    """Write strips of one width below each other as a picture."""
+    """Save strips of equal width below each other as one image."""
     sheet = PIL.Image.new("RGB", (strips[0].width, sum(strip.height for strip in strips)), "white")
     top = 0
     for strip in strips:
@@ -105,13 +109,13 @@ def save_sheet(strips: Sequence[PIL.Image.Image], path: Path) -> None:
 
 
 def save_moving(pictures: Sequence[PIL.Image.Image], path: Path) -> None:
-    """Write a GIF (by name) or an MP4.
+    """Save images as an animation at 20 fps: a GIF or an MP4, by the suffix of the path.
 
     Raises:
-        ValueError: the file's ending is neither.
+        ValueError: the suffix is neither ``.gif`` nor ``.mp4``.
     """
     if path.suffix.lower() == ".gif":
-        # One palette for all frames: colours do not flicker.
+        # All frames share one palette, so that colors do not flicker.
         palette = pictures[0].quantize(64)
         small = [picture.quantize(palette=palette) for picture in pictures]
         small[0].save(path, save_all=True, append_images=small[1:], duration=1000 // FPS, loop=0)
@@ -130,13 +134,13 @@ def save_moving(pictures: Sequence[PIL.Image.Image], path: Path) -> None:
 
 
 def _limb_rgb(joint: str) -> tuple[int, int, int]:
-    # The light grey of skeletons over films would not be seen here.
+    # The light gray of skeletons on video frames is not visible on this background.
     sided = joint.startswith(("left", "right"))
     return side_rgb(joint) if sided else (110, 110, 110)
 
 
 def _view(joints: NDArray[np.floating]) -> NDArray[np.float64]:
-    """World to the viewer's axes, (..., 3): x right, y up, z towards the viewer."""
+    """Rotate world positions to the viewer's axes, (..., 3): x right, y up, z toward the viewer."""
     yaw, pitch = np.radians(VIEW_YAW_DEG), np.radians(VIEW_PITCH_DEG)
     x = joints[..., 0] * np.cos(yaw) - joints[..., 2] * np.sin(yaw)
     z = joints[..., 0] * np.sin(yaw) + joints[..., 2] * np.cos(yaw)
@@ -149,7 +153,11 @@ def _floor(joints_TJ3: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _projection(joints_TJ3: NDArray[np.floating]) -> tuple[NDArray[np.float64], Any]:
-    """Pixels of all joints, (T, J, 2), and what maps points to pixels; the whole motion fits."""
+    """Fit the whole motion into the image.
+
+    Returns:
+        Positions of all joints in pixels, (T, J, 2), and the function that maps points to pixels.
+    """
     seen = _view(joints_TJ3)[..., :2]
     low, high = seen.min(axis=(0, 1)) - MARGIN_M, seen.max(axis=(0, 1)) + MARGIN_M
     scale = min(WIDTH_PX / (high[0] - low[0]), (HEIGHT_PX - 40) / (high[1] - low[1]))

@@ -41,7 +41,8 @@ from annotators.config import AnnotateConfig
 from annotators.motion.from_tracks import find_video_motions
 from annotators.pictures.preview import best_clip
 from annotators.run import Run
-from annotators.stages import pipeline
+from annotators.stages.ingest import ingest_files
+from annotators.stages.publish import publish_videos
 from data.motion.skeleton import FPS
 from data.motion_records import Pending
 from data.schemas import CODE_VERSION, SCHEMA_VERSION, SCHEMAS
@@ -196,10 +197,10 @@ def noop(root: Path) -> None:
     """A run that finds nothing new."""
     config = config_of(root)
     with open_writer(root, recipe_of(root)) as writer, Workers(config.workers) as workers:
-        ingested = pipeline.ingest_files(Run(config, writer.work, workers), writer.published())
+        ingested = ingest_files(Run(config, writer.work, workers), writer.published())
         if ingested.videos or ingested.rejections:
             raise AssertionError("expected that every video is known")
-        if pipeline.publish(writer, ingested, []) is not None:
+        if publish_videos(writer, ingested, []) is not None:
             raise AssertionError("expected nothing to publish")
     dataset = Dataset(root)
     dataset.counts("rejections", "reason")

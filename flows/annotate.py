@@ -28,8 +28,8 @@ from annotators.models import open_models
 from annotators.pictures.preview import best_clip, pose_strip_jpeg
 from annotators.run import Progress, Run
 from annotators.stages.estimates import TextEstimate
-from annotators.stages.pipeline import Ingested, ingest_files, list_rejections, recipe_of
-from annotators.stages.pipeline import publish as publish_videos
+from annotators.stages.ingest import Ingested, ingest_files
+from annotators.stages.publish import list_rejections, publish_videos, recipe_of
 from annotators.stages.shards import STAGES, Worked, estimate_all, work_through
 from annotators.stages.staged import SourceVideo, StagedScan
 from data.presets import NOTHING, PartOf, one_of

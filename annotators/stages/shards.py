@@ -1,7 +1,13 @@
 """The order of the work: shards of videos through all stages, published as they are complete.
 
-How a stage is run on a shard is the caller's: the flow submits Prefect tasks, and
-:func:`annotate_dataset` runs one after the other in this thread.
+Every stage is idempotent: what is staged or published is not computed again, so that a killed run
+goes on where it stopped. Items of one stage run in parallel worker processes.
+
+    sources -> ingest_files -> scan_videos -> estimate_clip_poses -> caption_videos
+            -> annotate_videos -> publish_videos
+
+The caller decides how a stage is run on a shard: the flow submits Prefect tasks, and
+:func:`annotate_dataset` runs one stage after the other in this thread.
 """
 
 from collections import Counter
@@ -13,15 +19,11 @@ from typing import Any, Final, Protocol
 from annotators.chat.model import Models
 from annotators.config import AnnotateConfig
 from annotators.run import Progress, Run, silent
+from annotators.stages.clips import scan_videos
 from annotators.stages.estimates import TextEstimate, estimate_texts
-from annotators.stages.pipeline import (
-    Ingested,
-    estimate_clip_poses,
-    ingest_files,
-    publish,
-    recipe_of,
-    scan_videos,
-)
+from annotators.stages.ingest import Ingested, ingest_files
+from annotators.stages.poses import estimate_clip_poses
+from annotators.stages.publish import publish_videos, recipe_of
 from annotators.stages.staged import SourceVideo, StagedScan
 from annotators.stages.texts import annotate_videos, caption_videos
 from data.store.writer import open_writer
@@ -204,7 +206,7 @@ def annotate_dataset(
             return _Finished(STAGES[stage](run, items))
 
         def publish_complete(ingested: Ingested, scans: Sequence[StagedScan]) -> Mapping[str, int]:
-            done = publish(writer, ingested, [scan.video.video_id for scan in scans])
+            done = publish_videos(writer, ingested, [scan.video.video_id for scan in scans])
             return {} if done is None else done.added
 
         ingested = ingest_files(run, writer.published())

@@ -125,3 +125,12 @@ def read_tracks(work: Path, clip: Clip) -> pa.Table:
             f"{' '.join(str(error).split())[:200]} Remedy: delete {poses_path(work, clip).name} "
             "beside it, and run the same command again, which tracks the people of that clip anew."
         ) from error
+
+
+def staged_files(scan: StagedScan, work: Path) -> list[Path]:
+    """Every file that the stages may have staged for a video; its scan last."""
+    video_id = scan.video.video_id
+    return [
+        *(path for c in scan.clips for path in (poses_path(work, c), tracks_path(work, c))),
+        *(video_path(work, stage, video_id) for stage in ("captions", "annotations", "scans")),
+    ]

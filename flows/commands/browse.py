@@ -11,7 +11,7 @@ from flows.runtime.progress import StageProgress, tell
 from flows.runtime.progress_bars import progress_bars
 
 if TYPE_CHECKING:
-    from annotators.stages.status import DatasetStatus, Failed
+    from annotators.status import DatasetStatus, Failed
 
 _SHOWN_OF_REJECTION: Final = ["stage", "reason", "item", "item_id", "video_id", "detail", "remedy"]
 
@@ -21,7 +21,7 @@ browse_app = typer.Typer()
 @browse_app.command()
 def status(dataset: DatasetFolder, as_json: Json = False) -> None:
     """Tell what is in a dataset, what is unfinished, what failed, and what to run next."""
-    from annotators.stages.status import read_status  # noqa: PLC0415 - slow, and not always needed
+    from annotators.status import read_status  # noqa: PLC0415 - slow, and not always needed
 
     found = read_status(dataset.expanduser())
     if as_json:

@@ -15,7 +15,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from pydantic import SecretStr
 
 from annotators.config import AnnotateConfig
-from annotators.stages import pipeline
+from annotators.stages import publish
 from benchmarks.support.chat_server import Asked, ChatServer
 from data.store.dataset import Dataset
 from flows import annotate
@@ -258,7 +258,7 @@ def test_an_unavailable_service_is_data_and_is_tried_again_on_demand(
         )
         with pytest.MonkeyPatch.context() as patch:
             # Poses that were found are not looked for again: the model could not even be loaded.
-            patch.setattr(pipeline, "file_sha256", lambda _: _recipe_model(root))
+            patch.setattr(publish, "file_sha256", lambda _: _recipe_model(root))
             annotate_videos(config=again)
     assert {row["outcome"] for row in _rows(root, "captions")} == {"success"}
     assert {row["outcome"] for row in _rows(root, "annotations")} == {"success"}

@@ -11,7 +11,8 @@ import pytest
 
 from annotators.config import AnnotateConfig
 from annotators.motion.from_tracks import find_video_motions
-from annotators.stages.pipeline import inspect_file, recipe_of
+from annotators.stages.ingest import inspect_file
+from annotators.stages.publish import recipe_of
 from annotators.stages.staged import tracks_path
 from data.importers.run import MotionImportConfig, import_motions
 from data.records import Clip

@@ -12,7 +12,8 @@ from pathlib import Path
 from annotators.config import AnnotateConfig
 from annotators.models import open_models
 from annotators.run import Run
-from annotators.stages.pipeline import Ingested, publish
+from annotators.stages.ingest import Ingested
+from annotators.stages.publish import publish_videos
 from annotators.stages.staged import (
     SourceVideo,
     StagedPoses,
@@ -124,7 +125,7 @@ def main() -> None:
         scans = put_in_place(writer.work, Path(video), int(num_videos), int(clips_each))
         captioned = caption_videos(Run(config, writer.work, workers, models=models), scans)
         done = annotate_videos(Run(config, writer.work, workers, models=models), captioned)
-        publish(writer, Ingested((), (), (), (), 0), [scan.video.video_id for scan in done])
+        publish_videos(writer, Ingested((), (), (), (), 0), [scan.video.video_id for scan in done])
 
 
 if __name__ == "__main__":

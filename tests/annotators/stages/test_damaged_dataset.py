@@ -9,7 +9,8 @@ from annotators.config import AnnotateConfig
 from annotators.models import open_models
 from annotators.motion.from_tracks import find_video_motions
 from annotators.run import Run
-from annotators.stages.pipeline import Ingested, publish
+from annotators.stages.ingest import Ingested
+from annotators.stages.publish import publish_videos
 from annotators.stages.staged import (
     SourceVideo,
     StagedCaptions,
@@ -74,7 +75,7 @@ def test_staged_tracks_that_are_damaged_are_neither_told_nor_published(
         annotate_videos(run, [scan])
         _flip_a_bit_of_the_joints(tracks_path(work, scan.clips[0]))
         with pytest.raises(DatasetError, match=r"expected the staged tracks.*Remedy: delete .*on"):
-            publish(writer, Ingested((), (), (), (), 0), ["v0"])
+            publish_videos(writer, Ingested((), (), (), (), 0), ["v0"])
         captions.unlink()
         caption_videos(run, [scan])
         (rejection,) = read_staged(StagedCaptions, captions).rejections

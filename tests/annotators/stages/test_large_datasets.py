@@ -10,8 +10,8 @@ import pytest
 from annotators.motion.from_tracks import find_video_motions
 from annotators.pictures.preview import best_clip, best_motion
 from annotators.run import Run
-from annotators.stages import pipeline
-from annotators.stages.pipeline import ingest_files
+from annotators.stages import ingest
+from annotators.stages.ingest import ingest_files
 from annotators.stages.restaging import restage
 from annotators.stages.staged import SourceVideo, poses_path, tracks_path, video_path
 from benchmarks import scale
@@ -44,13 +44,13 @@ class _NeverLooped(dict[str, Any]):
 def test_known_copies_are_looked_up_by_id(
     root: Path, tmp_path: Path, sample_clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known_of = pipeline._Known.of  # pyright: ignore[reportPrivateUsage]
+    known_of = ingest._Known.of  # pyright: ignore[reportPrivateUsage]
 
     def strict(published: Dataset | None, *, retry: bool) -> Any:
         known = known_of(published, retry=retry)
         return dataclasses.replace(known, files=_NeverLooped(known.files))
 
-    monkeypatch.setattr(pipeline._Known, "of", strict)  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(ingest._Known, "of", strict)  # pyright: ignore[reportPrivateUsage]
     config = scale.config_of(root)
     config = config.model_copy(update={"videos": (*config.videos, str(sample_clip))})
     with Workers(config.workers) as workers:

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from annotators.chat.model import NO_MODELS
 from annotators.config import AnnotateConfig
 from annotators.run import Progress, Run
-from annotators.stages.pipeline import Ingested, inspect_file, publish, recipe_of
+from annotators.stages.ingest import Ingested, inspect_file
+from annotators.stages.publish import publish_videos, recipe_of
 from annotators.stages.shards import annotate_dataset
 from annotators.stages.staged import (
     StagedPoses,
@@ -81,7 +82,7 @@ def source(tmp_path_factory: pytest.TempPathFactory, video: Path, workers: Worke
         write_staged(video_path(work, "scans", seen.video_id), scan)
         caption_videos(Run(config, work, workers), [scan])
         annotate_videos(Run(config, work, workers), [scan])
-        publish(writer, Ingested((), (), (), (), 0), [seen.video_id])
+        publish_videos(writer, Ingested((), (), (), (), 0), [seen.video_id])
     return config.dataset
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from annotators.config import AnnotateConfig
 from annotators.run import Run
-from annotators.stages.pipeline import ingest_files
+from annotators.stages.ingest import ingest_files
 from annotators.stages.restaging import restage
 from annotators.stages.staged import (
     SourceVideo,

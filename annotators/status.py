@@ -220,7 +220,7 @@ def _size_bytes(folder: Path) -> int:
 
 def _next_steps(status: DatasetStatus) -> Iterator[tuple[str, str]]:
     """What can be done from here: pairs of a command and what it does."""
-    from annotators.stages.pipeline import RETRYABLE_OUTCOMES  # noqa: PLC0415 - slow
+    from annotators.stages.ingest import RETRYABLE_OUTCOMES  # noqa: PLC0415 - slow
 
     root = shlex.quote(str(status.dataset))
     work = "import-motions SOURCES…" if status.made_by_import else "annotate VIDEOS…"

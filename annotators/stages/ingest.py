@@ -1,0 +1,252 @@
+"""The ingest stage: sources are found, probed and hashed, and what needs no work is set aside."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from annotators.run import Progress, Run
+from annotators.stages.restaging import TEXT_STAGES, restage, restage_from
+from annotators.stages.staged import (
+    SourceVideo,
+    StagedScan,
+    read_staged,
+    staged_files,
+)
+from data.errors import RETRYABLE, ItemError, Reason, Stage
+from data.records import Outcome, Rejection, RejectionKey
+from data.store.dataset import Dataset
+from data.video.files import hash_file
+from data.video.probe import probe_video
+from data.video.sources import discover_videos, path_item_id, shortened
+
+RETRYABLE_OUTCOMES: Final = frozenset({Outcome.UNAVAILABLE.value, Outcome.RATE_LIMITED.value})
+"""Outcomes of calls that may go away on another day; ``retry_rejected`` tries these again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What the sources came to.
+
+    Attributes:
+        videos: to be worked on, in the order of their paths.
+        rejections: new rejection rows, with the video's id where the content was read.
+        superseded: published rejections that no longer hold.
+        replaced: ``video_id`` of published videos that are tried again.
+        num_known: files whose content is already in the dataset, or rejected for good.
+    """
+
+    videos: tuple[SourceVideo, ...]
+    rejections: tuple[tuple[Rejection, str | None], ...]
+    superseded: tuple[RejectionKey, ...]
+    replaced: tuple[str, ...]
+    num_known: int
+
+
+def inspect_file(path: Path) -> SourceVideo:
+    """Probe and hash one file. Raises :class:`ItemError` when it is no readable video."""
+    probe = probe_video(path)
+    return SourceVideo(hash_file(path), path.stat().st_mtime_ns, probe)
+
+
+def ingest_files(run: Run, published: Dataset | None) -> Ingested:
+    """Find, probe and hash the sources; set aside what is known, twice there or unreadable.
+
+    Args:
+        run: the run.
+        published: the dataset as it stands, or None when it is new.
+
+    Returns:
+        What to work on, and what to record.
+
+    Raises:
+        ValueError: the sources name no file at all, or a list cannot be used.
+    """
+    config, work = run.config, run.work
+    source = None if config.poses_from is None else Dataset(config.poses_from)
+    discovery = discover_videos(config.videos or _paths_of(source))
+    if not discovery.files and not discovery.rejections:
+        raise ValueError(
+            f"videos: expected at least one video file in {shortened(config.videos)}, found none. "
+            "Remedy: name files, folders with videos, globs, or lists of paths."
+        )
+    known = _Known.of(published, retry=config.retry_rejected)
+    _discard_work_of(known.finished, work)
+    changed: list[Path] = []
+    num_known = 0
+    usable = set(discovery.usable_ids)
+    for path in discovery.files:
+        if known.has_unchanged(path):
+            num_known += 1
+            usable.add(path_item_id(path))
+        else:
+            changed.append(path)
+
+    rejections: dict[RejectionKey, tuple[Rejection, str | None]] = {
+        rejection.key: (rejection, None) for rejection in discovery.rejections
+    }
+    readable: dict[Path, SourceVideo] = {}
+    progress = Progress("ingest", len(changed), run.report)
+    inspected = run.workers.run(
+        inspect_file, changed, video_s=_no_video, size_bytes=_size_bytes, stage="ingest"
+    )
+    for path, result in inspected:
+        if isinstance(result, ItemError):
+            rejection = Rejection.of(path_item_id(path), str(path), Stage.INGEST, result)
+            rejections[rejection.key] = (rejection, None)
+        else:
+            readable[path] = result
+        progress.advance(rejected=isinstance(result, ItemError))
+
+    videos: dict[str, SourceVideo] = {}
+    for path in sorted(readable):
+        video = readable[path]
+        first = known.other_copy(video) or (
+            videos[video.video_id].probe.path if video.video_id in videos else None
+        )
+        if first is not None:
+            error = ItemError(
+                Reason.DUPLICATE,
+                f"expected new content, found the same bytes as {first}.",
+                "Nothing to do: the content is annotated once, under the other path.",
+            )
+            rejection = Rejection.of(path_item_id(path), str(path), Stage.INGEST, error)
+            rejections[rejection.key] = (rejection, video.video_id)
+        elif video.video_id in known.finished:
+            num_known += 1
+        else:
+            videos[video.video_id] = video
+
+    strangers = _restage(videos.values(), published, source, known.retried_texts, work)
+    rejections |= {rejected.key: (rejected, v) for v, rejected in strangers.items()}
+    videos = {v: video for v, video in videos.items() if v not in strangers}
+
+    new = {
+        key: value
+        for key, value in rejections.items()
+        if known.rejected.get(key) != value[0].reason.value
+    }
+    usable.update(path_item_id(path) for path in readable)
+    fixed = {RejectionKey(item_id, Stage.INGEST) for item_id in usable}.difference(rejections)
+    return Ingested(
+        videos=tuple(videos.values()),
+        rejections=tuple(new.values()),
+        superseded=tuple(key for key in (*new, *sorted(fixed)) if key in known.rejected),
+        replaced=tuple(video_id for video_id in videos if video_id in known.retried),
+        num_known=num_known,
+    )
+
+
+def _restage(
+    videos: Collection[SourceVideo],
+    published: Dataset | None,
+    source: Dataset | None,
+    retried_texts: Collection[str],
+    work: Path,
+) -> dict[str, Rejection]:
+    """Stage the clips and poses that are published, here or in the dataset they are taken from.
+
+    Returns:
+        Rejections of videos that the other dataset lacks, by ``video_id``.
+    """
+    again = [video for video in videos if video.video_id in retried_texts]
+    if published is not None and again:
+        restage(published, again, work)
+    if source is None:
+        return {}
+    return restage_from(source, [v for v in videos if v.video_id not in retried_texts], work)
+
+
+def _paths_of(source: Dataset | None) -> list[str]:
+    """Where a dataset's videos were read."""
+    return [] if source is None else [row["path"] for row in source.rows("videos", ["path"])]
+
+
+def _discard_work_of(video_ids: Collection[str], work: Path) -> None:
+    """Remove staged work that a run published but was killed before it could clear away."""
+    for path in sorted((work / "scans").glob("*.json")):
+        if path.stem in video_ids:
+            for staged in staged_files(read_staged(StagedScan, path), work):
+                staged.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a published dataset says of files.
+
+    Attributes:
+        files: path to (size, mtime, video_id).
+        copies: video id to the paths of its files.
+        finished: video ids that need no work.
+        retried: video ids to be worked on again.
+        retried_texts: of them, those of which only texts are to be made again.
+        rejected: reason of every rejection.
+    """
+
+    files: Mapping[str, tuple[int, int, str]]
+    copies: Mapping[str, Sequence[str]]
+    finished: frozenset[str]
+    retried: frozenset[str]
+    retried_texts: frozenset[str]
+    rejected: Mapping[RejectionKey, str]
+
+    @classmethod
+    def of(cls, published: Dataset | None, *, retry: bool) -> "_Known":
+        if published is None:
+            return cls({}, {}, frozenset(), frozenset(), frozenset(), {})
+        files: dict[str, tuple[int, int, str]] = {}
+        copies: defaultdict[str, list[str]] = defaultdict(list)
+        for row in published.rows("videos", ("video_id", "path", "size_bytes", "mtime_ns")):
+            files[row["path"]] = row["size_bytes"], row["mtime_ns"], row["video_id"]
+            copies[row["video_id"]].append(row["path"])
+        finished = set(copies)
+        retried: set[str] = set()
+        texts: set[str] = set()
+        rejected: dict[RejectionKey, str] = {}
+        for row in published.rows("rejections", ("item_id", "video_id", "reason", "stage")):
+            rejected[RejectionKey(row["item_id"], Stage(row["stage"]))] = row["reason"]
+            if row["stage"] != Stage.INGEST:
+                finished.add(row["video_id"])
+            if retry and row["reason"] in RETRYABLE:
+                (texts if row["stage"] in TEXT_STAGES else retried).add(row["video_id"])
+        for table in ("captions", "annotations") if retry else ():
+            failed = {"outcome": RETRYABLE_OUTCOMES}
+            texts |= {row["video_id"] for row in published.rows(table, ["video_id"], failed)}
+        texts -= retried
+        return cls(
+            files,
+            copies,
+            frozenset(finished - retried - texts),
+            frozenset(retried | texts),
+            frozenset(texts),
+            rejected,
+        )
+
+    def has_unchanged(self, path: Path) -> bool:
+        """Whether this very file is in the dataset, by path, size and time."""
+        if str(path) not in self.files:
+            return False
+        size_bytes, mtime_ns, video_id = self.files[str(path)]
+        now = path.stat()
+        return (now.st_size, now.st_mtime_ns) == (size_bytes, mtime_ns) and (
+            video_id in self.finished
+        )
+
+    def other_copy(self, video: SourceVideo) -> Path | None:
+        """Another file with the same content that the dataset holds and that still exists."""
+        for path in map(Path, self.copies.get(video.video_id, ())):
+            if path != video.probe.path and path.is_file():
+                return path
+        return None
+
+
+def _no_video(_: Path) -> float:
+    return 0.0
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # It went away meanwhile; its worker says so.
+        return 0

@@ -1,0 +1,118 @@
+"""The poses stage: the people of every clip are tracked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotators.poses.estimate import PoseConfig, estimate_poses
+from annotators.poses.landmarks import PoseModel
+from annotators.run import Progress, Run
+from annotators.stages.staged import (
+    SourceVideo,
+    StagedPoses,
+    StagedScan,
+    poses_path,
+    tracks_path,
+    write_staged,
+)
+from annotators.texts.kinematic_captions import people_at_a_time
+from data.errors import ItemError, Stage
+from data.records import Clip, PoseTrack, Rejection
+from data.schemas import (
+    pose_row,
+)
+from data.store.writer import rows_table, write_table
+from data.video.reader import ReaderConfig, open_frames
+
+
+@dataclass(frozen=True, slots=True)
+class _PoseJob:
+    video: SourceVideo
+    clip: Clip
+    poses: PoseConfig
+    reader: ReaderConfig
+    model_path: Path
+    work: Path
+
+
+_models: dict[Path, PoseModel] = {}
+
+
+def _model(path: Path) -> PoseModel:
+    """The worker's own model, loaded once per process."""
+    if path not in _models:
+        _models[path] = PoseModel.load(path)
+    return _models[path]
+
+
+def _estimate(job: _PoseJob) -> StagedPoses:
+    clip, probe = job.clip, job.video.probe
+    tracks_path(job.work, clip).unlink(missing_ok=True)
+    tracks: list[PoseTrack] = []
+    rejection = None
+    with open_frames(
+        probe.path,
+        probe,
+        start_s=clip.start_s,
+        end_s=clip.end_s,
+        sample_fps=job.poses.sample_fps,
+        max_side_px=job.poses.max_side_px,
+        config=job.reader,
+    ) as reader:
+        try:
+            tracks = estimate_poses(reader, clip, probe, job.poses, _model(job.model_path))
+        except ItemError as error:
+            rejection = Rejection.of(clip.clip_id, _clip_name(job), Stage.POSES, error)
+    if tracks:
+        table = rows_table("poses", [pose_row(clip, t, job.model_path.stem) for t in tracks])
+        write_table(tracks_path(job.work, clip), "poses", table)
+    quality = sum(t.quality for t in tracks) / len(tracks) if tracks else 0.0
+    return StagedPoses(
+        clip,
+        people_at_a_time(tracks) if tracks else 0,
+        len(tracks),
+        reader.decoder,
+        quality,
+        reader.issues,
+        rejection,
+    )
+
+
+def estimate_clip_poses(run: Run, scans: Sequence[StagedScan]) -> list[StagedScan]:
+    """Track the people of every clip and stage their poses.
+
+    Returns:
+        The same scans, for the stages of texts.
+    """
+    config, work = run.config, run.work
+    (work / "poses").mkdir(parents=True, exist_ok=True)
+    todo: list[_PoseJob] = []
+    for scan in scans:
+        for clip in scan.clips:
+            if not poses_path(work, clip).exists():
+                if run.pose_model is None:
+                    raise AssertionError(f"{clip.clip_id}: expected staged poses, found none")
+                todo.append(
+                    _PoseJob(scan.video, clip, config.poses, config.reader, run.pose_model, work)
+                )
+    progress = Progress("poses", len(todo), run.report)
+    estimated = run.workers.run(_estimate, todo, video_s=_pose_s, name=_clip_name, stage="poses")
+    for job, result in estimated:
+        if isinstance(result, ItemError):
+            rejection = Rejection.of(job.clip.clip_id, _clip_name(job), Stage.POSES, result)
+            poses = StagedPoses(job.clip, 0, 0, "none", 0.0, (), rejection)
+            # The worker may have been stopped after it wrote its tracks.
+            tracks_path(work, job.clip).unlink(missing_ok=True)
+        else:
+            poses = result
+        write_staged(poses_path(work, job.clip), poses)
+        progress.advance(video_s=_pose_s(job), rejected=poses.rejection is not None)
+    return list(scans)
+
+
+def _clip_name(job: _PoseJob) -> str:
+    return f"{job.video.probe.path} {job.clip.start_s:.2f}-{job.clip.end_s:.2f} s"
+
+
+def _pose_s(job: _PoseJob) -> float:
+    return job.clip.end_s - job.clip.start_s

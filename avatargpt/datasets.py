@@ -10,10 +10,10 @@ from typing import Any, Final, cast
 import numpy as np
 import pandas as pd
 
+from data.arrays import FloatArray
 from data.motion.features import features_to_joints, joints_to_features
 from data.motion.skeleton import FPS as FRAMES_PER_S
 from data.motion.skeleton import JOINT_NAMES
-from data.records import FloatArray
 from data.schemas import SCHEMAS, load_features, load_motion
 from data.store import dataset
 

@@ -8,19 +8,16 @@ import re
 from collections.abc import Iterator, Sequence
 from io import BytesIO, StringIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from data.arrays import FloatArray
 from data.motion.features import NUM_FEATURES
 from data.motion.skeleton import FPS, JOINT, JOINT_NAMES, NUM_JOINTS, PARENTS
 from data.motion.splits import Split
 from data.store.writer import write_bytes, write_text
-
-Joints = NDArray[np.floating[Any]]
-Floats = NDArray[np.float64]
 
 _LEFT, _UP, _AHEAD = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 _DOWN: Final = (0.0, -1.0, 0.0)
@@ -80,7 +77,7 @@ def bvh_name(joint: str) -> str:
     return side.capitalize() + _JOINTS[base][0]
 
 
-def write_bvh(path: Path, joints_TJ3: Joints, fps: float = FPS) -> None:
+def write_bvh(path: Path, joints_TJ3: FloatArray, fps: float = FPS) -> None:
     """Write a motion as a BVH file in meters, y up, that Blender and our own importer read.
 
     A BVH skeleton is rigid, positions need not be: bones have the median lengths of the motion, and
@@ -115,7 +112,7 @@ def write_bvh(path: Path, joints_TJ3: Joints, fps: float = FPS) -> None:
     write_text(path, text.getvalue())
 
 
-def write_joints(path: Path, joints_TJ3: Joints) -> None:
+def write_joints(path: Path, joints_TJ3: FloatArray) -> None:
     """Write a motion as a ``.npy`` file of float32.
 
     Args:
@@ -129,7 +126,7 @@ def write_joints(path: Path, joints_TJ3: Joints) -> None:
     _write_array(path, joints_TJ3)
 
 
-def write_features(path: Path, features_TD: Joints) -> None:
+def write_features(path: Path, features_TD: FloatArray) -> None:
     """Write features as a ``.npy`` file of float32.
 
     Args:
@@ -149,7 +146,7 @@ def write_features(path: Path, features_TD: Joints) -> None:
 
 
 def write_humanml3d(
-    root: Path, name: str, features_TD: Joints, captions: Sequence[str], split: Split
+    root: Path, name: str, features_TD: FloatArray, captions: Sequence[str], split: Split
 ) -> None:
     """Add a motion to a folder in HumanML3D's layout, for loaders that read that data set.
 
@@ -184,13 +181,13 @@ def write_humanml3d(
     write_text(listed, "".join(f"{each}\n" for each in dict.fromkeys((*names, name))))
 
 
-def _write_array(path: Path, array: Joints) -> None:
+def _write_array(path: Path, array: FloatArray) -> None:
     content = BytesIO()
     np.save(content, array.astype(np.float32), allow_pickle=False)
     write_bytes(path, content.getvalue())
 
 
-def _check_joints(joints_TJ3: Joints) -> None:
+def _check_joints(joints_TJ3: FloatArray) -> None:
     if joints_TJ3.ndim != 3 or joints_TJ3.shape[1:] != (NUM_JOINTS, 3) or not len(joints_TJ3):
         raise ValueError(
             f"joints: expected (T, {NUM_JOINTS}, 3), found {joints_TJ3.shape}. "
@@ -199,7 +196,7 @@ def _check_joints(joints_TJ3: Joints) -> None:
     _check_finite("joints", joints_TJ3)
 
 
-def _check_finite(name: str, values: Joints) -> None:
+def _check_finite(name: str, values: FloatArray) -> None:
     bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
     if bad.size:
         raise ValueError(
@@ -218,7 +215,7 @@ def _branches(joint: int) -> Iterator[int]:
         yield from _branches(child)
 
 
-def _hierarchy(joint: int, offset_J3: Floats, depth: int = 0) -> Iterator[str]:
+def _hierarchy(joint: int, offset_J3: FloatArray, depth: int = 0) -> Iterator[str]:
     """The lines of a joint and of all after it."""
     indent = "\t" * depth
     rotations = " ".join(f"{axis}rotation" for axis in _ORDERS[joint])
@@ -237,14 +234,14 @@ def _hierarchy(joint: int, offset_J3: Floats, depth: int = 0) -> Iterator[str]:
     yield f"{indent}}}"
 
 
-def _numbers(values_3: Floats) -> str:
+def _numbers(values_3: FloatArray) -> str:
     return " ".join(f"{value:.6f}" for value in values_3)
 
 
 # ---------------------------------------------------------------------------------------- rotations
 
 
-def _pose(joints_TJ3: Floats) -> tuple[Floats, list[Rotation]]:
+def _pose(joints_TJ3: FloatArray) -> tuple[FloatArray, list[Rotation]]:
     """Offsets of the joints from their parents at rest, (J, 3), and their local rotations, (T,)."""
     num_frames = len(joints_TJ3)
     bone_TJ3 = joints_TJ3 - joints_TJ3[:, np.maximum(PARENTS, 0)]
@@ -269,7 +266,7 @@ def _pose(joints_TJ3: Floats) -> tuple[Floats, list[Rotation]]:
     return offset_J3, local
 
 
-def _axes(joints_TJ3: Floats, joint: int) -> Floats:
+def _axes(joints_TJ3: FloatArray, joint: int) -> FloatArray:
     """Left, up and ahead of the pelvis or chest as columns, (T, 3, 3)."""
     left, right, up = (joints_TJ3[:, JOINT[name]] for name in _AXES[joint])
     across_T3 = _unit(left - right)
@@ -277,7 +274,7 @@ def _axes(joints_TJ3: Floats, joint: int) -> Floats:
     return np.stack([across_T3, np.cross(ahead_T3, across_T3), ahead_T3], axis=-1)
 
 
-def _fit(bones_TN3: Floats, axes_T33: Floats) -> tuple[Rotation, Floats]:
+def _fit(bones_TN3: FloatArray, axes_T33: FloatArray) -> tuple[Rotation, FloatArray]:
     """The closest rotations of a rigid set of bones, (T,), and these bones at rest, (N, 3).
 
     Bones at rest and rotations are found in turns; for bones that are rigid the first is exact.
@@ -293,7 +290,7 @@ def _fit(bones_TN3: Floats, axes_T33: Floats) -> tuple[Rotation, Floats]:
     return Rotation.from_matrix(turn_T33), shape_N3
 
 
-def _shortest(rest_3: Floats, bone_T3: Floats) -> Rotation:
+def _shortest(rest_3: FloatArray, bone_T3: FloatArray) -> Rotation:
     """The shortest rotations from the rest direction to bones, (T,); none for no length."""
     cross_T3 = np.cross(rest_3, bone_T3)
     size_T = np.linalg.norm(cross_T3, axis=1)
@@ -303,7 +300,7 @@ def _shortest(rest_3: Floats, bone_T3: Floats) -> Rotation:
     return Rotation.from_rotvec(np.arctan2(size_T, along_T)[:, None] * axis_T3)
 
 
-def _continuous_deg(angles_T3: Floats) -> Floats:
+def _continuous_deg(angles_T3: FloatArray) -> FloatArray:
     """The same rotations by angles that do not leap.
 
     Each rotation has two triples of angles within a turn: (a, b, c) and
@@ -317,14 +314,14 @@ def _continuous_deg(angles_T3: Floats) -> Floats:
     return np.unwrap(np.where(changed_T[:, None], other_T3, angles_T3), period=360.0, axis=0)
 
 
-def _turn_deg(difference_T3: Floats) -> Floats:
+def _turn_deg(difference_T3: FloatArray) -> FloatArray:
     return np.abs((difference_T3 + 180.0) % 360.0 - 180.0).sum(axis=1)
 
 
-def _unit(vectors_T3: Floats) -> Floats:
+def _unit(vectors_T3: FloatArray) -> FloatArray:
     length_T1 = np.linalg.norm(vectors_T3, axis=-1, keepdims=True)
     return vectors_T3 / np.where(length_T1 > 0, length_T1, 1.0)
 
 
-def _with_lengths(vectors_N3: Floats, length_N: Floats) -> Floats:
+def _with_lengths(vectors_N3: FloatArray, length_N: FloatArray) -> FloatArray:
     return _unit(vectors_N3) * length_N[:, None]

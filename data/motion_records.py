@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from data.arrays import FloatArray
 from data.errors import UnexpectedItemError
 from data.motion.splits import Split
-from data.records import FloatArray, Rejection
+from data.records import Rejection
 
 MotionSource = Literal["video", "bvh", "humanml3d", "joints", "features", "procedural"]
 

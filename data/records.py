@@ -13,12 +13,11 @@ from typing import Final, NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from data.arrays import BoolArray, FloatArray
 from data.errors import ItemError, Reason, Stage
 from data.plain_text import plain_text
 
 CLIP_ID_LENGTH: Final = 16
-FloatArray = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data.arrays import FloatArray
 from data.errors import Reason, Stage
 from data.motion.skeleton import FPS, JOINT_NAMES, NUM_JOINTS, PARENTS
 from data.motion_records import ImportedMotion
@@ -22,7 +23,6 @@ from data.records import (
     Annotation,
     Caption,
     Clip,
-    FloatArray,
     PoseTrack,
     Rejection,
     VideoProbe,

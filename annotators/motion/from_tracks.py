@@ -18,10 +18,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from annotators.motion.signals import foot_odometry
+from data.arrays import FloatArray
 from data.motion.quality import mend_spikes
 from data.motion.skeleton import FPS
 from data.motion_records import Found, ImportedMotion, MotionText, Pending, content_id
-from data.records import FloatArray, Outcome, PoseTrack
+from data.records import Outcome, PoseTrack
 from data.schemas import load_track
 from data.store.dataset import Dataset, RowIndex
 from data.store.parquet import table_rows

@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data.arrays import FloatArray
 from data.errors import ItemError, Reason
 from data.importers.archives import StoredArray, open_archive, open_npy, open_npz_member
 from data.importers.humanml3d import load_array, require_numbers
@@ -32,8 +32,6 @@ from data.importers.search import rejected
 from data.motion.skeleton import FPS, NUM_FEATURES, NUM_JOINTS
 from data.motion_records import Found, ImportedMotion, Pending, content_id
 from data.plain_text import MAX_MESSAGE_CHARS, plain_text
-
-Array = NDArray[np.floating[Any]]
 
 _RATE_NAMES: Final = ("fps", "mocap_framerate", "mocap_frame_rate", "frame_rate")
 _FACTS: Final = frozenset({*_RATE_NAMES, "offsets", "keys", "label", "content"})
@@ -73,7 +71,7 @@ def find_npz(path: Path) -> Found:
             for info in archive.infolist()
             if info.filename.endswith(".npy")
         }
-        facts: dict[str, Array] = {}
+        facts: dict[str, FloatArray] = {}
         for name in sorted(_FACTS & members.keys()):
             with open_npz_member(archive, members[name]) as array:
                 facts[name] = array.read(_MAX_FACT_BYTES)
@@ -115,13 +113,13 @@ def find_npz(path: Path) -> Found:
 
 
 def _concatenated(
-    path: Path, archive: ZipFile, positions: ZipInfo, facts: Mapping[str, Array]
+    path: Path, archive: ZipFile, positions: ZipInfo, facts: Mapping[str, FloatArray]
 ) -> Found:
     with open_npz_member(archive, positions) as joints:
         yield from _slices(path, joints, positions.filename, facts)
 
 
-def _slices(path: Path, joints: StoredArray, member: str, facts: Mapping[str, Array]) -> Found:
+def _slices(path: Path, joints: StoredArray, member: str, facts: Mapping[str, FloatArray]) -> Found:
     if _kind(joints) != "joints":
         raise ItemError(
             Reason.WRONG_FORM,
@@ -185,7 +183,7 @@ class _Bytes:
             yield portion
 
 
-def _load_slice(path: Path, name: str, first: int, end: int) -> Array:
+def _load_slice(path: Path, name: str, first: int, end: int) -> FloatArray:
     facts = path.stat()
     return _load_whole(path, name, facts.st_mtime_ns, facts.st_size)[first:end]
 
@@ -193,11 +191,11 @@ def _load_slice(path: Path, name: str, first: int, end: int) -> Array:
 # A compressed member can be read from its beginning only: for each of thousands of motions that
 # would take hours. The motions of one file come to a worker one after the other.
 @lru_cache(maxsize=1)
-def _load_whole(path: Path, name: str, *_: int) -> Array:
+def _load_whole(path: Path, name: str, *_: int) -> FloatArray:
     return _load_member(path, name)
 
 
-def _load_member(path: Path, name: str) -> Array:
+def _load_member(path: Path, name: str) -> FloatArray:
     with (
         open_archive(path) as archive,
         open_npz_member(archive, archive.getinfo(name)) as array,
@@ -205,7 +203,7 @@ def _load_member(path: Path, name: str) -> Array:
         return array.read()
 
 
-def _kind(array: Array | StoredArray) -> str:
+def _kind(array: FloatArray | StoredArray) -> str:
     if array.dtype.kind != "f":
         return ""
     if len(array.shape) == 3 and array.shape[1:] == (NUM_JOINTS, 3):
@@ -213,7 +211,7 @@ def _kind(array: Array | StoredArray) -> str:
     return "features" if len(array.shape) == 2 and array.shape[1] == NUM_FEATURES else ""
 
 
-def _rate(arrays: Mapping[str, Array]) -> Fraction:
+def _rate(arrays: Mapping[str, FloatArray]) -> Fraction:
     for name in _RATE_NAMES:
         if name in arrays and arrays[name].size == 1:
             if arrays[name].dtype.kind not in "fiu":
@@ -236,7 +234,7 @@ def _rate(arrays: Mapping[str, Array]) -> Fraction:
 def _pending(
     content: Iterator[bytes | memoryview],
     num_bytes: int,
-    load: Callable[[], Array],
+    load: Callable[[], FloatArray],
     item: str,
     name: str,
     fps: Fraction,
@@ -248,7 +246,7 @@ def _pending(
 
 
 def _read(
-    load: Callable[[], Array],
+    load: Callable[[], FloatArray],
     motion_id: str,
     item: str,
     name: str,

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from pydantic import Field, field_validator
 
+from data.arrays import FloatArray
 from data.config import Config, ExpandedPath, ExpandedSource
 from data.errors import RETRYABLE, ItemError, Reason, Stage
 from data.importers.humanml3d import read_kit_texts, text_key
@@ -29,7 +30,7 @@ from data.motion.skeleton import FPS
 from data.motion.splits import SplitConfig, split_of
 from data.motion_records import ImportedMotion, MotionText, Pending, content_id
 from data.presets import HOME, Presets
-from data.records import Annotation, Clip, FloatArray, Rejection, RejectionKey
+from data.records import Annotation, Clip, Rejection, RejectionKey
 from data.schemas import Row, annotation_row, load_rejection, motion_row, rejection_row
 from data.store.writer import DatasetWriter, open_writer, rows_table
 from data.synthetic.activities import parse_procedural

@@ -7,18 +7,17 @@ frames, W filter taps. Positions are meters, y up.
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
+from data.arrays import FloatArray
 from data.config import Config
 from data.motion.features import MIN_BONE_M, bones_without_direction
 from data.motion.skeleton import BONES, FPS, JOINT, JOINT_NAMES, NUM_JOINTS
-
-Joints = NDArray[np.floating[Any]]
 
 _PASSBAND: Final = 0.9
 """Cut-off of the resampling filter, as a share of the lower rate's Nyquist frequency."""
@@ -31,7 +30,9 @@ SKATE_HEIGHT_M: Final = 0.025
 _TOES: Final = (JOINT["left_foot"], JOINT["right_foot"])
 
 
-def resample(values_T: Joints, source_fps: Fraction, target_fps: Fraction | int = FPS) -> Joints:
+def resample(
+    values_T: FloatArray, source_fps: Fraction, target_fps: Fraction | int = FPS
+) -> FloatArray:
     """Bring a motion to another frame rate, without aliasing and without shifting time.
 
     Output frame k is the signal at ``k / target_fps`` seconds after the first frame, for any pair
@@ -84,7 +85,7 @@ def resample(values_T: Joints, source_fps: Fraction, target_fps: Fraction | int 
     return (matrix @ padded).reshape(num_out, *values_T.shape[1:]).astype(values_T.dtype)
 
 
-def foot_skate(joints_TJ3: Joints, fps: float = FPS) -> float | None:
+def foot_skate(joints_TJ3: FloatArray, fps: float = FPS) -> float | None:
     """Mean horizontal speed of toes on the floor, m/s; 0 is perfect.
 
     Each toe and frame counts by its height ``h`` above the lowest joint of the motion with weight
@@ -112,7 +113,7 @@ def foot_skate(joints_TJ3: Joints, fps: float = FPS) -> float | None:
     return float((speed_TF * weight_TF).sum() / weight_TF.sum())
 
 
-def jitter(joints_TJ3: Joints, fps: float = FPS) -> float | None:
+def jitter(joints_TJ3: FloatArray, fps: float = FPS) -> float | None:
     """Mean jerk of all joints, m/s³: the size of the third difference of positions.
 
     Source: the "jitter" of Yi et al. (TransPose, SIGGRAPH 2021), there in 100 m/s³.
@@ -130,7 +131,7 @@ def jitter(joints_TJ3: Joints, fps: float = FPS) -> float | None:
     return float(np.linalg.norm(jerk, axis=-1).mean())
 
 
-def bone_length_drift(joints_TJ3: Joints) -> tuple[float, str]:
+def bone_length_drift(joints_TJ3: FloatArray) -> tuple[float, str]:
     """How much the bones of a motion change their length; 0 for a rigid skeleton.
 
     Args:
@@ -149,15 +150,15 @@ def bone_length_drift(joints_TJ3: Joints) -> tuple[float, str]:
     return float(spread_N[worst]), JOINT_NAMES[BONES[worst][1]]
 
 
-def _bone_lengths(joints_TJ3: Joints) -> NDArray[np.float64]:
+def _bone_lengths(joints_TJ3: FloatArray) -> NDArray[np.float64]:
     starts, ends = zip(*BONES, strict=True)
     bones = joints_TJ3[:, ends].astype(np.float64) - joints_TJ3[:, starts]
     return np.linalg.norm(bones, axis=-1)
 
 
 def mend_spikes(
-    joints_TJ3: Joints, max_speed_m_s: float, max_frames: int = 4, fps: float = FPS
-) -> tuple[Joints, int]:
+    joints_TJ3: FloatArray, max_speed_m_s: float, max_frames: int = 4, fps: float = FPS
+) -> tuple[FloatArray, int]:
     """Bridge moments at which an estimate loses a joint: it leaps away and leaps back.
 
     A joint that moves faster than a body can, and does so again within ``max_frames``, was not
@@ -236,7 +237,7 @@ class MotionGates(Config):
     max_limb_drift: float = Field(default=0.25, gt=0)
 
 
-def find_flaws(joints_TJ3: Joints, gates: MotionGates, fps: float = FPS) -> tuple[Flaw, ...]:
+def find_flaws(joints_TJ3: FloatArray, gates: MotionGates, fps: float = FPS) -> tuple[Flaw, ...]:
     """All reasons not to learn from a motion; empty when it passes.
 
     Args:

@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
 from scipy.spatial.transform import Rotation
 
+from data.arrays import FloatArray
 from data.motion.features import REFERENCE_BONE_LENGTHS_M
 from data.motion.skeleton import FPS, JOINT, NUM_JOINTS
 from data.motion_records import Found, ImportedMotion, MotionText, Pending, content_id
-
-Floats = NDArray[np.float64]
 
 PROCEDURAL_VERSION: Final = "2"
 """Raised whenever a rule changes what a seed gives."""
@@ -41,7 +40,7 @@ _SIDES: Final = ("left", "right")
 _SIGN: Final = {"left": 1.0, "right": -1.0}
 
 
-def _bone(name: str, x: float, y: float, z: float) -> Floats:
+def _bone(name: str, x: float, y: float, z: float) -> FloatArray:
     """The bone that ends in a joint, (3,), at rest."""
     way_3 = np.array([x, y, z])
     return way_3 / np.linalg.norm(way_3) * REFERENCE_BONE_LENGTHS_M[name]
@@ -87,9 +86,9 @@ class _Arm:
         reach_T: distance, as a share of the arm's length.
     """
 
-    lift_T: Floats
-    out_T: Floats
-    reach_T: Floats
+    lift_T: FloatArray
+    out_T: FloatArray
+    reach_T: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +101,9 @@ class _Foot:
         pitch_T: how far the heel is lifted about the tip.
     """
 
-    toe_T3: Floats
-    yaw_T: Floats
-    pitch_T: Floats
+    toe_T3: FloatArray
+    yaw_T: FloatArray
+    pitch_T: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +122,11 @@ class _Plan:
         settle_frames: frames over which the pelvis gives way where legs do not reach.
     """
 
-    time_T: Floats
-    root_T2: Floats
-    height_T: Floats
-    yaw_T: Floats
-    pitch_T: Floats
+    time_T: FloatArray
+    root_T2: FloatArray
+    height_T: FloatArray
+    yaw_T: FloatArray
+    pitch_T: FloatArray
     arms: Mapping[str, _Arm]
     feet: Mapping[str, _Foot]
     captions: tuple[str, ...] = ()
@@ -223,7 +222,7 @@ def _read(activity: str, seed: int, motion_id: str, name: str) -> ImportedMotion
 # ------------------------------------------------------------------------------------------- figure
 
 
-def _joints(plan: _Plan) -> Floats:
+def _joints(plan: _Plan) -> FloatArray:
     """The figure of a plan, (T, 22, 3)."""
     joints_TJ3 = np.zeros((len(plan.time_T), NUM_JOINTS, 3))
     facing = Rotation.from_euler("Y", plan.yaw_T[:, None])
@@ -270,7 +269,7 @@ def _joints(plan: _Plan) -> Floats:
     return joints_TJ3
 
 
-def _foot_bone(side: str) -> Floats:
+def _foot_bone(side: str) -> FloatArray:
     x, y, z = _FOOT
     return _bone(f"{side}_foot", _SIGN[side] * x, y, z)
 
@@ -279,12 +278,12 @@ def _foot_rotation(foot: _Foot) -> Rotation:
     return Rotation.from_euler("YX", np.stack([foot.yaw_T, foot.pitch_T], axis=1))
 
 
-def _ankle(foot: _Foot, side: str) -> Floats:
+def _ankle(foot: _Foot, side: str) -> FloatArray:
     """Where the ankle of a foot is, (T, 3)."""
     return foot.toe_T3 - _foot_rotation(foot).apply(_foot_bone(side))
 
 
-def _limit(joints_TJ3: Floats, ankle_T3: Floats, side: str) -> Floats:
+def _limit(joints_TJ3: FloatArray, ankle_T3: FloatArray, side: str) -> FloatArray:
     """Height of the pelvis at which a leg is stretched, (T,), for joints with the pelvis at 0."""
     way_T3 = ankle_T3 - joints_TJ3[:, JOINT[f"{side}_hip"]]
     leg_m = REFERENCE_BONE_LENGTHS_M[f"{side}_knee"] + REFERENCE_BONE_LENGTHS_M[f"{side}_ankle"]
@@ -293,12 +292,12 @@ def _limit(joints_TJ3: Floats, ankle_T3: Floats, side: str) -> Floats:
 
 
 def _bend(
-    joints_TJ3: Floats,
+    joints_TJ3: FloatArray,
     middle: str,
     end: str,
-    start_T3: Floats,
-    target_T3: Floats,
-    hinge_T3: Floats,
+    start_T3: FloatArray,
+    target_T3: FloatArray,
+    hinge_T3: FloatArray,
 ) -> None:
     """Place the two bones of a limb so that it ends at the target, or as near as it comes.
 
@@ -326,13 +325,13 @@ def _bend(
 # ------------------------------------------------------------------------------------------ signals
 
 
-def _ease(share_T: Floats) -> Floats:
+def _ease(share_T: FloatArray) -> FloatArray:
     """From 0 to 1 while the share does so, without jerks at the ends."""
     share_T = np.asarray(np.clip(share_T, 0.0, 1.0), dtype=np.float64)
     return share_T**3 * (10 - 15 * share_T + 6 * share_T**2)
 
 
-def _keyed(time_T: Floats, times: Sequence[float], values: Sequence[float]) -> Floats:
+def _keyed(time_T: FloatArray, times: Sequence[float], values: Sequence[float]) -> FloatArray:
     """Through the values at the times, resting at each, (T,)."""
     total_T = np.full_like(time_T, values[0])
     for index in range(1, len(times)):
@@ -341,14 +340,16 @@ def _keyed(time_T: Floats, times: Sequence[float], values: Sequence[float]) -> F
     return total_T
 
 
-def _bumps(time_T: Floats, start_K: Floats, rise_s: float, hold_s: float, fall_s: float) -> Floats:
+def _bumps(
+    time_T: FloatArray, start_K: FloatArray, rise_s: float, hold_s: float, fall_s: float
+) -> FloatArray:
     """From 0 to 1 and back once from each start, (T,)."""
     up_T = _ease((time_T[:, None] - start_K) / rise_s)
     down_T = _ease((time_T[:, None] - start_K - rise_s - hold_s) / fall_s)
     return (up_T - down_T).sum(axis=1)
 
 
-def _starts(rng: np.random.Generator, time_T: Floats, period_s: float, most: int) -> Floats:
+def _starts(rng: np.random.Generator, time_T: FloatArray, period_s: float, most: int) -> FloatArray:
     """Starts of up to ``most`` actions of a length, one after the other, in the time there is."""
     free_s = float(time_T[-1]) - 0.4
     count = int(rng.integers(1, max(min(int(free_s / period_s), most), 1) + 1))
@@ -356,7 +357,7 @@ def _starts(rng: np.random.Generator, time_T: Floats, period_s: float, most: int
     return first_s + period_s * np.arange(count, dtype=np.float64)
 
 
-def _sway(rng: np.random.Generator, time_T: Floats, size: float) -> Floats:
+def _sway(rng: np.random.Generator, time_T: FloatArray, size: float) -> FloatArray:
     """Slow movement of somebody who does nothing, (T,)."""
     slow_hz, fast_hz = rng.uniform(0.15, 0.3), rng.uniform(0.3, 0.6)
     phase, other = rng.uniform(0, 2 * np.pi, 2)
@@ -373,7 +374,7 @@ def _side(rng: np.random.Generator) -> tuple[str, str]:
 # --------------------------------------------------------------------------------------- activities
 
 
-def _standing(rng: np.random.Generator, time_T: Floats) -> _Plan:
+def _standing(rng: np.random.Generator, time_T: FloatArray) -> _Plan:
     """Somebody who stands, from which all activities start."""
     zero_T = np.zeros_like(time_T)
     half_width_m = rng.uniform(0.9, 1.5) * _HALF_WIDTH_M
@@ -416,7 +417,7 @@ def _walk(
     path_L2 = np.cumsum(step_L2, axis=0)
     path_L2 -= path_L2[len(way_L) // 2]
 
-    def at(way_T: Floats) -> tuple[Floats, Floats]:
+    def at(way_T: FloatArray) -> tuple[FloatArray, FloatArray]:
         place_T2 = np.stack([np.interp(way_T, way_L, path_L2[:, axis]) for axis in (0, 1)], axis=1)
         return place_T2, turn_per_m * way_T
 
@@ -502,7 +503,9 @@ def _walk_circle(rng: np.random.Generator, plan: _Plan) -> _Plan:
     )
 
 
-def _with_arm(plan: _Plan, side: str, lift_T: Floats, out_T: Floats, reach_T: Floats) -> _Plan:
+def _with_arm(
+    plan: _Plan, side: str, lift_T: FloatArray, out_T: FloatArray, reach_T: FloatArray
+) -> _Plan:
     return replace(plan, arms={**plan.arms, side: _Arm(lift_T, out_T, reach_T)})
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benchmarks.support.corpus import REFERENCE
+from data.arrays import FloatArray
 from data.motion import features as motion_features
 from data.motion.features import (
     CONTACT_JOINTS,
@@ -36,8 +37,6 @@ SAMPLE = REFERENCE / "humanml3d_sample"
 FILTER_REACH = 80
 """Frames to either side that the smoothed heading sees."""
 
-Floats = NDArray[np.float64]
-
 
 MOTIONS = some_motions()
 motions = st.sampled_from(range(len(MOTIONS))).map(lambda index: MOTIONS[index])
@@ -56,7 +55,7 @@ def shipped(reference: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     )
 
 
-def _turned(joints: Floats, yaw_rad: float) -> Floats:
+def _turned(joints: FloatArray, yaw_rad: float) -> FloatArray:
     cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
     return joints @ np.array([[cos, 0.0, -sin], [0.0, 1.0, 0.0], [sin, 0.0, cos]])
 
@@ -113,14 +112,14 @@ def test_reference_lengths_are_those_of_the_reference_clip() -> None:
 
 @on_real_motions
 @given(motion=motions)
-def test_features_round_trip_to_the_canonical_motion(motion: Floats) -> None:
+def test_features_round_trip_to_the_canonical_motion(motion: FloatArray) -> None:
     recovered = features_to_joints(joints_to_features(motion))
     np.testing.assert_allclose(recovered, canonical_joints(motion)[:-1], atol=1e-9)
 
 
 @on_real_motions
 @given(motion=motions)
-def test_canonical_motion_stands_on_the_floor_at_the_origin_facing_z(motion: Floats) -> None:
+def test_canonical_motion_stands_on_the_floor_at_the_origin_facing_z(motion: FloatArray) -> None:
     placed = canonical_joints(motion)
     assert placed[..., 1].min() == pytest.approx(0, abs=1e-12)
     np.testing.assert_allclose(placed[0, 0, [0, 2]], 0, atol=1e-12)
@@ -136,7 +135,7 @@ def test_canonical_motion_stands_on_the_floor_at_the_origin_facing_z(motion: Flo
     shift=st.tuples(*[st.floats(-50, 50)] * 3),
 )
 def test_features_do_not_depend_on_place_and_facing(
-    motion: Floats, yaw_rad: float, shift: tuple[float, float, float]
+    motion: FloatArray, yaw_rad: float, shift: tuple[float, float, float]
 ) -> None:
     moved = _turned(motion, yaw_rad) + np.array(shift)
     error = abs(joints_to_features(moved) - joints_to_features(motion))
@@ -146,7 +145,7 @@ def test_features_do_not_depend_on_place_and_facing(
 
 @on_real_motions
 @given(motion=motions)
-def test_mirrored_joints_have_the_mirrored_features(motion: Floats) -> None:
+def test_mirrored_joints_have_the_mirrored_features(motion: FloatArray) -> None:
     found = joints_to_features(mirror_joints(motion), retarget=False)
     expected = mirror_features(joints_to_features(motion, retarget=False))
     np.testing.assert_allclose(found, expected, atol=1e-9)
@@ -163,7 +162,7 @@ def test_with_retargeting_mirroring_differs_by_the_asymmetry_of_the_reference_sk
 
 @on_real_motions
 @given(motion=motions)
-def test_mirroring_twice_changes_nothing(motion: Floats) -> None:
+def test_mirroring_twice_changes_nothing(motion: FloatArray) -> None:
     np.testing.assert_array_equal(mirror_joints(mirror_joints(motion)), motion)
     features = joints_to_features(motion)
     np.testing.assert_array_equal(mirror_features(mirror_features(features)), features)
@@ -273,13 +272,13 @@ def test_joints_that_coincide_take_the_direction_of_the_next_bone() -> None:
     np.testing.assert_allclose(cosine, 1)
 
 
-def _broken(frame: int, joint: str, value: float) -> Floats:
+def _broken(frame: int, joint: str, value: float) -> FloatArray:
     motion = MOTIONS[0][:50].copy()
     motion[frame, JOINT[joint]] = value
     return motion
 
 
-def _without(joint: str, onto: str) -> Floats:
+def _without(joint: str, onto: str) -> FloatArray:
     motion = MOTIONS[0][:50].copy()
     motion[:, JOINT[joint]] = motion[:, JOINT[onto]]
     return motion
@@ -298,7 +297,7 @@ def _without(joint: str, onto: str) -> Floats:
         (MOTIONS[0][None, :50], [1], r"2\.\.50 frames, found 1\.\.1"),
     ],
 )
-def test_bad_input_is_named(joints: Floats, lengths: list[int] | None, message: str) -> None:
+def test_bad_input_is_named(joints: FloatArray, lengths: list[int] | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         joints_to_features(joints, lengths)
 

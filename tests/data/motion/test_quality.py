@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from data.arrays import FloatArray
 from data.motion.features import joints_to_features
 from data.motion.quality import (
     FlawKind,
@@ -23,7 +23,6 @@ from data.motion.skeleton import FPS, JOINT
 from data.synthetic.activities import generate_motion
 from tests.support import motions
 
-Floats = NDArray[np.float64]
 RATES = [
     Fraction(120),
     Fraction(60),
@@ -37,13 +36,13 @@ RATES = [
 
 
 @pytest.fixture(scope="module")
-def walk() -> Floats:
+def walk() -> FloatArray:
     """A person who walks."""
     return generate_motion("walk_forward", 4, 3.0)[0].astype(np.float64)
 
 
 @pytest.fixture(scope="module")
-def mocap(corpus: Path) -> dict[str, Floats]:
+def mocap(corpus: Path) -> dict[str, FloatArray]:
     """Real motions by key."""
     with np.load(corpus / "mocap/cmu_joints22_20fps.npz", allow_pickle=False) as file:
         motions = np.split(file["positions"].astype(np.float64), file["offsets"][1:-1])
@@ -51,13 +50,13 @@ def mocap(corpus: Path) -> dict[str, Floats]:
 
 
 @pytest.fixture(scope="module")
-def standing() -> Floats:
+def standing() -> FloatArray:
     """One frame, held for 3 s, feet on the floor."""
     frame = motions.standing(1.0)[:1]
     return (frame - [0, frame[..., 1].min(), 0]).repeat(3 * FPS, axis=0)
 
 
-def _sine(frequency_hz: float, fps: Fraction, duration_s: float) -> tuple[Floats, Floats]:
+def _sine(frequency_hz: float, fps: Fraction, duration_s: float) -> tuple[FloatArray, FloatArray]:
     time_s = np.arange(int(duration_s * fps)) / float(fps)
     return np.sin(2 * np.pi * frequency_hz * time_s + 0.3), time_s
 
@@ -102,7 +101,7 @@ def test_constant_and_steady_motion_are_kept_up_to_the_ends() -> None:
         np.testing.assert_allclose(found[:, 1], 2 + 3 * times_s, atol=1e-4)
 
 
-def test_the_same_rate_and_single_frames_pass_unchanged(walk: Floats) -> None:
+def test_the_same_rate_and_single_frames_pass_unchanged(walk: FloatArray) -> None:
     motion = walk.astype(np.float32)
     same = resample(motion, Fraction(20))
     np.testing.assert_array_equal(same, motion)
@@ -111,7 +110,7 @@ def test_the_same_rate_and_single_frames_pass_unchanged(walk: Floats) -> None:
     np.testing.assert_allclose(resample(motion[:1], Fraction(120)), motion[:1], atol=1e-6)
 
 
-def test_a_real_motion_survives_a_detour_over_another_rate(mocap: dict[str, Floats]) -> None:
+def test_a_real_motion_survives_a_detour_over_another_rate(mocap: dict[str, FloatArray]) -> None:
     motion = mocap["cmu_01_01"]
     there = resample(motion, Fraction(20), Fraction(60000, 1001))
     back = resample(there, Fraction(60000, 1001))
@@ -127,7 +126,7 @@ def test_impossible_rates_and_no_frames_are_named() -> None:
         resample(np.zeros((0, 2)), Fraction(30))
 
 
-def test_a_sliding_statue_skates_at_its_speed(standing: Floats) -> None:
+def test_a_sliding_statue_skates_at_its_speed(standing: FloatArray) -> None:
     time_s = np.arange(len(standing))[:, None] / FPS
     assert foot_skate(standing) == pytest.approx(0)
     slide = standing + time_s[..., None] * np.array([0.3, 0.0, 0.4])
@@ -137,7 +136,7 @@ def test_a_sliding_statue_skates_at_its_speed(standing: Floats) -> None:
     assert foot_skate(handstand) is None
 
 
-def test_real_walks_skate_less_than_walks_on_the_spot(walk: Floats) -> None:
+def test_real_walks_skate_less_than_walks_on_the_spot(walk: FloatArray) -> None:
     treadmill = walk - (walk[:, :1] - walk[:1, :1]) * np.array([1, 0, 1])
     real, sliding = foot_skate(walk), foot_skate(treadmill)
     assert real is not None
@@ -145,7 +144,7 @@ def test_real_walks_skate_less_than_walks_on_the_spot(walk: Floats) -> None:
     assert real < 0.3 * sliding
 
 
-def test_jitter_is_the_mean_third_derivative(standing: Floats) -> None:
+def test_jitter_is_the_mean_third_derivative(standing: FloatArray) -> None:
     assert jitter(standing) == pytest.approx(0)
     time_s = np.arange(len(standing))[:, None, None] / FPS
     cubic = standing + time_s**3 * np.array([0.5, 0.0, 0.0])
@@ -153,7 +152,7 @@ def test_jitter_is_the_mean_third_derivative(standing: Floats) -> None:
     assert jitter(standing[:3]) is None
 
 
-def test_noise_raises_jitter(walk: Floats) -> None:
+def test_noise_raises_jitter(walk: FloatArray) -> None:
     motion = walk
     noise = np.random.default_rng(0).normal(0, 0.01, motion.shape)
     clean, noisy = jitter(motion), jitter(motion + noise)
@@ -162,7 +161,7 @@ def test_noise_raises_jitter(walk: Floats) -> None:
     assert noisy > 2 * clean
 
 
-def test_limb_drift_names_the_bone_that_grows(standing: Floats) -> None:
+def test_limb_drift_names_the_bone_that_grows(standing: FloatArray) -> None:
     drift, _ = bone_length_drift(standing)
     assert drift == pytest.approx(0)
     growing = standing.copy()
@@ -174,18 +173,18 @@ def test_limb_drift_names_the_bone_that_grows(standing: Floats) -> None:
     assert drift == pytest.approx(0.9)  # 95th minus 5th percentile of 0.5..1.5
 
 
-def _kinds(motion: Floats, gates: MotionGates | None = None) -> list[FlawKind]:
+def _kinds(motion: FloatArray, gates: MotionGates | None = None) -> list[FlawKind]:
     return [flaw.kind for flaw in find_flaws(motion, gates or MotionGates())]
 
 
-def test_what_passes_the_gates_has_features(mocap: dict[str, Floats]) -> None:
+def test_what_passes_the_gates_has_features(mocap: dict[str, FloatArray]) -> None:
     passed = [motion for motion in mocap.values() if not _kinds(motion)]
     assert len(passed) > 0.85 * len(mocap)
     for motion in passed[::5]:
         assert np.isfinite(joints_to_features(motion)).all()
 
 
-def test_real_tracking_errors_are_found_and_named(mocap: dict[str, Floats]) -> None:
+def test_real_tracking_errors_are_found_and_named(mocap: dict[str, FloatArray]) -> None:
     found = {
         key: flaw.detail
         for key, motion in mocap.items()
@@ -197,7 +196,7 @@ def test_real_tracking_errors_are_found_and_named(mocap: dict[str, Floats]) -> N
     assert any("left_foot" in text and "33.9" in text for text in found.values())
 
 
-def test_each_gate_names_its_flaw(walk: Floats) -> None:
+def test_each_gate_names_its_flaw(walk: FloatArray) -> None:
     motion = walk
     assert _kinds(motion) == []
 
@@ -237,7 +236,7 @@ def test_gates_refuse_what_they_do_not_know() -> None:
         find_flaws(np.zeros((5, 24, 3)), MotionGates())
 
 
-def test_a_joint_that_leaps_away_and_back_is_mended(walk: Floats) -> None:
+def test_a_joint_that_leaps_away_and_back_is_mended(walk: FloatArray) -> None:
     wrist = JOINT["right_wrist"]
     spiked = walk.copy()
     spiked[20:23, wrist] += (0.9, 0.4, -0.7)

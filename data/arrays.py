@@ -1,0 +1,10 @@
+"""Types of arrays. A name's suffix, or its docstring, states the shape."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating[Any]]
+"""Floats of any precision."""
+BoolArray = NDArray[np.bool_]

@@ -1,11 +1,13 @@
-"""Clip to pose tracks: people as 22 joints in 3-D and 2-D at 20 fps.
+"""Estimate pose tracks of the people in a clip: 22 joints in 3-D and 2-D at 20 fps.
 
-:mod:`annotators.poses.tracker` follows people as 33 BlazePose landmarks in the analysed frames.
-Here they become the joints of :mod:`data.motion.skeleton` on an even time grid: short gaps filled
-and marked, smoothed, with constant bone lengths, and with a root trajectory read from the image.
+:mod:`annotators.poses.tracker` tracks people as 33 BlazePose landmarks in the analyzed frames.
+This module converts them to the joints of :mod:`data.motion.skeleton` on a uniform time grid: it
+fills and marks short gaps, smooths the joints, makes the bone lengths constant, and estimates the
+root trajectory from the image.
 
-Shapes: M measured frames, T frames at 20 fps, N = 33 landmarks, J = 22 joints. 3-D is metres,
-x to the viewer's right, y up, z towards the camera; 2-D is pixels of the source, y down.
+Shapes: M measured frames, T frames at 20 fps, N = 33 landmarks, J = 22 joints. 3-D positions are in
+meters, x to the viewer's right, y up, z toward the camera. 2-D positions are in pixels of the
+source video, y down.
 """
 
 from collections.abc import Iterable
@@ -34,53 +36,62 @@ Array = NDArray[np.float64]
 
 _SHORT_S: Final = 1.0
 _SHORT_MIN_QUALITY: Final = 0.7
-"""A track of under a second must be surer: what is taken for a person by mistake is so briefly. The
-one known mistake (a hand at a bottle, 0.9 s) measures 0.62, short tracks of people 0.8 and more."""
+"""Tracks shorter than one second need a higher quality, because false detections are short. The one
+known false track (a hand at a bottle, 0.9 s) measures 0.62; short tracks of people measure 0.8 or
+more."""
 
 
 class PoseConfig(Config):
-    """How people are found, followed and turned into motion."""
+    """How people are detected and tracked, and how tracks become motion."""
 
-    max_people: int = Field(default=4, ge=1, le=32, description="People followed at a time.")
+    max_people: int = Field(default=4, ge=1, le=32, description="People tracked at a time.")
     sample_fps: float = Field(
-        default=20.0, gt=0, le=60, description="Frames per second that are analysed."
+        default=20.0, gt=0, le=60, description="Frames per second to analyze."
     )
     max_side_px: int = Field(
-        default=960, ge=224, description="Frames are analysed at most this large."
+        default=960, ge=224, description="Larger frames are scaled down to this longer side."
     )
     search_interval_s: float = Field(
-        default=1.0, gt=0, description="Time between searches for people not yet followed."
+        default=1.0, gt=0, description="Time between searches for new people."
     )
     check_interval_s: float = Field(
-        default=0.3, gt=0, description="Time between checks of a followed person."
+        default=0.3, gt=0, description="Time between checks of a tracked person."
     )
     min_detection: float = Field(
-        default=0.5, gt=0, lt=1, description="Detector score from which a proposal is examined."
+        default=0.5, gt=0, lt=1, description="Smallest detector score of a proposal."
     )
     min_presence: float = Field(
-        default=0.5, gt=0, lt=1, description="Landmark network's probability of a person."
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="Smallest probability of a person, by the landmark network.",
     )
     max_gap_s: float = Field(
-        default=0.5, ge=0, description="Gaps up to this are filled and marked; longer ones split."
+        default=0.5,
+        ge=0,
+        description="Shorter gaps are filled and marked; longer gaps split a track.",
     )
     min_track_s: float = Field(default=0.5, ge=0, description="Shorter tracks are dropped.")
     min_reliability: float = Field(
         default=0.6,
         ge=0,
         le=1,
-        description="Share of a track's checks that must confirm it is a real person.",
+        description="Smallest share of a track's checks that confirm a real person.",
     )
     min_quality: float = Field(
         default=0.2, ge=0, le=1, description="Tracks with a lower mean confidence are dropped."
     )
     smoothing: Literal["one_euro", "savgol", "none"] = Field(
-        default="one_euro", description="Filter against jitter; neither of them delays the motion."
+        default="one_euro", description="Filter against jitter; no filter delays the motion."
     )
     body_height_m: float = Field(
-        default=1.7, gt=0.3, lt=2.6, description="Height assumed: one camera cannot tell it."
+        default=1.7,
+        gt=0.3,
+        lt=2.6,
+        description="Assumed body height, which one camera cannot measure.",
     )
     focal_length_widths: float = Field(
-        default=1.1, gt=0.2, lt=10, description="Focal length assumed, in longer image sides."
+        default=1.1, gt=0.2, lt=10, description="Assumed focal length, in longer image sides."
     )
 
 
@@ -105,8 +116,8 @@ _LANDMARK: Final = {
     "right_toes": 32,
 }
 
-# Heights along the line from hip centre (0) to shoulder centre (1), and the neck and head beyond
-# it, measured on the joints of a standing HumanML3D body (reference clip 000021, frame 0).
+# Positions on the line from the hip center (0) to the shoulder center (1), and of the neck and head
+# above it, measured on the joints of a standing HumanML3D body (reference clip 000021, frame 0).
 _TRUNK_SHARE: Final = {"pelvis": 0.17, "spine1": 0.41, "spine2": 0.66, "spine3": 0.80}
 _COLLAR_SHARE = 0.38
 _NECK_TRUNK_SHARE, _NECK_HEAD_SHARE = 0.11, 0.25
@@ -129,12 +140,13 @@ _BONE_SHARE: Final = {
     "left_elbow": 0.165,
     "left_wrist": 0.150,
 }
-"""Bone lengths in shares of body height, by the joint at the bone's end; right is as left. Segment
-lengths after Winter, Biomechanics and Motor Control of Human Movement (fig. 4.1), moved to the
-joint centres of SMPL."""
+"""Bone lengths as shares of the body height, by the joint at the end of the bone. The right side
+equals the left. The segment lengths are from Winter, Biomechanics and Motor Control of Human
+Movement (fig. 4.1), adapted to the joint centers of SMPL."""
 
 _BONE_FREEDOM = 0.2
-"""How far a body's proportions may differ from the average: the network's depth is less sure."""
+"""Largest deviation of a body's proportions from the average. Larger deviations are more likely
+errors of the network's depth."""
 
 _PANNING_WIDTH_PX: Final = 192
 
@@ -143,7 +155,7 @@ _ANCHORS: Final = tuple(
     for part in ("hip", "shoulder", "knee", "ankle", "elbow")
     for side in ("left", "right")
 )
-"""Joints that place the body in front of the camera."""
+"""Joints that determine the position of the body relative to the camera."""
 
 
 def _joint_weights() -> Array:
@@ -175,16 +187,18 @@ def _joint_weights() -> Array:
 
 
 JOINT_WEIGHTS_JN: Final = _joint_weights()
-"""(22, 33): each joint is this affine combination of landmarks, in 3-D and in the image alike."""
+"""Affine combination of landmarks that gives each joint, (22, 33), used in 3-D and in the image."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Camera:
-    """The pinhole camera assumed: focal length and image centre in pixels, and how it turned.
+    """The assumed pinhole camera and its rotation during the clip.
 
     Attributes:
-        times_M: times of the analysed frames.
-        shift_M2: how far the background has moved in the picture since the first, pixels.
+        focal_px: focal length, pixels.
+        x_px, y_px: image center, pixels.
+        times_M: (M,) times of the analyzed frames, seconds.
+        shift_M2: (M, 2) displacement of the background since the first frame, pixels.
     """
 
     focal_px: float
@@ -194,7 +208,7 @@ class _Camera:
     shift_M2: Array
 
     def steadied(self, pixels_TJ2: Array, pts_T: Array) -> Array:
-        """Pixels as they would be, had the camera not turned since the clip began."""
+        """Remove the rotation of the camera since the first frame from pixel positions."""
         shift_T2 = np.stack(
             [np.interp(pts_T, self.times_M, self.shift_M2[:, axis]) for axis in (0, 1)], axis=1
         )
@@ -202,13 +216,14 @@ class _Camera:
 
 
 class _Panning:
-    """Adds up how far the background moves in the picture.
+    """Accumulates the displacement of the background over the frames of a clip.
 
-    Without it a person whom the camera follows walks on the spot, and a shaking camera makes
-    everybody jump.
+    Without this correction a person followed by a panning camera would walk in place, and a shaking
+    camera would make people jump.
 
     Args:
-        measured: the camera moves; otherwise there is nothing to add up but noise.
+        measured: whether the camera moves. The displacement of a static camera would be noise and
+            is not measured.
     """
 
     def __init__(self, *, measured: bool) -> None:
@@ -217,7 +232,7 @@ class _Panning:
         self._shifts: list[tuple[float, float]] = []
 
     def add(self, image_HW3: NDArray[np.uint8]) -> None:
-        """Take the next frame, RGB."""
+        """Add the next frame, (H, W, 3) RGB."""
         shift = None
         if self._measured:
             height, width = image_HW3.shape[:2]
@@ -230,28 +245,28 @@ class _Panning:
         self._shifts.append(shift or (0.0, 0.0))
 
     def shift_M2(self) -> Array:
-        """(M, 2) since the first frame, in picture widths."""
+        """Return the displacement since the first frame, (M, 2), in image widths."""
         return np.cumsum(np.array(self._shifts).reshape(-1, 2), axis=0) / _PANNING_WIDTH_PX
 
 
 def estimate_poses(
     frames: Iterable[Frame], clip: Clip, probe: VideoProbe, config: PoseConfig, model: PoseModel
 ) -> list[PoseTrack]:
-    """Find and follow the people of a clip.
+    """Detect and track the people of a clip.
 
     Args:
-        frames: the clip's frames in order, about ``config.sample_fps`` of them a second, at most
-            ``config.max_side_px`` large. They are consumed; memory does not grow with their number.
-        clip: the clip they are from.
-        probe: of its video, for the size of the source.
+        frames: frames of the clip in order, about ``config.sample_fps`` per second, with a longer
+            side of at most ``config.max_side_px``. The iterable is consumed as a stream.
+        clip: clip that the frames belong to.
+        probe: probe of its video, for the size of the source.
         config: limits and thresholds.
-        model: the networks.
+        model: pose networks.
 
     Returns:
-        At least one track, by first appearance, then larger first.
+        At least one track, ordered by first appearance, then by size with the largest first.
 
     Raises:
-        ItemError: ``no_person``: nobody was found, or only for too short a time.
+        ItemError: ``no_person`` when no person is tracked for at least ``config.min_track_s``.
     """
     tracker = PeopleTracker(
         model,
@@ -308,7 +323,10 @@ def estimate_poses(
 def _split_at_gaps(
     person: Tracklet, times: list[float], max_gap_s: float
 ) -> list[list[Observation]]:
-    """Parts of a track with no gap longer than allowed; a slow video's frame interval is no gap."""
+    """Split a track at gaps longer than ``max_gap_s``.
+
+    The interval between two frames of a video with a low frame rate is not a gap.
+    """
     parts: list[list[Observation]] = [[person.observations[0]]]
     for seen in person.observations[1:]:
         last = parts[-1][-1]
@@ -321,7 +339,7 @@ def _split_at_gaps(
 def _build_track(
     part: list[Observation], pixel_scale: float, camera: _Camera, config: PoseConfig
 ) -> PoseTrack:
-    """Observations of one person to a track on the 20 fps grid."""
+    """Convert the observations of one person to a track on the 20 fps grid."""
     times_M = np.array([seen.pts_s for seen in part])
     steps_M = np.array([seen.step for seen in part])
     image_MN2 = np.stack([seen.landmarks.image_N2 for seen in part]).astype(np.float64)
@@ -344,9 +362,10 @@ def _build_track(
     confidence_TJ = np.where(valid_T[:, None], _blend_frames(seen_MJ, left_T, share_T), 0)
 
     diameter_px = float(np.median([s.landmarks.next_roi.size_px for s in part])) * pixel_scale
-    # Pixels are smoothed as metres at the body's distance, so that one filter setting fits all.
-    metre_px = diameter_px / (1.4 * config.body_height_m)
-    pixels_TJ2 = smooth(pixels_TJ2 / metre_px, config.smoothing) * metre_px
+    # Pixels are converted to meters at the distance of the body before smoothing, so that one
+    # filter setting is valid for people of any size in the image.
+    meter_px = diameter_px / (1.4 * config.body_height_m)
+    pixels_TJ2 = smooth(pixels_TJ2 / meter_px, config.smoothing) * meter_px
     body_TJ3 = smooth(body_TJ3 - body_TJ3[:, :1], config.smoothing)
     body_TJ3 = with_constant_bones(body_TJ3, confidence_TJ, config.body_height_m)
     steady_TJ2 = camera.steadied(pixels_TJ2, pts_T)
@@ -365,22 +384,23 @@ def _build_track(
 
 
 def _confidence_weights() -> Array:
-    """(22, 33): a joint is as sure as the landmarks it is made of, on average."""
+    """Return the weights, (22, 33), that average landmark confidences to joint confidences."""
     weights_JN = np.abs(JOINT_WEIGHTS_JN)
     return weights_JN / weights_JN.sum(axis=1, keepdims=True)
 
 
 def _grid(times_M: Array) -> tuple[Array, NDArray[np.intp], Array]:
-    """Even times from the first to the last measurement, and where each lies between two of them.
+    """Return the 20 fps time grid and the position of each time between two measurements.
 
     Returns:
-        Times (T,), index of the measurement before (T,), share of the way to the next one (T,).
+        Times (T,), index of the previous measurement (T,), and interpolation weight of the next
+        measurement (T,).
     """
     count = int(np.floor((times_M[-1] - times_M[0]) * FPS + 1e-6)) + 1
     pts_T = times_M[0] + np.arange(count) / FPS
     left_T = np.clip(np.searchsorted(times_M, pts_T, side="right") - 1, 0, len(times_M) - 2)
     share_T = (pts_T - times_M[left_T]) / (times_M[left_T + 1] - times_M[left_T])
-    # A grid time that is a measured one, but for rounding, lies in no gap.
+    # A grid time that equals a measured time up to rounding is not inside a gap.
     near_T = np.round(share_T)
     share_T = np.where(np.abs(share_T - near_T) < 1e-6, near_T, np.clip(share_T, 0, 1))
     return pts_T, left_T, share_T
@@ -399,13 +419,16 @@ def smooth(
 ) -> Array:
     """Remove jitter without delay.
 
-    ``one_euro`` is the filter of Casiez et al. (CHI 2012) run forwards and backwards and averaged,
-    which cancels its delay: resting joints are held still, fast ones are left alone.
+    ``one_euro`` is the filter of Casiez et al. (CHI 2012), applied forward and backward and
+    averaged, which cancels its delay. It smooths slow joints strongly and fast joints little.
 
     Args:
-        points_TJD: (T, J, 2 or 3) positions, metres.
-        method: which filter.
+        points_TJD: (T, J, 2 or 3) positions, meters.
+        method: name of the filter.
         rate_hz: frames per second.
+
+    Returns:
+        Smoothed positions of the same shape.
     """
     if method == "none" or len(points_TJD) < 5:
         return points_TJD
@@ -438,18 +461,19 @@ def _one_euro(points_TJD: Array, rate_hz: float) -> Array:
 
 
 def with_constant_bones(body_TJ3: Array, confidence_TJ: Array, height_m: float) -> Array:
-    """The same directions with bones of constant length, left as long as right.
+    """Make bone lengths constant and symmetric while keeping the bone directions.
 
-    Lengths are the track's own medians, scaled to the body height and kept near the proportions
-    of an average body: monocular depth makes limbs breathe, bodies do not.
+    The bone lengths of monocular estimates vary from frame to frame with the estimated depth.
+    Constant lengths are the medians over the track, scaled to the body height and limited to a
+    range around the proportions of an average body.
 
     Args:
-        body_TJ3: (T, 22, 3) metres.
-        confidence_TJ: (T, 22); frames in which a joint is better seen count more.
+        body_TJ3: (T, 22, 3) positions, meters.
+        confidence_TJ: (T, 22) weights of the joints in each frame.
         height_m: height of the whole body.
 
     Returns:
-        (T, 22, 3) metres with the pelvis at 0.
+        (T, 22, 3) positions in meters, with the pelvis at 0.
     """
     parents = np.array(PARENTS)
     bone_TJ3 = body_TJ3 - body_TJ3[:, np.maximum(parents, 0)]
@@ -490,15 +514,16 @@ _MIN_FEET_CONFIDENCE = 0.4
 def _root_trajectory(
     body_TJ3: Array, pixels_TJ2: Array, confidence_TJ: Array, camera: _Camera
 ) -> Array:
-    """Where the pelvis goes, from where the body is in the image and how large.
+    """Estimate the pelvis trajectory from the position and the size of the body in the image.
 
-    The translation that projects the metric body onto its pixels is linear least squares per
-    frame. Its depth is noisy and smoothed strongly; sideways and up follow from it. Height is that
-    of a body whose lowest joint stands on the floor, plus what the image says it rises above: a
-    lower envelope of the lowest joint is the floor, which lets the camera move slowly.
+    The translation that projects the metric body onto its pixels is the solution of one linear
+    least-squares problem per frame. Its depth is noisy and therefore smoothed strongly, and the
+    horizontal and vertical positions are computed from the smoothed depth. The height is that of a
+    body whose lowest joint touches the floor, plus the height above the floor in the image. The
+    floor is a lower envelope of the lowest joint, which tolerates a slowly moving camera.
 
     Returns:
-        (T, 3) metres; x and z of frame 0 are 0.
+        (T, 3) positions in meters; x and z of frame 0 are 0.
     """
     anchors = list(_ANCHORS)
     weight_TA = confidence_TJ[:, anchors] ** 2 + 1e-4
@@ -507,7 +532,7 @@ def _root_trajectory(
     v_TA = (camera.y_px - pixels_TJ2[:, anchors, 1]) / camera.focal_px
     x_TA, y_TA, z_TA = body_TA3[..., 0], body_TA3[..., 1], body_TA3[..., 2]
 
-    # u (D - z) = x + X and v (D - z) = y + Y in the unknown pelvis (X, Y) and distance D.
+    # Solve u (D - z) = x + X and v (D - z) = y + Y for the pelvis (X, Y) and the distance D.
     zero_TA, one_TA = np.zeros_like(u_TA), np.ones_like(u_TA)
     rows_TB3 = np.concatenate(
         [np.stack([one_TA, zero_TA, -u_TA], -1), np.stack([zero_TA, one_TA, -v_TA], -1)], axis=1
@@ -534,18 +559,22 @@ def _root_trajectory(
     seen_T = sight_T > _MIN_FEET_CONFIDENCE
     height_T = _rise(y_T + lowest_T, seen_T.astype(np.float64)) - lowest_T
     if seen_T.any():
-        # The network folds up legs that it does not see: the height stays as last seen.
+        # The network predicts folded legs when they are not visible, so the last height measured
+        # with visible feet is kept.
         frames_T = np.arange(len(height_T))
         height_T = np.interp(frames_T, frames_T[seen_T], height_T[seen_T])
     return np.stack([x_T - x_T[0], height_T, distance_T[0] - distance_T], axis=1)
 
 
 def _rise(lowest_T: Array, seen_T: Array) -> Array:
-    """How far the lowest point is above the floor, 0 while it is within the noise of standing.
+    """Return the height of the lowest joint above the floor, (T,), meters.
+
+    The height is 0 while it is within the noise of a standing person.
 
     Args:
-        lowest_T: (T,) height of the lowest joint in the image's frame, metres.
-        seen_T: (T,) 1 where the feet are seen, else 0: hidden feet tell of no floor and no jump.
+        lowest_T: (T,) height of the lowest joint in the frame of the image, meters.
+        seen_T: (T,) 1 where the feet are visible, else 0. Frames with hidden feet affect neither
+            the floor nor the height.
     """
     if not seen_T.any():
         return np.zeros_like(lowest_T)
@@ -555,24 +584,29 @@ def _rise(lowest_T: Array, seen_T: Array) -> Array:
 
 
 def lower_envelope(values_T: Array, weights_T: Array) -> Array:
-    """A stiff curve along the lower edge of a series: asymmetric least squares (Eilers 2005).
+    """Fit a smooth curve along the lower edge of a series.
 
-    It follows a straight drift exactly, and bends only slowly.
+    The method is asymmetric least squares (Eilers 2005). The curve follows a linear drift exactly
+    and bends only slowly.
 
     Args:
         values_T: (T,) the series.
-        weights_T: (T,) how much each value counts.
+        weights_T: (T,) weights of the values.
+
+    Returns:
+        The curve, (T,).
     """
     count = len(values_T)
     if count < 4:
         return np.full(count, values_T.min())
-    # Upper bands of D'D for second differences D, and of the weights: a symmetric band matrix.
+    # The matrix D'D of the second differences D plus the weights is symmetric and banded; these
+    # are its upper bands.
     bend = np.diff(np.eye(count), 2, axis=0)
     stiff = _FLOOR_STIFFNESS * bend.T @ bend
     bands_BT = np.zeros((3, count))
     for band in range(3):
         bands_BT[2 - band, band:] = np.diagonal(stiff, band)
-    # Where nothing is seen the curve is straight; it must not become singular there.
+    # Where all weights are 0 the curve is straight; a small weight keeps the matrix regular.
     weights_T = np.maximum(weights_T, 1e-6)
     side_T = np.ones(count)
     envelope_T = values_T

@@ -1,12 +1,13 @@
-"""The two BlazePose networks, run directly with LiteRT: find people, then place 33 landmarks.
+"""The two BlazePose networks, run with LiteRT: a person detector and a landmark network.
 
-A detector proposes people as a box and four alignment points; a landmark network reads a square,
-upright crop of one person. All geometry around the networks (anchors, decoding, non-maximum
-suppression, crops and back-projection) is here, so that several people can be followed under our
-own rules. Source: Bazarevsky et al., "BlazePose", arXiv 2006.10204, and the model cards.
+The detector proposes people as a face box and four alignment points. The landmark network places 33
+landmarks in a square, upright crop of one person. This module implements all geometry around the
+networks (anchors, decoding, non-maximum suppression, crops and back-projection), because
+:mod:`annotators.poses.tracker` tracks several people with its own rules. Source: Bazarevsky et al.,
+"BlazePose", arXiv 2006.10204, and the model cards.
 
-Shapes: H, W image; P = 2254 anchors; D detections; N = 33 landmarks (+ 6 auxiliary = 39).
-Image coordinates are pixels, x right, y down. Images are (H, W, 3) uint8 RGB.
+Shapes: H and W are the size of the image, P = 2254 anchors, D detections, N = 33 landmarks (39 with
+6 auxiliary ones). Image coordinates are in pixels, x right, y down. Images are (H, W, 3) uint8 RGB.
 """
 
 import math
@@ -33,11 +34,11 @@ Float = NDArray[np.float32]
 NUM_LANDMARKS: Final = 33
 DETECTOR_MEMBER: Final = "pose_detector.tflite"
 LANDMARKS_MEMBER: Final = "pose_landmarks_detector.tflite"
-"""Names of the two networks inside a MediaPipe ``.task`` archive."""
+"""File names of the two networks in a MediaPipe ``.task`` archive."""
 
 _NUM_WITH_AUXILIARY: Final = 39
 _ROI_CENTER, _ROI_SCALE = 33, 34
-"""Auxiliary landmarks: centre of the hips, and a point on the circle around the whole body."""
+"""Auxiliary landmarks: center of the hips, and a point on the circle around the whole body."""
 
 _ROI_MARGIN: Final = 1.25
 _NMS_OVERLAP: Final = 0.3
@@ -67,9 +68,9 @@ class Roi:
     """A rotated square of the image that holds one person.
 
     Attributes:
-        x_px, y_px: its centre.
-        size_px: its side.
-        rotation_rad: how far the body is turned clockwise from upright.
+        x_px, y_px: center of the square.
+        size_px: side of the square.
+        rotation_rad: clockwise rotation of the body from upright.
     """
 
     x_px: float
@@ -79,16 +80,16 @@ class Roi:
 
     @classmethod
     def around(cls, center_px: Float, rim_px: Float) -> "Roi":
-        """The square around the circle with a centre and a point on its rim, above the head."""
+        """Return the square around a circle, given its center and its rim point above the head."""
         dx, dy = (float(v) for v in rim_px - center_px)
-        # Upright, the rim point lies straight above the centre: angle pi/2 in a y-up frame.
+        # For an upright body the rim point is above the center, at angle pi/2 in a y-up frame.
         rotation_rad = math.pi / 2 - math.atan2(-dy, dx)
         rotation_rad = (rotation_rad + math.pi) % (2 * math.pi) - math.pi
         size_px = max(2.0, 2 * _ROI_MARGIN * math.hypot(dx, dy))
         return cls(float(center_px[0]), float(center_px[1]), size_px, rotation_rad)
 
     def varied(self, *, shift: tuple[float, float], scale: float, turn_rad: float) -> "Roi":
-        """A nearby square: shifted by shares of its size, scaled and turned."""
+        """Return this square shifted by shares of its size, scaled and rotated."""
         return Roi(
             self.x_px + shift[0] * self.size_px,
             self.y_px + shift[1] * self.size_px,
@@ -97,14 +98,14 @@ class Roi:
         )
 
     def distance_px(self, other: "Roi") -> float:
-        """Between the centres."""
+        """Return the distance between the centers of two squares."""
         return math.hypot(self.x_px - other.x_px, self.y_px - other.y_px)
 
     def to_crop(self, crop_px: int) -> NDArray[np.float64]:
-        """(2, 3) affine map from image pixels to pixels of a ``crop_px`` wide crop."""
+        """Return the affine map from image pixels to pixels of a ``crop_px`` wide crop, (2, 3)."""
         scale = crop_px / self.size_px
         cos, sin = math.cos(self.rotation_rad) * scale, math.sin(self.rotation_rad) * scale
-        # pixel centres lie at half integers on both sides
+        # Pixel centers are at half integers in both the image and the crop.
         x, y = self.x_px - 0.5, self.y_px - 0.5
         half = crop_px / 2 - 0.5
         return np.array(
@@ -112,7 +113,7 @@ class Roi:
         )
 
     def to_image(self, points_K2: Float) -> Float:
-        """Points in units of the square (0..1) to image pixels, (K, 2)."""
+        """Convert points in units of the square (0..1) to image pixels, (K, 2)."""
         cos, sin = math.cos(self.rotation_rad), math.sin(self.rotation_rad)
         x_K, y_K = (points_K2[:, 0] - 0.5) * self.size_px, (points_K2[:, 1] - 0.5) * self.size_px
         return np.stack(
@@ -122,10 +123,10 @@ class Roi:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One proposed person.
+    """A proposal of the person detector.
 
     Attributes:
-        score: 0..1.
+        score: detector score, 0..1.
         box_4: left, top, right, bottom of the face box, pixels.
         roi: square around the whole body.
     """
@@ -137,15 +138,15 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Landmarks:
-    """What the landmark network says of one crop.
+    """Output of the landmark network for one crop.
 
     Attributes:
-        presence: 0..1, whether the crop shows a person.
-        image_N2: (33, 2) pixels of the image.
-        depth_N: (33,) in pixels, negative towards the camera, relative to the hips.
-        world_N3: (33, 3) metres, origin between the hips, x right, y down, z away from the camera.
-        visibility_N: (33,) 0..1, whether the landmark is not hidden; 0 outside the image.
-        next_roi: where the person is, for the next frame.
+        presence: probability that the crop shows a person, 0..1.
+        image_N2: (33, 2) positions in pixels of the image.
+        depth_N: (33,) depth relative to the hips in pixels, negative toward the camera.
+        world_N3: (33, 3) meters, origin between the hips, x right, y down, z away from the camera.
+        visibility_N: (33,) probability that the landmark is visible, 0..1; 0 outside the image.
+        next_roi: square around the person, to crop the next frame.
     """
 
     presence: float
@@ -157,12 +158,12 @@ class Landmarks:
 
 
 class PoseModel:
-    """Detector and landmark network; use as a context manager or call :meth:`close`.
+    """Detector and landmark network. Use it as a context manager or call :meth:`close`.
 
     Args:
-        detector: contents of the detector's ``.tflite`` file.
-        landmarker: contents of the landmark network's.
-        num_threads: threads of each; 1 where worker processes share the cores.
+        detector: bytes of the ``.tflite`` file of the detector.
+        landmarker: bytes of the ``.tflite`` file of the landmark network.
+        num_threads: threads per network; 1 where worker processes share the cores.
     """
 
     def __init__(self, detector: bytes, landmarker: bytes, *, num_threads: int = 1) -> None:
@@ -185,7 +186,7 @@ class PoseModel:
         """Open a MediaPipe pose landmarker ``.task`` file (lite, full or heavy).
 
         Raises:
-            ValueError: the file is not such an archive.
+            ValueError: the file is not a ``.task`` archive with both networks.
         """
         try:
             with zipfile.ZipFile(task_path) as task:
@@ -200,7 +201,7 @@ class PoseModel:
             ) from error
 
     def close(self) -> None:
-        """Free the networks; the model cannot be used afterwards."""
+        """Free the networks. The model cannot be used afterwards."""
         self._detector.close()
         self._landmarker.close()
 
@@ -213,15 +214,15 @@ class PoseModel:
     def detect(
         self, image_HW3: Image, windows_px: Sequence[tuple[int, int, int, int]], *, min_score: float
     ) -> list[Detection]:
-        """Propose people in windows of an image, strongest first.
+        """Detect people in windows of an image.
 
         Args:
-            image_HW3: RGB.
-            windows_px: ``(left, top, right, bottom)`` of each window to look at.
-            min_score: proposals below are dropped.
+            image_HW3: (H, W, 3) RGB image.
+            windows_px: ``(left, top, right, bottom)`` of each window.
+            min_score: smallest detector score of a proposal.
 
         Returns:
-            Proposals; one person may be proposed by several windows.
+            Proposals in order of descending score. Several windows may propose the same person.
         """
         found: list[Detection] = []
         for left, top, right, bottom in windows_px:
@@ -231,7 +232,7 @@ class PoseModel:
             way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
             small = cv2.resize(window, (width, height), interpolation=way)
             x0, y0 = (self._detector_px - width) // 2, (self._detector_px - height) // 2
-            # Padding is black, which the network knows as -1.
+            # Padding is black, which is -1 in the input range of the network.
             square = np.full((self._detector_px, self._detector_px, 3), -1, np.float32)
             square[y0 : y0 + height, x0 : x0 + width] = small * np.float32(1 / 127.5) - 1
             outputs = self._detector.run(square)
@@ -248,13 +249,13 @@ class PoseModel:
         return sorted(found, key=lambda detection: -detection.score)
 
     def landmarks(self, image_HW3: Image, roi: Roi, *, mirrored: bool = False) -> Landmarks:
-        """Place the landmarks of the person in a square of the image.
+        """Predict the landmarks of the person in a square of the image.
 
         Args:
-            image_HW3: RGB.
-            roi: where the person is.
-            mirrored: show the network the mirror image; the answer is mirrored back, so that a
-                second, independent opinion comes out.
+            image_HW3: (H, W, 3) RGB image.
+            roi: square around the person.
+            mirrored: whether to run the network on the mirrored crop. The output is mirrored back,
+                which gives a second, independent prediction.
         """
         size = self._crop_px
         crop = cv2.warpAffine(
@@ -282,7 +283,8 @@ class PoseModel:
         turn_33 = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]], np.float32)
         height, width = image_HW3.shape[:2]
         inside_N = ((image_N2 >= 0) & (image_N2 < [width, height])).all(axis=1)
-        # The network calls a landmark present when it is in the crop, visible when not hidden.
+        # The network outputs two logits per landmark: visible (not hidden), and present (in the
+        # crop).
         seen_N = _sigmoid(points_N5[:, 3]) * _sigmoid(points_N5[:, 4]) * inside_N
         return Landmarks(
             presence=float(outputs["presence"].reshape(())),
@@ -296,9 +298,9 @@ class PoseModel:
 
 @contextmanager
 def _without_greeting() -> Generator[None]:
-    """Keep what LiteRT writes to standard error when it starts: it would tear progress bars.
+    """Suppress the output of LiteRT to standard error at start, which would break progress bars.
 
-    What goes wrong is an exception.
+    Failures are not lost: LiteRT raises exceptions.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -315,9 +317,10 @@ class _Network:
     """One TFLite network with a single image input.
 
     Args:
-        content: of the ``.tflite`` file.
-        num_threads: threads to run it with.
-        outputs: name to test of the shape; outputs have other names in other model versions.
+        content: bytes of the ``.tflite`` file.
+        num_threads: number of threads.
+        outputs: predicate on the output shape, by our name of the output. Outputs are identified
+            by shape because their names differ between model versions.
     """
 
     def __init__(
@@ -344,13 +347,13 @@ class _Network:
             self._outputs[name] = fitting[0]
 
     def run(self, image_HW3: Float) -> dict[str, Float]:
-        """Outputs by name for one image, (H, W, 3) float32."""
+        """Run the network on one image, (H, W, 3) float32, and return the outputs by name."""
         self._interpreter.set_tensor(self._input, image_HW3[None])
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(at) for name, at in self._outputs.items()}
 
     def close(self) -> None:
-        """Free it."""
+        """Free the network."""
         self._interpreter = None
 
 
@@ -388,10 +391,10 @@ def _sigmoid(values: Float) -> Float:
 
 @cache
 def anchors(input_px: int) -> Float:
-    """Centres of the detector's anchors in shares of its input, (P, 2).
+    """Return the centers of the detector's anchors as shares of its input, (P, 2).
 
-    The feature maps have strides 8, 16, 32, 32, 32 with two anchors per cell each; maps of equal
-    stride are interleaved, which gives the last one six anchors per cell.
+    The feature maps have strides 8, 16, 32, 32 and 32, with two anchors per cell each. Maps of
+    equal stride are interleaved, so cells of stride 32 have six anchors.
     """
     layers: list[Float] = []
     for stride, per_cell in ((8, 2), (16, 2), (32, 6)):
@@ -404,10 +407,11 @@ def anchors(input_px: int) -> Float:
 
 
 def decode_detections(scores_L: Float, boxes_L: Float, input_px: int) -> tuple[Float, Float]:
-    """Raw detector outputs to scores (P,) and points (P, 6, 2) in shares of the input.
+    """Decode raw detector outputs to scores (P,) and points (P, 6, 2) as shares of the input.
 
-    The points are the box's top left and bottom right corner, hip centre, a point on the circle
-    around the whole body, shoulder centre, and a point on the circle around the upper body.
+    The points are the top left and bottom right corner of the box, the hip center, a point on the
+    circle around the whole body, the shoulder center, and a point on the circle around the upper
+    body.
     """
     centers_P12 = anchors(input_px)[:, None]
     values_P62 = boxes_L.reshape(-1, 6, 2) / np.float32(input_px)
@@ -425,14 +429,14 @@ def decode_detections(scores_L: Float, boxes_L: Float, input_px: int) -> tuple[F
 
 
 def merge_detections(scores_D: Float, points_D62: Float) -> list[tuple[float, Float]]:
-    """Weighted non-maximum suppression: overlapping boxes become their score-weighted mean.
+    """Merge overlapping boxes into their score-weighted mean (weighted non-maximum suppression).
 
     Args:
         scores_D: (D,) scores.
-        points_D62: (D, 6, 2) points, the first two the corners of the box.
+        points_D62: (D, 6, 2) points, of which the first two are the corners of the box.
 
     Returns:
-        ``(score, (6, 2) points)``, strongest first.
+        ``(score, (6, 2) points)`` in order of descending score.
     """
     remaining = np.argsort(-scores_D)
     low_D2, high_D2 = points_D62[:, 0], points_D62[:, 1]
@@ -455,14 +459,16 @@ def merge_detections(scores_D: Float, points_D62: Float) -> list[tuple[float, Fl
 
 
 def refine_with_heatmap(points_K2: Float, heatmap_HWK: Float) -> Float:
-    """Move each point to the centre of mass of its heat map around it, where that is sure enough.
+    """Move each point to the center of mass of its heat map near the point.
+
+    Points whose heat map has a low maximum there are not moved.
 
     Args:
-        points_K2: (K, 2) in shares of the crop.
-        heatmap_HWK: logits.
+        points_K2: (K, 2) positions as shares of the crop.
+        heatmap_HWK: (H, W, K) logits.
 
     Returns:
-        (K, 2) in shares of the crop.
+        (K, 2) positions as shares of the crop.
     """
     height, width, num_points = heatmap_HWK.shape
     column_K = (points_K2[:, 0] * width).astype(np.int64)

@@ -1,7 +1,8 @@
-"""Moments at which the pose model takes left for right, and back.
+"""Detection of frames in which the pose model confuses left and right.
 
-Seen from behind, in a jump or crossing, both arms (or both legs) change places from one frame to
-the next and return some frames later. No body does that: swapped back, nothing leaps.
+When a person is seen from behind, jumps, or crosses the limbs, both arms or both legs may exchange
+places from one frame to the next and return some frames later. A real body does not move like that,
+and exchanging the sides again removes the jumps.
 
 Shapes: M measured frames, J = 22 joints.
 """
@@ -17,23 +18,23 @@ GROUPS: Final = tuple(
     tuple(JOINT[f"{side}_{name}"] for side in ("left", "right") for name in names)
     for names in (("collar", "shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "foot"))
 )
-"""Arms and legs, which swap apart from each other."""
+"""Arms and legs are swapped independently of each other."""
 MIN_LEAP_M: Final = 0.12
-"""Mean leap of a group's joints from one frame to the next (20 fps: 2.4 m/s on average)."""
+"""Smallest mean jump of the joints of a group between two frames (2.4 m/s at 20 fps)."""
 MAX_SWAPPED_LEAP: Final = 0.5
-"""A swap makes the leap at most this share as long."""
+"""Largest ratio of the jump after exchanging the sides to the jump before."""
 MAX_SWAP_S: Final = 0.5
-"""A swap that lasts longer is left: it is no longer known which side of it is right."""
+"""Longer swaps are not corrected, because it is unknown which of the two assignments is right."""
 
 
 def find_side_swaps(
     body_MJ3: NDArray[np.float64], times_M: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Where the left and the right joint have changed places, (M, J).
+    """Return where the left and the right joint are exchanged, (M, J).
 
     Args:
-        body_MJ3: joints relative to the pelvis, metres.
-        times_M: times of the frames, seconds.
+        body_MJ3: (M, 22, 3) joints relative to the pelvis, meters.
+        times_M: (M,) times of the frames, seconds.
     """
     swapped_MJ = np.zeros(body_MJ3.shape[:2], dtype=np.bool_)
     for group in GROUPS:
@@ -57,6 +58,6 @@ def find_side_swaps(
 def swap_sides(
     values_MJX: NDArray[np.float64], swapped_MJ: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """The values with left and right exchanged where they are swapped, (M, J, ...)."""
+    """Exchange the values of left and right joints where they are swapped, (M, J, ...)."""
     mask = swapped_MJ.reshape(*swapped_MJ.shape, *[1] * (values_MJX.ndim - 2))
     return np.where(mask, values_MJX[:, list(MIRROR)], values_MJX)

@@ -1,9 +1,10 @@
-"""Take outputs that nobody reads out of a TFLite network, with the operators only they need.
+"""Remove unused outputs from a TFLite network, with the operators that only they need.
 
-LiteRT computes every operator of a graph, wanted or not. The landmark network spends 38 % of its
-time on a segmentation mask. A ``.tflite`` file is a FlatBuffer, in which a list is a length and
-offsets, so both lists can be shortened in place. Layouts: the FlatBuffers internals page, and
-``schema.fbs`` of TensorFlow Lite.
+LiteRT runs every operator of a graph, even if its output is not read. The landmark network spends
+38 % of its time on a segmentation mask that is not used here. A ``.tflite`` file is a FlatBuffer,
+in which a list is stored as a length and offsets, so the lists of outputs and operators can be
+shortened in place. The layout is documented on the FlatBuffers internals page and in ``schema.fbs``
+of TensorFlow Lite.
 """
 
 import struct
@@ -17,14 +18,14 @@ _TENSOR_SHAPE: Final = 0
 
 
 def without_outputs(content: bytes, is_unwanted: Callable[[tuple[int, ...]], bool]) -> bytes:
-    """The same network without the outputs whose shape is unwanted.
+    """Return the network without the outputs whose shape is unwanted.
 
     Args:
-        content: a ``.tflite`` file with one graph.
-        is_unwanted: told the shape of each output.
+        content: bytes of a ``.tflite`` file with one graph.
+        is_unwanted: predicate on the shape of an output.
 
     Raises:
-        ValueError: the content is no such file.
+        ValueError: the content is not a ``.tflite`` file with one graph.
     """
     try:
         return _without_outputs(content, is_unwanted)
@@ -55,7 +56,7 @@ def _without_outputs(content: bytes, is_unwanted: Callable[[tuple[int, ...]], bo
     operators.reverse()
 
     struct.pack_into(f"<I{len(outputs)}i", buffer, outputs_at, len(outputs), *outputs)
-    # An offset counts from the place where it is written.
+    # An offset is relative to the position where it is stored.
     offsets = [at - (operators_at + 4 + 4 * place) for place, at in enumerate(operators)]
     struct.pack_into(f"<I{len(offsets)}I", buffer, operators_at, len(offsets), *offsets)
     return bytes(buffer)
@@ -66,7 +67,7 @@ def _u32(buffer: bytearray, at: int) -> int:
 
 
 def _field(buffer: bytearray, table: int, number: int) -> int:
-    """Where the list in a field of a table starts; 0 when the table has no such field."""
+    """Return the position of the list in a field of a table, or 0 if the table lacks the field."""
     slots = table - struct.unpack_from("<i", buffer, table)[0]
     slot = 4 + 2 * number
     if slot >= struct.unpack_from("<H", buffer, slots)[0]:
@@ -82,7 +83,7 @@ def _integers(buffer: bytearray, vector: int) -> tuple[int, ...]:
 
 
 def _tables(buffer: bytearray, vector: int) -> list[int]:
-    """Places of the tables in a list of tables."""
+    """Return the positions of the tables in a list of tables."""
     if vector == 0:
         return []
     places = range(vector + 4, vector + 4 + 4 * _u32(buffer, vector), 4)

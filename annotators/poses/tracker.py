@@ -1,16 +1,16 @@
-"""Follow several people through the frames of one clip.
+"""Track several people through the frames of one clip.
 
-Every person found is followed by running the landmark network where the last frame says the body
-is. People are looked for in the whole frame and in overlapping windows of it, because the detector
-misses people who are small in its view. Whoever is found late is also followed backwards through
-the last frames, which are kept for that.
+A detected person is tracked by running the landmark network at the position of the body in the
+previous frame. The detector runs on the whole frame and on overlapping windows of it, because it
+misses people who are small in its input. A person who is detected late is also tracked backward
+through the most recent frames, which are kept in memory.
 
-A hallucinated person is told from a real one by asking again: the network is shown moved, turned
-and mirrored crops. Joints of real people land on the same pixels; invented ones do not. On 326
-proposals from real clips the rule keeps 99 % of the proposals on people and 1 % of those on
-bottles, a dog, basketball hoops and empty rooms.
+The tracker distinguishes real people from false detections by repeated prediction: the landmark
+network is run on shifted, rotated and mirrored crops. The joints of real people stay at the same
+pixels; hallucinated joints do not. On 326 proposals from real clips this rule keeps 99 % of the
+proposals on people and 1 % of those on bottles, a dog, basketball hoops and empty rooms.
 
-Shapes: H, W frame as analysed; N = 33 landmarks; T observations; K candidates.
+Shapes: H and W are the size of the analyzed frame, N = 33 landmarks, T observations, K candidates.
 """
 
 import math
@@ -38,47 +38,50 @@ from data.records import Frame
 Float = NDArray[np.float32]
 
 WINDOW_SHARES: Final = (1.0, 0.6, 0.38)
-"""Sides of the square search windows, in shares of the frame's shorter side."""
+"""Sides of the square search windows, as shares of the shorter side of the frame."""
 
 WINDOW_STEP: Final = 0.65
 """Distance between neighbouring windows in shares of their side: all people smaller than the rest
 of the side lie whole in one of them."""
 
 MAX_DISAGREEMENT: Final = 0.045
-"""Mean :func:`disagreement` of the opinions up to which somebody new is believed."""
+"""Largest mean :func:`disagreement` of the predictions for a new person."""
 
 MAX_SURE_DISAGREEMENT: Final = 0.11
-"""The same where all opinions are sure that there is a person: small, blurred or cut off ones."""
+"""The same limit where all predictions have a high presence, which admits people who are small,
+blurred or partly outside the image."""
 
 SURE_PRESENCE: Final = (0.95, 0.99)
-"""Lowest presence between which the limit goes from the first to the second."""
+"""Range of the lowest presence over which the limit rises from the first to the second."""
 
 CHECK_LENIENCE: Final = 2.0
-"""Times the limits above that somebody who is followed already may reach."""
+"""Factor on the limits above for a person who is already tracked."""
 
 MIN_VISIBILITY: Final = 0.3
-"""Mean visibility of the landmarks below which there is nothing to agree on."""
+"""Smallest mean visibility of the landmarks at which predictions are compared."""
 
 SAME_PERSON: Final = 0.15
-"""Disagreement below which two bodies are one person's."""
+"""Two bodies of lower disagreement belong to one person."""
 
 MAX_CANDIDATES: Final = 4
-"""Proposals of large and of small windows each that are examined in one search."""
+"""Largest number of proposals to examine per search, separately for large and small windows."""
 
 MAX_FIRST_CANDIDATES: Final = 10
-"""The same in the first search."""
+"""The same number for the first search of a clip."""
 
 OPINIONS: Final = (((0.0, 0.1), 1.2, -0.3), ((-0.05, 0.03), 0.88, -0.25))
-"""Shift, scale and turn of the crops for the second and third opinion; both are mirrored too."""
+"""Shift, scale and rotation of the crops of the second and third prediction, which are also
+mirrored."""
 
 _BODY: Final = (0, 7, 8, *range(11, 33))
-"""Landmarks that are compared: the face's details would outvote the limbs."""
+"""Landmarks to compare. Most landmarks of the face are left out, because they would outweigh the
+limbs."""
 
 STRANGER: Final = 0.6
-""":func:`appearance_distance` from which two looks cannot be one person's."""
+"""Smallest :func:`appearance_distance` of two different people."""
 
 STRANGER_ALONE: Final = 0.8
-"""The same where nobody else is near."""
+"""The same limit where no other person is nearby."""
 
 _LIMBS: Final = (
     *((11, 12), (23, 24), (11, 23), (12, 24), (11, 13), (13, 15), (12, 14), (14, 16)),
@@ -88,7 +91,7 @@ _LIMB_ENDS: Final = (0, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 _MAX_ON_LIMBS: Final = 0.7
 
 _MIN_FOLLOWED: Final = 0.12
-"""Mean visibility below which a followed person has left the picture."""
+"""A tracked person of lower mean visibility has left the image."""
 
 _MAX_ROI_CHANGE: Final = 0.2
 _SHADOWED_FRAMES: Final = 2
@@ -99,19 +102,19 @@ _RESCUE_INTERVAL_S: Final = 0.1
 _MAX_FAILED_CHECKS: Final = 3
 _MAX_ROI_IN_WINDOWS: Final = 2.0
 _SMALL_WINDOW_TURNS: Final = 4
-"""A search looks through every fourth small window; four searches see them all."""
+"""One search covers every fourth small window, so that four searches cover all of them."""
 
 _NEVER: Final = 1e3
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A person in one analysed frame.
+    """A person in one analyzed frame.
 
     Attributes:
-        step: 0-based number of the analysed frame.
-        pts_s: its time.
-        landmarks: in pixels of the analysed frame.
+        step: 0-based index of the analyzed frame.
+        pts_s: presentation time of the frame, seconds.
+        landmarks: landmarks in pixels of the analyzed frame.
     """
 
     step: int
@@ -121,17 +124,17 @@ class Observation:
 
 @dataclass(slots=True)
 class Tracklet:
-    """One person through the clip, with the frames in which it was seen.
+    """The track of one person through the clip.
 
     Attributes:
-        observations: in order of time, at least one.
-        appearance: see :func:`appearance_of`.
-        num_agreed, num_checked: how many checks confirmed the joints, and how many there were.
-        last_agreed_step: frame of the last check that did.
-        failed_checks: checks since then.
-        lost: not seen in the latest frame.
-        replaced: the skeleton slipped to somebody else, which ended the track.
-        looks: how much the appearance differed at the checks.
+        observations: at least one observation, in order of time.
+        appearance: histogram of :func:`appearance_of`, or None.
+        num_agreed, num_checked: number of checks that confirmed the joints, and of all checks.
+        last_agreed_step: frame of the last check that confirmed the joints.
+        failed_checks: number of checks since then.
+        lost: whether the person is missing in the latest frame.
+        replaced: whether the track ended because the skeleton moved to another person.
+        looks: appearance distances measured at the checks.
     """
 
     observations: list[Observation]
@@ -146,16 +149,16 @@ class Tracklet:
 
     @property
     def last(self) -> Observation:
-        """The latest observation."""
+        """Latest observation."""
         return self.observations[-1]
 
     @property
     def reliability(self) -> float:
-        """Share of the checks in which the opinions agreed, 0..1."""
+        """Share of the checks in which the predictions agreed, 0..1."""
         return self.num_agreed / self.num_checked
 
     def has_jumped_since(self, step: int) -> bool:
-        """Whether the body's square moved or grew abruptly between two frames since a step."""
+        """Return whether the square of the body moved or grew abruptly since ``step``."""
         squares = [seen.landmarks.next_roi for seen in self.observations if seen.step >= step]
         return any(
             after.distance_px(before) > _JUMP * before.size_px
@@ -164,12 +167,12 @@ class Tracklet:
         )
 
     def is_stranger(self, looks: float) -> bool:
-        """Whether an appearance differs far more than this person's own did so far."""
+        """Return whether an appearance distance is far larger than those of this person so far."""
         usual = float(np.median(self.looks)) if self.looks else 0.25
         return looks > max(0.35, 2 * usual + 0.05)
 
     def predict_roi(self, pts_s: float) -> Roi:
-        """Where the person is expected at a time, going on as in the last frames."""
+        """Extrapolate the position of the person to a time from the latest frames."""
         roi = self.last.landmarks.next_roi
         if len(self.observations) < 3:
             return roi
@@ -177,7 +180,8 @@ class Tracklet:
         past_s = abs(self.last.pts_s - before.pts_s)
         if not 0 < past_s <= 0.7:
             return roi
-        # Not farther than was seen: a body does not keep its speed for long.
+        # The extrapolation is not longer than the observed movement, because a body does not keep
+        # its speed for long.
         share = min(abs(pts_s - self.last.pts_s), past_s) / past_s
         dx = (roi.x_px - before.landmarks.next_roi.x_px) * share
         dy = (roi.y_px - before.landmarks.next_roi.y_px) * share
@@ -189,7 +193,7 @@ Window = tuple[int, int, int, int]
 
 
 def search_windows(width_px: int, height_px: int) -> tuple[list[Window], list[Window]]:
-    """Where to look for people: (left, top, right, bottom) of large and of small windows."""
+    """Return the large and the small search windows as (left, top, right, bottom), pixels."""
     windows: list[list[Window]] = []
     for share in WINDOW_SHARES:
         side = max(64, round(min(width_px, height_px) * share))
@@ -213,12 +217,12 @@ def _window_starts(length_px: int, side_px: int) -> list[int]:
 
 
 def disagreement(first: Landmarks, second: Landmarks) -> float:
-    """Mean distance between two opinions on the joints, in sizes of what is seen of the body.
+    """Return the mean distance between two predictions of the joints, relative to the body size.
 
-    The size is 3.6 standard deviations of the joints, which is about the side of a standing body's
-    square. Joints that the first opinion calls hidden, and those outside the image, count little:
-    all guesses agree on them. Left and right may be exchanged between the two: a body seen from
-    behind is still a body.
+    The body size is 3.6 standard deviations of the joints, which is about the side of the square
+    around a standing body. Joints that are hidden in the first prediction and joints outside the
+    image have a low weight, because predictions of invisible joints agree by default. Left and
+    right may be exchanged between the two predictions, as happens for people seen from behind.
     """
     body = list(_BODY)
     points_K2 = first.image_N2[body]
@@ -234,7 +238,10 @@ def disagreement(first: Landmarks, second: Landmarks) -> float:
 
 
 def is_same_body(first: Landmarks, second: Landmarks) -> bool:
-    """Whether two skeletons lie on one person: alike, or the smaller one on the other's limbs."""
+    """Return whether two skeletons lie on one person.
+
+    Either the two agree, or the smaller one lies on the limbs of the other.
+    """
     if disagreement(first, second) < SAME_PERSON:
         return True
     inner, outer = sorted((first, second), key=lambda seen: seen.next_roi.size_px)
@@ -251,7 +258,7 @@ def is_same_body(first: Landmarks, second: Landmarks) -> bool:
 
 
 def appearance_of(image_HW3: Image, landmarks: Landmarks) -> Float | None:
-    """Colours of a person's torso and thighs: a normalised histogram, or None when hidden."""
+    """Return a normalized color histogram of a person's torso and thighs, or None when hidden."""
     points = landmarks.image_N2
     parts: list[Float] = []
     for corners in ((11, 12, 24, 23), (23, 24, 26, 25)):
@@ -269,7 +276,7 @@ def appearance_of(image_HW3: Image, landmarks: Landmarks) -> Float | None:
 
 
 def _patch(image_HW3: Image, corners_42: Float) -> NDArray[np.uint8] | None:
-    """Colours at a grid of points inside a quadrangle, (K, 3), or None when outside the image."""
+    """Return colors at a grid of points in a quadrangle, (K, 3), or None if outside the image."""
     u, v = np.meshgrid(np.linspace(0.15, 0.85, 12), np.linspace(0.1, 0.9, 12))
     u, v = u.reshape(-1, 1), v.reshape(-1, 1)
     top = corners_42[0] * (1 - u) + corners_42[1] * u
@@ -284,23 +291,26 @@ def _patch(image_HW3: Image, corners_42: Float) -> NDArray[np.uint8] | None:
 
 
 def appearance_distance(first: Float | None, second: Float | None) -> float:
-    """Hellinger distance of two appearances, 0 (same colours) to 1; 0.5 when one is unknown."""
+    """Return the Hellinger distance of two appearances, from 0 (equal) to 1.
+
+    The distance is 0.5 when one of the appearances is unknown.
+    """
     if first is None or second is None:
         return 0.5
     return math.sqrt(max(0.0, 1.0 - float(np.sqrt(first * second).sum())))
 
 
 class PeopleTracker:
-    """Feed it the frames of a clip in order, then call :meth:`finish`.
+    """Tracks the people of a clip. Add its frames in order, then call :meth:`finish`.
 
     Args:
-        model: the networks.
-        max_people: people followed at the same time.
-        search_interval_s: how often new people are looked for.
-        check_interval_s: how often a followed person is checked by a second opinion.
-        min_presence: the network's own probability that a crop shows a person.
-        min_detection: score from which a proposal is examined.
-        max_gap_s: how long a person may be lost and still be the same one.
+        model: pose networks.
+        max_people: largest number of people tracked at the same time.
+        search_interval_s: time between searches for new people.
+        check_interval_s: time between checks of a tracked person by a second prediction.
+        min_presence: smallest probability that a crop shows a person, by the landmark network.
+        min_detection: smallest detector score of a proposal.
+        max_gap_s: longest time for which a person may be lost without ending the track.
     """
 
     def __init__(
@@ -333,7 +343,7 @@ class PeopleTracker:
         self._next_check_s = -math.inf
 
     def add(self, frame: Frame) -> None:
-        """Follow everyone into the next frame, and look for more people when it is time."""
+        """Track all people into the next frame and search for new people when it is due."""
         self._step += 1
         image, now_s = frame.image, frame.pts_s
         self._past.append((self._step, now_s, image))
@@ -354,9 +364,9 @@ class PeopleTracker:
             self._rescue(image, now_s)
 
     def finish(self) -> list[Tracklet]:
-        """Everyone who was followed, in order of first appearance; the parts of one person joined.
+        """Return the tracks of all people in order of first appearance.
 
-        Call it once, after the last frame.
+        Tracks that are parts of one person are joined. Call this once, after the last frame.
         """
         for track in [*self._active, *self._lost]:
             self._end(track)
@@ -364,10 +374,10 @@ class PeopleTracker:
         people = join_parts(without_doubles(self._ended), self._max_gap_s)
         return sorted(people, key=lambda track: track.observations[0].step)
 
-    # ------------------------------------------------------------------------------- following
+    # -------------------------------------------------------------------------------- tracking
 
     def _look(self, image: Image, roi: Roi) -> Landmarks | None:
-        """Landmarks at a place, looked at again when the body fills the square differently."""
+        """Predict landmarks in a square, and once more if the body does not fit the square."""
         landmarks = self._model.landmarks(image, roi)
         if landmarks.presence < self._min_presence:
             return None
@@ -380,12 +390,13 @@ class PeopleTracker:
         return landmarks if float(landmarks.visibility_N.mean()) > _MIN_FOLLOWED else None
 
     def _agrees(self, image: Image, landmarks: Landmarks, *, is_known: bool) -> bool:
-        """Whether other opinions put the joints at the same pixels.
+        """Return whether further predictions place the joints at the same pixels.
 
         Args:
-            image: the frame.
-            landmarks: the first opinion.
-            is_known: the person is followed already: one more opinion is asked, with lenience.
+            image: frame, (H, W, 3) RGB.
+            landmarks: first prediction.
+            is_known: whether the person is already tracked. If so, only one more prediction is
+                made, with a higher limit.
         """
         if float(landmarks.visibility_N.mean()) < (_MIN_FOLLOWED if is_known else MIN_VISIBILITY):
             return False
@@ -419,14 +430,14 @@ class PeopleTracker:
         self._sort_out()
 
     def _is_back(self, image: Image, track: Tracklet, landmarks: Landmarks) -> bool:
-        """Whether a body that was found where a lost person should be is that person."""
+        """Return whether a body found at the expected position of a lost person is that person."""
         if self._is_followed(landmarks, except_for=track):
             return False
         looks = appearance_distance(track.appearance, appearance_of(image, landmarks))
         return looks < STRANGER and self._agrees(image, landmarks, is_known=False)
 
     def _check(self, image: Image, track: Tracklet) -> None:
-        """Ask for another opinion on a followed person, and whether it is still the same one."""
+        """Check by a second prediction and by appearance that a track is still on its person."""
         track.num_checked += 1
         landmarks = track.last.landmarks
         if not self._agrees(image, landmarks, is_known=True):
@@ -436,7 +447,7 @@ class PeopleTracker:
         seen = appearance_of(image, landmarks)
         looks = appearance_distance(track.appearance, seen)
         if track.has_jumped_since(track.last_agreed_step) and track.is_stranger(looks):
-            # The skeleton slipped to somebody else, who will be found as a new person.
+            # The skeleton moved to another person, who will be detected as a new person.
             track.replaced = True
             return
         track.failed_checks = 0
@@ -457,7 +468,7 @@ class PeopleTracker:
         )
 
     def _is_crowded(self, track: Tracklet) -> bool:
-        """Whether somebody else stands so near that colours may be theirs."""
+        """Return whether another person is close enough to affect the measured colors."""
         roi = track.last.landmarks.next_roi
         return any(
             other is not track
@@ -467,7 +478,7 @@ class PeopleTracker:
         )
 
     def _drop_shadows(self, image: Image) -> None:
-        """When two tracks have come to lie on one person, the one that fits less loses it."""
+        """Mark the worse of two tracks that lie on one person as lost."""
         for first, second in combinations(list(self._active), 2):
             if first.lost or second.lost:
                 continue
@@ -475,13 +486,14 @@ class PeopleTracker:
                 continue
             loser = max((first, second), key=lambda track: self._misfit(image, track))
             loser.lost = True
-            # Two skeletons drift together over some frames: the last ones were not the loser's.
+            # Two skeletons converge over several frames, so the latest observations of the worse
+            # track are dropped.
             keep = max(1, len(loser.observations) - _SHADOWED_FRAMES)
             del loser.observations[keep:]
         self._sort_out()
 
     def _misfit(self, image: Image, track: Tracklet) -> float:
-        """How little the last observation goes on from those before, in looks and in movement."""
+        """Return how badly the last observation fits the track in appearance and movement."""
         if len(track.observations) < 4:
             return 2.0
         last = track.last
@@ -498,7 +510,7 @@ class PeopleTracker:
                 self._end(track)
 
     def _end(self, track: Tracklet) -> None:
-        """Let go of a track; what it saw since its joints were last confirmed is not believed."""
+        """End a track and drop its observations after the last check that confirmed the joints."""
         if track.failed_checks > 0 or track.replaced:
             believed = [seen for seen in track.observations if seen.step <= track.last_agreed_step]
             track.observations = believed
@@ -508,7 +520,7 @@ class PeopleTracker:
     # ------------------------------------------------------------------------------- searching
 
     def _search(self, image: Image, now_s: float) -> None:
-        """Look for people everywhere."""
+        """Search for people in all windows."""
         height, width = image.shape[:2]
         large, small = search_windows(width, height)
         is_first = self._num_searches == 0
@@ -518,7 +530,7 @@ class PeopleTracker:
         near = self._model.detect(image, large, min_score=self._min_detection)
         far: list[Detection] = []
         for window in small:
-            # Whoever is larger than this is seen whole in the large windows.
+            # People larger than this are fully inside the large windows.
             limit_px = _MAX_ROI_IN_WINDOWS * (window[2] - window[0]) if self._active else math.inf
             far += [
                 proposal
@@ -530,7 +542,7 @@ class PeopleTracker:
         num_found = sum(
             self._adopt(image, now_s, proposals, budget, refused) for proposals in (near, far)
         )
-        # Every second search takes a fresh look at what was refused.
+        # Every second search examines rejected proposals again.
         self._refused = [] if self._refused else refused
         wait = 1.0
         if not self._active:
@@ -540,7 +552,7 @@ class PeopleTracker:
         self._next_search_s = now_s + wait * self._search_interval_s
 
     def _rescue(self, image: Image, now_s: float) -> None:
-        """Look for lost people around where they should be."""
+        """Search for lost people around their expected positions."""
         height, width = image.shape[:2]
         windows: list[Window] = []
         for track in self._lost:
@@ -562,12 +574,12 @@ class PeopleTracker:
         budget: int,
         refused: list[Roi],
     ) -> int:
-        """Begin a track for every real person who is proposed and not followed yet.
+        """Start a track for every real person among the proposals who is not tracked yet.
 
-        The part of a person's track that was lost and this new one are joined in the end.
+        :meth:`finish` joins the new track of a lost person with the earlier one.
 
         Returns:
-            How many were found.
+            The number of new tracks.
         """
         found = self._examine(image, proposals, budget, refused)
         found.sort(key=lambda seen: -seen.next_roi.size_px)
@@ -589,7 +601,7 @@ class PeopleTracker:
         budget: int,
         refused: list[Roi],
     ) -> list[Landmarks]:
-        """Bodies behind the strongest proposals that nobody follows yet."""
+        """Return the bodies of the strongest proposals that are not tracked yet."""
         found: list[Landmarks] = []
         for proposal in sorted(proposals, key=lambda proposal: -proposal.score):
             known = [*(track.last.landmarks for track in self._active), *found]
@@ -608,7 +620,7 @@ class PeopleTracker:
         return found
 
     def _confirm(self, image: Image, roi: Roi) -> Landmarks | None:
-        """The body at a place, if several opinions agree that there is one."""
+        """Return the body in a square if several predictions agree on it, else None."""
         landmarks = self._look(image, roi)
         if landmarks is not None:
             landmarks = self._look(image, landmarks.next_roi)
@@ -617,7 +629,7 @@ class PeopleTracker:
         return landmarks if self._agrees(image, landmarks, is_known=False) else None
 
     def _follow_back(self, track: Tracklet) -> None:
-        """Follow a person who was just found back through the frames that are still kept."""
+        """Track a newly detected person backward through the frames in memory."""
         earlier: list[Observation] = []
         roi = track.last.landmarks.next_roi
         for step, pts_s, image in reversed(list(self._past)[:-1]):
@@ -643,7 +655,7 @@ class PeopleTracker:
 
 
 def _is_head_of(proposal: Detection, seen: Landmarks) -> bool:
-    """Whether a proposal's face box lies on the head of a body of about that size."""
+    """Return whether the face box of a proposal lies on the head of a body of similar size."""
     x, y = proposal.box_4[:2] / 2 + proposal.box_4[2:] / 2
     head_x, head_y = seen.image_N2[:11].mean(axis=0)
     size_px = seen.next_roi.size_px
@@ -665,7 +677,7 @@ def _mixed(old: Float | None, new: Float | None) -> Float | None:
 
 
 def without_doubles(tracks: Iterable[Tracklet]) -> list[Tracklet]:
-    """Drop the shorter of two tracks that lay on the same person most of the time."""
+    """Drop the shorter of two tracks that lie on the same person for most of their time."""
     kept: list[Tracklet] = []
     for track in sorted(tracks, key=lambda t: -len(t.observations)):
         if not any(_doubles(track, other) for other in kept):
@@ -684,14 +696,14 @@ def _doubles(track: Tracklet, other: Tracklet) -> bool:
 
 
 def join_parts(tracks: Sequence[Tracklet], max_gap_s: float) -> list[Tracklet]:
-    """Join tracks that end with ones that begin soon after, where place, size and looks fit.
+    """Join a track with one that begins soon after it, if position, size and appearance match.
 
     Args:
-        tracks: no two on the same person at the same time.
-        max_gap_s: longest time between the end of one and the beginning of the next.
+        tracks: tracks of which no two lie on the same person at the same time.
+        max_gap_s: longest time between the end of one track and the beginning of the next.
 
     Returns:
-        The people, each with all that was seen of it.
+        One track per person, with all its observations.
     """
     if len(tracks) < 2:
         return list(tracks)
@@ -733,7 +745,8 @@ def _join_cost(
     end_roi, begin_roi = first.last.landmarks.next_roi, begin.landmarks.next_roi
     looks = appearance_distance(first.appearance, second.appearance)
     growth = abs(math.log(begin_roi.size_px / end_roi.size_px))
-    # Both ends tell where the other should be; somebody who jumps or falls fits only one of them.
+    # The position is extrapolated from both ends, because the movement of a person who jumps or
+    # falls matches only one of them.
     aways = (
         _expected_distance_px(first.observations[::-1], begin),
         _expected_distance_px(second.observations, first.last),
@@ -746,24 +759,25 @@ def _join_cost(
         for other in others
         for seen in other.observations
     )
-    # Light and blur change looks; where nobody else is near, place alone is nearly enough.
+    # Light and blur change the appearance, so the position is nearly sufficient where no other
+    # person is nearby.
     if reach > 1 or growth > 0.6 or looks > (STRANGER_ALONE if alone else STRANGER):
         return _NEVER
     return sum(aways) / size_px + growth + looks
 
 
 def _expected_distance_px(outwards: Sequence[Observation], there: Observation) -> float:
-    """How far somebody is from where the movement at the end of a track would have led.
+    """Return the distance of an observation from the position extrapolated from a track.
 
     Args:
-        outwards: of the track, beginning at the end in question.
-        there: the observation to reach.
+        outwards: observations of the track, starting at the end to extrapolate from.
+        there: observation to reach.
     """
     end = outwards[0]
     near = [seen for seen in outwards if abs(seen.pts_s - end.pts_s) <= _MOVEMENT_S]
     roi, before = end.landmarks.next_roi, near[-1].landmarks.next_roi
     past_s = end.pts_s - near[-1].pts_s
-    # Nobody keeps a speed for long.
+    # A body does not keep its speed for long.
     ahead_s = float(np.clip(there.pts_s - end.pts_s, -2 * _MOVEMENT_S, 2 * _MOVEMENT_S))
     share = ahead_s / past_s if past_s else 0.0
     expected = replace(

@@ -1,1 +1,1 @@
-"""Language models behind one interface: remote, batched, cached, local."""
+"""Language models behind one interface: remote services, their batches and cache, local models."""

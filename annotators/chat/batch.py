@@ -1,9 +1,10 @@
-"""The Batch API: half the price, within a day. Submits, waits, collects; goes on after a crash.
+"""Requests through the Batch API, which costs half the price and replies within a day.
 
-A batch is written down before it is made and after every step, under ``<cache>/batches``. If a run
-dies between making a batch and writing its id down, the next one finds it by the name in its
-metadata, so nothing is submitted twice. Replies are joined by ``custom_id``, the request's key, and
-kept where those of single calls are kept.
+The state of a batch is saved under ``<cache>/batches`` before the batch is created and after every
+step, so that a run can resume after a crash. If a run dies after it created a batch and before it
+saved the id, the next run finds the batch by the name in its metadata, so no request is submitted
+twice. Replies are matched by ``custom_id``, which is the key of the request, and stored in the same
+cache as those of single calls.
 """
 
 import asyncio
@@ -30,20 +31,20 @@ Tag = TypeVar("Tag")
 
 ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 NAME: Final = "avatargpt_batch"
-"""Metadata field by which a batch is found again."""
+"""Metadata field of a batch that stores the name of its :class:`BatchState`."""
 RECENT_BATCHES: Final = 1000
-"""Batches of the account that are looked through for one that a crash lost sight of."""
+"""Number of the account's latest batches that are searched for a batch whose id was not saved."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchState:
-    """A batch as it is written down.
+    """The saved state of a batch.
 
     Attributes:
-        name: its own, in the metadata of the service's batch.
-        keys: of its requests.
-        batch_id: the service's id; empty until the batch is made.
-        input_file_id: the uploaded requests; empty until then.
+        name: unique name, which is stored in the metadata of the service's batch.
+        keys: keys of the requests.
+        batch_id: id of the batch at the service; empty until the batch is created.
+        input_file_id: id of the uploaded file of requests; empty until it is uploaded.
     """
 
     name: str
@@ -53,21 +54,22 @@ class BatchState:
 
 
 class BatchChatService(ChatService):
-    """A remote service that is asked through its Batch API."""
+    """A remote service that is called through its Batch API."""
 
     def ask_many(
         self, requests: Iterable[tuple[Tag, ChatRequest]]
     ) -> Iterator[tuple[Tag, ChatReply]]:
-        """Ask requests, all of them before the first is answered.
+        """Submit all requests, then yield their replies.
 
         Args:
-            requests: with a tag of the caller's.
+            requests: pairs of a tag chosen by the caller and a request. All of them are read
+                before the first batch is submitted.
 
         Yields:
             Tag and reply, in order of completion.
 
         Raises:
-            ChatStoppedError: the service cannot go on.
+            ChatStoppedError: the service fails for all requests.
         """
         tagged: dict[str, list[Tag]] = {}
         wanted: dict[str, ChatRequest] = {}
@@ -89,7 +91,7 @@ def _ask(service: ChatService, wanted: dict[str, ChatRequest]) -> Iterator[tuple
     folder = service.batch_folder
     last: dict[str, ChatReply] = {}
     for attempt in range(service.config.max_attempts):
-        # What an earlier run left under way is collected first.
+        # The first attempt also collects the batches of earlier runs.
         states = _load_states(folder, service.own_batches) if attempt == 0 else []
         under_way = {key for state in states for key in state.keys}
         todo = {key: request for key, request in wanted.items() if key not in under_way}
@@ -97,7 +99,7 @@ def _ask(service: ChatService, wanted: dict[str, ChatRequest]) -> Iterator[tuple
             del todo[key], wanted[key]
             yield key, service.over_budget()
         states += _new_states(service, todo, folder)
-        for key, reply in service.run(_carry_out(service, states, todo, folder)).result().items():
+        for key, reply in service.run(_process_all(service, states, todo, folder)).result().items():
             if key not in wanted:
                 continue
             if reply.outcome in (Outcome.UNAVAILABLE, Outcome.RATE_LIMITED):
@@ -114,9 +116,9 @@ def _ask(service: ChatService, wanted: dict[str, ChatRequest]) -> Iterator[tuple
 
 
 def _over_budget(service: ChatService, todo: dict[str, ChatRequest]) -> list[str]:
-    """Requests that do not fit any more; the others have their part of the budget from here on.
+    """Reserve budget for each request and return the keys of those that do not fit.
 
-    A batch cannot be stopped half-way, so its requests are counted at the most they can cost.
+    A batch cannot be stopped halfway, so each request is counted at its maximum cost.
     """
     most = service.sampling().max_tokens
     left_out: list[str] = []
@@ -131,7 +133,7 @@ def _over_budget(service: ChatService, todo: dict[str, ChatRequest]) -> list[str
 
 
 def _load_states(folder: Path, own: set[str]) -> list[BatchState]:
-    """Batches that runs which died left behind; from now on this run's own."""
+    """Load the states of batches that earlier runs left, and add their names to ``own``."""
     states: list[BatchState] = []
     for path in sorted(folder.glob("*.json")):
         if path.stem in own:
@@ -151,7 +153,7 @@ def _save(state: BatchState, folder: Path) -> BatchState:
 def _new_states(
     service: ChatService, todo: dict[str, ChatRequest], folder: Path
 ) -> list[BatchState]:
-    """Split requests into batches within the service's limits, and write those down."""
+    """Split requests into batches within the limits of the service, and save their states."""
     states: list[BatchState] = []
     keys: list[str] = []
     size = 0
@@ -184,48 +186,46 @@ def _line(service: ChatService, key: str, request: ChatRequest) -> bytes:
     return json.dumps(line).encode() + b"\n"
 
 
-# ------------------------------------------------------------------------------------- carrying
+# ----------------------------------------------------------------------------------- processing
 
 
-async def _carry_out(
+async def _process_all(
     service: ChatService,
     states: list[BatchState],
     requests: dict[str, ChatRequest],
     folder: Path,
 ) -> dict[str, ChatReply]:
-    """Take all batches to their end; returns the replies by key, failed ones included."""
-    found = await asyncio.gather(
-        *(_carry_one(service, state, requests, folder) for state in states)
-    )
+    """Process all batches until they end, and return the replies by key, including failures."""
+    found = await asyncio.gather(*(_process(service, state, requests, folder) for state in states))
     return {key: reply for replies in found for key, reply in replies.items()}
 
 
-async def _carry_one(
+async def _process(
     service: ChatService, state: BatchState, requests: dict[str, ChatRequest], folder: Path
 ) -> dict[str, ChatReply]:
     started_s = time.monotonic()
     if not state.batch_id:
         state = await _submit(service, state, requests, folder)
     if not state.batch_id:
-        # Written down by a run that died before it was made; its requests are submitted anew.
+        # An earlier run died before it created this batch. Its requests are submitted again.
         (folder / f"{state.name}.json").unlink(missing_ok=True)
         return {}
     while True:
-        batch = await _patiently(service, lambda: service.client.batches.retrieve(state.batch_id))
+        batch = await _retry(service, lambda: service.client.batches.retrieve(state.batch_id))
         if batch.status in ENDED:
             break
         await asyncio.sleep(service.config.batch_poll_s)
     replies: dict[str, ChatReply] = {}
     for file_id in (batch.output_file_id, batch.error_file_id):
         if file_id:
-            content = await _patiently(
+            content = await _retry(
                 service, lambda file_id=file_id: service.client.files.content(file_id)
             )
             for line in content.text.splitlines():
                 try:
                     key, reply = _read_line(service, line, time.monotonic() - started_s)
                 except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-                    # Its request has no line then, which is said below.
+                    # The request then has no line, which is reported below.
                     found = service.scrubbed(f"{type(error).__name__}: {error}")
                     logger.warning("batch %s: a line cannot be read (%s)", state.batch_id, found)
                     continue
@@ -243,8 +243,13 @@ async def _carry_one(
 async def _submit(
     service: ChatService, state: BatchState, requests: dict[str, ChatRequest], folder: Path
 ) -> BatchState:
-    """Make the batch, unless a run that died has made it; the state without an id if it cannot."""
-    page = await _patiently(service, lambda: service.client.batches.list(limit=100))
+    """Create the batch, unless an earlier run created it.
+
+    Returns:
+        The state with the id of the batch, or without one when the requests of a batch of an
+        earlier run are not available.
+    """
+    page = await _retry(service, lambda: service.client.batches.list(limit=100))
     seen = 0
     async for batch in page:
         if (batch.metadata or {}).get(NAME) == state.name:
@@ -255,7 +260,7 @@ async def _submit(
     if any(key not in requests for key in state.keys):
         return state
     lines = b"".join(_line(service, key, requests[key]) for key in state.keys)
-    file = await _patiently(
+    file = await _retry(
         service,
         lambda: service.client.files.create(
             file=(f"{state.name}.jsonl", lines, "application/jsonl"), purpose="batch"
@@ -263,7 +268,7 @@ async def _submit(
     )
     state = _save(replace(state, input_file_id=file.id), folder)
     url: Any = f"/v1{endpoint(service.api)}"
-    batch = await _patiently(
+    batch = await _retry(
         service,
         lambda: service.client.batches.create(
             input_file_id=file.id,
@@ -277,11 +282,11 @@ async def _submit(
     return _save(replace(state, batch_id=batch.id), folder)
 
 
-async def _patiently(service: ChatService, call: Any, *, repeat: bool = True) -> Any:
-    """A call of the Files or Batches API, repeated while the service is not to be had.
+async def _retry(service: ChatService, call: Any, *, repeat: bool = True) -> Any:
+    """Call the Files or Batches API, and retry while the service is unavailable.
 
     Raises:
-        ChatStoppedError: it fails for good.
+        ChatStoppedError: the call fails permanently.
     """
     last: Exception | None = None
     for attempt in range(service.config.max_attempts if repeat else 1):
@@ -295,8 +300,8 @@ async def _patiently(service: ChatService, call: Any, *, repeat: bool = True) ->
             last = error
         await asyncio.sleep(service.config.min_backoff_s * 2**attempt)
     raise service.stop(
-        f"Batch API: {last} Remedy: see to the service, then run again; what is submitted is found "
-        "again and collected."
+        f"Batch API: {last} Remedy: check the service, then run again; batches that were submitted "
+        "are found and collected."
     )
 
 
@@ -306,19 +311,19 @@ def _read_line(service: ChatService, line: str, waited_s: float) -> tuple[str, C
     body, status = response.get("body"), response.get("status_code", 0)
     request_id = response.get("request_id") or ""
     if data.get("error") or status != 200:
-        told = service.scrubbed(json.dumps(data.get("error") or body))
+        message = service.scrubbed(json.dumps(data.get("error") or body))
         transient = status in (0, 408, 409, 429) or status >= 500
         outcome = Outcome.UNAVAILABLE if transient else Outcome.ERROR
         return data["custom_id"], ChatReply(
-            outcome, f"HTTP {status}: {told}", request_id=request_id, attempts=1
+            outcome, f"HTTP {status}: {message}", request_id=request_id, attempts=1
         )
-    said = read_body(service.api, body)
+    parsed = read_body(service.api, body)
     return data["custom_id"], ChatReply(
-        outcome=said.outcome,
-        reason=service.scrubbed(said.reason),
-        text=said.text,
-        **total_cost(service.note_cost(said, waited_s)),
-        model=said.model or service.config.model,
+        outcome=parsed.outcome,
+        reason=service.scrubbed(parsed.reason),
+        text=parsed.text,
+        **total_cost(service.note_cost(parsed, waited_s)),
+        model=parsed.model or service.config.model,
         request_id=request_id,
         attempts=1,
     )

@@ -1,4 +1,4 @@
-"""Prices, budgets, and what a request will cost before it is sent."""
+"""Prices, budgets, and estimates of the cost of a request before it is sent."""
 
 import math
 import threading
@@ -11,37 +11,37 @@ from pydantic import Field
 from data.config import Config
 
 CHARS_PER_TOKEN: Final = 4.0
-"""Of English prose, by the rule of thumb that OpenAI publishes."""
+"""Average for English prose, from the rule of thumb that OpenAI publishes."""
 TILE_PX: Final = 512
 SHORT_SIDE_PX: Final = 768
 PATCH_PX: Final = 32
 MAX_PATCHES: Final = 1536
 MESSAGE_TOKENS: Final = 8
-"""Of a request's own frame: roles and separators."""
+"""Tokens of the roles and separators of a request."""
 
 
 class TokenPrice(Config):
-    """What a model costs, and how it counts pictures.
+    """Price of a model, and how it counts the tokens of images.
 
-    Pictures count by tiles (``image_base_tokens`` plus ``image_tile_tokens`` for each tile of 512
-    pixels, after the shorter side is shrunk to 768), or by patches of 32 pixels where
-    ``image_patch_tokens`` is set: the two rules that OpenAI documents for its vision models.
+    Images count by tiles (``image_base_tokens`` plus ``image_tile_tokens`` for each tile of 512
+    pixels, after the shorter side is scaled down to 768), or by patches of 32 pixels if
+    ``image_patch_tokens`` is set. OpenAI documents these two rules for its vision models.
     """
 
-    input_usd: float = Field(ge=0, description="USD per million tokens in.")
-    output_usd: float = Field(ge=0, description="USD per million tokens out.")
-    image_base_tokens: int = Field(default=85, ge=0, description="Tokens of any picture.")
-    image_tile_tokens: int = Field(default=170, ge=0, description="Tokens of a tile of 512 pixels.")
+    input_usd: float = Field(ge=0, description="USD per million input tokens.")
+    output_usd: float = Field(ge=0, description="USD per million output tokens.")
+    image_base_tokens: int = Field(default=85, ge=0, description="Tokens per image.")
+    image_tile_tokens: int = Field(default=170, ge=0, description="Tokens per tile of 512 pixels.")
     image_patch_tokens: float = Field(
-        default=0.0, ge=0, description="Tokens of a patch of 32 pixels; 0: counted by tiles."
+        default=0.0, ge=0, description="Tokens per patch of 32 pixels. 0 counts by tiles."
     )
 
     def usd(self, tokens_in: int, tokens_out: int) -> float:
-        """Cost of so many tokens."""
+        """Return the cost of a number of tokens in USD."""
         return (tokens_in * self.input_usd + tokens_out * self.output_usd) / 1e6
 
     def image_tokens(self, width_px: int, height_px: int) -> int:
-        """Tokens of a picture of at most 2048 pixels a side."""
+        """Return the tokens of an image of at most 2048 pixels a side."""
         if self.image_patch_tokens:
             patches = math.ceil(width_px / PATCH_PX) * math.ceil(height_px / PATCH_PX)
             return math.ceil(min(patches, MAX_PATCHES) * self.image_patch_tokens)
@@ -60,32 +60,32 @@ DEFAULT_PRICES: Final[Mapping[str, TokenPrice]] = {
     "gpt-4.1-nano": TokenPrice(input_usd=0.1, output_usd=0.4, image_patch_tokens=2.46),
     "gpt-5-mini": TokenPrice(input_usd=0.25, output_usd=2.0, image_patch_tokens=1.62),
 }
-"""As OpenAI published them in 2025. They change: what a run really pays is decided by ``prices`` of
-its configuration where that names the model."""
+"""Prices that OpenAI published in 2025. The ``prices`` of a configuration take precedence, because
+prices change."""
 
 
 def text_tokens(text: str) -> int:
-    """Tokens of a text, roughly."""
+    """Estimate the number of tokens of a text."""
     return math.ceil(len(text) / CHARS_PER_TOKEN)
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A part of a budget that is set aside for a call under way."""
+    """A part of a budget that is reserved for a call in progress."""
 
     tokens: int
     usd: float
 
 
 class Budget:
-    """What one run may spend, over all its services; safe to use from several threads.
+    """Budget of one run, shared by all its services. It is thread-safe.
 
-    A call reserves the most it can cost before it is sent and gives back the rest afterwards, so
-    that calls under way together cannot overshoot.
+    A call reserves its maximum cost before it is sent and releases the rest afterwards, so that
+    concurrent calls cannot exceed the budget.
 
     Args:
-        usd: most money, or None.
-        tokens: most tokens, in and out together, or None.
+        usd: largest cost in USD, or None for no limit.
+        tokens: largest number of input and output tokens, or None for no limit.
     """
 
     def __init__(self, usd: float | None = None, tokens: int | None = None) -> None:
@@ -96,7 +96,7 @@ class Budget:
         self._tokens = 0
 
     def reserve(self, tokens: int, usd: float) -> Reservation | None:
-        """Set aside what a call can cost at most; None when it does not fit."""
+        """Reserve the maximum cost of a call, or return None if the budget does not allow it."""
         with self._lock:
             if self.limit_usd is not None and self._usd + usd > self.limit_usd:
                 return None
@@ -107,7 +107,7 @@ class Budget:
             return Reservation(tokens, usd)
 
     def settle(self, reservation: Reservation, tokens: int, usd: float) -> None:
-        """Put what a call really cost in place of its reservation."""
+        """Replace a reservation by the actual cost of its call."""
         with self._lock:
             self._usd += usd - reservation.usd
             self._tokens += tokens - reservation.tokens

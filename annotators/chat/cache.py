@@ -1,4 +1,4 @@
-"""Replies kept on disk by the content of their request: none is ever paid for twice."""
+"""A cache of replies on disk, keyed by the content of the request; no reply is paid for twice."""
 
 import json
 import logging
@@ -15,15 +15,15 @@ logger: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ChatReply(Cost):
-    """The answer to a request, with the cost of all calls it took, also where it is cached.
+    """The reply to a request, with the total cost of its calls. A cached reply keeps its cost.
 
     Attributes:
-        outcome, reason: how it ended, and why if it did not succeed.
-        text: what the model wrote; may be there without success (a reply cut off).
-        model: as the service names it.
-        request_id: the service's id of the last call.
-        attempts: calls that it took.
-        cached: no call was made for it.
+        outcome, reason: how the request ended, and why if it did not succeed.
+        text: text of the model, which may be present without success (a truncated reply).
+        model: name of the model, as reported by the service.
+        request_id: id of the last call at the service.
+        attempts: number of calls.
+        cached: whether the reply came from the cache, without a call.
     """
 
     outcome: Outcome
@@ -36,17 +36,17 @@ class ChatReply(Cost):
 
 
 class ReplyCache:
-    """Replies by key, one file each; safe to share between processes.
+    """Stores replies by key, in one file each. Several processes may share it.
 
     Args:
-        folder: made when the first reply is kept.
+        folder: folder of the files, created with the first reply.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def get(self, key: str) -> ChatReply | None:
-        """The reply that was kept, marked as cached; None when there is none that can be read."""
+        """Return the stored reply, marked as cached, or None if there is no readable one."""
         path = self._path(key)
         try:
             data: dict[str, Any] = json.loads(path.read_bytes())
@@ -56,13 +56,13 @@ class ReplyCache:
             return None
         except (ValueError, TypeError, KeyError) as error:
             logger.warning(
-                "%s: a kept reply cannot be read (%s); it is asked for again", path, error
+                "%s: a cached reply cannot be read (%s); the request is sent again", path, error
             )
             return None
         return replace(reply, cached=True)
 
     def put(self, key: str, reply: ChatReply) -> None:
-        """Keep a reply; it is on the disk when this returns."""
+        """Store a reply. It is on disk when this method returns."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{uuid4().hex}.tmp")

@@ -1,7 +1,7 @@
-"""A visual language model in this process, through ``transformers``.
+"""A visual language model in this process, run with ``transformers``.
 
-For small models such as SmolVLM2 or Qwen3-VL, by name or from a folder. Answers are the same
-whatever the batch size when they are greedy: prompts are padded on the left and masked.
+It is meant for small models such as SmolVLM2 or Qwen3-VL. Prompts are padded on the left and
+masked, so greedily decoded replies do not depend on the batch size.
 """
 
 import time
@@ -22,12 +22,12 @@ from data.records import Outcome
 
 @dataclass(frozen=True, slots=True)
 class VlmRequest:
-    """What the model is asked.
+    """A request to a local model.
 
     Attributes:
-        system: instructions.
-        parts: texts and (H, W, 3) uint8 RGB pictures in order.
-        sample: number among equal requests.
+        system: system prompt.
+        parts: texts and (H, W, 3) uint8 RGB images, in order.
+        sample: index among equal requests, which changes the seed of sampling.
     """
 
     system: str
@@ -36,17 +36,17 @@ class VlmRequest:
 
 
 class LocalVlm:
-    """The loaded model.
+    """A loaded visual language model.
 
     Args:
-        config: which, and how it answers.
+        config: model and generation settings.
 
     Raises:
-        ValueError: there is no such model, or it takes no pictures.
+        ValueError: the model cannot be loaded, or it does not accept images.
     """
 
     def __init__(self, config: LocalVlmConfig) -> None:
-        # Takes seconds to import, and most runs have no such model.
+        # transformers takes seconds to import, and most runs use no local model.
         import transformers  # noqa: PLC0415
         from transformers import AutoConfig, AutoModelForImageTextToText  # noqa: PLC0415
         from transformers.models.auto.processing_auto import (  # noqa: PLC0415
@@ -76,19 +76,22 @@ class LocalVlm:
             raise ValueError(
                 f"local_model.model: expected an image-text-to-text model with its processor and "
                 f"safetensors weights at {config.model!r}, found {type(error).__name__}: {error} "
-                "Remedy: name a folder that holds such a model (SmolVLM2, Qwen3-VL, …), or a model "
-                "of the hub where it can be reached."
+                "Remedy: name a folder with such a model (SmolVLM2, Qwen3-VL, …), or a model on "
+                "the Hugging Face Hub if it is reachable."
             ) from error
         if getattr(self._processor, "image_processor", None) is None:
             raise ValueError(
-                f"local_model.model: expected a model that takes pictures, found none in "
-                f"{config.model!r}. Remedy: name an image-text-to-text model."
+                "local_model.model: expected a model that accepts images, found one without an "
+                f"image processor in {config.model!r}. Remedy: name an image-text-to-text model."
             )
         self._processor.tokenizer.padding_side = "left"
         self._model: Any = model.to(self.device).eval()
 
     def ask_many(self, requests: Sequence[VlmRequest]) -> list[ChatReply]:
-        """Answer requests, in their order; what fails on its own fails alone."""
+        """Return the replies to requests in order.
+
+        A batch that fails is split into halves, so that only the requests at fault fail.
+        """
         replies: list[ChatReply] = []
         for start in range(0, len(requests), self.config.batch_size):
             replies += self._answer(requests[start : start + self.config.batch_size])
@@ -112,7 +115,8 @@ class LocalVlm:
     def _generate(self, batch: Sequence[VlmRequest]) -> list[ChatReply]:
         started_s = time.monotonic()
         prompts = [
-            # By the tokenizer: some processors' own way asks for their part for videos.
+            # The tokenizer applies the template, because some processors would need their video
+            # processor to apply it.
             self._processor.tokenizer.apply_chat_template(
                 _conversation(request),
                 chat_template=self._processor.chat_template,
@@ -152,10 +156,10 @@ class LocalVlm:
                     Outcome.TRUNCATED if cut_off else Outcome.SUCCESS,
                     f"no end within {self.config.max_new_tokens} tokens" if cut_off else "",
                     self._processor.tokenizer.decode(row_L[:length], skip_special_tokens=True),
-                    # Without padding.
+                    # Padding does not count.
                     tokens_in=int(mask_L.sum()),
                     tokens_out=length,
-                    # Its share of the batch's time.
+                    # Each request gets an equal share of the time of its batch.
                     latency_s=elapsed_s,
                 )
             )
@@ -163,12 +167,12 @@ class LocalVlm:
 
 
 def for_stills(processor_class: Any) -> Any:
-    """A processor without its part for videos, which would need torchvision.
+    """Return a processor class without the video processor, which would need torchvision.
 
-    Frames are shown as pictures, each with its time, so that part is never asked.
+    Frames are passed as images with their times, so the video processor is not used.
 
     Args:
-        processor_class: of ``transformers``, e.g. ``SmolVLMProcessor``.
+        processor_class: processor class of ``transformers``, e.g. ``SmolVLMProcessor``.
     """
 
     class StillsProcessor(processor_class):
@@ -179,10 +183,10 @@ def for_stills(processor_class: Any) -> Any:
         @classmethod
         def _get_arguments_from_pretrained(cls, *where: Any, **more: Any) -> list[Any]:
             parts = super()._get_arguments_from_pretrained(*where, **more)
-            # The constructor still has a place for it, after all others.
+            # The constructor still expects the video processor as its last argument.
             return [*parts, None] if "video_processor" in super().get_attributes() else parts
 
-    # Saved models name their processor's class.
+    # Saved models store the class name of their processor.
     StillsProcessor.__name__ = processor_class.__name__
     return StillsProcessor
 

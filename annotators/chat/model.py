@@ -1,4 +1,4 @@
-"""What answers requests, whether it is a remote service or a model in this process."""
+"""The interface of models that write texts: remote services and models in this process."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,25 +18,28 @@ class ChatModel(Protocol):
 
     @property
     def name(self) -> str:
-        """The name that rows give it, as the user configured it."""
+        """Name of the model as configured, which is stored in rows."""
         ...
 
     def ask_many(
         self, requests: Iterable[tuple[Tag, ChatRequest]]
     ) -> Iterator[tuple[Tag, ChatReply]]:
-        """Answer requests, in any order, taking them as it needs them."""
+        """Yield the replies to requests with their tags, in any order.
+
+        Requests are read from the iterable as they are needed.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Who writes the texts of a run; None where they come from the measured motion.
+    """The models that write the texts of a run; None for texts from the measured motion.
 
     Attributes:
-        captioner: writes captions.
-        annotator: writes annotations.
-        caption_service: ``captioner``, where it is a remote service.
-        annotation_service: ``annotator``, where it is one; may be the same.
+        captioner: model that writes captions.
+        annotator: model that writes annotations.
+        caption_service: ``captioner`` if it is a remote service.
+        annotation_service: ``annotator`` if it is a remote service, possibly the same one.
     """
 
     captioner: ChatModel | None = None
@@ -46,15 +49,15 @@ class Models:
 
     @property
     def services(self) -> tuple["ChatService", ...]:
-        """The remote services, each once."""
+        """Return the remote services without duplicates."""
         found = [s for s in (self.caption_service, self.annotation_service) if s is not None]
         return tuple({id(service): service for service in found}.values())
 
     def abandon(self) -> None:
-        """Give up what is asked, as the run is interrupted; from any thread."""
+        """Cancel requests in progress when the run is interrupted. It is thread-safe."""
         for service in self.services:
             service.abandon()
 
 
 NO_MODELS = Models()
-"""Texts from the measured motion alone."""
+"""No models: all texts come from the measured motion."""

@@ -1,7 +1,7 @@
-"""The two protocols of OpenAI-compatible endpoints: requests to bodies, bodies to what they say.
+"""The two protocols of OpenAI-compatible endpoints: chat completions and responses.
 
-Bodies are read as plain JSON and field by field: servers that speak the protocol loosely leave
-fields out, and what has been paid for must not be lost to a type error.
+Response bodies are parsed as plain JSON, field by field, because servers that implement a protocol
+loosely omit fields, and a reply that has been paid for must not be lost to a type error.
 """
 
 import base64
@@ -22,13 +22,13 @@ Api = Literal["responses", "chat_completions"]
 Structure = Literal["json_schema", "json_object", "text"]
 
 MAX_REPLY_BYTES: Final = 1_000_000
-"""Of a body: a hundred times the longest annotation."""
+"""Largest size of a response body, a hundred times that of the longest annotation."""
 MAX_TOKENS: Final = 10_000_000
-"""That a server is believed to have used for one call."""
+"""Token counts that a server reports for one call are clipped to this value."""
 _NAME_CHARS: Final = 200
 
 STRUCTURES: Final[tuple[Structure, ...]] = ("json_schema", "json_object", "text")
-"""Ways to ask for JSON, the strictest first."""
+"""Ways to request JSON, the strictest first."""
 
 _SCHEMA_TOLD: Final = (
     "\n\nReply with one JSON object and nothing else. It must conform to this JSON schema:\n"
@@ -37,7 +37,7 @@ _SCHEMA_TOLD: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Jpeg:
-    """A picture to be shown."""
+    """An image of a request, as a JPEG file."""
 
     data: bytes
     width_px: int
@@ -56,15 +56,15 @@ class Jpeg:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What a model is asked.
+    """A request to a model.
 
     Attributes:
-        system: instructions.
-        parts: the user's message: texts and pictures in order.
-        prompt_id: which prompt it was made from.
-        sample: number among equal requests; each gets a reply of its own.
-        schema: the JSON object that the reply must be, None for prose.
-        history: earlier rounds: the model's reply, and what it was told then.
+        system: system prompt.
+        parts: user message: texts and images, in order.
+        prompt_id: id of the prompt that the request was rendered from.
+        sample: index among equal requests; each of them gets its own reply.
+        schema: schema of the JSON object to reply with, None for prose.
+        history: earlier rounds: a reply of the model, and the message that followed it.
     """
 
     system: str
@@ -75,10 +75,10 @@ class ChatRequest:
     history: tuple[tuple[str, str], ...] = ()
 
     def content_key(self, service: dict[str, Any]) -> str:
-        """SHA-256 over all that decides the reply.
+        """Return the SHA-256 digest of everything that determines the reply.
 
         Args:
-            service: what the service adds: endpoint, model, sampling.
+            service: settings of the service: endpoint, model and sampling.
         """
         content = {
             **service,
@@ -96,14 +96,14 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a model is to answer.
+    """Settings of a call that concern the generation of the reply.
 
     Attributes:
-        model: its name.
-        max_tokens: most tokens out.
-        max_tokens_name: what the server calls them in chat completions.
-        temperature: None leaves the model's own.
-        structure: how JSON is asked for.
+        model: name of the model.
+        max_tokens: largest number of output tokens.
+        max_tokens_name: name of this limit in chat completions, which differs between servers.
+        temperature: sampling temperature, None for the default of the model.
+        structure: how JSON is requested.
     """
 
     model: str
@@ -114,16 +114,16 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a body says.
+class ParsedBody:
+    """The content of a response body.
 
     Attributes:
         outcome: ``success``, ``truncated``, ``refused``, ``filtered``, or ``unavailable`` for a
-            body that is no reply at all.
-        reason: why, if not success.
-        text: what the model wrote.
-        tokens_in, tokens_out: as billed; 0 where the server does not tell.
-        model: as the server names it.
+            body that is not a reply.
+        reason: why the outcome is not ``success``.
+        text: text of the model.
+        tokens_in, tokens_out: tokens as billed; 0 if the server does not report them.
+        model: name of the model, as reported by the server.
     """
 
     outcome: Outcome
@@ -135,7 +135,7 @@ class Said:
 
 
 def make_body(api: Api, request: ChatRequest, sampling: Sampling) -> dict[str, Any]:
-    """The body that is posted."""
+    """Build the body of a request."""
     body: dict[str, Any] = {"model": sampling.model}
     if sampling.temperature is not None:
         body["temperature"] = sampling.temperature
@@ -144,21 +144,24 @@ def make_body(api: Api, request: ChatRequest, sampling: Sampling) -> dict[str, A
     return body | _responses_body(request, sampling)
 
 
-def read_body(api: Api, body: Any) -> Said:
-    """What a body says, whatever it is; texts are cleaned, since rows and terminals take them."""
+def read_body(api: Api, body: Any) -> ParsedBody:
+    """Parse a response body, which may be any JSON value.
+
+    Texts are cleaned of control characters, because they are stored in rows and printed.
+    """
     if not isinstance(body, dict):
         return _no_reply(f"expected a JSON object, found {type(body).__name__}")
-    said = _read_completion(body) if api == "chat_completions" else _read_response(body)
+    parsed = _read_completion(body) if api == "chat_completions" else _read_response(body)
     return replace(
-        said,
-        text=plain_text(said.text, MAX_REPLY_BYTES),
-        reason=plain_text(said.reason, MAX_MESSAGE_CHARS),
-        model=plain_text(said.model, _NAME_CHARS),
+        parsed,
+        text=plain_text(parsed.text, MAX_REPLY_BYTES),
+        reason=plain_text(parsed.reason, MAX_MESSAGE_CHARS),
+        model=plain_text(parsed.model, _NAME_CHARS),
     )
 
 
 def endpoint(api: Api) -> str:
-    """Path of a protocol below the base URL."""
+    """Return the path of a protocol below the base URL."""
     return "/chat/completions" if api == "chat_completions" else "/responses"
 
 
@@ -175,7 +178,7 @@ def _completions_body(request: ChatRequest, sampling: Sampling) -> dict[str, Any
     texts_only = all(isinstance(part, str) for part in request.parts)
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": _system(request, sampling)},
-        # Servers of text models may take plain strings only.
+        # Servers of text models may accept only plain strings.
         {"role": "user", "content": "\n".join(map(str, request.parts)) if texts_only else content},
     ]
     for reply, answer in request.history:
@@ -188,7 +191,7 @@ def _completions_body(request: ChatRequest, sampling: Sampling) -> dict[str, Any
     return body
 
 
-def _read_completion(body: dict[str, Any]) -> Said:
+def _read_completion(body: dict[str, Any]) -> ParsedBody:
     usage = _dict(body.get("usage"))
     spent = (_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
     model = _text(body.get("model"))
@@ -200,15 +203,17 @@ def _read_completion(body: dict[str, Any]) -> Said:
     text, refusal = message.get("content"), message.get("refusal")
     finish = choice.get("finish_reason")
     if finish == "content_filter":
-        return Said(Outcome.FILTERED, "finish_reason content_filter", _text(text), *spent, model)
+        return ParsedBody(
+            Outcome.FILTERED, "finish_reason content_filter", _text(text), *spent, model
+        )
     if isinstance(refusal, str) and refusal:
-        return Said(Outcome.REFUSED, refusal, _text(text), *spent, model)
+        return ParsedBody(Outcome.REFUSED, refusal, _text(text), *spent, model)
     if finish == "length":
-        return Said(Outcome.TRUNCATED, "finish_reason length", _text(text), *spent, model)
+        return ParsedBody(Outcome.TRUNCATED, "finish_reason length", _text(text), *spent, model)
     if not isinstance(text, str):
         found = type(text).__name__
         return _no_reply(f"expected a text as the message's content, found {found}", *spent, model)
-    return Said(Outcome.SUCCESS, "", text, *spent, model)
+    return ParsedBody(Outcome.SUCCESS, "", text, *spent, model)
 
 
 # ------------------------------------------------------------------------------------ responses
@@ -240,7 +245,7 @@ def _responses_body(request: ChatRequest, sampling: Sampling) -> dict[str, Any]:
     return body
 
 
-def _read_response(body: dict[str, Any]) -> Said:
+def _read_response(body: dict[str, Any]) -> ParsedBody:
     usage = _dict(body.get("usage"))
     spent = (_count(usage, "input_tokens"), _count(usage, "output_tokens"))
     model = _text(body.get("model"))
@@ -256,17 +261,17 @@ def _read_response(body: dict[str, Any]) -> Said:
     why = _text(_dict(body.get("incomplete_details")).get("reason"))
     status = body.get("status")
     if status == "incomplete" and why == "content_filter":
-        return Said(Outcome.FILTERED, "incomplete: content_filter", text, *spent, model)
+        return ParsedBody(Outcome.FILTERED, "incomplete: content_filter", text, *spent, model)
     if refusal:
-        return Said(Outcome.REFUSED, refusal, text, *spent, model)
+        return ParsedBody(Outcome.REFUSED, refusal, text, *spent, model)
     if status == "incomplete":
-        return Said(Outcome.TRUNCATED, f"incomplete: {why}", text, *spent, model)
+        return ParsedBody(Outcome.TRUNCATED, f"incomplete: {why}", text, *spent, model)
     if status == "failed":
         message = _text(_dict(body.get("error")).get("message"))
         return _no_reply(f"status failed: {message}", *spent, model)
     if not parts:
         return _no_reply("expected a message in the output, found none", *spent, model)
-    return Said(Outcome.SUCCESS, "", text, *spent, model)
+    return ParsedBody(Outcome.SUCCESS, "", text, *spent, model)
 
 
 # --------------------------------------------------------------------------------------- shared
@@ -286,8 +291,8 @@ def _data_url(picture: Jpeg) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(picture.data).decode()
 
 
-def _no_reply(reason: str, tokens_in: int = 0, tokens_out: int = 0, model: str = "") -> Said:
-    return Said(Outcome.UNAVAILABLE, reason, "", tokens_in, tokens_out, model)
+def _no_reply(reason: str, tokens_in: int = 0, tokens_out: int = 0, model: str = "") -> ParsedBody:
+    return ParsedBody(Outcome.UNAVAILABLE, reason, "", tokens_in, tokens_out, model)
 
 
 def _dict(value: Any) -> dict[str, Any]:

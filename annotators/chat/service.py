@@ -1,9 +1,10 @@
-"""Requests to remote models: many at a time, each paid for once, within a budget.
+"""Concurrent requests to remote models, with a cache of replies and a budget.
 
-Works with every OpenAI-compatible endpoint (OpenAI, vLLM, SGLang, llama.cpp, Ollama) through the
-``openai`` package; what an endpoint does not support is found out from its answers. Every request
-ends in a :class:`~annotators.chat.cache.ChatReply`, whatever goes wrong with it; what goes wrong
-with the service as a whole (a refused key, a used-up quota, failure after failure) stops the run.
+:class:`ChatService` works with every OpenAI-compatible endpoint (OpenAI, vLLM, SGLang, llama.cpp,
+Ollama) through the ``openai`` package. It learns from error responses which features an endpoint
+does not support. Every request results in a :class:`~annotators.chat.cache.ChatReply`, also if it
+fails. A failure of the service as a whole (an invalid key, an exhausted quota, too many consecutive
+failures) stops the run.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ from annotators.chat.protocol import (
     Api,
     ChatRequest,
     Jpeg,
-    Said,
+    ParsedBody,
     Sampling,
     Structure,
     make_body,
@@ -54,36 +55,36 @@ PATHS: Final[dict[Api, str]] = {
     "responses": "/responses",
 }
 UNSUPPORTED: Final = frozenset({400, 422, 500, 501})
-"""Statuses with which servers answer what they do not know (llama-cpp-python: 500, vLLM: 400)."""
+"""HTTP statuses of unsupported parameters (llama-cpp-python: 500, vLLM: 400)."""
 NO_KEY: Final = "none"
-"""Sent to endpoints without keys: the protocol wants one."""
+"""Key for endpoints that need none, because the client requires a key."""
 DEFINITIVE: Final = frozenset(
     {Outcome.SUCCESS, Outcome.TRUNCATED, Outcome.REFUSED, Outcome.FILTERED}
 )
-"""Outcomes that asking again would not change, and that are paid for: these replies are kept."""
+"""Outcomes that a retry would not change and that are paid for. Their replies are cached."""
 MAX_WAIT_S: Final = 600.0
-"""Longest wait that a server can ask for."""
+"""Longest wait that a server can request."""
 ABANDON_S: Final = 1.0
-"""For calls under way when a run is interrupted."""
+"""Time for calls in progress to finish when a run is interrupted."""
 PULLED_PER_SLOT: Final = 2
-"""Requests taken ahead per call under way: no slot waits, and memory stays bounded."""
+"""Number of prepared requests per concurrent call: no slot is idle, and memory is bounded."""
 _REASON_CHARS: Final = 500
 
 
 class ChatStoppedError(RuntimeError):
-    """The service cannot go on; what is done is kept, and the run can be resumed."""
+    """The service fails for all requests. Finished work is stored, and the run can be resumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What requests will cost.
+    """Estimated cost of requests.
 
     Attributes:
-        calls: to be made.
-        cached: answered by kept replies, for nothing.
-        tokens_in: roughly.
-        tokens_out: at most; replies are usually shorter.
-        usd: at most, None when the model's price is not known.
+        calls: number of calls.
+        cached: number of requests that the cache answers, at no cost.
+        tokens_in: estimated number of input tokens.
+        tokens_out: largest number of output tokens; replies are usually shorter.
+        usd: largest cost in USD, None if the price of the model is unknown.
     """
 
     calls: int
@@ -95,14 +96,14 @@ class Estimate:
 
 @dataclass(slots=True)
 class Spend:
-    """What a service was asked in this run.
+    """Calls to a service in this run, and their cost.
 
     Attributes:
-        calls: sent, failures included.
-        retries: of them, those that repeat one that failed.
-        cache_hits: requests answered without a call.
-        unanswered: requests that the service failed to answer, however often they were repeated.
-        tokens_in, tokens_out, usd: of the calls.
+        calls: number of calls, including failures.
+        retries: number of calls that repeat a failed call.
+        cache_hits: number of requests answered by the cache.
+        unanswered: number of requests that failed after all retries.
+        tokens_in, tokens_out, usd: tokens and cost of the calls.
     """
 
     calls: int = 0
@@ -120,24 +121,25 @@ class Spend:
 
     def __str__(self) -> str:
         return (
-            f"{self.calls} calls ({self.retries} repeated), {self.cache_hits} answers from kept "
-            f"replies, {self.tokens_in} + {self.tokens_out} tokens, {self.usd:.4f} USD"
+            f"{self.calls} calls ({self.retries} retries), {self.cache_hits} cached replies, "
+            f"{self.tokens_in} + {self.tokens_out} tokens, {self.usd:.4f} USD"
         )
 
 
 class ChatService:
-    """Asks one endpoint. Use as a context manager; safe to use from several threads.
+    """Client of one endpoint. Use it as a context manager. It is thread-safe.
 
     Args:
-        config: the endpoint.
-        api_key: its key, None where it needs none.
-        cache_dir: where replies are kept.
-        budget: of the run; shared by its services.
-        prices: by model, in addition to and before ``DEFAULT_PRICES``.
-        limiter: held around every call, e.g. a limit that several machines share.
+        config: endpoint, model and limits.
+        api_key: API key, None if the endpoint needs none.
+        cache_dir: folder of the cache of replies.
+        budget: budget of the run, shared by its services.
+        prices: prices by model, which take precedence over ``DEFAULT_PRICES``.
+        limiter: context manager held during every call, e.g. a limit shared by several machines.
 
     Raises:
-        ValueError: the key is missing, or the budget is in money and the price is not known.
+        ValueError: the key is missing, or the budget is in USD and the price of the model is
+            unknown.
     """
 
     def __init__(
@@ -164,15 +166,15 @@ class ChatService:
         if config.is_openai and api_key is None:
             raise ValueError(
                 f"{config.api_key_name}: expected a key for OpenAI's endpoint, found none. Remedy: "
-                f"set {config.api_key_name} or {config.api_key_name}_FILE, make the Prefect Secret "
-                f"block {config.api_key_name.lower().replace('_', '-')}, or set base_url."
+                f"set {config.api_key_name} or {config.api_key_name}_FILE, create the Prefect "
+                f"Secret block {config.api_key_name.lower().replace('_', '-')}, or set base_url."
             )
         if self.budget.limit_usd is not None and self.price is None:
             raise ValueError(
-                f"budget_usd: expected a price of the model {config.model!r}, found none. Remedy: "
+                f"budget_usd: expected a price for the model {config.model!r}, found none. Remedy: "
                 "set prices, e.g. "
                 f'{{"{config.model}": {{"input_usd": 0.4, "output_usd": 1.6}}}} '
-                "(USD per million tokens; 0 for a model of your own), or use budget_tokens."
+                "(USD per million tokens; 0 for a self-hosted model), or use budget_tokens."
             )
         self._api: Api = (
             config.api
@@ -199,7 +201,7 @@ class ChatService:
         limited = openai.DefaultAsyncHttpxClient(event_hooks={"response": [_limit_reply]})
         self.client = openai.AsyncOpenAI(
             http_client=limited,
-            # Compressed, a small reply could grow to any size.
+            # The size of a compressed reply is unknown until it is decompressed.
             default_headers={"Accept-Encoding": "identity"},
             api_key=api_key.get_secret_value() if api_key else NO_KEY,
             base_url=config.base_url,
@@ -209,12 +211,12 @@ class ChatService:
 
     @property
     def name(self) -> str:
-        """Of its model."""
+        """Name of the model."""
         return self.config.model
 
     @property
     def endpoint(self) -> str:
-        """Where it is, for messages."""
+        """Model and URL, for messages."""
         return self.config.base_url or OPENAI_HOST
 
     def __enter__(self) -> "ChatService":
@@ -224,9 +226,9 @@ class ChatService:
         self.close()
 
     def abandon(self) -> None:
-        """Give up calls under way, as whoever waits for them has no time; from any thread.
+        """Cancel calls in progress when the run is interrupted. It is thread-safe.
 
-        Those that are answered within a second are kept: they are paid for.
+        Replies that arrive within a second are still cached, because they are paid for.
         """
         if not self._loop.is_closed():
             self.stop("the run was interrupted")
@@ -239,7 +241,7 @@ class ChatService:
             call.cancel()
 
     def close(self) -> None:
-        """Let calls under way finish, since they are paid for, and stop."""
+        """Stop after calls in progress have finished, because they are paid for."""
         if self._loop.is_closed():
             return
         self._stopped = self._stopped or ChatStoppedError("the service is closed")
@@ -255,32 +257,34 @@ class ChatService:
         await self.client.close()
 
     def run(self, work: Any) -> "Future[Any]":
-        """Run a coroutine on the service's own event loop."""
+        """Run a coroutine on the event loop of the service."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    # asking
+    # requests
 
     def key(self, request: ChatRequest) -> str:
-        """What the reply to a request is kept under."""
+        """Return the cache key of a request."""
         return request.content_key(self.config.reply_fields())
 
     def ask(self, request: ChatRequest) -> ChatReply:
-        """Ask one request: see :meth:`ask_many`."""
+        """Return the reply to one request. See :meth:`ask_many`."""
         return next(reply for _, reply in self.ask_many([(None, request)]))
 
     def ask_many(
         self, requests: Iterable[tuple[Tag, ChatRequest]]
     ) -> Iterator[tuple[Tag, ChatReply]]:
-        """Ask requests, as many at a time as the endpoint bears.
+        """Send requests concurrently, within the limits of the endpoint.
 
         Args:
-            requests: with a tag of the caller's; taken as slots become free.
+            requests: pairs of a tag chosen by the caller and a request. They are read as slots
+                become free.
 
         Yields:
             Tag and reply, in order of completion.
 
         Raises:
-            ChatStoppedError: the service cannot go on. Replies under way are still kept.
+            ChatStoppedError: the service fails for all requests. Replies to calls in progress are
+                still cached.
         """
         source = iter(requests)
         pending: dict[Future[ChatReply], Tag] = {}
@@ -300,7 +304,7 @@ class ChatService:
                 yield pending.pop(future), future.result()
 
     def estimate(self, requests: Iterable[ChatRequest]) -> Estimate:
-        """What requests will cost; asks nothing."""
+        """Estimate the cost of requests without sending them."""
         calls = cached = tokens_in = tokens_out = 0
         seen: set[str] = set()
         for request in requests:
@@ -316,7 +320,7 @@ class ChatService:
         return Estimate(calls, cached, tokens_in, tokens_out, usd)
 
     def tokens_in(self, request: ChatRequest) -> int:
-        """Tokens of a request, roughly."""
+        """Estimate the number of input tokens of a request."""
         total = MESSAGE_TOKENS + text_tokens(request.system)
         for part in request.parts:
             if isinstance(part, Jpeg):
@@ -328,15 +332,15 @@ class ChatService:
         return total + sum(text_tokens(text) for turn in request.history for text in turn)
 
     def usd(self, tokens_in: int, tokens_out: int) -> float:
-        """Cost of so many tokens, at half the price in batches."""
+        """Return the cost of a number of tokens in USD; batches cost half the price."""
         return self._price.usd(tokens_in, tokens_out) * (0.5 if self.config.batch else 1.0)
 
     def over_budget(self) -> ChatReply:
-        """The reply to a request that does not fit into the budget."""
+        """Return the reply to a request that exceeds the budget."""
         return ChatReply(Outcome.BUDGET, f"the run's budget ({self.budget}) is used up")
 
     def sampling(self, *, more_tokens: bool = False) -> Sampling:
-        """How the model is asked now, by what is known of the endpoint."""
+        """Return the settings of the next call, given what the endpoint supports."""
         config = self.config
         most = max(config.max_output_tokens, config.max_output_tokens_retry)
         return Sampling(
@@ -349,17 +353,17 @@ class ChatService:
 
     @property
     def api(self) -> Api:
-        """The protocol in use."""
+        """Protocol in use."""
         return self._api
 
     def stop(self, reason: str) -> ChatStoppedError:
-        """Stop for good."""
+        """Stop the service and return the error to raise."""
         self._stopped = ChatStoppedError(self.scrubbed(reason))
         self._gate.open_all()
         return self._stopped
 
     def scrubbed(self, text: str) -> str:
-        """A text from outside without the key, and of bearable length."""
+        """Remove keys and control characters from a text of the service, and limit its length."""
         if self._key is not None and self._key.get_secret_value():
             text = text.replace(self._key.get_secret_value(), "[key]")
         return plain_text(re.sub(r"(sk-|Bearer )\S+", r"\1[key]", text), _REASON_CHARS)
@@ -377,7 +381,7 @@ class ChatService:
             task = asyncio.get_running_loop().create_task(self._call(request, key))
             self._under_way[key] = task
             task.add_done_callback(lambda _: self._under_way.pop(key, None))
-        # Who asked may go away; the call is paid for and its reply is kept all the same.
+        # The shield completes the call if the caller is cancelled, because it is paid for.
         return await asyncio.shield(task)
 
     async def _call(self, request: ChatRequest, key: str) -> ChatReply:
@@ -394,15 +398,15 @@ class ChatService:
                     total = replace(self.over_budget(), attempts=total.attempts)
                 break
             try:
-                tried = await self._try(request, sampling, total.attempts)
+                result = await self._try(request, sampling, total.attempts)
             except BaseException:
                 self.budget.settle(reserved, 0, 0.0)
                 raise
-            tokens = (tried.said.tokens_in, tried.said.tokens_out)
+            tokens = (result.parsed.tokens_in, result.parsed.tokens_out)
             self.budget.settle(reserved, sum(tokens), self.usd(*tokens))
-            if tried.adapted:
+            if result.adapted:
                 continue
-            total = self._added(total, tried)
+            total = self._added(total, result)
             if total.outcome is Outcome.TRUNCATED and not more_tokens:
                 more_tokens = sampling.max_tokens < self.sampling(more_tokens=True).max_tokens
                 if more_tokens:
@@ -410,54 +414,54 @@ class ChatService:
             if total.outcome not in (Outcome.UNAVAILABLE, Outcome.RATE_LIMITED):
                 break
             if total.attempts < self.config.max_attempts:
-                await asyncio.sleep(self._backoff_s(total.attempts, tried.wait_s))
+                await asyncio.sleep(self._backoff_s(total.attempts, result.wait_s))
         if total.outcome in DEFINITIVE:
             await asyncio.to_thread(self.cache.put, key, total)
         self.note_answer(total)
         return total
 
-    def _added(self, total: ChatReply, tried: "_Tried") -> ChatReply:
-        said = tried.said
+    def _added(self, total: ChatReply, result: "_CallResult") -> ChatReply:
+        parsed = result.parsed
         return ChatReply(
-            outcome=said.outcome,
-            reason=self.scrubbed(said.reason),
-            text=said.text,
-            **total_cost(total, self.note_cost(said, tried.latency_s)),
-            model=said.model or self.config.model,
-            request_id=tried.request_id or total.request_id,
+            outcome=parsed.outcome,
+            reason=self.scrubbed(parsed.reason),
+            text=parsed.text,
+            **total_cost(total, self.note_cost(parsed, result.latency_s)),
+            model=parsed.model or self.config.model,
+            request_id=result.request_id or total.request_id,
             attempts=total.attempts + 1,
         )
 
-    def note_cost(self, said: Said, latency_s: float) -> Cost:
-        """Count what a call cost; returns it."""
-        usd = self.usd(said.tokens_in, said.tokens_out)
-        self.spend.tokens_in += said.tokens_in
-        self.spend.tokens_out += said.tokens_out
+    def note_cost(self, parsed: ParsedBody, latency_s: float) -> Cost:
+        """Add the cost of a call to the total, and return it."""
+        usd = self.usd(parsed.tokens_in, parsed.tokens_out)
+        self.spend.tokens_in += parsed.tokens_in
+        self.spend.tokens_out += parsed.tokens_out
         self.spend.usd += usd
         return Cost(
-            tokens_in=said.tokens_in,
-            tokens_out=said.tokens_out,
+            tokens_in=parsed.tokens_in,
+            tokens_out=parsed.tokens_out,
             cost_usd=usd,
             latency_s=latency_s,
         )
 
     def note_answer(self, reply: ChatReply) -> None:
-        """Count a request that is not asked again; too many failures in a row stop the service."""
+        """Record the final reply to a request. Too many consecutive failures stop the service."""
         if reply.outcome in (Outcome.UNAVAILABLE, Outcome.RATE_LIMITED):
             self._failures += 1
             self.spend.unanswered += 1
             self.last_failure = reply.reason
             if self._failures >= self.config.breaker_failures and self._stopped is None:
                 self.stop(
-                    f"{self.endpoint}: {self._failures} requests in a row "
-                    f"failed for good, the last with: {reply.reason} Remedy: see to the service, "
-                    "then run again; what is done is kept."
+                    f"{self.endpoint}: {self._failures} consecutive requests failed after all "
+                    f"retries, the last with: {reply.reason} Remedy: check the service, then run "
+                    "again; finished work is stored."
                 )
         elif reply.outcome is not Outcome.BUDGET:
             self._failures = 0
 
-    async def _try(self, request: ChatRequest, sampling: Sampling, attempt: int) -> "_Tried":
-        """One call, and what came of it."""
+    async def _try(self, request: ChatRequest, sampling: Sampling, attempt: int) -> "_CallResult":
+        """Make one call."""
         async with self._gate.slot():
             if self._stopped is not None:
                 raise self._stopped
@@ -469,66 +473,71 @@ class ChatService:
                 try:
                     async with asyncio.timeout(self.config.timeout_s):
                         raw = await self._post(api, make_body(api, request, sampling))
-                        said = read_body(api, json.loads(raw.content))
+                        parsed = read_body(api, json.loads(raw.content))
                 except (openai.APIError, TimeoutError, ValueError, RecursionError) as error:
-                    tried = self._failed(error, api, sampling)
+                    result = self._failed(error, api, sampling)
                 else:
                     self._gate.succeeded(raw.headers)
-                    tried = _Tried(said, request_id=_request_id(raw))
-        return replace(tried, latency_s=time.monotonic() - started_s)
+                    result = _CallResult(parsed, request_id=_request_id(raw))
+        return replace(result, latency_s=time.monotonic() - started_s)
 
     async def _post(self, api: Api, body: dict[str, Any]) -> Any:
-        # Not `create`: it walks through every part of the body, which takes longer than all else.
+        # The `create` methods of the client transform every part of the body, which takes longer
+        # than the rest of the call.
         return await self.client.post(PATHS[api], body=body, cast_to=httpx2.Response)
 
-    def _failed(self, error: Exception, api: Api, sampling: Sampling) -> "_Tried":
-        """What a failed call means: for the request, for the endpoint, for the run."""
+    def _failed(self, error: Exception, api: Api, sampling: Sampling) -> "_CallResult":
+        """Decide what to do about a failed call: retry, adapt to the endpoint, fail, or stop."""
         if isinstance(error, (openai.APITimeoutError, TimeoutError)):
-            return _Tried(_failure(f"no reply within {self.config.timeout_s:g} s"))
+            return _CallResult(_failure(f"no reply within {self.config.timeout_s:g} s"))
         if not isinstance(error, openai.APIStatusError):
             if isinstance(error, ReplyTooLargeError):
-                said = replace(_failure(str(error)), outcome=Outcome.ERROR)
+                parsed = replace(_failure(str(error)), outcome=Outcome.ERROR)
             else:
-                said = _failure(f"{type(error).__name__}: {error}")
-            return _Tried(said)
+                parsed = _failure(f"{type(error).__name__}: {error}")
+            return _CallResult(parsed)
         status, code = error.status_code, _code_of(error)
         request_id = _request_id(error.response)
-        told = f"HTTP {status}: {error.message}"
+        message = f"HTTP {status}: {error.message}"
         fatal = status in (401, 403) or code == "insufficient_quota"
         if fatal or (status in (404, 405) and not self._other_api(api, code)):
             raise self.stop(
-                f"{self.endpoint}: {told} Remedy: check the key "
+                f"{self.endpoint}: {message} Remedy: check the key "
                 f"({self.config.api_key_name}), its quota, base_url and the model "
-                f"{self.config.model!r}, then run again; what is done is kept."
+                f"{self.config.model!r}, then run again; finished work is stored."
             )
-        if status in (404, 405) or (status in UNSUPPORTED and self._adapted(told, sampling)):
-            return _Tried(_failure(told), adapted=True)
+        if status in (404, 405) or (status in UNSUPPORTED and self._adapted(message, sampling)):
+            return _CallResult(_failure(message), adapted=True)
         if status == 429:
             wait_s = _retry_after_s(error.response.headers)
             self._gate.slow_down(wait_s or self.config.min_backoff_s)
-            return _Tried(
-                replace(_failure(told), outcome=Outcome.RATE_LIMITED),
+            return _CallResult(
+                replace(_failure(message), outcome=Outcome.RATE_LIMITED),
                 wait_s=wait_s,
                 request_id=request_id,
             )
         if status in (408, 409) or status >= 500:
             wait_s = _retry_after_s(error.response.headers)
-            return _Tried(_failure(told), wait_s=wait_s, request_id=request_id)
+            return _CallResult(_failure(message), wait_s=wait_s, request_id=request_id)
         filtered = code in ("content_filter", "content_policy_violation")
         outcome = Outcome.FILTERED if filtered else Outcome.ERROR
-        return _Tried(replace(_failure(told), outcome=outcome), request_id=request_id)
+        return _CallResult(replace(_failure(message), outcome=outcome), request_id=request_id)
 
     def _other_api(self, api: Api, code: str) -> bool:
-        """Go over to chat completions where an endpoint does not know the newer protocol."""
+        """Switch to chat completions if the endpoint does not support the newer protocol."""
         if self.config.api != "auto" or api != "responses" or code == "model_not_found":
             return False
         self._api = "chat_completions"
         return True
 
-    def _adapted(self, told: str, sampling: Sampling) -> bool:
-        """Do without what the endpoint says it does not support."""
-        said = told.lower()
-        if sampling.max_tokens_name in said:
+    def _adapted(self, message: str, sampling: Sampling) -> bool:
+        """Stop using a feature that the endpoint reports as unsupported.
+
+        Returns:
+            Whether the call should be repeated.
+        """
+        text = message.lower()
+        if sampling.max_tokens_name in text:
             if self._tokens_name == sampling.max_tokens_name and not self._tokens_renamed:
                 self._tokens_renamed = True
                 completion = sampling.max_tokens_name == "max_completion_tokens"
@@ -536,7 +545,7 @@ class ChatService:
                 return True
             return self._tokens_name != sampling.max_tokens_name
         about_structure = re.search(
-            r"response_format|json_schema|json_object|text\.format|structured|guided|grammar", said
+            r"response_format|json_schema|json_object|text\.format|structured|guided|grammar", text
         )
         if about_structure and self.config.structured == "auto":
             if self._structure == sampling.structure:
@@ -545,7 +554,7 @@ class ChatService:
                     return False
                 self._structure = STRUCTURES[level + 1]
                 logger.warning(
-                    "%s does not support %s: asking for JSON as %s",
+                    "%s does not support %s; requesting JSON as %s instead",
                     self.endpoint,
                     sampling.structure,
                     self._structure,
@@ -554,9 +563,10 @@ class ChatService:
         return False
 
     def _backoff_s(self, attempt: int, asked_s: float | None) -> float:
-        """Wait before the next attempt: what the server asks, or a random share of doubling waits.
+        """Return the wait before the next attempt.
 
-        Full jitter: see "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+        It is the wait that the server requests, or else an exponential backoff with jitter; see
+        "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
         """
         if asked_s is not None:
             return min(asked_s, MAX_WAIT_S) * random.uniform(1.0, 1.1)  # noqa: S311
@@ -565,18 +575,18 @@ class ChatService:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tried:
-    """One call.
+class _CallResult:
+    """The result of one call.
 
     Attributes:
-        said: what it gave.
-        adapted: the endpoint is now asked in another way; this call does not count.
-        wait_s: what the server asks to wait.
-        latency_s: how long it took.
-        request_id: the service's id.
+        parsed: parsed response body.
+        adapted: whether the next call uses other features; this call then does not count.
+        wait_s: wait requested by the server.
+        latency_s: duration of the call.
+        request_id: id of the call at the service.
     """
 
-    said: Said
+    parsed: ParsedBody
     adapted: bool = False
     wait_s: float | None = None
     latency_s: float = 0.0
@@ -585,9 +595,10 @@ class _Tried:
 
 @dataclass(slots=True)
 class _Gate:
-    """How many calls may be under way: one more for a round of successes, half after a 429.
+    """Limit on concurrent calls, by additive increase and multiplicative decrease.
 
-    Additive increase, multiplicative decrease (Chiu and Jain, 1989). Lives on one event loop.
+    The limit rises by one after a round of successes and is halved after HTTP status 429 (Chiu and
+    Jain, 1989). A gate belongs to one event loop.
     """
 
     most: int
@@ -611,7 +622,7 @@ class _Gate:
                 break
             else:
                 async with self._changed:
-                    # Looks again now and then: opening up does not notify from other threads.
+                    # The timeout is needed because open_all does not notify from other threads.
                     try:
                         async with asyncio.timeout(1.0):
                             await self._changed.wait()
@@ -626,7 +637,7 @@ class _Gate:
                 self._changed.notify_all()
 
     def succeeded(self, headers: Any) -> None:
-        """A call went through; its headers may say that it was the last for a while."""
+        """Record a successful call, and pause if its headers report an exhausted rate limit."""
         self.limit = min(float(self.most), self.limit + 1.0 / max(self.limit, 1.0))
         for kind in ("requests", "tokens"):
             if headers.get(f"x-ratelimit-remaining-{kind}") == "0":
@@ -634,7 +645,7 @@ class _Gate:
                 self.opens_at_s = max(self.opens_at_s, time.monotonic() + min(reset_s, MAX_WAIT_S))
 
     def slow_down(self, wait_s: float) -> None:
-        """A call was one too many. Calls that fail together count as one sign."""
+        """Record HTTP status 429. Calls that fail within a second of each other count once."""
         now_s = time.monotonic()
         self.opens_at_s = max(self.opens_at_s, now_s + min(wait_s, MAX_WAIT_S))
         if now_s - self.halved_at_s > 1.0:
@@ -642,17 +653,17 @@ class _Gate:
             self.limit = max(1.0, self.limit / 2)
 
     def open_all(self) -> None:
-        """Let everybody through, to find that the service has stopped."""
+        """Release all waiting calls, which then find that the service has stopped."""
         self._open = True
 
 
 class ReplyTooLargeError(ValueError):
-    """A reply is larger than any that we could use."""
+    """A reply is larger than ``MAX_REPLY_BYTES``."""
 
 
 @dataclass(frozen=True, slots=True)
 class _LimitedStream(httpx2.AsyncByteStream):
-    """A body that ends in an error when it grows too large."""
+    """A response body that raises an error when it exceeds ``MAX_REPLY_BYTES``."""
 
     stream: httpx2.AsyncByteStream
 
@@ -671,7 +682,7 @@ class _LimitedStream(httpx2.AsyncByteStream):
 
 
 async def _limit_reply(response: httpx2.Response) -> None:
-    """Bound what is read of a reply; the files of batches hold many."""
+    """Limit the size of a response body. Files of batches are exempt: they hold many replies."""
     if "/files/" in response.request.url.path:
         return
     encoding = response.headers.get("content-encoding", "identity")
@@ -685,18 +696,18 @@ def _request_id(response: Any) -> str:
     return plain_text(response.headers.get("x-request-id", ""), 200)
 
 
-def _failure(reason: str) -> Said:
-    return Said(Outcome.UNAVAILABLE, reason, "", 0, 0, "")
+def _failure(reason: str) -> ParsedBody:
+    return ParsedBody(Outcome.UNAVAILABLE, reason, "", 0, 0, "")
 
 
 def _code_of(error: openai.APIStatusError) -> str:
-    """The error's code, or its type where there is no code, in lower case."""
+    """Return the code of an error in lower case, or its type if there is no code."""
     body = error.body if isinstance(error.body, dict) else {}
     return str(error.code or body.get("code") or error.type or body.get("type") or "").lower()
 
 
 def _retry_after_s(headers: Any) -> float | None:
-    """How long the server asks to wait; None when it does not say."""
+    """Return the wait that the server requests, None if it requests none."""
     try:
         if "retry-after-ms" in headers:
             return max(0.0, float(headers["retry-after-ms"]) / 1000)
@@ -714,7 +725,7 @@ def _retry_after_s(headers: Any) -> float | None:
 
 
 def _duration_s(text: str) -> float:
-    """Seconds of a duration such as ``6m0s``, ``1.5s`` or ``20ms``; 0 when it is none."""
+    """Parse a duration such as ``6m0s``, ``1.5s`` or ``20ms``; other texts are 0 s."""
     units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "": 1.0}
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s|)", text)
     return sum(float(number) * units[unit] for number, unit in parts)

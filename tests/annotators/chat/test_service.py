@@ -140,7 +140,9 @@ def test_failure_after_failure_opens_the_breaker(cache: Path) -> None:
         config = config_of(server, max_attempts=2, breaker_failures=5, max_concurrency=2)
         with (
             ChatService(config, KEY, cache) as service,
-            pytest.raises(ChatStoppedError, match="5 requests in a row"),
+            pytest.raises(
+                ChatStoppedError, match="5 consecutive requests failed after all retries"
+            ),
         ):
             list(service.ask_many((n, ask_for(str(n))) for n in range(100)))
         assert len(server.calls) <= 16

@@ -38,7 +38,7 @@ from data.store.dataset import Dataset  # noqa: E402
 from training.checkpoints import read_checkpoint  # noqa: E402
 from training.inference.motion_model import MotionModel, load_motion_model  # noqa: E402
 from training.language_model.generation import CHOSEN, DRAWN, MAX_MOTION, Sampling  # noqa: E402
-from training.language_model.train import KIND  # noqa: E402
+from training.language_model.model import KIND  # noqa: E402
 
 SEEDS: Final = 10
 RIGHT: Final = 8

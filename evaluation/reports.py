@@ -23,7 +23,8 @@ from training.inference.motion_model import MotionModel, load_motion_model
 from training.instructions.tasks import Instruction, Task
 from training.language_model.batches import InstructionEncoder
 from training.language_model.generation import DRAWN, Request, Sampling
-from training.language_model.train import KIND, TrainMotionLmConfig, read_mixture, task_losses
+from training.language_model.model import KIND
+from training.language_model.train import TrainMotionLmConfig, read_mixture, task_losses
 from training.tokenizer.reconstruction import reconstruction
 from training.tokenizer.windows import MotionDataConfig, prepare_data
 

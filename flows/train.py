@@ -18,7 +18,7 @@ from flows.runtime.progress import StageProgress, tell
 from flows.runtime.reporting import outlives_server, show_table
 from flows.runtime.training_process import num_processes, run_training
 from training.checkpoints import read_checkpoint
-from training.language_model.train import KIND as LM_KIND
+from training.language_model.model import KIND as LM_KIND
 from training.language_model.train import PRESETS as LM_PRESETS
 from training.language_model.train import TrainMotionLmConfig
 from training.loop import read_metrics

@@ -33,7 +33,7 @@ from flows.train_all_config import PRESETS, TrainAllConfig
 from training.checkpoints import read_checkpoint
 from training.inference.motion_model import MotionModel
 from training.language_model.generation import load_motion_lm
-from training.language_model.train import KIND as LM_KIND
+from training.language_model.model import KIND as LM_KIND
 from training.language_model.train import TrainMotionLmConfig
 from training.loop import has_ended
 from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND

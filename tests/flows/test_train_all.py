@@ -27,7 +27,8 @@ from flows.train_all import TrainAllSummary, train_all
 from flows.train_all_config import TrainAllConfig
 from tests.support.plans import save_plans
 from training.checkpoints import CheckpointError, read_checkpoint
-from training.language_model.train import KIND, TrainMotionLmConfig
+from training.language_model.model import KIND
+from training.language_model.train import TrainMotionLmConfig
 
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 

@@ -36,8 +36,13 @@ from training.language_model.decoding import (
     AnsweringT5,
     AnswerKinds,
 )
-from training.language_model.model import MotionLm, MotionLmConfig
-from training.language_model.train import KIND, T5_FILE, TOKENIZER_FILE
+from training.language_model.model import (
+    KIND,
+    T5_FILE,
+    TOKENIZER_FILE,
+    MotionLm,
+    MotionLmConfig,
+)
 
 MAX_TEXT: Final = 192
 """Pieces of a text answer at most, unless a request says otherwise."""

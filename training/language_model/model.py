@@ -13,7 +13,7 @@ of all prompts of a batch, M ids of all its answers.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import torch
 from pydantic import Field
@@ -31,6 +31,13 @@ from training.instructions.vocabulary import (
     Vocabulary,
 )
 from training.language_model.packed import Packing, answer_states, take_packed
+
+KIND: Final = "motion_lm"
+"""Kind of the checkpoints of this model."""
+TOKENIZER_FILE: Final = "tokenizer.json"
+"""File of a checkpoint that holds the text tokenizer."""
+T5_FILE: Final = "t5.json"
+"""File of a checkpoint that holds the configuration of T5."""
 
 
 class T5Size(Config):

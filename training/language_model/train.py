@@ -30,7 +30,15 @@ from training.instructions.mixture import InstructionConfig, Mixture, build_inst
 from training.instructions.tasks import Instruction, Task, wordings_of
 from training.instructions.vocabulary import TextTokenizer, train_text_tokenizer
 from training.language_model.batches import TASKS, Encoded, InstructionEncoder, cheapest_groups
-from training.language_model.model import MotionLm, MotionLmConfig, base_tokenizer, build_t5
+from training.language_model.model import (
+    KIND,
+    T5_FILE,
+    TOKENIZER_FILE,
+    MotionLm,
+    MotionLmConfig,
+    base_tokenizer,
+    build_t5,
+)
 from training.loop import (
     Learner,
     LoopConfig,
@@ -43,9 +51,6 @@ from training.loop import (
 from training.tokenizer.motion_tokenizer import MotionTokenizer, load_tokenizer
 from training.tokenizer.tokenize import read_motion_tokens
 
-KIND: Final = "motion_lm"
-TOKENIZER_FILE: Final = "tokenizer.json"
-T5_FILE: Final = "t5.json"
 _VALIDATION_BATCH: Final = 32
 
 

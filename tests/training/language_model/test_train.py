@@ -16,7 +16,8 @@ from tests.support.runs import LM_STEPS, lm_config, losses, vqvae_config
 from training.checkpoints import read_checkpoint
 from training.inference.motion_model import MotionModel, load_motion_model
 from training.instructions.tasks import Task
-from training.language_model.train import KIND, train_motion_lm
+from training.language_model.model import KIND
+from training.language_model.train import train_motion_lm
 from training.loop import TrainingError, TrainingResult, read_metrics
 from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND
 from training.tokenizer.train import TrainMotionVqvaeConfig, train_motion_vqvae

@@ -5,9 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -238,63 +236,82 @@ def test_prefect_shows_counts_and_a_picture(
 
 # ---------------------------------------------------------------------------- kill and resume
 
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
 
-def _staged(stage: str, count: int) -> Callable[[Path], bool]:
-    return lambda root: len(list(root.glob(f".staging/work-*/{stage}/*.json"))) >= count
+event, pattern, present = sys.argv.pop(1), sys.argv.pop(1), int(sys.argv.pop(1))
+
+def kill_before(name, arguments):
+    if name != event:
+        return
+    path = Path(os.fsdecode(arguments[-3 if name == "os.rename" else 0]))
+    if path.match(pattern) and len(list(path.parent.glob("*.json"))) == present:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill_before)
+from flows.commands.main import main
+main()
+"""
+"""`avatargpt`, which kills itself right before it renames or removes a file of a pattern, when so
+many JSON files are in its folder."""
 
 
-def _publishing(root: Path) -> bool:
-    return any(root.glob(".staging/parts/*/*.parquet"))
-
-
-def _published(root: Path) -> bool:
-    return (root / "dataset.json").exists()
-
-
-KILLS: dict[str, Callable[[Path], bool]] = {
-    "first video scanned": _staged("scans", 1),
-    "first clip posed": _staged("poses", 1),
-    "most clips posed": _staged("poses", 5),
-    "first video annotated": _staged("annotations", 1),
-    "while publishing": _publishing,
-    "just published": _published,
-}
+def _kept(root: Path) -> dict[str, int]:
+    """What a killed run left: staged records by stage, and how far its publication was."""
+    stages = ("scans", "poses", "captions", "annotations")
+    staged = {name: len(list(root.glob(f".staging/work-*/{name}/*.json"))) for name in stages}
+    files = {
+        "parts aside": len(list(root.glob(".staging/parts/*/*.parquet"))),
+        "parts": len(list(root.glob("*/*.parquet"))),
+        "journal": len(list(root.glob(".staging/journal.json"))),
+        "manifest": len(list(root.glob("dataset.json"))),
+    }
+    return {name: count for name, count in (staged | files).items() if count}
 
 
 def test_kill_and_resume(annotated: tuple[AnnotateConfig, AnnotateSummary], tmp_path: Path) -> None:
     """The flow, as the command starts it, killed at each stage in turn until it is done."""
-    uninterrupted, _ = annotated
+    uninterrupted, summary = annotated
     root = tmp_path / "dataset"
     command = [AVATARGPT, "annotate", uninterrupted.videos[0], "--dataset", str(root)]
     environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
+    videos, clips = summary.rows["videos"], summary.rows["clips"]
+    tables = sum(count > 0 for count in summary.rows.values())
+    posed = {"scans": videos, "poses": clips}
+    whole = posed | {"captions": videos, "annotations": videos}
+    kills: list[tuple[tuple[str, str, int], dict[str, int]]] = [
+        (("os.rename", "scans/*.json", 1), {"scans": 1}),
+        (("os.rename", "poses/*.json", 1), posed | {"poses": 1}),
+        (("os.rename", "annotations/*.json", 1), posed | {"captions": videos, "annotations": 1}),
+        (("os.rename", ".staging/journal.json", 0), whole | {"parts aside": tables}),
+        (("os.rename", "dataset/dataset.json", 0), whole | {"journal": 1, "parts": tables}),
+        (
+            ("os.remove", ".staging/journal.json", 1),
+            whole | {"journal": 1, "parts": tables, "manifest": 1},
+        ),
+    ]
     staged: dict[Path, int] = {}
-    seen_again: set[Path] = set()
-    for reached in (*KILLS.values(), None):
-        with (tmp_path / "log").open("w") as log:
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        while process.poll() is None and not (reached and reached(root)):
-            # They go away once they are published.
-            seen_again |= {p for p, old_ns in staged.items() if _mtime_ns(p) not in {old_ns, None}}
-            time.sleep(0.002)
-        if reached:
-            process.kill()
-        assert process.wait() in ({-signal.SIGKILL, 0} if reached else {0}), (
-            tmp_path / "log"
-        ).read_text()
-        staged = {p: p.stat().st_mtime_ns for p in root.glob(".staging/work-*/*/*.json")}
-        if _published(root):
-            Dataset(root).read("annotations")
-    # What was staged was not computed again, and the result is that of a run nobody killed.
-    assert seen_again == set()
+    for point, kept in kills:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _KILLED, *map(str, point), *command[1:]],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == -signal.SIGKILL, (point, done.stderr)
+        assert _kept(root) == kept, point
+        # What was staged before is not computed again.
+        now = {path: path.stat().st_mtime_ns for path in root.glob(".staging/work-*/*/*.json")}
+        assert {path: now[path] for path in staged} == staged, point
+        staged = now
+    # The manifest is there, so that the dataset can be read, though its journal is there as well.
+    assert Dataset(root).read("annotations").num_rows == summary.rows["annotations"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     _assert_same(uninterrupted.dataset, root)
     assert not list(root.glob(".staging/work-*/*/*"))
-
-
-def _mtime_ns(path: Path) -> int | None:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return None
 
 
 # --------------------------------------------------------------------------------- command

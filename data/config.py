@@ -1,4 +1,4 @@
-"""The base of all configuration, and paths in it."""
+"""The base class of all configurations, and types of paths in them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 
 class Config(BaseModel):
-    """A frozen configuration, used as it is as a flow parameter; an unknown field is an error."""
+    """A frozen configuration that rejects unknown fields; also the type of a flow parameter."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -17,7 +17,7 @@ def _expanded(path: str) -> str:
 
 
 ExpandedPath = Annotated[Path, AfterValidator(Path.expanduser)]
-"""A path in which ``~`` stands for the home folder."""
+"""A path; a leading ``~`` is expanded to the home folder."""
 
 ExpandedSource = Annotated[str, AfterValidator(_expanded)]
-"""The same for a text that may also be a glob or a name that is no path."""
+"""A source, which may be a path or a glob; a leading ``~`` is expanded to the home folder."""

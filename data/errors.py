@@ -1,9 +1,9 @@
-"""The typed ways in which an item can fail (DESIGN §5, the four fates of an error).
+"""Errors of single items, and the stages and reasons under which they are recorded.
 
-A bad configuration is a ``ValueError`` before any work. A bad *item* (a file, a clip) raises
-:class:`ItemError`, which the calling stage turns into one row of ``rejections``. Any other
-exception on one item becomes an :class:`UnexpectedItemError`: the run goes on, and its end tells
-(:mod:`data.workers.unexpected`). Outside of items, everything else propagates.
+A bad configuration raises ``ValueError`` before any work starts. A bad *item* (a file, a clip)
+raises :class:`ItemError`, which the calling stage turns into one row of ``rejections``. Any other
+exception on one item becomes an :class:`UnexpectedItemError`: the run continues and fails at its
+end (:mod:`data.workers.unexpected`). Exceptions outside of items propagate.
 """
 
 import traceback
@@ -14,7 +14,7 @@ from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 
 
 class Stage(StrEnum):
-    """The stage of the pipeline at which an item left it."""
+    """The stage of the pipeline that rejected an item."""
 
     INGEST = "ingest"
     CLIPS = "clips"
@@ -25,7 +25,7 @@ class Stage(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why an item was not carried through; stable codes that users filter and count by."""
+    """Why an item was rejected. The codes are stable: users filter and count by them."""
 
     NOT_FOUND = "not_found"
     NOT_A_FILE = "not_a_file"
@@ -66,21 +66,21 @@ RETRYABLE: Final = frozenset(
         Reason.UNEXPECTED,
     }
 )
-"""Reasons that may go away on a better machine, or with a better version of this code;
-``retry_rejected`` tries these again."""
+"""Reasons that may not apply on another machine or with another version of this code;
+``retry_rejected`` processes these items again."""
 
 
 class ItemError(Exception):
-    """One item cannot be carried through; the run goes on without it.
+    """One item cannot be processed; the run continues without it.
 
     Args:
         reason: the stable code.
-        detail: what was expected and what was found, naming the item where that helps.
-        remedy: what the user can do about it.
+        detail: what was expected and what was found.
+        remedy: what the user can do.
     """
 
     def __init__(self, reason: Reason, detail: str, remedy: str) -> None:
-        # Names and messages of others stand in it.
+        # The detail quotes file names and messages of other programs.
         detail = plain_text(detail, MAX_MESSAGE_CHARS)
         super().__init__(f"{reason.value}: {detail} Remedy: {remedy}")
         self.reason = reason
@@ -88,29 +88,29 @@ class ItemError(Exception):
         self.remedy = remedy
 
     def __reduce__(self) -> tuple[type["ItemError"], tuple[Reason, str, str]]:
-        # Exceptions cross process borders by pickling their args, which here are not the message.
+        # Pickling passes `args` (here the message) to the constructor, which takes other arguments.
         return (ItemError, (self.reason, self.detail, self.remedy))
 
 
 class UnexpectedItemError(ItemError):
-    """An error on one item that nobody foresaw: a defect here, or in a library.
+    """An unexpected exception on one item: a defect of this code or of a library.
 
     Args:
-        detail: the exception's type and message.
-        trace: its traceback, for the log.
+        detail: type and message of the exception.
+        trace: traceback, for the log.
     """
 
     def __init__(self, detail: str, trace: str) -> None:
         super().__init__(
             Reason.UNEXPECTED,
             detail,
-            "Report it with the traceback in the run's log; leave the item out until it is mended.",
+            "Report it with the traceback from the log; leave the item out until it is fixed.",
         )
         self.trace = trace
 
     @classmethod
     def of(cls, error: Exception) -> "UnexpectedItemError":
-        """What an exception on an item becomes."""
+        """Wrap an exception that an item raised."""
         trace = "".join(traceback.format_exception(error))
         return cls(f"{type(error).__name__}: {error}", plain_text(trace))
 

@@ -12,7 +12,7 @@ _HASH_LENGTH: Final = 16
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of the content, the first 16 hex characters: the ``video_id``.
+    """Return the ``video_id``: the first 16 hex characters of the content's SHA-256.
 
     Raises:
         ItemError: the file is missing, not a regular file, empty or unreadable.
@@ -26,10 +26,13 @@ def hash_file(path: Path) -> str:
 
 
 def require_file(path: Path) -> os.stat_result:
-    """Refuse what is no regular file with content, before anything can block on opening it.
+    """Check that a path names a regular, non-empty file. Opening a pipe or a device could block.
+
+    Returns:
+        The result of ``stat``.
 
     Raises:
-        ItemError: the file is missing, not a regular file, empty or out of reach.
+        ItemError: the file is missing, not a regular file, empty or inaccessible.
     """
     try:
         status = path.stat()
@@ -64,7 +67,7 @@ def require_file(path: Path) -> os.stat_result:
 
 
 def file_kind(mode: int) -> str:
-    """What a file is that is no regular one, in words, by its ``st_mode``."""
+    """Describe the kind of a file that is not a regular one, from its ``st_mode``."""
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFIFO: "a pipe",
@@ -76,7 +79,7 @@ def file_kind(mode: int) -> str:
 
 
 def unreadable(path: Path, error: OSError) -> ItemError:
-    """The rejection of a file that the operating system refuses to read."""
+    """The error for a file that the operating system refuses to read."""
     return ItemError(
         Reason.UNREADABLE,
         f"{path}: expected to read the file, found: {error.strerror or type(error).__name__}.",

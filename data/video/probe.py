@@ -1,8 +1,8 @@
-"""What the packets of a video file say, without decoding it.
+"""Probe video files by scanning their packets, without decoding them.
 
-The first displayed frame of a video is 0 s, whatever its container says. A frame's index is its
-rank among the timestamps that a scan of all packets finds, so it does not depend on the decoder.
-Lengths in container headers are never believed.
+The first displayed frame of a video is at 0 s, whatever the container declares. The index of a
+frame is its rank among the timestamps of all packets, so it does not depend on the decoder.
+Lengths declared in container headers are ignored.
 """
 
 import math
@@ -32,17 +32,18 @@ from data.video.truncation import Truncation, find_truncation, reads_past, trunc
 
 MAX_SIDE_PX: Final = 16384
 MAX_PIXELS: Final = 8192 * 8192
-"""Of a picture, 360-degree video of 11520 x 5760 included: decoders keep several at a time."""
+"""Maximum size of a frame. It admits 360-degree video of 11520 x 5760. The limit exists because
+decoders hold several frames in memory."""
 MAX_GIF_PIXELS: Final = 100_000_000_000
-"""Of all pictures of a GIF together: 27 minutes of 1920 x 1080 at 30 fps. A frame of 24 bytes makes
-a decoder go over the whole canvas."""
+"""Maximum number of pixels of all frames of a GIF together, equal to 27 minutes of 1920 x 1080 at
+30 fps. A frame of 24 bytes is enough to make a decoder process the whole canvas."""
 MAX_FPS: Final = 1000
 MAX_DURATION_S: Final = 24 * 3600.0
 _PROBE_DECODE_PACKETS: Final = 100
 _NO_TS: Final = np.iinfo(np.int64).min
 
-# Playlists and image patterns make FFmpeg open *other* files or addresses, so a stranger's file may
-# only be what is named here. Audio formats stand in the list to be told from damaged videos.
+# Playlists and image patterns make FFmpeg open other files or addresses, so untrusted files must
+# have one of these formats. Audio formats are listed to distinguish them from damaged videos.
 _VIDEO_FORMATS: Final = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,gif,mxf,"
     "nut,rm,ivf,m4v,h264,hevc,obu,av1,dv,wtv,yuv4mpegpipe,vc1,mjpeg"
@@ -56,14 +57,14 @@ _OPEN_OPTIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """When the frames of a video are displayed, by its packets.
+    """Display times of the frames of a video, according to its packets.
 
     Attributes:
         pts: (N,) int64, strictly increasing, in units of the stream's time base.
-        pts_s: (N,) float64, seconds since the first.
-        key_pts: (K,) int64, ascending: where decoding can start.
-        counted: the packets carry no usable PTS, so the n-th frame out of the decoder is frame n.
-        last_duration: how long the last frame is displayed, in the same units; 0 when not said.
+        pts_s: (N,) float64, seconds since the first frame.
+        key_pts: (K,) int64, ascending: PTS of the key frames, where decoding can start.
+        counted: whether the packets carry no usable PTS; then the n-th decoded frame is frame n.
+        last_duration: duration of the last frame in the same units; 0 if unknown.
     """
 
     pts: NDArray[np.int64]
@@ -75,7 +76,7 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Result of the packet scan: the public part, and what decoding needs beside it."""
+    """Result of the packet scan: the public probe, and what decoding needs in addition."""
 
     probe: VideoProbe
     timeline: Timeline
@@ -85,9 +86,9 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class _Packets:
-    """What the packets of a stream say, in file order; ``_NO_TS`` where they say nothing.
+    """Fields of all packets of a stream, in file order; ``_NO_TS`` where a timestamp is missing.
 
-    ``first_frame`` is the first that decodes, kept for its orientation, None if none did.
+    ``first_frame`` is the first frame that could be decoded, kept for its orientation.
     """
 
     pts: NDArray[np.int64]
@@ -107,10 +108,10 @@ def probe_video(path: Path) -> VideoProbe:
         path: the file; its extension does not matter.
 
     Returns:
-        What the packets say. ``issues`` lists what is wrong but not fatal, as ``code:number``.
+        The probe. Its ``issues`` list non-fatal problems as ``code:count``.
 
     Raises:
-        ItemError: the file cannot be carried through; the reason says why.
+        ItemError: the file cannot be used; the reason states why.
     """
     return scan_file(path).probe
 
@@ -119,10 +120,10 @@ def scan_file(path: Path) -> Scan:
     """Scan all packets of a video file. The last 8 results are cached by path, size and mtime.
 
     Raises:
-        ItemError: the file cannot be carried through; the reason says why.
+        ItemError: the file cannot be used; the reason states why.
     """
     status = require_file(path)
-    # Every clip of a video is opened on its own; the key makes a changed file a different one.
+    # Every clip opens its video anew. Size and mtime in the key invalidate a changed file.
     return _scan_cached(path, status.st_size, status.st_mtime_ns)
 
 
@@ -135,7 +136,7 @@ def _scan_cached(path: Path, size_bytes: int, _mtime_ns: int) -> Scan:
         raise open_failure(path, error, truncation) from error
     with container:
         stream = video_stream(path, container)
-        _display_size(path, stream, 0)  # Refuses what would fill the memory when it is decoded.
+        _display_size(path, stream, 0)  # Raises for frames too large to decode.
         packets = _read_packets(container, stream)
         if truncation is not None and (truncation.certain or reads_past(stream, size_bytes)):
             raise truncated(truncation)
@@ -153,14 +154,15 @@ def _scan_cached(path: Path, size_bytes: int, _mtime_ns: int) -> Scan:
 
 def open_container(path: Path) -> av.container.InputContainer:
     """Open a local file in one of the allowed container formats."""
-    # An absolute path behind "file:" can be no address; broken tags are no reason to fail.
+    # With "file:" and an absolute path, a name cannot act as an address. Invalid metadata tags
+    # are replaced, since they are not needed.
     return av.open(
         f"file:{path.absolute()}", mode="r", options=dict(_OPEN_OPTIONS), metadata_errors="replace"
     )
 
 
 def _check_gif(path: Path, stream: VideoStream, num_frames: int) -> None:
-    """Refuse a still image, and an animation that would take hours to decode."""
+    """Raise for a still image, and for an animation that would take hours to decode."""
     if num_frames == 1:
         raise _not_a_video(path, "a still image")
     width_px, height_px = stream.codec_context.width, stream.codec_context.height
@@ -175,7 +177,7 @@ def _check_gif(path: Path, stream: VideoStream, num_frames: int) -> None:
 
 
 def open_failure(path: Path, error: Exception, truncation: Truncation | None) -> ItemError:
-    """The rejection of a file that :func:`open_container` cannot open."""
+    """The error for a file that :func:`open_container` cannot open."""
     if truncation is not None:
         return truncated(truncation)
     if isinstance(error, PermissionError):
@@ -192,19 +194,19 @@ def _not_a_video(path: Path, found: str) -> ItemError:
 
 
 def video_stream(path: Path, container: av.container.InputContainer) -> VideoStream:
-    """The first stream of moving pictures: cover art and still images are none."""
+    """Return the first video stream that is not cover art or a still image."""
     still = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
     for stream in container.streams.video:
         if stream.disposition & still:
             continue
-        # The stubs do not say so, but there is no context where there is no decoder.
+        # The stubs claim otherwise, but a stream without a decoder has no codec context.
         if cast("object", stream.codec_context) is None:
             raise ItemError(
                 Reason.DECODE_FAILED,
                 f"{path}: expected a video codec that FFmpeg can decode, found an unknown one.",
                 "Convert the video with the program that made it.",
             )
-        # Pictures may grow behind the header, too.
+        # The frame size may also grow after the header.
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         return stream
     kinds = sorted({s.type for s in container.streams if s.type != "video"})
@@ -219,7 +221,7 @@ def video_stream(path: Path, container: av.container.InputContainer) -> VideoStr
 def packets_of(
     container: av.container.InputContainer, stream: VideoStream, on_error: Callable[[], None]
 ) -> Generator["Packet[VideoStream]"]:
-    """The stream's packets, going on behind unreadable places as long as something follows."""
+    """Yield the packets of a stream; continue after read errors as long as packets follow."""
     progressed = True
     while progressed:
         progressed = False
@@ -270,7 +272,7 @@ def _read_packets(container: av.container.InputContainer, stream: VideoStream) -
 
 
 def _decode(stream: VideoStream, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
-    """Frames that a packet yields; none when it is damaged."""
+    """Decode a packet; return no frames if it is damaged."""
     try:
         return stream.decode(packet)
     except FFmpegError:
@@ -300,7 +302,7 @@ def _describe(
         raise _absurd(path, f"a frame rate above 0 and up to {MAX_FPS} fps", f"{float(fps):g} fps")
 
     last_s = float(timeline.last_duration * time_base)
-    # Some writers leave nonsense there.
+    # Some writers store nonsensical durations.
     if not 0.5 / fps <= last_s <= max(1.0, 10 / fps):
         last_s = float(1 / fps)
     duration_s = float(timeline.pts_s[-1]) + last_s
@@ -358,7 +360,7 @@ def _timeline(
     issues: list[str] = []
     shown = ~packets.discard
     first_key = int(np.argmax(packets.key)) if packets.key.any() else 0
-    # A decoder cannot show what comes before the first key frame, in the file or on the screen.
+    # Frames before the first key frame, in file order or in display order, cannot be decoded.
     shown[:first_key] = False
     if packets.pts[first_key] != _NO_TS:
         shown &= (packets.pts >= packets.pts[first_key]) | (packets.pts == _NO_TS)
@@ -368,8 +370,8 @@ def _timeline(
     if not shown.any():
         raise ItemError(
             Reason.ZERO_FRAMES,
-            f"{path}: expected frames to show, found {len(packets.pts)} packets that an edit list "
-            "hides.",
+            f"{path}: expected visible frames, found {len(packets.pts)} packets, all hidden by an "
+            "edit list.",
             "Export the video again without an edit list.",
         )
     pts = packets.pts[shown]
@@ -397,9 +399,9 @@ def _timeline(
 
 
 def _times_are_guessed(stream: VideoStream, pts: NDArray[np.int64]) -> bool:
-    """Whether the times follow the order of the file though its frames are shown in another one.
+    """Whether the timestamps follow file order although the frames are reordered for display.
 
-    AVI stores no time of display; for H.264 FFmpeg then makes up one that ignores reordering.
+    AVI stores no display times. For H.264, FFmpeg then generates times that ignore reordering.
     """
     in_file_order = bool(np.all(np.diff(pts) > 0))
     return (
@@ -412,10 +414,10 @@ def _times_are_guessed(stream: VideoStream, pts: NDArray[np.int64]) -> bool:
 def _times_are_misplaced(
     stream: VideoStream, pts: NDArray[np.int64], duration: NDArray[np.int64]
 ) -> bool:
-    """Whether some frames share a time of display, though all together are evenly spaced.
+    """Whether some frames share a display time although their number and duration fit the span.
 
-    A packet of an MPEG program stream carries one time and may hold several small frames; FFmpeg
-    can give that time to the wrong one of them.
+    A packet of an MPEG program stream carries one time and may hold several small frames. FFmpeg
+    may assign that time to the wrong one of them.
     """
     return (
         stream.container.format.name == "mpeg"
@@ -428,13 +430,13 @@ def _times_are_misplaced(
 def _rate(
     stream: VideoStream, timeline: Timeline, time_base: Fraction, constant_rate: bool
 ) -> Fraction:
-    """Frames per second by the packets; the header's exact value where the packets agree."""
+    """Frame rate according to the packets; the header's exact rate if it agrees with them."""
     header = stream.average_rate or stream.guessed_rate or Fraction(0)
     num_intervals = len(timeline.pts) - 1
     if num_intervals == 0:
         return header if 0 < header <= MAX_FPS else Fraction(1)
     span_s = int(timeline.pts[-1] - timeline.pts[0]) * time_base
-    # A container that counts milliseconds rounds every timestamp.
+    # A container with millisecond timestamps rounds every one of them.
     if constant_rate and abs(header * span_s - num_intervals) <= 0.5:
         return header
     return num_intervals / span_s
@@ -448,7 +450,7 @@ def _over_reported(
     interval_s: float,
     start_offset_s: float,
 ) -> bool:
-    """Whether a header promises clearly more video than the packets are."""
+    """Whether a header declares clearly more video than the packets hold."""
     slack_s = max(0.5, 3 * interval_s) + max(0.0, start_offset_s)
     reported_s = 0.0
     if stream.duration is not None and stream.time_base is not None:
@@ -459,10 +461,10 @@ def _over_reported(
 
 
 def _orientation(frame: VideoFrame | None) -> tuple[int, bool]:
-    """Clockwise rotation that shows a frame upright (a multiple of 90), and whether to mirror it.
+    """Clockwise rotation that makes a frame upright (a multiple of 90), and whether to mirror it.
 
-    The display matrix maps stored (x, y) to shown (a·x + c·y, b·x + d·y), y down; a negative
-    determinant is a rotation followed by a horizontal mirror.
+    The display matrix maps stored (x, y) to displayed (a·x + c·y, b·x + d·y), y down. A negative
+    determinant means a rotation followed by a horizontal mirror.
     """
     matrix = None if frame is None else frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
@@ -474,16 +476,16 @@ def _orientation(frame: VideoFrame | None) -> tuple[int, bool]:
 
 
 def _display_size(path: Path, stream: VideoStream, rotation_deg: int) -> tuple[int, int, bool]:
-    """Width and height as displayed, and whether the stored pixels are square."""
+    """Return the displayed width and height, and whether the stored pixels are square."""
     width_px, height_px = stream.codec_context.width, stream.codec_context.height
     if not (0 < width_px <= MAX_SIDE_PX and 0 < height_px <= MAX_SIDE_PX):
         raise _absurd(
-            path, f"a picture of 1 to {MAX_SIDE_PX} px a side", f"{width_px} x {height_px}"
+            path, f"a frame of 1 to {MAX_SIDE_PX} px per side", f"{width_px} x {height_px}"
         )
     if width_px * height_px > MAX_PIXELS:
-        raise _absurd(path, f"a picture of at most {MAX_PIXELS} px", f"{width_px} x {height_px}")
+        raise _absurd(path, f"a frame of at most {MAX_PIXELS} px", f"{width_px} x {height_px}")
     aspect = stream.sample_aspect_ratio
-    # Outside of this range it is a mistake; within 1 % of square it is a rounding.
+    # A ratio outside this range is a mistake; one within 1 % of square is a rounding error.
     square = aspect is None or not Fraction(1, 4) <= aspect <= 4 or abs(aspect - 1) < 0.01
     if aspect is not None and not square:
         width_px = max(1, round(width_px * aspect))

@@ -1,14 +1,13 @@
-"""The one reader of video files, for every stage.
+"""Decode video frames. Every stage uses this reader, so that all stages agree on times and indices.
 
-Time: the first displayed frame of a video is 0 s, whatever its container says; every frame carries
-its own time of display (PTS). A frame's index is its rank among the timestamps that a scan of all
-packets finds, so it does not depend on the decoder, on where reading started, or on frames that are
-lost to damage. Lengths in container headers are never believed.
+The first displayed frame of a video is at 0 s, and every frame carries its own display time (PTS).
+The index of a frame is its rank among the timestamps of all packets (:mod:`data.video.probe`). It
+does not depend on the decoder, on where reading starts, or on frames lost to damage.
 
-decord reads files that the packet scan finds healthy, of constant rate and starting at 0; PyAV
-reads all others (decord refuses or raises on damage, ignores a start offset, and can hang on files
-that report more frames than they hold). The caller sets a wall-clock limit
-(``data/workers/workers.py``).
+decord reads files that the packet scan finds healthy, of constant frame rate and starting at 0.
+PyAV reads all others, because decord raises on damaged files, ignores a start offset, and can hang
+on files that declare more frames than they hold. Callers run the reader with a wall-clock limit
+(:mod:`data.workers.workers`).
 
 Shapes: N frames of the video in display order, H and W in pixels.
 """
@@ -48,11 +47,11 @@ except ImportError:  # There are no wheels for ARM.
     decord = None
 
 NUM_THREADS: Final = 1
-"""Decoding threads. There is a worker process per core: two videos at a time with one thread each
-decode faster than one at a time with two."""
+"""Decoding threads. There is one worker process per core, and two videos decode faster in parallel
+with one thread each than one after the other with two threads."""
 _EPSILON_S: Final = 1e-6
 _DECORD_MIN_WIDTH_PX: Final = 32
-"""decord takes the padding of narrower rows for further color channels."""
+"""decord mistakes the row padding of narrower frames for color channels."""
 _SEEKS_BY_INDEX: Final = frozenset({"mov", "matroska", "avi"})
 _DECORD_ERRORS: Final = () if decord is None else (decord.DECORDError, RuntimeError)
 DecoderName = Literal["decord", "pyav"]
@@ -64,8 +63,8 @@ class ReaderConfig(Config):
 
     decoder: Literal["auto", "decord", "pyav"] = Field(
         default="auto",
-        description="auto: decord for healthy files of constant rate, PyAV for all others. "
-        "pyav: always PyAV. decord: decord or nothing; files that it cannot be trusted with fail.",
+        description="auto: decord for healthy files of constant frame rate, PyAV for all others. "
+        "pyav: always PyAV. decord: always decord; files that it may read wrongly are rejected.",
     )
 
 
@@ -79,24 +78,25 @@ def open_frames(
     max_side_px: int | None = None,
     config: ReaderConfig | None = None,
 ) -> "FrameReader":
-    """Read frames of a video, upright, with their times.
+    """Read frames of a video, upright and with their times.
 
     Args:
         path: the file.
-        probe: what :func:`probe_video` said of it.
-        start_s: where the half-open span of display times begins.
-        end_s: where it ends; None is the end of the video.
-        sample_fps: take the frames nearest to ``start_s + k / sample_fps``, each at most once;
-            None takes every frame.
-        max_side_px: shrink so that the longer side has at most this; never enlarges.
-        config: which decoder; automatic by default.
+        probe: result of :func:`data.video.probe.probe_video` for the file.
+        start_s: begin of the half-open span of display times.
+        end_s: end of the span; None: the end of the video.
+        sample_fps: read the frames nearest to ``start_s + k / sample_fps``, each at most once;
+            None: read every frame.
+        max_side_px: shrink frames so that the longer side has at most this many pixels; smaller
+            frames are not enlarged.
+        config: selects the decoder; automatic by default.
 
     Returns:
         A context manager to iterate over once.
 
     Raises:
-        ItemError: the file cannot be read, or not by the decoder that ``config`` insists on.
-        ValueError: an argument makes no sense.
+        ItemError: the file cannot be read, or cannot be read by the configured decoder.
+        ValueError: an argument is out of range.
     """
     if not 0 <= start_s < math.inf or (end_s is not None and not end_s > start_s):
         raise ValueError(f"{path}: expected 0 <= start_s < end_s, found {start_s} and {end_s}")
@@ -114,15 +114,15 @@ def open_frames(
 
 
 def scan_thumbnails(path: Path, probe: VideoProbe, *, width_px: int = 128) -> "FrameReader":
-    """Read every frame of a video, tiny, as fast as can be: for finding shots, not for looking at.
+    """Read every frame of a video as a thumbnail, as fast as possible, to detect shots.
 
-    The loop filter is left out where no other frame refers to the result; leaving it out everywhere
-    adds up to jumps at key frames that look like cuts.
+    The loop filter is skipped for frames that no other frame refers to. Skipping it for all frames
+    accumulates errors, which drop at key frames and look like cuts.
 
     Args:
         path: the file.
-        probe: what :func:`probe_video` said of it.
-        width_px: width of the images; never more than the video's.
+        probe: result of :func:`data.video.probe.probe_video` for the file.
+        width_px: width of the images; never larger than the video's width.
 
     Returns:
         A context manager to iterate over once.
@@ -143,7 +143,7 @@ def _scaled_size(probe: VideoProbe, scale: float) -> tuple[int, int]:
 def _select(
     pts_s: NDArray[np.float64], start_s: float, end_s: float | None, sample_fps: float | None
 ) -> NDArray[np.intp]:
-    """Indices, ascending, of the frames of a span, thinned out to a grid."""
+    """Ascending indices of the frames in a span, subsampled to a regular grid."""
     first = int(np.searchsorted(pts_s, start_s - _EPSILON_S))
     last = len(pts_s)
     if end_s is not None:
@@ -154,7 +154,7 @@ def _select(
     stop_s = float(inside[-1]) + _EPSILON_S if end_s is None else end_s - _EPSILON_S
     grid = start_s + np.arange(math.ceil((stop_s - start_s) * sample_fps)) / sample_fps
     right = np.clip(np.searchsorted(inside, grid), 1, len(inside) - 1)
-    # Half-way between two frames the earlier is taken, whatever the rounding of their times.
+    # A tie goes to the earlier frame, regardless of rounding errors in the times.
     nearer_right = (inside[right] - grid) < (grid - inside[right - 1]) - _EPSILON_S
     return first + np.unique(np.where(nearer_right, right, right - 1))
 
@@ -162,10 +162,10 @@ def _select(
 class FrameReader:
     """Frames of one video in display order. Use as a context manager and iterate once.
 
-    Made by :func:`open_frames` and :func:`scan_thumbnails`.
+    Created by :func:`open_frames` and :func:`scan_thumbnails`.
 
     Attributes:
-        decoder: ``decord`` or ``pyav``: the one that really reads.
+        decoder: the decoder in use, ``decord`` or ``pyav``.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class FrameReader:
 
     @property
     def issues(self) -> tuple[str, ...]:
-        """What went wrong so far, as ``code:number``; complete when the iteration is."""
+        """Problems so far as ``code:count``; complete after the iteration."""
         return tuple(f"{code}:{count}" for code, count in self._counts.items())
 
     def __enter__(self) -> "FrameReader":
@@ -210,7 +210,7 @@ class FrameReader:
         self.close()
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file."""
         self._decord = None
         if self._container is not None:
             self._container.close()
@@ -220,7 +220,7 @@ class FrameReader:
         """Yield the frames.
 
         Raises:
-            ItemError: none of the wanted frames can be decoded.
+            ItemError: none of the requested frames can be decoded.
         """
         indices = self._indices
         if self._decord is not None:
@@ -255,7 +255,7 @@ class FrameReader:
     def _open_decord(self, *, required: bool) -> None:
         distrust = _distrust_of_decord(self._scan)
         if self._stored_size_px[0] < _DECORD_MIN_WIDTH_PX:
-            distrust = f"its pictures are {self._stored_size_px[0]} px wide"
+            distrust = f"its frames are {self._stored_size_px[0]} px wide"
         if distrust is None:
             try:
                 reader = _decord_reader(self._path, self._stored_size_px)
@@ -278,7 +278,7 @@ class FrameReader:
     def _iterate_decord(
         self, indices: NDArray[np.intp]
     ) -> Generator[Frame, None, NDArray[np.intp]]:
-        """Yield frames until decord fails; return the indices that are left."""
+        """Yield frames until decord fails; return the indices of the remaining frames."""
         for position, index in enumerate(indices.tolist()):
             try:
                 image = self._decord[index].asnumpy()
@@ -308,7 +308,7 @@ class FrameReader:
                 return
 
     def _decode_from(self, first: int) -> Generator[tuple[int, VideoFrame]]:
-        """Yield decoded frames with their indices, ascending, at the latest from ``first`` on."""
+        """Yield decoded frames with ascending indices, beginning at ``first`` or before it."""
         seek_pts = _seek_target(self._scan, first)
         if seek_pts is not None:
             counts = dict(self._counts)
@@ -318,7 +318,7 @@ class FrameReader:
                 yield start
                 yield from frames
                 return
-            # The container's index led elsewhere: read from the start.
+            # The seek went past the frame: decode from the start.
             self._counts = counts
             self.close()
         yield from self._decode_all(None)
@@ -373,7 +373,7 @@ def _then_flush(packets: Iterator["Packet[VideoStream]"]) -> Iterator["Packet[Vi
 
 
 def _index_of(timeline: Timeline, pts: int | None) -> int | None:
-    """Index of the frame displayed at ``pts``; the nearest where damage changed it."""
+    """Index of the frame displayed at ``pts``, or of the nearest one if damage changed the PTS."""
     if pts is None:
         return None
     right = int(np.searchsorted(timeline.pts, pts))
@@ -388,19 +388,19 @@ def _index_of(timeline: Timeline, pts: int | None) -> int | None:
 
 
 def _seek_target(scan: Scan, first: int) -> int | None:
-    """PTS of the key frame to start from, None to start from the beginning."""
+    """PTS of the key frame to seek to; None: start from the beginning."""
     timeline = scan.timeline
     if timeline.counted or first == 0:
         return None
     key = int(np.searchsorted(timeline.key_pts, timeline.pts[first], side="right")) - 1
     if not _SEEKS_BY_INDEX & set(scan.probe.container.split(",")):
-        # Seeking by byte position can land inside a group of pictures: let one go by.
+        # Seeking by byte position can land inside a group of pictures: start one group earlier.
         key -= 1
     return int(timeline.key_pts[key]) if key > 0 else None
 
 
 def _distrust_of_decord(scan: Scan) -> str | None:
-    """Why decord would read this file wrongly, or None."""
+    """Why decord may read this file wrongly; None if it reads it correctly."""
     probe = scan.probe
     reasons = {
         "it is not installed": decord is None,

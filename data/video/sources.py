@@ -1,4 +1,4 @@
-"""Turn what a user names (files, folders, globs, lists) into video files."""
+"""Find the video files that a user names by files, folders, globs and lists."""
 
 import csv
 import glob
@@ -67,15 +67,15 @@ _ADDRESS: Final = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What the sources came to.
+    """Result of :func:`discover_videos`.
 
     Attributes:
         files: absolute paths of regular files, sorted; each real file once.
-        rejections: what was named, or looks like a video, but cannot be one; sorted by item.
-        num_ignored: files in folders that are hidden or have no video extension.
-        num_duplicates: further paths to a file that is already in ``files``.
-        usable_ids: ``item_id`` of what else was named or looked into and gave files: a rejection of
-            an earlier run, from when it was missing or empty, does not hold any more.
+        rejections: sources and files with video names that cannot be used, sorted by item.
+        num_ignored: number of files in folders that are hidden or have no video extension.
+        num_duplicates: number of further paths to files that are already in ``files``.
+        usable_ids: ``item_id`` of lists, folders and globs that contributed files. Rejections of
+            them by an earlier run, when they were missing or empty, no longer apply.
     """
 
     files: tuple[Path, ...]
@@ -86,28 +86,28 @@ class Discovery:
 
 
 def shortened(names: Sequence[str]) -> str:
-    """Some of many names, and how many there are: for messages."""
+    """The first names of a list and, if it is longer, their total number; for messages."""
     told = ", ".join(names[:_SHOWN_NAMES])
     return told if len(names) <= _SHOWN_NAMES else f"{told} … ({len(names)} in all)"
 
 
 def path_item_id(path: Path) -> str:
-    """The ``item_id`` of a file whose content cannot be hashed: it depends on the path alone."""
+    """The ``item_id`` of a file whose content cannot be hashed. It depends only on the path."""
     return _item_id(str(path.absolute()))
 
 
 def discover_videos(sources: Sequence[str], recursive: bool = True) -> Discovery:
-    """Find the video files that sources name.
+    """Find the video files of all sources.
 
     Args:
-        sources: files, folders, globs (``**`` crosses folders), and lists of these: ``.txt`` (one a
-            line, ``#`` starts a comment line), ``.csv`` or ``.parquet`` (a column ``path`` or
-            ``video``; paths are relative to the list). Of a folder, and of a glob that ends in no
-            fixed extension, only files with a video extension count.
-        recursive: whether to look into the folders in a folder.
+        sources: files, folders, globs (``**`` matches nested folders), and lists of these: ``.txt``
+            (one per line, ``#`` starts a comment line), ``.csv`` or ``.parquet`` (a column ``path``
+            or ``video``; paths are relative to the list). In folders, and for globs without a fixed
+            extension, only files with a video extension count.
+        recursive: whether to search nested folders.
 
     Returns:
-        Files and rejections, the same for the same files in any order of sources.
+        Files and rejections, independent of the order of the sources.
 
     Raises:
         ValueError: a source is empty, or a list cannot be read.
@@ -121,7 +121,7 @@ def discover_videos(sources: Sequence[str], recursive: bool = True) -> Discovery
 
 
 class _Search:
-    """Collects what the sources name."""
+    """Collects the files and rejections of the sources."""
 
     def __init__(self, recursive: bool) -> None:
         self._recursive = recursive
@@ -154,7 +154,7 @@ class _Search:
         )
 
     def add(self, source: str, base: Path, *, may_be_list: bool) -> None:
-        """Add a source; relative paths start from the folder ``base``."""
+        """Add a source; relative paths are resolved against the folder ``base``."""
         if _ADDRESS.match(source):
             self._reject_address(source)
             return
@@ -177,13 +177,13 @@ class _Search:
                     str(path),
                     "video files in the folder",
                     "none",
-                    "Check the folder; name files with unusual extensions themselves.",
+                    "Check the folder; name files with unusual extensions individually.",
                 )
         else:
             self._paths.add(path)
 
     def _add_folder(self, folder: Path) -> bool:
-        """Add the videos in a folder; whether it holds anything that could be one."""
+        """Add the videos in a folder. Return whether there were any candidates."""
         num_candidates = 0
         visited: set[str] = set()
 
@@ -193,7 +193,7 @@ class _Search:
             self._reject_unreadable(error)
 
         for parent, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
-            # Links can make a loop: no folder is entered twice.
+            # Symbolic links can form a loop, so no folder is visited twice.
             real = os.path.realpath(parent)
             if real in visited:
                 folders.clear()
@@ -246,7 +246,7 @@ class _Search:
         self._reject(item, ItemError(Reason.UNREADABLE, detail, "Rename the file."))
 
     def _reject_address(self, source: str) -> None:
-        # User name, password and query of an address are secrets more often than not.
+        # User name, password and query of an address are often secrets.
         parts = urlsplit(source)
         item = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         self._reject_not_found(
@@ -259,7 +259,7 @@ def _item_id(item: str) -> str:
 
 
 def _mode(path: Path) -> int | None:
-    """Kind of what is at the path, None when it cannot be told."""
+    """The ``st_mode`` of a path; None if it cannot be read."""
     try:
         return path.stat().st_mode
     except (OSError, ValueError):
@@ -267,7 +267,7 @@ def _mode(path: Path) -> int | None:
 
 
 def _is_utf8(path: Path) -> bool:
-    """Whether the path can be written to a table."""
+    """Whether the path can be encoded, as Parquet requires."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -280,12 +280,12 @@ def _is_folder(mode: int | None) -> bool:
 
 
 def _is_video_name(path: Path) -> bool:
-    # macOS puts a hidden ._clip.mp4, which is no video, beside clip.mp4.
+    # macOS creates a hidden file ._clip.mp4, which is not a video, next to clip.mp4.
     return path.suffix.lower() in VIDEO_EXTENSIONS and not path.name.startswith(".")
 
 
 def _read_list(path: Path) -> list[tuple[str, str]]:
-    """The entries of a list, each with a name of its place for messages.
+    """Read the entries of a list, each with its location for messages.
 
     Raises:
         ValueError: the list cannot be read, has no path column, or no entry.

@@ -14,9 +14,9 @@ from data.video.files import unreadable
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """The container's structure ends behind the end of the file.
+    """The container's structure extends past the end of the file.
 
-    ``certain`` is false where only the sample index can tell whether media is missing.
+    ``certain`` is false if only the sample index can decide whether media data is missing.
     """
 
     detail: str
@@ -29,7 +29,7 @@ _MP4_FIRST_BOXES: Final = frozenset(
 
 
 def find_truncation(path: Path, size_bytes: int) -> Truncation | None:
-    """Compare the sizes that the container's own structure declares with the file's."""
+    """Compare the sizes that the container declares with the size of the file."""
     try:
         with path.open("rb") as file:
             head = file.read(12)
@@ -51,12 +51,12 @@ def find_truncation(path: Path, size_bytes: int) -> Truncation | None:
 
 
 def reads_past(stream: VideoStream, size_bytes: int) -> bool:
-    """Whether the sample index points behind the end of the file."""
+    """Whether the sample index points past the end of the file."""
     return any(entry.pos + entry.size > size_bytes for entry in stream.index_entries)
 
 
 def truncated(truncation: Truncation) -> ItemError:
-    """The rejection of a file of which a part is missing."""
+    """The error for a truncated file."""
     return ItemError(
         Reason.TRUNCATED,
         truncation.detail,
@@ -66,7 +66,7 @@ def truncated(truncation: Truncation) -> ItemError:
 
 
 def _missing_in_mp4(file: BinaryIO, size_bytes: int) -> tuple[str | None, bool]:
-    """What an MP4 lacks, and whether that surely is media."""
+    """What an MP4 file lacks, and whether that is certainly media data."""
     position = 0
     found: set[bytes] = set()
     overrun = 0
@@ -116,7 +116,7 @@ def _missing_in_matroska(file: BinaryIO, size_bytes: int) -> str | None:
     file.seek(header_bytes, os.SEEK_CUR)
     if file.read(4) != b"\x18\x53\x80\x67":
         return None
-    # A live recording does not know its size, and cannot be told from a cut one.
+    # A live recording does not declare its size; it cannot be distinguished from a truncated one.
     segment_bytes = _ebml_size(file)
     if segment_bytes is None:
         return None
@@ -125,7 +125,7 @@ def _missing_in_matroska(file: BinaryIO, size_bytes: int) -> str | None:
 
 
 def _ebml_size(file: BinaryIO) -> int | None:
-    """Read an EBML variable-length size; None when it says "unknown" or is not there."""
+    """Read an EBML variable-length size; None if it is missing or marked as unknown."""
     first = file.read(1)
     if not first or first[0] == 0:
         return None

@@ -1,1 +1,1 @@
-"""Processes that may be killed, and errors that nobody foresaw."""
+"""Worker processes with time and memory limits, and the handling of unexpected errors."""

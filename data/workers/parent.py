@@ -1,4 +1,4 @@
-"""A process that ends when the one that started it does, however that ended."""
+"""End a process when its parent process ends, even if the parent was killed."""
 
 import os
 import signal
@@ -10,13 +10,15 @@ POLL_S: Final = 0.5
 
 
 def end_with_parent(parent: int, grace_s: float = 20.0) -> None:
-    """End this process soon after its parent is gone, also when that was killed.
+    """Terminate this process soon after its parent ends, even if the parent was killed.
 
-    The system tells it by giving the orphan another parent, on Linux and macOS alike.
+    A daemon thread polls the parent process id, which changes when the parent ends, on both Linux
+    and macOS.
 
     Args:
-        parent: process id of the parent, as that process knows it: it may have died already.
-        grace_s: how long this process may take to end in order on SIGTERM before it is killed.
+        parent: process id of the parent, as passed by the parent itself. ``os.getppid()`` would
+            return another id if the parent had already ended.
+        grace_s: seconds between SIGTERM and SIGKILL.
     """
 
     def watch() -> None:

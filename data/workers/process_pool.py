@@ -1,8 +1,8 @@
-"""Processes that can be killed, each working on one call at a time.
+"""A pool of processes that can be killed, each executing one call at a time.
 
-One thread owns the processes: it hands out calls, holds a clock and an eye on memory for each, and
-replaces a process that dies or is killed. Clocks are monotonic and start when the work does, not
-when it is queued or while a new process imports its modules.
+One thread owns the processes. It assigns calls, enforces a time and a memory limit for each call,
+and replaces a process that dies or is killed. The time limit uses a monotonic clock and starts when
+the function starts, so that neither queueing nor the imports of a new process count.
 """
 
 import errno
@@ -24,42 +24,44 @@ from typing import Any, Final
 from data.errors import ItemError, Reason, UnexpectedItemError
 
 START_LIMIT_S: Final = 300.0
-"""For a process to start and to import what a call needs, on a machine that is overloaded."""
+"""Time limit for starting a process and importing the modules of a call. It is generous because
+the machine may be overloaded."""
 WATCH_EVERY_S: Final = 0.1
-"""Between two looks at the memory of the processes."""
+"""Interval between two checks of time and memory."""
 MAX_FAILED_STARTS: Final = 3
-"""Processes in a row that die before they can work: the pool is broken, not an item."""
+"""After this many processes in a row have died before they were ready, the pool gives up: no item
+is to blame."""
 
 DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Of an ``OSError``: the machine's fault and no item's, so that the run ends with it."""
+"""Values of ``OSError.errno`` that end the run, because no item is to blame."""
 
 _READY: Final = b"ready"
 _BEGUN: Final = b"begun"
 
 
 class PoolError(RuntimeError):
-    """The pool cannot work: its processes do not start, or it is closed."""
+    """The pool is closed, or its processes do not start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The call came to an end; ``result`` is its value, or the error of its item."""
+    """A call that finished; ``result`` is its return value or the error of its item."""
 
     pickled: bytes
 
     @property
     def result(self) -> Any:
-        """Unpickled: it comes from our own process."""
+        """The unpickled result. Unpickling is safe because our own process wrote it."""
         return pickle.loads(self.pickled)  # noqa: S301
 
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """The call's process was killed, or died.
+    """A call whose process was killed or died.
 
     Attributes:
         reason: ``DECODE_TIMEOUT``, ``OUT_OF_MEMORY`` or ``WORKER_CRASHED``.
-        found: what there was instead of an end.
+        found: what happened, for the message.
     """
 
     reason: Reason
@@ -68,14 +70,14 @@ class Killed:
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A call to be made.
+    """A queued or running call.
 
     Attributes:
-        pickled: function and argument.
-        limit_s: for its work.
-        alone: nothing else runs beside it, and its process is a new one.
-        future: how it ended.
-        dropped: nobody waits for it any more.
+        pickled: the function and its argument.
+        limit_s: time limit in seconds.
+        alone: whether the call runs in a new process while no other call runs.
+        future: the outcome.
+        dropped: whether the caller no longer waits for the outcome.
     """
 
     pickled: bytes
@@ -96,11 +98,11 @@ class _Worker:
 
 
 class ProcessPool:
-    """Up to ``num_processes`` spawned processes, started when there is work for them.
+    """A pool of up to ``num_processes`` spawned processes, which are started on demand.
 
     Args:
-        num_processes: at most.
-        memory_bytes: resident memory at which a process is killed.
+        num_processes: maximum number of processes.
+        memory_bytes: resident memory above which a process is killed.
     """
 
     def __init__(self, num_processes: int, memory_bytes: int) -> None:
@@ -136,12 +138,12 @@ class ProcessPool:
         return call
 
     def drop(self, call: Call) -> None:
-        """Nobody waits for a call any more: it is not made, or its process is killed."""
+        """Cancel a call: remove it from the queue, or kill its process."""
         call.dropped = True
         self._wake()
 
     def close(self) -> None:
-        """Kill all processes at once; calls that are not done end in :class:`PoolError`."""
+        """Kill all processes at once; unfinished calls fail with :class:`PoolError`."""
         with self._lock:
             self._closed = True
             thread = self._thread
@@ -154,10 +156,11 @@ class ProcessPool:
             if not self._wake_receiver.poll():
                 self._wake_sender.send_bytes(b"\0")
 
-    # -------------------------------------------------------------------- the thread that owns all
+    # ----------------------------------------------------------------------------- owner thread
 
     def _own(self) -> None:
-        # Ctrl-C reaches every process of the terminal: those started here are born deaf to it.
+        # Ctrl-C sends SIGINT to every process of the terminal. Processes started by this thread
+        # inherit its mask and ignore the signal; the parent decides when they end.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         error: Exception = PoolError("the worker processes were stopped")
         try:
@@ -165,7 +168,7 @@ class ProcessPool:
                 self._hand_out()
                 self._listen()
                 self._watch()
-        except Exception as problem:  # noqa: BLE001 - whoever waits for a call is told
+        except Exception as problem:  # noqa: BLE001 - passed on to every waiting caller
             error = problem
         with self._lock:
             self._closed = True
@@ -181,7 +184,7 @@ class ProcessPool:
         busy = [worker for worker in self._workers if worker.call is not None]
         if any(worker.call is not None and worker.call.alone for worker in busy):
             return
-        # While a call waits to run alone, no other is begun.
+        # While a call waits to run alone, no other call is started.
         queue = self._alone or self._queue
         while queue and queue[0].dropped:
             queue.popleft().future.cancel()
@@ -257,21 +260,21 @@ class ProcessPool:
                 call.future.cancel()
             elif now_s > worker.deadline_s:
                 self._kill(worker)
-                found = f"was still working after {call.limit_s:.0f} s and was stopped"
+                found = f"was still running after {call.limit_s:.0f} s and was stopped"
                 call.future.set_result(Killed(Reason.DECODE_TIMEOUT, found))
             elif (used := _resident_bytes(worker.process.pid)) > self._memory_bytes:
                 self._kill(worker)
-                found = f"made its process grow to {used / 1e9:.1f} GB"
+                found = f"used {used / 1e9:.1f} GB of memory"
                 call.future.set_result(Killed(Reason.OUT_OF_MEMORY, found))
 
     def _bury(self, worker: _Worker) -> None:
-        """Take leave of a process that died."""
-        # Its pipe is closed a moment before its exit code can be had.
+        """Remove a process that died, and settle its call."""
+        # The pipe closes slightly before the exit code is available.
         worker.process.join(1.0)
         call, code = worker.call, worker.process.exitcode
         self._kill(worker)
         if call is not None:
-            found = f"ended its process with exit code {code}"
+            found = f"crashed its worker process (exit code {code})"
             call.future.set_result(Killed(Reason.WORKER_CRASHED, found))
         elif not worker.ready:
             self._failed_starts += 1
@@ -291,7 +294,7 @@ class ProcessPool:
 
 
 def _resident_bytes(pid: int | None) -> int:
-    """Memory that a process has in use; 0 where the system does not tell (not Linux)."""
+    """Resident memory of a process; 0 if the system does not report it (not Linux)."""
     try:
         pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
     except (OSError, IndexError):
@@ -299,11 +302,11 @@ def _resident_bytes(pid: int | None) -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-# ------------------------------------------------------------------------------- in the processes
+# -------------------------------------------------------------------------- worker processes
 
 
 def _serve(connection: "Connection[Any, Any]") -> None:
-    # Ctrl-C reaches every process of the terminal; the parent decides what becomes of this one.
+    # Ctrl-C sends SIGINT to every process of the terminal; the parent decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
     connection.send_bytes(_READY)
@@ -311,14 +314,14 @@ def _serve(connection: "Connection[Any, Any]") -> None:
         try:
             pickled = connection.recv_bytes()
         except (EOFError, ConnectionError):
-            # The parent is gone: killed, where the connection was reset.
+            # The parent ended. The connection is reset if the parent was killed.
             return
         connection.send_bytes(_answer(pickled, connection))
 
 
 def _answer(pickled: bytes, connection: "Connection[Any, Any]") -> bytes:
     try:
-        # From our own parent. This imports the function's module.
+        # The data comes from our own parent. Unpickling imports the function's module.
         function, item = pickle.loads(pickled)  # noqa: S301
         connection.send_bytes(_BEGUN)
         return pickle.dumps(function(item))
@@ -328,18 +331,18 @@ def _answer(pickled: bytes, connection: "Connection[Any, Any]") -> bytes:
         return pickle.dumps(
             ItemError(
                 Reason.OUT_OF_MEMORY,
-                "expected it to fit into memory, found that it does not.",
+                "expected the item to fit into memory, found that it does not.",
                 "Split the file, or give the machine more memory.",
             )
         )
-    except Exception as error:  # noqa: BLE001 - one item must not stop the others
+    except Exception as error:  # noqa: BLE001 - one bad item must not stop the run
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             return pickle.dumps(error)
         return pickle.dumps(UnexpectedItemError.of(error))
 
 
 def _die_with_parent() -> None:
-    """End this process when its parent is gone, even by SIGKILL."""
+    """Exit when the parent ends, even if it was killed."""
     parent = multiprocessing.parent_process()
     if parent is None:
         raise RuntimeError("expected to run in a worker process, found the main process")

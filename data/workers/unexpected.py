@@ -1,4 +1,4 @@
-"""Counts the items of one run that ended in an error nobody foresaw, and stops it when many do."""
+"""Count the unexpected errors of a run, and stop the run when there are too many."""
 
 import logging
 import threading
@@ -11,26 +11,26 @@ from data.plain_text import plain_text
 from data.records import Rejection
 
 MIN_ITEMS: Final = 20
-"""Items of a stage before their share can stop a run."""
+"""Minimum number of items of a stage before the share of errors can stop the run."""
 MAX_SHARE: Final = 0.25
-"""A larger share of a stage's items means that the run itself is broken."""
+"""Above this share of unexpected errors among a stage's items, the run itself is assumed broken."""
 
 logger: Final = logging.getLogger(__name__)
 
 
 class UnexpectedErrorsError(RuntimeError):
-    """Items of the run ended in errors that nobody foresaw; the others are published."""
+    """Items of the run ended with unexpected errors; all other items are published."""
 
 
 class UnexpectedErrors:
     """The unexpected errors of one run; safe to use from several threads.
 
     Args:
-        tell: is given each error with its traceback, for the run's log.
+        log: called with each error and its traceback.
     """
 
-    def __init__(self, tell: Callable[[str], object] = logger.error) -> None:
-        self._tell = tell
+    def __init__(self, log: Callable[[str], object] = logger.error) -> None:
+        self._log = log
         self._lock = threading.Lock()
         self._ended: Counter[str] = Counter()
         self._unexpected: Counter[str] = Counter()
@@ -38,16 +38,16 @@ class UnexpectedErrors:
 
     @property
     def count(self) -> int:
-        """Items so far."""
+        """Number of items with an unexpected error so far."""
         return self._unexpected.total()
 
     def note(self, stage: str, item: str, error: ItemError | None) -> None:
-        """An item of a stage has ended; to be called for each.
+        """Record the end of an item. Call this once for every item.
 
         Args:
-            stage: what its share is counted by.
-            item: its name, for the log.
-            error: what it ended with, None if well.
+            stage: the stage whose error share the item counts toward.
+            item: name of the item, for the log.
+            error: the error of the item, or None if it succeeded.
 
         Raises:
             UnexpectedErrorsError: more than a quarter of the stage's items, of at least 20, ended
@@ -59,7 +59,7 @@ class UnexpectedErrors:
                 self._unexpected[stage] += 1
                 name = plain_text(item, 300)
                 self._first = self._first or f"{name}: {error.detail}"
-                self._tell(f"{name}: unexpected error in {stage}\n{error.trace}")
+                self._log(f"{name}: unexpected error in {stage}\n{error.trace}")
         if self.are_many:
             raise UnexpectedErrorsError(f"stopped early: {self._summary()}")
 
@@ -73,27 +73,27 @@ class UnexpectedErrors:
             )
 
     def reject(self, item_id: str, item: str, stage: Stage, error: Exception) -> Rejection:
-        """The rejection of an item that raised in this process."""
+        """Record an exception that an item raised in this process, and return its rejection."""
         problem = error if isinstance(error, ItemError) else UnexpectedItemError.of(error)
         self.note(stage.value, item, problem)
         return Rejection.of(item_id, item, stage, problem)
 
     def require_none(self) -> None:
-        """To be called at the end of a run, when everything is published.
+        """Raise if there were unexpected errors. Call this after everything is published.
 
         Raises:
-            UnexpectedErrorsError: there were any.
+            UnexpectedErrorsError: at least one item ended with an unexpected error.
         """
         if self.count:
             raise UnexpectedErrorsError(self._summary())
 
     def _summary(self) -> str:
-        told = ", ".join(
+        failed = ", ".join(
             f"{count} of {self._ended[stage]} items of {stage}"
             for stage, count in self._unexpected.items()
         )
         return (
-            f"{told} ended in an unexpected error, the first: {self._first.rstrip('.')}. What the "
-            "others came to is kept. Remedy: see the log for the traceback and report it; the "
+            f"{failed} ended with an unexpected error, the first: {self._first.rstrip('.')}. The "
+            "results of all other items are kept. Remedy: report the traceback from the log; the "
             "items are in the rejections table with reason 'unexpected'."
         )

@@ -1,9 +1,10 @@
-"""Work in processes that can be killed: what touches a stranger's file never runs in ours.
+"""Run functions on untrusted files in worker processes with time and memory limits.
 
-A decoder may hang, crash or eat memory on a bad file. Every call therefore runs in a worker with
-limits on wall-clock time and memory; a worker that exceeds them, or dies, is replaced. Its item is
-tried once more, alone, since the fault may have been its neighbors', and then becomes an
-:class:`~data.errors.ItemError`. So does an item on which an error comes up that nobody foresaw.
+A decoder may hang, crash or exhaust memory on a bad file. Every call therefore runs in a worker
+with limits on wall-clock time and memory. A worker that exceeds them, or dies, is replaced. Its
+item is tried once more while nothing else runs, because another item may have caused the failure.
+If it fails again, the result is an :class:`~data.errors.ItemError`. An unexpected exception on an
+item becomes an :class:`~data.errors.UnexpectedItemError`.
 """
 
 import itertools
@@ -25,34 +26,36 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 QUEUED_PER_WORKER: Final = 2
-"""Enough that no worker waits for the next item, few enough that memory stays constant."""
+"""Two calls per worker keep every worker busy and bound the number of items in memory."""
 
 
 class WorkerConfig(Config):
-    """How the work is spread over this machine; nothing here changes what the rows contain."""
+    """Number and limits of the worker processes. These fields never change the rows."""
 
     num_workers: int = Field(
-        default=0, ge=0, description="Worker processes; 0 means one per CPU this process may use."
+        default=0,
+        ge=0,
+        description="Number of worker processes. 0: one per CPU that this process may use.",
     )
     min_timeout_s: float = Field(
-        default=120.0, gt=0, description="Wall-clock limit of one piece of work, at least."
+        default=120.0, gt=0, description="Minimum wall-clock limit of one item."
     )
     timeout_per_video_s: float = Field(
-        default=60.0, gt=0, description="Limit added for every second of video in the piece."
+        default=60.0, gt=0, description="Time added to the limit per second of video."
     )
     timeout_per_gb_s: float = Field(
-        default=120.0, gt=0, description="Limit added for every gigabyte of a file that is read."
+        default=120.0, gt=0, description="Time added to the limit per gigabyte of the file."
     )
     max_timeout_s: float = Field(
         default=4 * 3600.0,
         gt=0,
-        description="Wall-clock limit of one piece of work, at most, however long its video says "
-        "that it is.",
+        description="Maximum wall-clock limit of one item, whatever length its video declares.",
     )
     memory_gb: float = Field(
         default=0.0,
         ge=0,
-        description="Most memory of a worker process; 0: its share of this machine's, 1 to 4.",
+        description="Memory limit of a worker process. 0: an equal share of the machine's memory, "
+        "between 1 and 4 GB.",
     )
 
     @model_validator(mode="after")
@@ -66,20 +69,24 @@ class WorkerConfig(Config):
 
     @property
     def resolved_num_workers(self) -> int:
-        """Worker processes to start."""
+        """Number of worker processes to start."""
         return self.num_workers or usable_cpus()
 
     @property
     def resolved_memory_bytes(self) -> int:
-        """Memory at which a worker is stopped."""
+        """Memory limit of a worker process in bytes."""
         share = 0.9 * usable_memory_bytes() / self.resolved_num_workers
         return int(self.memory_gb * 1e9) or int(min(max(share, 1e9), 4e9))
 
     def timeout_s(self, video_s: float, size_bytes: int = 0) -> float:
-        """Wall-clock limit for a piece of work on so much video, in a file of that size.
+        """Wall-clock limit of one item in seconds.
 
-        A few bytes can declare a day of video, so the limit does not grow beyond
-        ``max_timeout_s``.
+        The limit never exceeds ``max_timeout_s``, because a file of a few bytes can declare a day
+        of video.
+
+        Args:
+            video_s: seconds of video in the item.
+            size_bytes: size of the file that the item reads.
         """
         limit_s = (
             self.min_timeout_s
@@ -90,14 +97,14 @@ class WorkerConfig(Config):
 
 
 def usable_cpus() -> int:
-    """CPUs this process may run on (a container's share, where the system tells)."""
+    """Number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def usable_memory_bytes() -> int:
-    """Memory that this process may use (a container's share, where the system tells)."""
+    """Memory that this process may use: the limit of its container, or all of the machine's."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
@@ -107,7 +114,7 @@ def usable_memory_bytes() -> int:
 
 
 def zero(_: object) -> int:
-    """Seconds of items that are no videos, size of those that are no files."""
+    """Default for ``video_s`` and ``size_bytes``: items without video, items without a file."""
     return 0
 
 
@@ -115,9 +122,9 @@ class Workers:
     """A pool of killable processes. Use as a context manager.
 
     Args:
-        config: how many, and their limits.
-        unexpected: counts the unexpected errors of the run.
-        pool: processes to use; its own by default.
+        config: number and limits of the processes.
+        unexpected: counter of the run's unexpected errors.
+        pool: processes to use; by default a new pool.
     """
 
     def __init__(
@@ -131,7 +138,7 @@ class Workers:
         self._pool = pool or ProcessPool(config.resolved_num_workers, config.resolved_memory_bytes)
 
     def for_run(self, unexpected: UnexpectedErrors) -> "Workers":
-        """The same processes, for a run that counts its own unexpected errors."""
+        """The same processes with another counter of unexpected errors."""
         return Workers(self.config, unexpected, self._pool)
 
     def __enter__(self) -> "Workers":
@@ -141,7 +148,7 @@ class Workers:
         self.close()
 
     def close(self) -> None:
-        """Stop the workers at once, whatever they do."""
+        """Kill all worker processes at once."""
         self._pool.close()
 
     def run(
@@ -158,19 +165,18 @@ class Workers:
 
         Args:
             function: a module-level function; raises :class:`ItemError` for a bad item.
-            items: what to call it with; taken as workers become free.
-            video_s: seconds of video in an item, for its time limit.
-            size_bytes: of the file that an item makes it read, likewise.
-            name: of an item, for the log.
-            stage: that unexpected errors are counted by; the function's name by default.
+            items: arguments of the function; consumed lazily as workers become free.
+            video_s: seconds of video in an item; extends its time limit.
+            size_bytes: size of the file that an item reads; extends its time limit.
+            name: name of an item for the log.
+            stage: name under which unexpected errors are counted; by default the function's name.
 
         Yields:
-            ``(item, result)`` in order of completion; the result is the error of an item that is
-            bad, had no end within its limits even when it was tried again alone, or met an
-            unexpected error.
+            ``(item, result)`` in order of completion. The result is an :class:`ItemError` if the
+            item is bad, exceeded its limits twice, or raised an unexpected exception.
 
         Raises:
-            data.workers.unexpected.UnexpectedErrorsError: unexpected errors are many.
+            data.workers.unexpected.UnexpectedErrorsError: too many unexpected errors.
             OSError: the disk is full.
             data.workers.process_pool.PoolError: the pool is closed, or cannot start processes.
         """
@@ -222,6 +228,6 @@ def _error_of(ended: Killed) -> ItemError:
     remedy = remedies.get(ended.reason, "give the machine more memory")
     return ItemError(
         ended.reason,
-        f"expected it to be worked through, found twice that it {ended.found}.",
+        f"expected the item to be processed, found twice that it {ended.found}.",
         f"Re-encode or export the file again, or {remedy}, and run again with retry_rejected.",
     )

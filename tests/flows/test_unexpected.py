@@ -109,7 +109,7 @@ def test_on_a_motion_and_a_source_that_are_imported(
     assert code == 1
     last = told.splitlines()[-1]
     assert "2 of " in last
-    assert "ended in an unexpected error, the first: " in last
+    assert "ended with an unexpected error, the first: " in last
     assert "Remedy: see the log for the traceback" in last
     assert caplog.text.count("unexpected error in import\nTraceback") == 2
     rejected = {r["item"]: (r["reason"], r["detail"].split(":")[0]) for r in _rejected(root)}

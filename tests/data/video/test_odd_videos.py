@@ -65,7 +65,7 @@ def test_a_gif_with_a_huge_canvas_is_refused_before_it_is_decoded(tmp_path: Path
     data[6:10] = (12_000).to_bytes(2, "little") * 2  # 576 MB a frame
     path.write_bytes(data)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(ItemError, match=f"a picture of at most {MAX_PIXELS} px") as caught:
+    with pytest.raises(ItemError, match=f"a frame of at most {MAX_PIXELS} px") as caught:
         probe_video(path)
     assert caught.value.reason is Reason.ABSURD_HEADER
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000

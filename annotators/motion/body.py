@@ -1,10 +1,11 @@
 """Whole-body rules: posture, path and steps, turns, jumps.
 
-Shapes: T frames at 20 fps, N spans. Lengths are compared with the person's own leg, so that the
-rules hold for a child, and for an estimate whose scale is off. The codes follow the idea of
-MotionScript (Yazdian et al., arXiv 2312.12634) and PoseScript: joint relations cut into named bins.
-The bin edges below are ours, set by
-looking at the CMU sequences and at half of the Bandai-Namco takes.
+Lengths are relative to the person's leg length, so that the rules are valid for children and for
+estimates with a wrong scale. As in MotionScript (Yazdian et al., arXiv 2312.12634) and PoseScript,
+relations between joints are divided into named bins. The bin edges were chosen on the CMU sequences
+and on half of the Bandai-Namco takes.
+
+Shapes: T frames at 20 fps, N spans.
 """
 
 import itertools
@@ -47,75 +48,78 @@ GRAVITY_MPS2: Final = 9.81
 
 # ---- posture (angles of the trunk from upright; heights in leg lengths above the floor)
 UPRIGHT_DEG: Final = 45.0
-"""A trunk further from upright than this is bent over (PoseScript's vertical/horizontal split)."""
+"""A trunk that is tilted further is bent over (PoseScript divides vertical from horizontal
+here)."""
 LYING_DEG: Final = 60.0
 UPSIDE_DOWN_DEG: Final = 125.0
 STANDING_HIPS: Final = 0.85
-"""Hips this high, by the leg length: the legs are about straight and carry the body."""
+"""With higher hips the legs are about straight and carry the body."""
 LOW_HIPS: Final = 0.70
-"""Under it the body is down: squatting, sitting or kneeling (knees bent by about 90 degrees)."""
+"""With lower hips the body squats, sits or kneels (knees bent by about 90 degrees)."""
 GROUND_HIPS: Final = 0.35
-"""The seat is on the ground."""
+"""With lower hips the body sits on the floor."""
 LYING_SHOULDERS: Final = 0.60
 NEAR_FLOOR: Final = 0.22
-"""A knee or a hand that touches the floor: joints lie above the skin and the floor is estimated."""
+"""A lower knee or hand touches the floor. The margin is needed because joints are inside the body
+and the floor is estimated."""
 STRAIGHT_KNEE_DEG: Final = 50.0
 FEET_UNDER: Final = 0.35
-"""Horizontal distance hips to feet under which a squat is carried by the feet."""
+"""Largest horizontal distance from the hips to the feet in a squat, where the feet carry the
+body."""
 WIDE_FEET: Final = 0.80
 WIDE_HIPS: Final = 0.85
-"""A lunge, or a straddle: feet further apart than a long step, hips sunk between them."""
+"""In a lunge or straddle, the feet are further apart than in a long step and the hips are lower."""
 ONE_LEG_LIFT: Final = 0.20
-"""Foot this far above the other, held: one leg carries the body."""
+"""One leg carries the body while the other foot is held at least this much higher."""
 ONE_LEG_MIN_S: Final = 1.2
 MIN_POSTURE_FRAMES: Final = 6
-"""0.3 s; a shorter posture is a passage between two."""
+"""0.3 s. A shorter posture is a transition between two others."""
 
 MIN_SINK: Final = 0.22
 MIN_SINK_ESTIMATED: Final = 0.28
-"""Hips going down or up, leg lengths."""
+"""Smallest change of the hip height, leg lengths."""
 
 # ---- path
 MOVING_ON: Final = 0.40
 MOVING_OFF: Final = 0.22
-"""Speed in leg lengths per second. Swaying on the spot stays under 0.2."""
+"""Speed in leg lengths per second. Swaying in place is slower than 0.2."""
 MIN_PATH: Final = 0.75
-"""Leg lengths; one step, about, is a shift of weight and no walk."""
+"""Smallest path of a walk, leg lengths. About one step is only a shift of weight."""
 MIN_STEP: Final = 0.12
-"""Change of the distance between the ankles, along the path, that makes a step."""
+"""Smallest change of the distance between the ankles, along the path, in a step."""
 RUN_SPEED: Final = 0.71
-"""Speed over sqrt(g * leg): Froude number 0.5, where people change from walk to run."""
+"""Speed divided by sqrt(g * leg) at a Froude number of 0.5, where people start to run."""
 MIN_RUN_PACE: Final = 0.38
-"""A run that is on average slower than a walk has its steps from noise."""
+"""A run with a lower average speed is as slow as a walk, so its steps are noise."""
 BRISK_SPEED: Final = 0.40
 RUN_CADENCE: Final = 2.55
-"""Steps per second. A brisk walk makes 2.2, a jog of short steps 2.5 and more."""
+"""Steps per second. A brisk walk has 2.2; a jog with short steps has 2.5 or more."""
 FLIGHT_LIFT: Final = 0.05
 RUN_FLIGHT_SHARE: Final = 0.12
-"""Share of the time with both ankles above their standing height: a walk has none."""
+"""Share of the time with both ankles above their standing height. It is 0 in a walk."""
 
 # ---- turns and jumps
 MIN_TURN_DEG: Final = 45.0
 TURN_STEP_DEG: Final = 30.0
 MIN_TURN_RATE_DPS: Final = 15.0
 PRESS_RISE: Final = 0.15
-"""Shoulders pushed off the floor, leg lengths."""
+"""Smallest rise of the shoulders from the floor, leg lengths."""
 STILL_SPEED: Final = 0.20
-"""Leg lengths per second of the faster joints: breathing and balance stay under it."""
+"""Speed of the faster joints, leg lengths per second. Breathing and balancing are slower."""
 JUMP_LIFT: Final = 0.07
 JUMP_RISE: Final = 0.20
-"""Hips from their lowest to their highest; a runner's rise by about 0.12."""
+"""Rise of the hips from their lowest to their highest. A runner's hips rise by about 0.12."""
 MIN_JUMP_FRAMES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Where the body went over the whole motion.
+    """The path of the body over the whole motion.
 
     Attributes:
-        length_m: length of the pelvis' path over the floor.
-        net_m: distance between its ends.
-        turn_deg: total change of heading; positive to the person's left.
+        length_m: length of the horizontal path of the pelvis.
+        net_m: distance between the ends of the path.
+        turn_deg: total change of heading, positive to the person's left.
     """
 
     length_m: float
@@ -127,18 +131,18 @@ class Path:
 
 
 def trunk_tilt_deg(signals: Signals) -> Floats:
-    """Angle of the trunk from upright, (T,), degrees."""
+    """Return the angle of the trunk from upright, (T,), degrees."""
     trunk_T3 = signals.trunk_T3()
     return np.degrees(np.arctan2(np.hypot(trunk_T3[:, 0], trunk_T3[:, 2]), trunk_T3[:, 1]))
 
 
 def hip_height(signals: Signals) -> Floats:
-    """Height of the hips over the lower foot, (T,), leg lengths."""
+    """Return the height of the hips above the lower foot, (T,), leg lengths."""
     return (signals.hips_T3()[:, 1] - signals.floor_T) / signals.size.leg_m
 
 
 def _posture_codes(signals: Signals) -> list[tuple[PostureKind, Bools]]:
-    """Each posture with the frames (T,) that qualify; the first that holds is taken."""
+    """Return the kinds of posture with masks of their frames, (T,), in order of precedence."""
     leg_m = signals.size.leg_m
     legs = signals.leg_sides
     tilt_T = trunk_tilt_deg(signals)
@@ -197,7 +201,7 @@ def _posture_codes(signals: Signals) -> list[tuple[PostureKind, Bools]]:
 
 
 def _facing(signals: Signals, span: Span) -> Facing:
-    """Whether the chest points down, up, or sideways."""
+    """Return whether the chest points down, up, or sideways."""
     across_T3 = signals.joint_T3("left_shoulder") - signals.joint_T3("right_shoulder")
     shoulders_T3 = (signals.joint_T3("left_shoulder") + signals.joint_T3("right_shoulder")) / 2
     trunk_T3 = shoulders_T3 - signals.hips_T3()
@@ -209,7 +213,7 @@ def _facing(signals: Signals, span: Span) -> Facing:
 
 
 def postures(signals: Signals) -> list[Posture]:
-    """How the body is held over time; ``unknown`` where torso and legs are not measured."""
+    """Return the postures over time, ``unknown`` where torso and legs are not measured."""
     if not signals.posture_seen:
         start_s, end_s = float(signals.time_T[0]), float(signals.time_T[-1])
         return [Posture(PostureKind.UNKNOWN, start_s, end_s)]
@@ -223,7 +227,7 @@ def postures(signals: Signals) -> list[Posture]:
         [signals.part_T[f"{side}_leg"] for side in signals.leg_sides], axis=0
     )
 
-    # One kind may have two codes: compare by name.
+    # Two codes may have the same kind, so kinds are compared.
     kind_T = np.array(names)[code_T]
     edges = [0, *(np.flatnonzero(kind_T[1:] != kind_T[:-1]) + 1).tolist(), len(kind_T)]
     runs: list[tuple[PostureKind, Span]] = []
@@ -233,7 +237,7 @@ def postures(signals: Signals) -> list[Posture]:
         if runs and (short or runs[-1][0] == kind):
             runs[-1] = (runs[-1][0], (runs[-1][1][0], end))
         elif short and end < len(kind_T):
-            # A passage at the very start belongs to what follows.
+            # A transition at the start of the motion belongs to the next posture.
             kind_T[start:end] = kind_T[end]
             runs.append((PostureKind(kind_T[end]), (start, end)))
         else:
@@ -258,7 +262,7 @@ def postures(signals: Signals) -> list[Posture]:
 
 
 def one_leg_balances(signals: Signals, moving_T: Bools) -> list[Posture]:
-    """Spans in which one leg carries the body while the person stays on the spot."""
+    """Return spans in which one leg carries the body while the person stays in place."""
     if not signals.body_seen:
         return []
     leg_m = signals.size.leg_m
@@ -284,7 +288,7 @@ def one_leg_balances(signals: Signals, moving_T: Bools) -> list[Posture]:
 
 
 def path_of(signals: Signals) -> Path:
-    """Length, net distance and turning of the whole motion."""
+    """Return the length, net distance and turn of the path of the whole motion."""
     ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]]
     ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
     length_m = float(travel(signals)[-1])
@@ -294,7 +298,7 @@ def path_of(signals: Signals) -> Path:
 
 
 def travel(signals: Signals) -> Floats:
-    """Way of the pelvis over the floor up to each frame, (T,), metres."""
+    """Return the distance that the pelvis traveled up to each frame, (T,), meters."""
     ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]]
     ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
     steps_T = np.linalg.norm(np.diff(ground_T2, axis=0, prepend=ground_T2[:1]), axis=1)
@@ -302,7 +306,7 @@ def travel(signals: Signals) -> Floats:
 
 
 def moving_spans(signals: Signals) -> list[Span]:
-    """Spans in which the body travels over the floor on its feet."""
+    """Return spans in which the body travels on its feet."""
     if not signals.body_seen:
         return []
     ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]] / signals.size.leg_m
@@ -319,7 +323,7 @@ def moving_spans(signals: Signals) -> list[Span]:
 
 
 def step_frames(signals: Signals, span: Span) -> list[int]:
-    """Frames inside the span at which a foot is furthest ahead of the other: one per step."""
+    """Return the frames of a span at which one foot is furthest ahead, one per step."""
     start, end = span
     ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]]
     ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
@@ -331,7 +335,7 @@ def step_frames(signals: Signals, span: Span) -> list[int]:
 
 
 def _flight_share(signals: Signals, span: Span) -> float:
-    """Share of the span in which both ankles are higher than they are when they stand."""
+    """Return the share of a span in which both ankles are above their standing height."""
     leg_m = signals.size.leg_m
     lifted_N = np.ones(span[1] - span[0], dtype=np.bool_)
     for side in SIDES:
@@ -341,7 +345,7 @@ def _flight_share(signals: Signals, span: Span) -> float:
 
 
 def _course(signals: Signals, span: Span) -> Direction:
-    """Direction of travel in the body's terms, by the larger share of the way."""
+    """Return the dominant direction of travel relative to the body."""
     velocity_T3 = np.gradient(
         gaussian_filter1d(signals.joint_T3("pelvis"), PATH_SMOOTH_FRAMES, axis=0, mode="nearest"),
         axis=0,
@@ -353,7 +357,7 @@ def _course(signals: Signals, span: Span) -> Direction:
 
 
 def locomotion(signals: Signals) -> list[MotionEvent]:
-    """Walks and runs: direction, way, speed, steps."""
+    """Find walks and runs with their direction, distance, speed and steps."""
     leg_m = signals.size.leg_m
     ground_T3 = gaussian_filter1d(
         signals.joint_T3("pelvis"), PATH_SMOOTH_FRAMES, axis=0, mode="nearest"
@@ -404,18 +408,18 @@ def locomotion(signals: Signals) -> list[MotionEvent]:
 
 
 def turns(signals: Signals) -> list[MotionEvent]:
-    """Changes of heading of at least 45 degrees."""
+    """Find changes of heading of at least 45 degrees."""
     if "torso" not in signals.parts:
         return []
     yaw_T = np.degrees(signals.heading_T)
-    # The heading of a body that lies or bends deep says nothing.
+    # The heading of a body that lies or bends down is undefined.
     upright_T = trunk_tilt_deg(signals) < LYING_DEG
     points = turning_points(yaw_T, TURN_STEP_DEG)
     result: list[MotionEvent] = []
     rate_T = np.gradient(yaw_T) * FPS if len(yaw_T) > 1 else np.zeros_like(yaw_T)
     for start, end in itertools.pairwise(points):
         way = np.sign(yaw_T[end] - yaw_T[start])
-        # Pauses inside a turn in one direction make it two turns.
+        # A pause divides a turn in one direction into two turns.
         turning_T = hysteresis(rate_T * way, 2 * MIN_TURN_RATE_DPS, MIN_TURN_RATE_DPS)
         turning_T[:start] = turning_T[end + 1 :] = False
         for span in join_spans(spans(turning_T, 4), 5):
@@ -440,7 +444,7 @@ def turns(signals: Signals) -> list[MotionEvent]:
 
 
 def jumps(signals: Signals) -> list[MotionEvent]:
-    """Spans with both feet off the floor and the hips thrown up."""
+    """Find spans with both feet off the floor and rising hips."""
     if not signals.body_seen:
         return []
     leg_m = signals.size.leg_m
@@ -465,7 +469,7 @@ def jumps(signals: Signals) -> list[MotionEvent]:
             or tilt_T[start:end].max() > LYING_DEG
             or not signals.seen("left_leg", (start, end))
             or not signals.seen("right_leg", (start, end))
-            or end - start > FPS  # Longer than a second is a hang or a drifting floor.
+            or end - start > FPS  # Hanging, or a drifting floor, not a jump.
         ):
             continue
         way_T3 = signals.in_body_axes(ground_T3[[end - 1]] - ground_T3[[start]] + 0 * ground_T3)
@@ -481,7 +485,7 @@ def jumps(signals: Signals) -> list[MotionEvent]:
             signals.joint_T3("left_ankle")[start:end, 1]
             - signals.joint_T3("right_ankle")[start:end, 1]
         ) / leg_m
-        # A hop keeps the same foot up from take-off to landing.
+        # In a hop the same foot is up from takeoff to landing.
         one_foot = abs(gap_N.mean()) > 0.15 and bool(
             (gap_N[[0, -1]] * np.sign(gap_N.mean()) > 0.1).all()
         )
@@ -504,7 +508,7 @@ def jumps(signals: Signals) -> list[MotionEvent]:
 
 
 def level_changes(signals: Signals) -> list[MotionEvent]:
-    """The hips going down or up far enough to be told."""
+    """Find large downward and upward movements of the hips."""
     if not signals.posture_seen:
         return []
     leg_m = signals.size.leg_m
@@ -532,7 +536,7 @@ def level_changes(signals: Signals) -> list[MotionEvent]:
 
 
 def presses(signals: Signals, held: list[Posture]) -> list[MotionEvent]:
-    """The shoulders pushed up from the floor, or let down, while the hands stay on it."""
+    """Find upward and downward movements of the shoulders while the hands are on the floor."""
     arms = [side for side in SIDES if f"{side}_arm" in signals.parts]
     if not signals.posture_seen or not arms:
         return []
@@ -571,7 +575,7 @@ def presses(signals: Signals, held: list[Posture]) -> list[MotionEvent]:
 
 
 def still_spans(signals: Signals) -> list[Span]:
-    """Spans of a second and more in which no measured joint moves noticeably."""
+    """Return spans of at least one second in which no measured joint moves noticeably."""
     seen_J = signals.usable_TJ.mean(axis=0) >= 0.6
     if not seen_J.any():
         return []

@@ -1,7 +1,7 @@
-"""One thing that a body does, and one way in which it is held: what all motion rules produce.
+"""Motion events and postures, the output of all motion rules.
 
-Events and postures are enums and numbers. What was measured is put into words by
-:mod:`annotators.motion.measurements`, what was done by :mod:`annotators.wording.phrases`.
+Events and postures consist of enums and numbers. :mod:`annotators.motion.measurements` formats what
+was measured, and :mod:`annotators.wording.phrases` words the action.
 """
 
 from collections.abc import Collection
@@ -13,7 +13,7 @@ from annotators.motion.signals import PART_JOINTS, SIDES, Signals, Span
 
 
 class EventKind(StrEnum):
-    """What a part of the body does."""
+    """Action of a part of the body."""
 
     WALK = "walk"
     RUN = "run"
@@ -21,10 +21,10 @@ class EventKind(StrEnum):
     JUMP = "jump"
     HOP = "hop"
     RISE = "rise"
-    """The hips move up; ``SINK``: down."""
+    """The hips move up; ``SINK`` is the opposite."""
     SINK = "sink"
     PRESS = "press"
-    """The shoulders are pushed up from the floor; ``UNPRESS``: let down."""
+    """The shoulders move up from the floor; ``UNPRESS`` is the opposite."""
     UNPRESS = "unpress"
     RAISE = "raise"
     LOWER = "lower"
@@ -39,13 +39,13 @@ class EventKind(StrEnum):
     """An elbow straightens."""
     KICK = "kick"
     STRAIGHTEN = "straighten"
-    """The trunk comes back to upright."""
+    """The trunk returns to upright."""
     LEAN = "lean"
     TWIST = "twist"
 
 
 class Part(StrEnum):
-    """The part that moves; ``BODY`` is the body as a whole."""
+    """Part that moves; ``BODY`` is the whole body."""
 
     ARM = "arm"
     LEG = "leg"
@@ -56,7 +56,7 @@ class Part(StrEnum):
 
 
 class Side(StrEnum):
-    """The person's own side."""
+    """Side of a part, from the person's point of view."""
 
     LEFT = "left"
     RIGHT = "right"
@@ -64,7 +64,7 @@ class Side(StrEnum):
 
 
 class Direction(StrEnum):
-    """Where a movement goes, in the body's own terms."""
+    """Direction of a movement relative to the body."""
 
     FORWARD = "forward"
     BACKWARD = "backward"
@@ -73,7 +73,7 @@ class Direction(StrEnum):
     UP = "up"
     DOWN = "down"
     SIDE = "side"
-    """Away from the body's middle; ``ACROSS``: over to the other side."""
+    """Away from the middle of the body; ``ACROSS`` is toward the other side."""
     ACROSS = "across"
     INWARD = "inward"
     OUTWARD = "outward"
@@ -81,11 +81,11 @@ class Direction(StrEnum):
     UP_AND_DOWN = "up_and_down"
     FORWARD_AND_BACK = "forward_and_back"
     AROUND = "around"
-    """Said by texts only: no event has it."""
+    """A direction that occurs only in texts, not in events."""
 
 
 class Level(StrEnum):
-    """How high a limb ends."""
+    """Height of a limb at the end of an event."""
 
     LOW = "low"
     WAIST = "waist"
@@ -99,14 +99,14 @@ class Level(StrEnum):
 
 
 class Unit(StrEnum):
-    """What a magnitude is counted in."""
+    """Unit of a magnitude."""
 
     METERS = "m"
     DEGREES = "deg"
 
 
 EventKey = EventKind | tuple[EventKind, Part]
-"""Events of a kind, by any part of the body or by one."""
+"""Key that matches events of a kind, optionally of one part only."""
 
 RAISE_ARM: Final = (EventKind.RAISE, Part.ARM)
 RAISE_LEG: Final = (EventKind.RAISE, Part.LEG)
@@ -118,33 +118,33 @@ LOWER_KNEE: Final = (EventKind.LOWER, Part.KNEE)
 LOWER_HEAD: Final = (EventKind.LOWER, Part.HEAD)
 BEND_ARM: Final = (EventKind.BEND, Part.ARM)
 BEND_TORSO: Final = (EventKind.BEND, Part.TORSO)
-"""The kinds that several parts have, each by one of them."""
+"""Keys of the kinds that several parts share."""
 
 
 @dataclass(frozen=True, slots=True)
 class MotionEvent:
-    """A measured action of one body part; made by :func:`measure_event`.
+    """A measured action of one body part. Use :func:`measure_event` to create one.
 
     Attributes:
-        kind: what happens.
-        part: what moves.
+        kind: action.
+        part: part that moves.
         side: side of the part; None for parts without a side.
-        direction: where it goes; None where that says nothing.
-        level: where a limb ends; None for what is no limb.
-        start_s, end_s: the span, seconds, in the time of the motion's frames.
-        magnitude: how far, in ``unit``.
+        direction: direction of the movement; None if it is irrelevant.
+        level: level of a limb at the end; None for other parts.
+        start_s, end_s: span in seconds, in the time of the motion's frames.
+        magnitude: size of the movement, in ``unit``.
         unit: meters or degrees.
-        relative: ``magnitude`` in arm lengths (arms), leg lengths (all else) or full turns
+        relative: ``magnitude`` in arm lengths (arms), leg lengths (other parts) or full turns
             (degrees).
         peak_speed: highest speed, ``unit`` per second.
-        confidence: 0..1, how sure the pose model is of the part's joints over the span, on average
-            (of two sides, the less sure one); 1 for motion capture.
-        count: how often, at least 1 (steps of a walk, waves of a hand).
-        frequency_hz: repetitions per second; 0 where it happens once.
-        air_s: how long a jump or a hop is off the floor, seconds.
-        way_m: how far it goes over the floor, meters.
-        gap_m: how close the wrists of a clap come to each other, meters.
-        by_side: of an event of both sides, the one of the left and the one of the right.
+        confidence: mean confidence of the part's joints over the span, 0..1 (for an event of both
+            sides, the lower of the two); 1 for motion capture.
+        count: number of repetitions, at least 1 (steps of a walk, waves of a hand).
+        frequency_hz: repetitions per second; 0 if there is only one.
+        air_s: time off the floor of a jump or hop, seconds.
+        way_m: horizontal distance of a jump or hop, meters.
+        gap_m: smallest distance of the wrists in a clap, meters.
+        by_side: for an event of both sides, the events of the left and the right side.
     """
 
     kind: EventKind
@@ -168,11 +168,11 @@ class MotionEvent:
 
     @property
     def duration_s(self) -> float:
-        """Length of the span."""
+        """Duration of the span, seconds."""
         return self.end_s - self.start_s
 
     def is_one_of(self, keys: Collection[EventKey]) -> bool:
-        """Whether one of the keys fits."""
+        """Return whether one of the keys matches this event."""
         return self.kind in keys or (self.kind, self.part) in keys
 
 
@@ -194,24 +194,24 @@ def measure_event(
     way_m: float = 0.0,
     gap_m: float = 0.0,
 ) -> MotionEvent:
-    """Make the event of a span of frames.
+    """Create the event of a span of frames. The arguments are those of :class:`MotionEvent`.
 
     Args:
-        signals: the motion.
-        span: its frames.
-        kind: what happens.
-        part: what moves.
-        magnitude: how far, in ``unit``.
+        signals: signals of the motion.
+        span: frames of the event.
+        kind: action.
+        part: part that moves.
+        magnitude: size of the movement, in ``unit``.
         peak_speed: highest speed, ``unit`` per second.
         unit: meters or degrees.
         side: side of the part.
-        direction: where it goes.
-        level: where a limb ends.
-        count: how often.
+        direction: direction of the movement.
+        level: level of a limb at the end.
+        count: number of repetitions.
         frequency_hz: repetitions per second.
         air_s: time off the floor, seconds.
-        way_m: way over the floor, meters.
-        gap_m: distance of the wrists, meters.
+        way_m: horizontal distance, meters.
+        gap_m: smallest distance of the wrists, meters.
     """
     size = signals.size
     limb_m = size.arm_m if part is Part.ARM else size.leg_m
@@ -237,7 +237,7 @@ def measure_event(
 
 
 def _joints_of(part: Part, side: Side | None) -> tuple[str, ...]:
-    """The joints that a movement of a part is read from."""
+    """Return the joints from which a movement of a part is measured."""
     match part:
         case Part.TORSO | Part.HEAD:
             return PART_JOINTS[part]
@@ -250,7 +250,7 @@ def _joints_of(part: Part, side: Side | None) -> tuple[str, ...]:
 
 
 class PostureKind(StrEnum):
-    """How a body is held."""
+    """Kind of a posture."""
 
     STANDING = "standing"
     SITTING = "sitting"
@@ -266,11 +266,11 @@ class PostureKind(StrEnum):
     UPSIDE_DOWN = "upside_down"
     ONE_LEG = "one_leg"
     UNKNOWN = "unknown"
-    """The body is not measured."""
+    """The torso or the legs are not measured."""
 
 
 class Facing(StrEnum):
-    """Which way the chest of a lying body points."""
+    """Direction of the chest of a lying body."""
 
     PRONE = "prone"
     SUPINE = "supine"
@@ -279,17 +279,17 @@ class Facing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Posture:
-    """How the body is held over a span.
+    """A posture that is held over a span.
 
     Attributes:
-        kind: how.
-        start_s, end_s: the span, seconds.
-        tilt_deg: median angle of the trunk from upright; None where legs or torso are not measured,
-            and on one leg.
-        hips: median height of the hips above the floor, leg lengths; None likewise.
-        facing: of a lying body.
-        side: the standing leg of ``ONE_LEG``.
-        lift_m: how far the other ankle is above it, meters.
+        kind: kind of the posture.
+        start_s, end_s: span, seconds.
+        tilt_deg: median angle of the trunk from upright; None if legs or torso are not measured,
+            and for ``ONE_LEG``.
+        hips: median height of the hips above the floor, leg lengths; None in the same cases.
+        facing: direction of the chest of a lying body.
+        side: supporting leg of ``ONE_LEG``.
+        lift_m: height of the other ankle above that of the supporting leg, meters.
     """
 
     kind: PostureKind
@@ -303,5 +303,5 @@ class Posture:
 
     @property
     def duration_s(self) -> float:
-        """Length of the span."""
+        """Duration of the span, seconds."""
         return self.end_s - self.start_s

@@ -1,11 +1,12 @@
 """Motions from the poses of an annotated video dataset, with its texts.
 
-Shapes: T frames at 20 fps, J = 22 joints.
+The pelvis path is combined from two sources with different errors. The path in the image does not
+drift, but it jitters and lets the feet slide. The path by foot odometry, which assumes that the
+lower foot stands still, does not slide but drifts. The result follows the foot above
+``1 / BLEND_S`` Hz and the image below. With a moving camera, whose own motion is part of the path
+in the image, only the foot is used.
 
-The pelvis' path over the floor is taken from two sources that err differently: the picture, which
-does not drift but trembles and slides the feet, and the foot that stands, which does not slide but
-drifts. Above ``1 / BLEND_S`` Hz the foot is followed, below it the picture; with a moving camera,
-whose own way is in the picture, only the foot.
+Shapes: T frames at 20 fps, J = 22 joints.
 """
 
 from collections.abc import Mapping
@@ -28,9 +29,10 @@ from data.store.dataset import Dataset, RowIndex
 from data.store.parquet import table_rows
 
 BLEND_S: Final = 0.6
-"""Longer than a step, shorter than the drift of a few steps matters."""
+"""Longer than a step, and shorter than the time over which the drift becomes visible."""
 MAX_LIMB_SPEED_M_S: Final = 12.0
-"""Faster than the real kicks of the CMU motions (11.2 m/s): the pose model has lost the joint."""
+"""Joints that are faster than the kicks of the CMU motions (11.2 m/s) are errors of the pose
+model."""
 
 
 _CLIP_COLUMNS: Final = ("video_id", "start_s", "end_s", "camera")
@@ -40,21 +42,23 @@ _TEXT_COLUMNS: Final = (
 
 
 def is_dataset(path: Path) -> bool:
-    """Whether a folder is an annotated dataset."""
+    """Return whether a folder is an annotated dataset."""
     return (path / "dataset.json").is_file()
 
 
 def find_video_motions(root: Path) -> Found:
-    """The people of every clip of a dataset; the annotated one with the clip's texts.
+    """Find the motions of all people in all clips of a dataset.
+
+    The texts of a clip belong to its annotated person.
 
     Args:
-        root: the dataset.
+        root: folder of the dataset.
     """
     dataset = Dataset(root)
     videos = RowIndex(dataset, "videos", "video_id", ["path"])
     clips = RowIndex(dataset, "clips", "clip_id", _CLIP_COLUMNS)
     annotations = RowIndex(dataset, "annotations", "clip_id", _TEXT_COLUMNS)
-    # A few tracks at a time: neither joints nor texts of a large dataset fit into memory.
+    # A few tracks are read at a time, because a large dataset does not fit into memory.
     for batch in dataset.batches("poses"):
         clip_ids = batch["clip_id"].to_pylist()
         told, of_clips = annotations.get(clip_ids), clips.get(clip_ids)
@@ -92,7 +96,7 @@ def _read(
             texts.append(MotionText(annotation["coarse"], 0.0, length_s, "coarse", who))
         texts += [MotionText(text, 0.0, length_s, "medium", who) for text in annotation["medium"]]
         for step in annotation["fine"]:
-            # A step is told in the time of the video; a motion begins at 0.
+            # The times of a step are those of the video; a motion begins at 0.
             start_s = min(max(step["start_s"] - first_s, 0.0), length_s)
             end_s = min(max(step["end_s"] - first_s, start_s), length_s)
             texts.append(MotionText(step["text"], start_s, end_s, "fine", who))
@@ -116,11 +120,11 @@ def _read(
 
 
 def pelvis_path(track: PoseTrack, *, camera_moves: bool) -> FloatArray:
-    """Where the pelvis goes, (T, 3), metres; y above the floor.
+    """Return the pelvis path, (T, 3), meters; y is the height above the floor.
 
     Args:
-        track: the person.
-        camera_moves: the path in the picture is then not the person's.
+        track: pose track of a person.
+        camera_moves: whether the camera moves, so that the path in the image is not used.
     """
     by_foot_T3 = foot_odometry(track.joints_3d)
     if camera_moves:
@@ -128,6 +132,6 @@ def pelvis_path(track: PoseTrack, *, camera_moves: bool) -> FloatArray:
     drift_T3 = track.root_trajectory - by_foot_T3
     slow_T3 = gaussian_filter1d(drift_T3, BLEND_S * FPS, axis=0, mode="nearest")
     path_T3 = by_foot_T3 + slow_T3
-    # Height: the feet leave the floor in a jump, which a foot that always stands cannot tell.
+    # The height comes from the image, because foot odometry has no jumps.
     path_T3[:, 1] = track.root_trajectory[:, 1]
     return path_T3.astype(np.float32)

@@ -1,10 +1,11 @@
 """Rules for arms, legs, torso and head.
 
-Shapes: T frames at 20 fps, N events. Hands are compared with the person's arm, feet with the leg.
-The codes follow the idea of MotionScript (Yazdian et al., arXiv 2312.12634): how a joint relation
-changes, how much, how fast. The bin edges below are ours, set by looking at
-the CMU sequences and at half of the Bandai-Namco takes, and kept wide for poses that come from a
-single camera.
+Lengths are relative to the person's arm length for hands, and to the leg length for feet. As in
+MotionScript (Yazdian et al., arXiv 2312.12634), the rules describe how a relation between joints
+changes, how much, and how fast. The bin edges were chosen on the CMU sequences and on half of the
+Bandai-Namco takes, with wide margins for poses estimated from a single camera.
+
+Shapes: T frames at 20 fps, N events.
 """
 
 import itertools
@@ -43,10 +44,10 @@ from data.motion.skeleton import FPS
 
 # ---- arms (hand relative to the shoulder, in arm lengths; hanging is about -0.95)
 MIN_RAISE: Final = 0.40
-"""Change of height that raises or lowers a hand: from the hip to the chest, about."""
+"""Smallest change of the height of a raised or lowered hand, about from the hip to the chest."""
 HANGING: Final = -0.70
 RAISED: Final = -0.45
-"""The hand is at the chest or higher: it can wave."""
+"""A higher hand is at the chest or above, where it can wave."""
 LEVELS: Final = (
     (0.55, Level.ABOVE_HEAD),
     (0.20, Level.HEAD),
@@ -54,37 +55,38 @@ LEVELS: Final = (
     (-0.50, Level.CHEST),
     (-0.70, Level.WAIST),
 )
-"""Height of the hand over the shoulder, by torso length (about an arm), and its name."""
+"""Lower limit of the hand's height above the shoulder, in torso lengths, for each level."""
 AHEAD: Final = 0.45
-"""A hand this far in front of (or beside) the shoulder, and further than beside (in front)."""
+"""Smallest distance of a hand in front of or beside the shoulder. The larger distance decides."""
 
 WAVE_SWING: Final = 0.11
-"""Half a wave moves the hand by at least this: 5 cm, above the noise of estimated poses."""
+"""Smallest half-wave of a hand, about 5 cm, which is above the noise of estimated poses."""
 SMALL_SWING: Final = 0.010
-"""Half a wave from the wrist of a quiet arm: 5 mm, only if it repeats evenly and often."""
+"""Smallest half-wave from the wrist of a still arm, about 5 mm. It has to repeat evenly and
+often."""
 SMALL_WAVE_SWINGS: Final = 8
 MAX_HALF_WAVE_FRAMES: Final = 20
 MIN_SWINGS: Final = 4
 MIN_SWINGS_ESTIMATED: Final = 5
-"""Two full waves: a hand that overshoots once while it is raised does not wave."""
+"""Two full waves, because a hand that is raised may overshoot once."""
 SWING_EVENNESS: Final = 0.35
 SWING_EVENNESS_ESTIMATED: Final = 0.50
-"""Smallest half-wave of a wave, relative to its largest."""
+"""Smallest ratio of the smallest to the largest half-wave of a wave."""
 
 STROKE_SPEED: Final = 5.0
-"""Arm lengths per second (2.4 m/s): no relaxed raise is as fast."""
+"""Arm lengths per second (2.4 m/s). A relaxed raise is slower."""
 STROKE_LENGTH: Final = 0.7
 PUNCH_REACH: Final = 0.72
 PUNCH_GAIN: Final = 0.22
 THRUST_GAIN: Final = 0.35
 THRUST_SPEED: Final = 2.0
-"""Slower than STROKE_SPEED: it must come at least twice."""
+"""It is lower than STROKE_SPEED, so a thrust has to occur at least twice."""
 THROW_SPEED: Final = 7.5
 CLAP_NEAR: Final = 0.30
-"""Distance of the wrists when palms meet."""
+"""Largest distance of the wrists when the palms touch."""
 CLAP_OPEN: Final = 0.25
 CLAP_SPEED: Final = 1.5
-"""Arm lengths per second at which the wrists meet."""
+"""Smallest speed of the wrists toward each other, arm lengths per second."""
 CIRCLE_DEG: Final = 330.0
 CIRCLE_RADIUS: Final = 0.45
 MIN_BEND_DEG: Final = 60.0
@@ -93,13 +95,13 @@ MIN_BEND_DEG: Final = 60.0
 KICK_HEIGHT: Final = 0.28
 KICK_AHEAD: Final = 0.35
 KICK_SPEED: Final = 3.2
-"""Foot relative to the hips, leg lengths per second; a walking foot reaches 3."""
+"""Speed of the foot relative to the hips, leg lengths per second. A walking foot reaches 3."""
 LOW_KICK_SPEED: Final = 5.5
-"""A kick along the ground is told by its speed alone; a jogging foot reaches 4."""
+"""A low kick is recognized only by its speed. A jogging foot reaches 4."""
 LOW_KICK_RATIO: Final = 1.5
-"""Against the other foot within the same second: a sprinter's feet are equally fast."""
+"""Smallest ratio to the speed of the other foot within a second. It is about 1 for a sprinter."""
 LEG_RAISE: Final = 0.25
-"""Foot lifted by this much is no step."""
+"""A foot is lifted less in a step."""
 
 MAX_LEG_MOVE_S: Final = 1.5
 
@@ -107,14 +109,14 @@ MAX_LEG_MOVE_S: Final = 1.5
 MIN_BEND_FORWARD_DEG: Final = 25.0
 MIN_LEAN_DEG: Final = 18.0
 ESTIMATED_TILT_FACTOR: Final = 1.3
-"""A tilt towards the camera is estimated from depth, which is the uncertain direction."""
+"""A tilt toward the camera is measured along the depth axis, which is the least accurate one."""
 MAX_TILT_DEG: Final = 110.0
 MAX_TILT_STEP_DEG: Final = 12.0
-"""Per frame: 240 degrees per second."""
+"""Largest change per frame, 240 degrees per second."""
 MIN_TWIST_DEG: Final = 35.0
 MIN_NOD_DEG: Final = 30.0
 MIN_NOD_ESTIMATED_DEG: Final = 50.0
-"""The depth of an estimated head is uncertain by half a head."""
+"""The depth of an estimated head has an error of about half a head."""
 
 
 def _share(mask_T: Bools, span: Span) -> float:
@@ -126,7 +128,7 @@ def _drags(span: Span, max_s: float = MAX_MOVE_S) -> bool:
 
 
 def mask_of(num_frames: int, items: list[Span]) -> Bools:
-    """Spans as a mask (T,)."""
+    """Convert spans to a mask, (T,)."""
     mask_T = np.zeros(num_frames, dtype=np.bool_)
     for start, end in items:
         mask_T[start:end] = True
@@ -137,13 +139,13 @@ def mask_of(num_frames: int, items: list[Span]) -> Bools:
 
 
 def hand_T3(signals: Signals, side: str) -> Floats:
-    """Hand from shoulder as (outward, up, forward), (T, 3), arm lengths."""
+    """Return the hand relative to the shoulder as (outward, up, forward), (T, 3), arm lengths."""
     hand = signals.relative_T3(f"{side}_wrist", f"{side}_shoulder") / signals.size.arm_m
     return hand * np.array([1.0 if side == "left" else -1.0, 1.0, 1.0])
 
 
 def hand_level(signals: Signals, side: Side, frame: int) -> Level:
-    """Name of the height of a hand."""
+    """Return the level of a hand."""
     up = hand_T3(signals, side)[frame, 1] * signals.size.arm_m / signals.size.torso_m
     return next((name for edge, name in LEVELS if up >= edge), Level.LOW)
 
@@ -160,7 +162,7 @@ def _hand_direction(hand_3: Floats) -> Direction | None:
 
 
 def _arm_ok_T(signals: Signals, side: str) -> Bools:
-    """Frames at which 'up' means what it says: arm seen, trunk not lying."""
+    """Return the frames at which the arm is measured and the trunk does not lie, (T,)."""
     ok_T = signals.part_T[f"{side}_arm"].copy()
     if "torso" in signals.parts:
         ok_T &= trunk_tilt_deg(signals) < UPRIGHT_DEG + 15
@@ -168,13 +170,13 @@ def _arm_ok_T(signals: Signals, side: str) -> Bools:
 
 
 def raises(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> list[MotionEvent]:
-    """A hand going up or down by at least :data:`MIN_RAISE`.
+    """Find upward and downward movements of a hand of at least :data:`MIN_RAISE`.
 
     Args:
-        signals: the motion.
+        signals: signals of the motion.
         side: left or right.
-        busy_T: (T,) where the hand waves or strikes, which says it already.
-        moving_T: (T,) where the person walks: the swing of the arms is no raise.
+        busy_T: (T,) frames at which the hand waves or strikes, which are other events.
+        moving_T: (T,) frames at which the person walks, where arms swing.
     """
     hand = hand_T3(signals, side)
     up_T, arm_m = hand[:, 1], signals.size.arm_m
@@ -213,7 +215,11 @@ def raises(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> list
 def _swings(
     signal_T: Floats, span: Span, min_change: float, min_swings: int, evenness: float
 ) -> tuple[list[int], float] | None:
-    """The longest run of even, quick swings to and fro in the span: turning frames, median size."""
+    """Find the longest run of even and fast swings back and forth in a span.
+
+    Returns:
+        The frames of the turning points and the median size of the swings, or None.
+    """
     points = [span[0] + p for p in turning_points(signal_T[slice(*span)], min_change)]
     runs: list[list[int]] = [[]]
     for first, second in itertools.pairwise(points):
@@ -223,7 +229,7 @@ def _swings(
         runs[-1] = [*runs[-1], second] if runs[-1] else [first, second]
     best = max(runs, key=len)
     sizes = np.abs(np.diff(signal_T[best]))
-    # The first and the last swing may be the hand coming and going.
+    # In the first and the last swing, the hand may be raised and lowered.
     while len(sizes) >= min_swings and sizes[0] < evenness * sizes.max():
         best, sizes = best[1:], sizes[1:]
     while len(sizes) >= min_swings and sizes[-1] < evenness * sizes.max():
@@ -234,7 +240,7 @@ def _swings(
 
 
 def _full_swings(signal_T: Floats, frames: list[int]) -> list[int]:
-    """The turning frames without the hand coming and going."""
+    """Remove the first and the last swing if the hand is raised and lowered in them."""
     sizes = np.abs(np.diff(signal_T[frames]))
     full = sizes >= 0.6 * np.median(sizes)
     return frames[0 if full[0] else 1 : len(frames) if full[-1] else -1]
@@ -250,11 +256,11 @@ _THERE: Final = (
     (Direction.DOWN, Direction.UP),
     (Direction.BACKWARD, Direction.FORWARD),
 )
-"""By axis (outward, up, forward): to and fro, and down and up the axis."""
+"""Directions of swings by axis (outward, up, forward): along the axis, and its two directions."""
 
 
 def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
-    """A hand that swings to and fro at least twice while it is held up, or moves so when low."""
+    """Find a hand that swings back and forth at least twice, raised (a wave) or low."""
     hand = hand_T3(signals, side)
     arm_m = signals.size.arm_m
     ok_T = _arm_ok_T(signals, side)
@@ -305,7 +311,7 @@ def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
 
 
 def _small_waves(hand_T3_: Floats, span: Span) -> list[tuple[float, int, tuple[list[int], float]]]:
-    """Waves from the wrist: the forearm barely moves, but evenly and many times."""
+    """Find waves from the wrist, in which the forearm moves little, but evenly and many times."""
     found: list[tuple[float, int, tuple[list[int], float]]] = []
     for axis in (0, 1):
         swings = _swings(hand_T3_[:, axis], span, SMALL_SWING, SMALL_WAVE_SWINGS, 0.0)
@@ -318,7 +324,7 @@ def _small_waves(hand_T3_: Floats, span: Span) -> list[tuple[float, int, tuple[l
 
 
 def thrusts(signals: Signals, side: Side) -> list[MotionEvent]:
-    """A hand pushed straight out in front and drawn back, at least twice: a row of punches."""
+    """Find a series of punches: a hand that is pushed forward and drawn back at least twice."""
     hand = hand_T3(signals, side)
     arm_m = signals.size.arm_m
     reach_T = np.linalg.norm(hand, axis=1)
@@ -366,14 +372,14 @@ def thrusts(signals: Signals, side: Side) -> list[MotionEvent]:
 
 
 def strokes(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> list[MotionEvent]:
-    """Fast single movements of a hand: punches, throws, swings."""
+    """Find fast single movements of a hand: punches, throws, swings."""
     hand = hand_T3(signals, side)
     arm_m = signals.size.arm_m
     speed = speed_T(hand)
     ok_T = _arm_ok_T(signals, side)
     reach_T = np.linalg.norm(hand, axis=1)
     result: list[MotionEvent] = []
-    # A stroke lasts from where the hand gathers speed to where it has lost it.
+    # A stroke lasts from the acceleration of the hand to the end of its deceleration.
     for span in spans(speed > 0.35 * STROKE_SPEED, 3):
         peak = float(speed[slice(*span)].max())
         if peak < STROKE_SPEED or _share(ok_T, span) < 0.8 or _share(busy_T, span) > 0.5:
@@ -403,7 +409,7 @@ def strokes(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> lis
             axis = int(np.argmax(np.abs(way)))
             kind, direction = EventKind.SWING, _THERE[axis][int(way[axis] > 0)]
             if direction in (Direction.UP, Direction.DOWN):
-                continue  # Raised or lowered: told by height.
+                continue  # The hand is raised or lowered, which is another event.
         else:
             continue
         result.append(
@@ -423,7 +429,7 @@ def strokes(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> lis
 
 
 def circles(signals: Signals, side: Side) -> list[MotionEvent]:
-    """A straight arm going all the way round the shoulder."""
+    """Find full circles of a straight arm around the shoulder."""
     hand = hand_T3(signals, side)
     ok_T = _arm_ok_T(signals, side)
     result: list[MotionEvent] = []
@@ -440,7 +446,7 @@ def circles(signals: Signals, side: Side) -> list[MotionEvent]:
             radius_N = np.linalg.norm(plane_T2[slice(*span)], axis=1)
             if amount < CIRCLE_DEG or radius_N.min() < CIRCLE_RADIUS or _share(ok_T, span) < 0.8:
                 continue
-            # Over the top and to the front is a decreasing angle.
+            # The angle decreases when the hand moves forward at the top.
             direction = names[int(angle_T[end] > angle_T[start])]
             times = max(round(amount / 360), 1)
             seconds = signals.end_s(span) - signals.start_s(span)
@@ -464,7 +470,7 @@ def circles(signals: Signals, side: Side) -> list[MotionEvent]:
 
 
 def elbow_bends(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> list[MotionEvent]:
-    """An elbow that bends or straightens while nothing else is said of the arm."""
+    """Find elbows that bend or straighten outside of all other events of the arm."""
     bend_T = flexion_deg(signals, f"{side}_shoulder", f"{side}_elbow", f"{side}_wrist")
     ok_T = signals.part_T[f"{side}_arm"]
     points = turning_points(bend_T, MIN_BEND_DEG)
@@ -497,7 +503,7 @@ def elbow_bends(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) ->
 
 
 def claps(signals: Signals, moving_T: Bools) -> list[MotionEvent]:
-    """The hands coming together at least twice in quick succession."""
+    """Find hands that come together at least twice in quick succession."""
     if not {"left_arm", "right_arm"} <= signals.parts:
         return []
     arm_m = signals.size.arm_m
@@ -553,20 +559,20 @@ def claps(signals: Signals, moving_T: Bools) -> list[MotionEvent]:
 
 
 def _foot_T3(signals: Signals, side: str) -> Floats:
-    """Ankle from the hips as (outward, up, forward), (T, 3), leg lengths."""
+    """Return the ankle relative to the hips as (outward, up, forward), (T, 3), leg lengths."""
     vector_T3 = signals.in_body_axes(signals.joint_T3(f"{side}_ankle") - signals.hips_T3())
     return vector_T3 / signals.size.leg_m * np.array([1.0 if side == "left" else -1.0, 1.0, 1.0])
 
 
 def _foot_level(height: float) -> Level:
-    """Name of the height of a foot above where it stands, leg lengths."""
+    """Return the level of a foot, given its height above its standing height in leg lengths."""
     if height > 0.8:
         return Level.HIP
     return Level.KNEE if height > 0.4 else Level.LOW
 
 
 def kicks(signals: Signals, side: Side) -> list[MotionEvent]:
-    """A foot thrown forward and up with the knee straightening."""
+    """Find feet that move forward and up while the knee straightens."""
     if not signals.body_seen:
         return []
     leg_m = signals.size.leg_m
@@ -587,7 +593,7 @@ def kicks(signals: Signals, side: Side) -> list[MotionEvent]:
     for start, end in join_spans(spans(mask_T, 2), 3):
         lead = max(start - 6, 0)
         top = start + int(np.argmax(height_T[start:end] + foot[start:end, 2]))
-        # Rising while it is fast: a leg swung back down is no kick.
+        # The foot has to rise while it is fast: a leg that swings back down is not a kick.
         peak = float(speed[lead : top + 1].max())
         bent = float(knee_T[lead : top + 1].max() - knee_T[start:end].min())
         if peak < KICK_SPEED or bent < 20 or not signals.seen(f"{side}_leg", (lead, end)):
@@ -613,7 +619,7 @@ def kicks(signals: Signals, side: Side) -> list[MotionEvent]:
 
 
 def leg_raises(signals: Signals, side: Side, busy_T: Bools) -> list[MotionEvent]:
-    """A foot lifted off the floor, or put down, while the other carries the body."""
+    """Find feet that are lifted off the floor or put down while the other carries the body."""
     if not signals.body_seen:
         return []
     leg_m = signals.size.leg_m
@@ -678,11 +684,12 @@ _PITCHES: Final = (
 )
 _ROLLS: Final = ((EventKind.LEAN, Direction.LEFT), (EventKind.LEAN, Direction.RIGHT))
 _TWISTS: Final = ((EventKind.TWIST, Direction.LEFT), (EventKind.TWIST, Direction.RIGHT))
-"""What a trunk does whose angle grows, and whose angle falls."""
+"""Kind and direction of a trunk movement whose angle increases, and of one whose angle
+decreases."""
 
 
 def torso_moves(signals: Signals) -> list[MotionEvent]:
-    """Bending forward and back up, leaning, twisting."""
+    """Find bends forward and back up, leans, and twists of the trunk."""
     if "torso" not in signals.parts:
         return []
     trunk_T3 = signals.trunk_T3()
@@ -696,7 +703,7 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
         away: tuple[_Tilt, _Tilt],
         back: _Tilt | None = (EventKind.STRAIGHTEN, None),
     ) -> None:
-        # Away from the middle in the positive and the negative direction, and back to it.
+        # `away` has the movements in the positive and the negative direction, `back` the return.
         points = turning_points(angle_T, min_deg)
         for start, end in itertools.pairwise(points):
             change = float(angle_T[end] - angle_T[start])
@@ -704,9 +711,9 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
                 continue
             span = trim_ramp(angle_T, start, end)
             upside = trunk_T3[slice(*span), 1].min() < -0.3 * signals.size.torso_m
-            # No trunk tilts so fast: the depth of the estimate has flipped.
+            # A trunk cannot tilt so fast: the sign of the estimated depth has flipped.
             flips = not signals.exact and abs(change) / (span[1] - span[0]) > MAX_TILT_STEP_DEG
-            # Without legs in sight the estimate guesses how a person leans to the camera.
+            # Without visible legs the lean toward the camera is a guess of the pose model.
             rooted = signals.exact or any(signals.seen(f"{s}_leg", span, 0.6) for s in SIDES)
             if not (rooted and signals.seen("torso", span)) or upside or flips or _drags(span):
                 continue
@@ -733,7 +740,7 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
     moves(roll_T, factor * MIN_LEAN_DEG, _ROLLS)
 
     if not signals.exact:
-        # The twist lies in the depth of two hips and two shoulders: an estimate cannot tell it.
+        # A twist depends on the depth of hips and shoulders, which estimated poses do not give.
         return result
     shoulders_T3 = signals.relative_T3("left_shoulder", "right_shoulder")
     hips_T3 = signals.relative_T3("left_hip", "right_hip")
@@ -746,7 +753,7 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
 
 
 def head_moves(signals: Signals) -> list[MotionEvent]:
-    """The head going down or up against the trunk."""
+    """Find downward and upward movements of the head relative to the trunk."""
     if not signals.sharp or not {"head", "torso"} <= signals.parts:
         return []
     middle_T3 = (signals.joint_T3("left_shoulder") + signals.joint_T3("right_shoulder")) / 2
@@ -785,7 +792,7 @@ def head_moves(signals: Signals) -> list[MotionEvent]:
 
 
 def pair_sides(events: list[MotionEvent]) -> list[MotionEvent]:
-    """What both arms do at one time becomes one event of both sides."""
+    """Merge equal events of both sides at the same time into one event of both sides."""
     left = [e for e in events if e.part is Part.ARM and e.side is Side.LEFT]
     right = [e for e in events if e.part is Part.ARM and e.side is Side.RIGHT]
     result = [e for e in events if e.part is not Part.ARM or e.side is Side.BOTH]

@@ -165,7 +165,7 @@ def test_a_missing_key_or_price_is_refused_before_any_work(cache: Path) -> None:
     with pytest.raises(ValueError, match="OPENAI_API_KEY"):
         ChatService(ChatConfig(model="gpt-4.1-mini"), None, cache)
     config = ChatConfig(model="mine", base_url="http://127.0.0.1:9/v1")
-    with pytest.raises(ValueError, match="price of the model 'mine'"):
+    with pytest.raises(ValueError, match="price for the model 'mine'"):
         ChatService(config, None, cache, budget=Budget(usd=1.0))
 
 

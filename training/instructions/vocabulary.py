@@ -6,6 +6,7 @@ start, end, pad. Text specials stand where T5 has them: 0 pad, 1 end, 2 unknown.
 Shapes: V text pieces, K ``num_codes``.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -68,6 +69,11 @@ class Vocabulary:
                 f"{max(codes)}. Remedy: use the tokenizer that the model was trained with."
             )
         return [self.num_text + code for code in codes]
+
+
+_SCORE_DIGITS: Final = 6
+_UNUSED_STEP: Final = 1e-4
+"""Between the scores of characters that the trainer never saw; a constant of ``tokenizers``."""
 
 
 class TextTokenizer:
@@ -143,4 +149,32 @@ def train_text_tokenizer(texts: Iterable[str], num_pieces: int) -> TextTokenizer
         initial_alphabet=[*"abcdefghijklmnopqrstuvwxyz0123456789.,:;'[]()-\n", "▁"],
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return TextTokenizer(tokenizer.to_str())
+    return TextTokenizer(_reproducible(tokenizer.to_str(), len(_SPECIALS) + len(sentinels)))
+
+
+def _reproducible(serialized: str, num_special: int) -> str:
+    """Give a trained unigram tokenizer the same ids and scores in every run on the same texts.
+
+    The trainer sums in the order of a hash map that differs between processes: scores differ in
+    their last digits, and pieces of equal score, and characters that no text holds, change places.
+
+    Args:
+        serialized: content of a ``tokenizer.json``.
+        num_special: pieces at its beginning that keep their ids.
+    """
+    content = json.loads(serialized)
+    vocab = content["model"]["vocab"]
+    trained = [(piece, round(score, _SCORE_DIGITS)) for piece, score in vocab[num_special:]]
+    # Characters that no text holds get the lowest score of all and steps of _UNUSED_STEP above it,
+    # in the order of the hash map.
+    lowest = min(score for _, score in trained)
+    steps = {round(lowest + n * _UNUSED_STEP, _SCORE_DIGITS) for n in range(len(trained))}
+    unused = [(piece, score) for piece, score in trained if len(piece) == 1 and score in steps]
+    pieces = sorted(piece for piece, _ in unused)
+    scores = sorted((score for _, score in unused), reverse=True)
+    ranked = dict(trained) | dict(zip(pieces, scores, strict=True))
+    content["model"]["vocab"] = [
+        *vocab[:num_special],
+        *([piece, ranked[piece]] for piece in sorted(ranked, key=lambda p: (-ranked[p], p))),
+    ]
+    return json.dumps(content, ensure_ascii=False)

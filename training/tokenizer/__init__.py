@@ -1,1 +1,1 @@
-"""Motion features to motion tokens: the VQ-VAE and its training."""
+"""The motion tokenizer: the VQ-VAE that turns motion features into tokens, and its training."""

@@ -1,6 +1,7 @@
-"""A trained motion VQ-VAE with its statistics: features to motion tokens and back.
+"""A trained motion VQ-VAE with its statistics, which encodes and decodes motions.
 
-Shapes: T frames, D = 263 features, L tokens, Q codes per token.
+Shapes: T is the number of frames, D = 263 the number of features, L the number of tokens, Q the
+codes per token.
 """
 
 from collections.abc import Sequence
@@ -16,15 +17,15 @@ from training.checkpoints import Checkpoint, CheckpointStore, content_hash, read
 from training.tokenizer.vqvae import MotionVqvae, MotionVqvaeConfig, from_published, read_published
 
 KIND: Final = "motion_vqvae"
-"""Of its checkpoints."""
+"""Kind of the checkpoints of this model."""
 
 
 class MotionTokenizer:
-    """A trained VQ-VAE with its statistics: features to tokens and back.
+    """Encodes motion features into tokens and decodes tokens into features.
 
     Args:
-        checkpoint: of a training run.
-        device: to compute on.
+        checkpoint: checkpoint of a VQ-VAE.
+        device: device to compute on; None: the CPU.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device | None = None) -> None:
@@ -41,17 +42,17 @@ class MotionTokenizer:
 
     @property
     def frames_per_token(self) -> int:
-        """Frames that one token stands for."""
+        """Number of frames that one token covers."""
         return self.model.config.frames_per_token
 
     def encode(self, motions: Sequence[NDArray[np.float32]]) -> list[NDArray[np.int64]]:
-        """Tokens of motions.
+        """Encode motions into tokens, in one padded batch.
 
         Args:
-            motions: features of each, (T, D), not normalised.
+            motions: features of each motion, (T, D), not normalized.
 
         Returns:
-            (T // frames_per_token, Q) of each.
+            Codes of each motion, (T // frames_per_token, Q).
         """
         step = self.frames_per_token
         lengths_B = torch.tensor([len(motion) for motion in motions])
@@ -65,7 +66,11 @@ class MotionTokenizer:
         ]
 
     def decode(self, codes_LQ: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Features of tokens, (L · frames_per_token, D), not normalised."""
+        """Decode the tokens of one motion into features, (L · frames_per_token, D).
+
+        Args:
+            codes_LQ: codes, (L, Q) or (L,). The features returned are not normalized.
+        """
         codes = torch.from_numpy(np.asarray(codes_LQ, np.int64))
         if codes.ndim == 1:
             codes = codes[:, None]
@@ -76,20 +81,22 @@ class MotionTokenizer:
 def import_published(
     weights: Path, mean: Path, std: Path, run: Path, config: MotionVqvaeConfig
 ) -> Path:
-    """A run's folder from released weights of the T2M-GPT layout, to be used like a trained one.
+    """Write a run folder with released weights in the layout of T2M-GPT.
+
+    The folder can be used like that of a training run.
 
     Args:
-        weights: ``.pth`` or safetensors.
-        mean: ``.npy`` that the weights were trained with.
-        std: likewise.
-        run: folder to write.
-        config: sizes of the weights; the default is that of the releases.
+        weights: ``.pth`` or safetensors file of the weights.
+        mean: ``.npy`` file of the feature means that the weights were trained with.
+        std: ``.npy`` file of the standard deviations.
+        run: run folder to write.
+        config: sizes of the weights. The default configuration has the sizes of the releases.
 
     Returns:
-        The checkpoint.
+        Folder of the checkpoint.
 
     Raises:
-        ValueError: the files are not of that form.
+        ValueError: the files have another format, or the sizes differ.
         CheckpointError: the folder cannot be written.
     """
     state = from_published(config, read_published(weights))
@@ -107,10 +114,10 @@ def import_published(
 
 
 def load_tokenizer(path: Path, device: torch.device | None = None) -> MotionTokenizer:
-    """The tokenizer of a run (its best checkpoint) or of a checkpoint.
+    """Load the tokenizer of a checkpoint, or of the best checkpoint of a run.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
+        CheckpointError: the checkpoint is missing or damaged.
     """
     with reading(path):
         return MotionTokenizer(read_checkpoint(path, KIND), device)

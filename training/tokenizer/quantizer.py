@@ -1,16 +1,17 @@
-"""Quantisers: latent vectors to codes and back, one interface for three kinds.
+"""Quantizers, which map latent vectors to codes and back. Three kinds share one interface.
 
-- ``ema``: one codebook that follows the encoder by exponential moving averages, with dead codes
-  reset from the batch (van den Oord et al. 2017, appendix A.1; Zhang et al. 2023, T2M-GPT).
-- ``residual``: several such codebooks, each for what the ones before left (Zeghidour et al. 2021,
-  SoundStream; Guo et al. 2024, MoMask).
-- ``fsq``: finite scalar quantisation, no codebook to learn (Mentzer et al. 2024).
+- ``ema``: one codebook, updated by exponential moving averages, with dead codes reset from the
+  batch (van den Oord et al. 2017, appendix A.1; Zhang et al. 2023, T2M-GPT).
+- ``residual``: several such codebooks; each quantizes the residual of the previous codebooks
+  (Zeghidour et al. 2021, SoundStream; Guo et al. 2024, MoMask).
+- ``fsq``: finite scalar quantization, which learns no codebook (Mentzer et al. 2024).
 
-Codebooks are equal on every rank: batch statistics are summed over ranks, and whatever is drawn at
-random comes from rank 0. Draws are a function of the number of updates, so that a resumed training
-draws the same.
+Codebooks are equal on all ranks: batch statistics are summed over the ranks, and random vectors are
+broadcast from rank 0. Random numbers are a function of the number of updates, so that a resumed
+training draws the same ones.
 
-Shapes: B batch, L tokens, C ``code_dim``, K ``num_codes``, Q ``num_quantizers``, N = B·L.
+Shapes: B is the batch size, L the number of tokens, C the ``code_dim``, K the ``num_codes``, Q the
+``num_quantizers``, N = B·L, D the number of FSQ dimensions.
 """
 
 from abc import ABC, abstractmethod
@@ -27,24 +28,38 @@ from torch.nn import functional
 from data.config import Config
 
 _RESET_SEED: Final = 5_000_011
-"""Keeps the draws of resets apart from other draws of the same count."""
+"""Offset of the seed of codebook resets. It separates their random numbers from those of quantizer
+dropout, which is also seeded by the number of updates."""
 
 
 class QuantizerConfig(Config):
-    """Kind and size of the quantiser; by default as published for AvatarGPT and T2M-GPT."""
+    """Kind and size of the quantizer; the defaults are those of AvatarGPT and T2M-GPT."""
 
     overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {"kind": ("num_quantizers",)}
 
-    kind: Literal["ema", "residual", "fsq"] = "ema"
-    num_codes: int = Field(default=512, ge=2, description="Codes of a codebook (not for fsq).")
-    code_dim: int = Field(default=512, ge=1, description="Width of a code.")
-    decay: float = Field(default=0.99, gt=0, lt=1, description="Of the moving averages.")
-    num_quantizers: int = Field(default=1, ge=1, le=16, description="Codebooks; above 1: residual.")
+    kind: Literal["ema", "residual", "fsq"] = Field(
+        default="ema",
+        description="ema: one codebook; residual: several codebooks per token; fsq: finite scalar "
+        "quantization.",
+    )
+    num_codes: int = Field(
+        default=512, ge=2, description="Size of each codebook. It is ignored for fsq."
+    )
+    code_dim: int = Field(default=512, ge=1, description="Dimension of the code vectors.")
+    decay: float = Field(
+        default=0.99, gt=0, lt=1, description="Decay of the moving averages of the codebook."
+    )
+    num_quantizers: int = Field(
+        default=1, ge=1, le=16, description="Number of codebooks. It must be 1 unless residual."
+    )
     quantizer_dropout: float = Field(
-        default=0.2, ge=0, le=1, description="Share of residual batches that use fewer codebooks."
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Probability that a training batch uses only some of the residual codebooks.",
     )
     fsq_levels: tuple[int, ...] = Field(
-        default=(8, 8, 8), min_length=1, description="Levels of each fsq dimension."
+        default=(8, 8, 8), min_length=1, description="Number of levels of each FSQ dimension."
     )
 
     @model_validator(mode="after")
@@ -52,24 +67,25 @@ class QuantizerConfig(Config):
         if self.kind != "residual" and self.num_quantizers != 1:
             raise ValueError(
                 f"quantizer: expected num_quantizers 1 for kind {self.kind}, found "
-                f"{self.num_quantizers}. Remedy: kind residual, or leave num_quantizers out."
+                f"{self.num_quantizers}. Remedy: set kind to residual, or omit num_quantizers."
             )
         if min(self.fsq_levels) < 2:
             raise ValueError(
                 f"quantizer: expected fsq_levels of 2 or more, found {self.fsq_levels}. "
-                "Remedy: raise them."
+                "Remedy: raise the levels below 2."
             )
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """What a quantiser made of a batch.
+    """Output of a quantizer.
 
     Attributes:
-        latents_BLC: (B, L, C), to be decoded; gradients pass straight through to the input.
-        codes_BLQ: (B, L, Q) int64; -1 where a residual codebook was left out.
-        commitment: scalar, mean squared distance of the input to its codes.
+        latents_BLC: (B, L, C) quantized latents. Their gradient is passed straight through to the
+            input.
+        codes_BLQ: (B, L, Q) int64 codes; -1 for a residual codebook that was not used.
+        commitment: scalar commitment loss, the mean squared distance of the input to its codes.
     """
 
     latents_BLC: Tensor
@@ -78,12 +94,12 @@ class Quantized:
 
 
 class Quantizer(nn.Module, ABC):
-    """Latents to codes and back.
+    """Interface of the quantizers.
 
     Attributes:
-        num_codes: K, of each codebook.
-        code_dim: C.
-        num_quantizers: Q, codes per token.
+        num_codes: K, the size of each codebook.
+        code_dim: C, the dimension of the latents.
+        num_quantizers: Q, the number of codes per token.
     """
 
     num_codes: int
@@ -92,33 +108,33 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, latents_BLC: Tensor) -> Quantized:
-        """Quantise a batch; in training, the codebook follows it."""
+        """Quantize a batch; in training mode, also update the codebook."""
 
     @abstractmethod
     def encode(self, latents_BLC: Tensor) -> Tensor:
-        """The codes of latents, (B, L, Q) int64."""
+        """Return the codes of latents, (B, L, Q) int64."""
 
     @abstractmethod
     def decode(self, codes_BLQ: Tensor) -> Tensor:
-        """The latents of codes, (B, L, C)."""
+        """Return the latents of codes, (B, L, C)."""
 
     @abstractmethod
     def codebook(self) -> Tensor:
-        """The vectors of the first codebook, (K, C): what a language model's adapter sees."""
+        """Return the vectors of the first codebook, (K, C), for the adapter of a language model."""
 
 
 class EmaQuantizer(Quantizer):
-    """One codebook, updated by moving averages, with dead-code reset.
+    """One codebook that is updated by exponential moving averages, with dead-code reset.
 
-    A code that got less than one vector per batch on average is dead: it is put where a latent of
-    the batch is. The codebook starts at latents of the first batch.
+    A code that is assigned fewer than one vector per batch on average is dead, and is reset to a
+    latent of the batch. The codebook is initialized with latents of the first batch.
     """
 
     def __init__(self, num_codes: int, code_dim: int, decay: float, index: int = 0) -> None:
         super().__init__()
         self.num_codes, self.code_dim, self.num_quantizers = num_codes, code_dim, 1
         self._decay = decay
-        self._index = index  # tells codebooks of one model apart in what they draw
+        self._index = index  # gives each codebook of a model its own random numbers
         self.codebook_KC: Tensor
         self.sums_KC: Tensor
         self.counts_K: Tensor
@@ -131,14 +147,17 @@ class EmaQuantizer(Quantizer):
 
     @property
     def num_updates(self) -> int:
-        """Batches that the codebook has followed; kept on the host, so that no step waits."""
+        """Number of updates of the codebook.
+
+        A copy is kept on the host, so that reading it does not synchronize with the GPU.
+        """
         if self._num_updates is None:
             self._num_updates = int(self.updates)
         return self._num_updates
 
     def forward(self, latents_BLC: Tensor) -> Quantized:
-        """Quantise; in training, update the codebook from the batch."""
-        # Distances and averages lose too much in half precision.
+        """Quantize a batch; in training mode, also update the codebook."""
+        # Half precision is too coarse for the distances and the averages.
         with torch.autocast(latents_BLC.device.type, enabled=False):
             flat_NC = latents_BLC.float().flatten(0, 1)
             if self.training and not self.num_updates:
@@ -146,7 +165,7 @@ class EmaQuantizer(Quantizer):
             codes_N = self._nearest(flat_NC.detach())
             quantized_NC = functional.embedding(codes_N, self.codebook_KC)
             if self.training:
-                # The output uses the codebook from before the update, as published.
+                # The output uses the codebook before the update, as published.
                 self._update(flat_NC.detach(), codes_N)
             commitment = functional.mse_loss(flat_NC, quantized_NC)
             passed_NC = flat_NC + (quantized_NC - flat_NC).detach()
@@ -154,19 +173,19 @@ class EmaQuantizer(Quantizer):
         return Quantized(passed_NC.view_as(latents_BLC), codes_BLQ, commitment)
 
     def encode(self, latents_BLC: Tensor) -> Tensor:
-        """The nearest codes, (B, L, 1)."""
+        """Return the nearest codes, (B, L, 1)."""
         return self._nearest(latents_BLC.float().flatten(0, 1)).view(*latents_BLC.shape[:2], 1)
 
     def decode(self, codes_BLQ: Tensor) -> Tensor:
-        """Look codes up, (B, L, C)."""
+        """Look up the vectors of codes, (B, L, C)."""
         return functional.embedding(codes_BLQ[..., 0], self.codebook_KC)
 
     def codebook(self) -> Tensor:
-        """(K, C)."""
+        """Return the codebook, (K, C)."""
         return self.codebook_KC
 
     def _nearest(self, flat_NC: Tensor) -> Tensor:
-        # |x - c|² without |x|², which is the same for every code.
+        # This is |x - c|² without the term |x|², which is the same for all codes.
         squares_K = self.codebook_KC.square().sum(1)
         return torch.addmm(squares_K, flat_NC, self.codebook_KC.T, alpha=-2).argmin(1)
 
@@ -196,7 +215,10 @@ class EmaQuantizer(Quantizer):
         self._num_updates = None
 
     def _drawn(self, flat_NC: Tensor) -> Tensor:
-        """K latents of rank 0's batch, (K, C); of a small batch repeated ones, slightly moved."""
+        """Draw K latents from the batch of rank 0, (K, C).
+
+        A batch of fewer than K latents is repeated, with a little noise added.
+        """
         seed = _RESET_SEED * (self._index + 1) + self.num_updates
         generator = torch.Generator().manual_seed(seed)
         rows_N = torch.randperm(len(flat_NC), generator=generator).to(flat_NC.device)
@@ -210,7 +232,7 @@ class EmaQuantizer(Quantizer):
 
 
 class ResidualQuantizer(Quantizer):
-    """Codebooks in a row: each codes what those before it left over."""
+    """A sequence of codebooks; each quantizes the residual of the previous ones."""
 
     def __init__(self, config: QuantizerConfig) -> None:
         super().__init__()
@@ -223,7 +245,7 @@ class ResidualQuantizer(Quantizer):
         )
 
     def forward(self, latents_BLC: Tensor) -> Quantized:
-        """Quantise; in training, a share of batches stops after a random codebook."""
+        """Quantize a batch; in training mode, quantizer dropout skips the last codebooks."""
         layers = self._layers()
         used = self._num_used() if self.training else len(layers)
         left_BLC = latents_BLC.float()
@@ -237,12 +259,12 @@ class ResidualQuantizer(Quantizer):
             total_BLC = total_BLC + quantized.latents_BLC
             left_BLC = left_BLC - quantized.latents_BLC.detach()
         codes_BLQ = functional.pad(torch.cat(codes, -1), (0, len(layers) - used), value=-1)
-        # Sums of the layers' straight-through gradients would count the encoder several times.
+        # The sum of the layers' straight-through gradients would count the encoder several times.
         passed_BLC = latents_BLC + (total_BLC - latents_BLC).detach()
         return Quantized(passed_BLC, codes_BLQ, torch.stack(commitments).mean())
 
     def encode(self, latents_BLC: Tensor) -> Tensor:
-        """The codes of all codebooks, (B, L, Q)."""
+        """Return the codes of all codebooks, (B, L, Q)."""
         left_BLC = latents_BLC.float()
         codes: list[Tensor] = []
         for layer in self._layers():
@@ -251,7 +273,7 @@ class ResidualQuantizer(Quantizer):
         return torch.cat(codes, -1)
 
     def decode(self, codes_BLQ: Tensor) -> Tensor:
-        """The sum of the codes' vectors, (B, L, C); a code of -1 adds nothing."""
+        """Return the sum of the vectors of the codes, (B, L, C); a code of -1 adds nothing."""
         parts = [
             layer.decode(code_BL1.clamp(min=0)) * (code_BL1 >= 0)
             for layer, code_BL1 in zip(self._layers(), codes_BLQ.split(1, -1), strict=True)
@@ -259,14 +281,15 @@ class ResidualQuantizer(Quantizer):
         return torch.stack(parts).sum(0)
 
     def codebook(self) -> Tensor:
-        """(K, C) of the first codebook."""
+        """Return the first codebook, (K, C)."""
         return self._layers()[0].codebook()
 
     def _layers(self) -> list[EmaQuantizer]:
         return [layer for layer in self.layers if isinstance(layer, EmaQuantizer)]
 
     def _num_used(self) -> int:
-        # The first codebook sees every batch: its count tells batches apart, alike on all ranks.
+        # The first codebook is updated by every batch, so that its number of updates identifies the
+        # batch, equally on all ranks.
         generator = torch.Generator().manual_seed(self._layers()[0].num_updates)
         if torch.rand((), generator=generator) >= self._dropout:
             return self.num_quantizers
@@ -274,7 +297,10 @@ class ResidualQuantizer(Quantizer):
 
 
 class FiniteScalarQuantizer(Quantizer):
-    """Each of a few dimensions is bounded and rounded; their product is the code."""
+    """Projects latents to a few dimensions, and bounds and rounds each of them.
+
+    A code is the combination of the levels of all dimensions.
+    """
 
     def __init__(self, code_dim: int, levels: tuple[int, ...]) -> None:
         super().__init__()
@@ -290,7 +316,7 @@ class FiniteScalarQuantizer(Quantizer):
         self.register_buffer("strides_D", strides_D, persistent=False)
 
     def forward(self, latents_BLC: Tensor) -> Quantized:
-        """Bound and round; there is nothing to commit to."""
+        """Quantize a batch; the commitment loss is always 0."""
         bounded_BLD = self._bounded(latents_BLC)
         rounded_BLD = bounded_BLD + (bounded_BLD.round() - bounded_BLD).detach()
         decoded_BLC = self._out(rounded_BLD)
@@ -298,23 +324,24 @@ class FiniteScalarQuantizer(Quantizer):
         return Quantized(decoded_BLC, codes_BLQ, latents_BLC.new_zeros(()))
 
     def encode(self, latents_BLC: Tensor) -> Tensor:
-        """(B, L, 1)."""
+        """Return the codes of latents, (B, L, 1)."""
         return self._codes(self._bounded(latents_BLC))
 
     def decode(self, codes_BLQ: Tensor) -> Tensor:
-        """(B, L, C)."""
+        """Return the latents of codes, (B, L, C)."""
         digits_BLD = codes_BLQ.div(self.strides_D, rounding_mode="floor") % self.levels_D
         return self._out((digits_BLD - self.levels_D.div(2, rounding_mode="floor")).float())
 
     def codebook(self) -> Tensor:
-        """The vectors that the codes stand for, (K, C)."""
+        """Return the vectors of all codes, (K, C)."""
         codes_K = torch.arange(self.num_codes, device=self.levels_D.device)
         return self.decode(codes_K[None, :, None])[0]
 
     def _bounded(self, latents_BLC: Tensor) -> Tensor:
-        """Values whose rounding gives exactly the levels of each dimension, (B, L, D)."""
+        """Return values that round to exactly the levels of each dimension, (B, L, D)."""
         half_D = (self.levels_D - 1) / 2 * (1 - 1e-3)
-        # An even number of levels has no middle: shift by half a step (Mentzer et al., eq. 3).
+        # An even number of levels has no level at 0, so the values are shifted by half a level
+        # (Mentzer et al. 2024).
         offset_D = torch.where(self.levels_D % 2 == 0, 0.5, 0.0)
         shift_D = torch.atanh(offset_D / half_D)
         return torch.tanh(self.project_in(latents_BLC.float()) + shift_D) * half_D - offset_D
@@ -328,7 +355,7 @@ class FiniteScalarQuantizer(Quantizer):
 
 
 def build_quantizer(config: QuantizerConfig) -> Quantizer:
-    """The quantiser that a configuration names."""
+    """Build the quantizer that a configuration describes."""
     if config.kind == "ema":
         return EmaQuantizer(config.num_codes, config.code_dim, config.decay)
     if config.kind == "residual":

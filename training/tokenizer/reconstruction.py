@@ -1,6 +1,7 @@
-"""How well a motion VQ-VAE gives motions back, and how it uses its codebook.
+"""Metrics of a motion VQ-VAE: reconstruction error and codebook usage.
 
-Shapes: B batch, T frames, D features, L tokens, Q codes per token, K codes, N motions.
+Shapes: B is the batch size, T the number of frames, D the number of features, L the number of
+tokens, Q the codes per token, K the codebook size, N the number of motions.
 """
 
 from typing import Final
@@ -18,7 +19,7 @@ _BATCH: Final = 32
 
 
 def code_uses(codes_BLQ: Tensor, num_codes: int) -> Tensor:
-    """How often each code of each codebook stands in codes, (Q, K) int64; -1 is no code."""
+    """Count how often each code of each codebook occurs, (Q, K) int64; -1 is not counted."""
     columns = [
         torch.bincount(codes.flatten() + 1, minlength=num_codes + 1)[1:]
         for codes in codes_BLQ.unbind(-1)
@@ -27,7 +28,12 @@ def code_uses(codes_BLQ: Tensor, num_codes: int) -> Tensor:
 
 
 def codebook_use(uses_QK: Tensor) -> dict[str, float]:
-    """Perplexity (mean over codebooks), share of codes used, and dead codes (all codebooks)."""
+    """Compute codebook metrics from the counts of :func:`code_uses`.
+
+    Returns:
+        ``perplexity``, the mean over the codebooks; ``usage``, the share of all codes that occur;
+        and ``dead_codes``, the number of codes that do not occur, over all codebooks.
+    """
     shares_QK = uses_QK / uses_QK.sum(1, keepdim=True).clamp(min=1)
     entropy_Q = -(shares_QK * shares_QK.clamp(min=1e-12).log()).sum(1)
     dead = int((uses_QK == 0).sum())
@@ -46,26 +52,26 @@ def reconstruction(
     device: torch.device,
     limit: int | None = None,
 ) -> dict[str, float]:
-    """Encode and decode whole motions, and compare joints.
+    """Encode and decode whole motions, and compare the joints with the originals.
 
     Args:
-        model: in evaluation mode.
-        motions: of a split.
-        stats: of the model.
-        device: to compute on.
-        limit: motions at most, evenly over the split.
+        model: VQ-VAE in evaluation mode.
+        motions: motions of a split.
+        stats: statistics that the model was trained with.
+        device: device to compute on.
+        limit: maximum number of motions, taken at even intervals from the split; None: all.
 
     Returns:
-        ``mpjpe_mm``: mean distance of joints after putting the pelvis of each frame in one place;
-        ``path_mm``: mean distance of the pelvis on the floor; ``loss``: of normalised features;
-        and the use of the codebook.
+        ``mpjpe_mm``, the mean joint error in millimeters after the pelvis of each frame is aligned;
+        ``path_mm``, the mean error of the pelvis on the floor in millimeters; ``loss``, the mean
+        absolute error of the normalized features; and the metrics of :func:`codebook_use`.
     """
     step = model.config.frames_per_token
     lengths_N = np.diff(motions.offsets_N) // step * step
     usable_N = np.flatnonzero(lengths_N)
     if limit is not None and len(usable_N) > limit:
         usable_N = usable_N[np.linspace(0, len(usable_N) - 1, limit).astype(int)]
-    # Alike lengths together: little padding.
+    # Batches of similar lengths need little padding.
     order = sorted(usable_N.tolist(), key=lambda index: int(lengths_N[index]))
     errors_mm, path_mm, losses, frames = 0.0, 0.0, 0.0, 0
     uses_QK = torch.zeros(

@@ -1,9 +1,10 @@
-"""Write the motion tokens of a dataset: one row per motion and tokenizer, beside the motions.
+"""Tokenize the motions of a dataset into its ``motion_tokens`` table.
 
-Rows carry the id of the tokenizer (a hash of its weights and statistics): tokens of another one are
-noticed and not used. Goes on where it stopped.
+The table has one row per motion and tokenizer. A row stores the id of its tokenizer, a hash of the
+weights and statistics, so that tokens of another tokenizer are detected and not used. An
+interrupted run continues with the motions that have no tokens yet.
 
-Shapes: T frames, L tokens, Q codes per token.
+Shapes: T is the number of frames, L the number of tokens, Q the codes per token.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,30 +27,41 @@ from training.tokenizer.motion_tokenizer import load_tokenizer
 
 
 class TokenizeConfig(Config):
-    """Which motions to write the tokens of, and with what."""
+    """Selects the dataset to tokenize and the tokenizer."""
 
-    dataset: ExpandedPath = Field(description="Folder of a dataset with a motions table.")
-    tokenizer: ExpandedPath = Field(description="Run or checkpoint of a motion VQ-VAE.")
-    device: str = Field(default="cpu", description="cpu, cuda, or one such as cuda:1.")
-    batch_frames: int = Field(default=16_384, ge=64, description="Frames coded at a time.")
-    publish_every: int = Field(default=4096, ge=1, description="Motions between publications.")
+    dataset: ExpandedPath = Field(
+        description="Folder of the dataset. It must have a motions table."
+    )
+    tokenizer: ExpandedPath = Field(
+        description="Folder of a training run or checkpoint of a motion VQ-VAE."
+    )
+    device: str = Field(
+        default="cpu", description="Torch device: cpu, cuda, or a specific GPU such as cuda:1."
+    )
+    batch_frames: int = Field(
+        default=16_384, ge=64, description="Maximum number of frames, with padding, in a batch."
+    )
+    publish_every: int = Field(
+        default=4096, ge=1, description="Number of motions after which the new rows are published."
+    )
 
 
 PRESETS: Final[Presets] = {
     "local": {"dataset": f"{HOME}/motions", "tokenizer": f"{HOME}/runs/vqvae-small"},
 }
-"""Named sets of values; a run names one and gives what differs (:mod:`data.presets`)."""
+"""Presets of this configuration; a run overrides single fields of one (:mod:`data.presets`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenizeResult:
-    """What came of it.
+    """Counts of a finished tokenization.
 
     Attributes:
-        tokenizer_id: of the tokenizer.
-        written: new rows.
-        known: motions that had tokens of this tokenizer before.
-        too_short: motions of fewer frames than a token stands for; they get an empty row.
+        tokenizer_id: id of the tokenizer.
+        written: number of new rows.
+        known: number of motions that already had tokens of this tokenizer.
+        too_short: number of motions with fewer frames than one token covers. Their rows have no
+            tokens.
     """
 
     tokenizer_id: str
@@ -61,15 +73,16 @@ class TokenizeResult:
 def tokenize_motions(
     config: TokenizeConfig, report: Callable[[int, int], None] | None = None
 ) -> TokenizeResult:
-    """Write the tokens of every motion that has none of this tokenizer.
+    """Write the tokens of every motion that has no tokens of this tokenizer yet.
 
     Args:
-        config: what and with what.
-        report: told how many motions of how many are done.
+        config: dataset and tokenizer.
+        report: called after each batch with the number of tokenized motions and the total.
 
     Raises:
-        training.checkpoints.CheckpointError: there is no such tokenizer.
-        data.store.manifest.DatasetError: there is no dataset, or another process writes to it.
+        training.checkpoints.CheckpointError: the tokenizer is missing or damaged.
+        data.store.manifest.DatasetError: ``config.dataset`` is not a dataset, or another process
+            is writing to it.
     """
     tokenizer = load_tokenizer(config.tokenizer, torch.device(config.device))
     dataset = Dataset(config.dataset)
@@ -105,14 +118,14 @@ def tokenize_motions(
 
 
 def read_motion_tokens(root: Path, tokenizer_id: str) -> dict[str, NDArray[np.int64]]:
-    """The tokens of a dataset's motions, by ``motion_id``: (L, Q) each.
+    """Return the tokens of the motions of a dataset, (L, Q) each, by ``motion_id``.
 
     Args:
-        root: the dataset's folder.
-        tokenizer_id: of the tokenizer that the reader uses; tokens of others are not returned.
+        root: folder of the dataset.
+        tokenizer_id: id of the tokenizer. Tokens of other tokenizers are not returned.
 
     Raises:
-        ValueError: motions have no tokens of this tokenizer: they are missing, or stale.
+        ValueError: some motions have no tokens, or only stale tokens of another tokenizer.
     """
     dataset = Dataset(root)
     columns = ["motion_id", "num_quantizers", "codes"]
@@ -124,10 +137,10 @@ def read_motion_tokens(root: Path, tokenizer_id: str) -> dict[str, NDArray[np.in
     missing = motions - tokens.keys()
     if missing:
         others = sorted(set(dataset.counts("motion_tokens", "tokenizer_id")) - {tokenizer_id})
-        stale = f"; there are stale ones, of {', '.join(others)}" if others else ""
+        stale = f"; there are stale tokens of {', '.join(others)}" if others else ""
         raise ValueError(
-            f"{root}: expected tokens of {tokenizer_id} for {len(motions)} motions, found none for "
-            f"{len(missing)} ({min(missing)}, …){stale}. "
+            f"{root}: expected tokens of {tokenizer_id} for {len(motions)} motions, found no "
+            f"tokens for {len(missing)} motions ({min(missing)}, …){stale}. "
             f"Remedy: avatargpt tokenize-motions {root} --tokenizer RUN."
         )
     return {motion_id: codes for motion_id, codes in tokens.items() if motion_id in motions}
@@ -141,7 +154,7 @@ def _tokenized(dataset: Dataset, tokenizer_id: str) -> set[str]:
 def _batches(
     dataset: Dataset, known: set[str], batch_frames: int
 ) -> Iterator[list[tuple[str, NDArray[np.float32]]]]:
-    """Motions without tokens, alike lengths together within a part."""
+    """Iterate over batches of motions without tokens, grouped by length within a part."""
     for part in dataset.parts("motions"):
         with open_part(part) as file:
             table = file.read(columns=["motion_id", "num_frames"])

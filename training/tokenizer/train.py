@@ -1,9 +1,11 @@
 """Train the motion VQ-VAE: ``python -m training.tokenizer.train config.json``.
 
-Also under ``torchrun --nproc-per-node N -m training.tokenizer.train config.json``, and by the
-Prefect flow ``train-motion-vqvae``, which does that. Started again, it goes on.
+Several processes are started with ``torchrun --nproc-per-node N -m training.tokenizer.train
+config.json``, which is also what the Prefect flow ``train-motion-vqvae`` runs. The same command
+resumes an interrupted training.
 
-Shapes: B batch, T frames, D features, L tokens, Q codes per token, K codes.
+Shapes: B is the batch size, T the number of frames, D the number of features, L the number of
+tokens, Q the codes per token.
 """
 
 import sys
@@ -47,22 +49,33 @@ PUBLISHED_LOOP: Final = LoopConfig(
 
 
 class TrainMotionVqvaeConfig(Config):
-    """A training of the motion VQ-VAE; the defaults are the published ones."""
+    """Configuration of a training of the motion VQ-VAE; the defaults are the published values."""
 
-    run: ExpandedPath = Field(description="Folder of the run; what is there is gone on with.")
-    data: MotionDataConfig
-    model: MotionVqvaeConfig = Field(default_factory=MotionVqvaeConfig)
-    window: int = Field(default=64, ge=4, description="Frames of a training window.")
-    max_validation_motions: int = Field(default=256, ge=1)
-    loop: LoopConfig = PUBLISHED_LOOP
+    run: ExpandedPath = Field(description="Folder of the run. An interrupted run in it is resumed.")
+    data: MotionDataConfig = Field(description="Motions to train on.")
+    model: MotionVqvaeConfig = Field(
+        default_factory=MotionVqvaeConfig, description="Architecture of the VQ-VAE."
+    )
+    window: int = Field(
+        default=64,
+        ge=4,
+        description="Length of a training window in frames. It must be a multiple of the frames "
+        "per token.",
+    )
+    max_validation_motions: int = Field(
+        default=256, ge=1, description="Maximum number of motions in a validation."
+    )
+    loop: LoopConfig = Field(
+        default=PUBLISHED_LOOP, description="Steps, batch size, optimizer and checkpoints."
+    )
 
     @model_validator(mode="after")
     def _check_window(self) -> "TrainMotionVqvaeConfig":
         step = self.model.frames_per_token
         if self.window % step:
             raise ValueError(
-                f"window: expected a multiple of the {step} frames of a token, found "
-                f"{self.window}. Remedy: correct window or down_stages."
+                f"window: expected a multiple of the {step} frames per token, found "
+                f"{self.window}. Remedy: change window or down_stages."
             )
         return self
 
@@ -85,15 +98,15 @@ _SMALL: Final[dict[str, Any]] = {
     },
 }
 PRESETS: Final[Presets] = {
-    # As published, for a GPU.
+    # The published configuration, for GPUs.
     "paper": {
         "run": f"{HOME}/runs/vqvae-paper",
         "data": _DATA,
         "loop": PUBLISHED_LOOP.model_dump(mode="json", exclude_unset=True),
     },
-    # What two CPU cores train in 20 minutes.
+    # Trains in about 20 minutes on two CPU cores; its results are in docs/benchmarks.md.
     "small": _SMALL,
-    # The same with four residual codebooks, which reconstruct better.
+    # The same with four residual codebooks, for a lower reconstruction error.
     "small-residual": {
         **_SMALL,
         "run": f"{HOME}/runs/vqvae-small-residual",
@@ -107,7 +120,7 @@ PRESETS: Final[Presets] = {
             },
         },
     },
-    # A few steps, to try an installation.
+    # A few steps, to check an installation.
     "tiny": {
         "run": f"{HOME}/runs/vqvae-tiny",
         "data": _DATA,
@@ -122,11 +135,16 @@ PRESETS: Final[Presets] = {
         },
     },
 }
-"""Named sets of values; a run names one and gives what differs (:mod:`data.presets`)."""
+"""Presets of this configuration; a run overrides single fields of one (:mod:`data.presets`)."""
 
 
 class VqvaeLearner(Learner):
-    """The motion VQ-VAE for the loop."""
+    """Adapts the motion VQ-VAE to the training loop.
+
+    Args:
+        config: configuration of the training.
+        data: motions and statistics.
+    """
 
     kind = KIND
     config_type = TrainMotionVqvaeConfig
@@ -150,7 +168,7 @@ class VqvaeLearner(Learner):
     def losses(
         self, model: nn.Module, step: int, part: int, ranks: Ranks
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of a share of the batch, and how often each code was used."""
+        """Return the loss of one part of the batch, and how often each code was used."""
         rows_B = self._drawn(step)
         shares = ranks.world * self._config.loop.accumulate
         mine_B = rows_B.reshape(shares, -1)[part * ranks.world + ranks.rank]
@@ -163,21 +181,24 @@ class VqvaeLearner(Learner):
         return loss, {"uses": self._uses(output.codes_BLQ)}
 
     def summarize(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
-        """Perplexity and dead codes of the logged steps."""
+        """Return the codebook metrics of the logged steps."""
         return codebook_use(sums["uses"])
 
     def validate(self, device: torch.device) -> dict[str, float]:
-        """Reconstruction of whole motions of the validation split."""
+        """Return the reconstruction metrics of whole motions of the validation split."""
         return reconstruction(
             self._vqvae, self._validation, self._stats, device, self._config.max_validation_motions
         )
 
     def items_of(self, step: int) -> list[str]:
-        """Motions of a step's windows."""
+        """Return the ids of the motions that the windows of a step are taken from."""
         return self._windows.ids_at(self._drawn(step))
 
     def compile(self) -> None:
-        """Encoder and decoder; the quantiser talks to other processes and stays as it is."""
+        """Compile the encoder and the decoder.
+
+        The quantizer is not compiled, because it communicates with the other processes.
+        """
         self._vqvae.encoder.compile()
         self._vqvae.decoder.compile()
 
@@ -190,7 +211,7 @@ class VqvaeLearner(Learner):
 
 
 def train_motion_vqvae(config: TrainMotionVqvaeConfig) -> TrainingResult:
-    """Train in this process; see :func:`training.loop.train` for what can go wrong."""
+    """Train in this process; see :func:`training.loop.train` for the errors it raises."""
     with start_ranks(config.loop) as ranks:
         if ranks.rank == 0:
             prepare_data(config.data, config.run / "cache")
@@ -201,7 +222,7 @@ def train_motion_vqvae(config: TrainMotionVqvaeConfig) -> TrainingResult:
 
 
 def main() -> None:
-    """Train by a configuration file; what the user can mend ends in a message."""
+    """Train from a configuration file; an error that the user can fix is printed as a message."""
     try:
         (path,) = sys.argv[1:]
         config = TrainMotionVqvaeConfig.model_validate_json(Path(path).read_text())

@@ -1,14 +1,16 @@
-"""The motion VQ-VAE: motion features to tokens and back (AvatarGPT §3; T2M-GPT, Zhang et al. 2023).
+"""The motion VQ-VAE (AvatarGPT §3; T2M-GPT, Zhang et al. 2023).
 
-A 1-D convolutional ResNet halves the frame rate ``down_stages`` times, a quantiser turns each
-remaining vector into a code, and the mirrored network gives the features back. Sizes, loss and
-order of layers are the published ones by default; :func:`from_published` reads published weights.
+The encoder is a 1-D convolutional ResNet that halves the frame rate ``down_stages`` times. The
+quantizer maps each remaining vector to a code, and the decoder mirrors the encoder. The default
+sizes, loss and order of layers are the published ones; :func:`from_published` converts published
+weights.
 
-Activations are (B, T, W) with the channels last: a view of them is what the convolution libraries
-of CPUs and GPUs are fastest with.
+Activations are stored channels-last, (B, T, W), because the convolution libraries of CPUs and GPUs
+are fastest with this memory layout.
 
-Shapes: B batch, T frames, D features, W ``width``, L tokens (T / ``frames_per_token``),
-C ``code_dim``, K ``num_codes``, Q codes per token.
+Shapes: B is the batch size, T the number of frames, D the number of features, W the ``width``,
+L the number of tokens (T / ``frames_per_token``), C the ``code_dim``, K the ``num_codes``, Q the
+codes per token.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,27 +32,37 @@ from training.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig, 
 
 
 class MotionVqvaeConfig(Config):
-    """Architecture and loss weights; the defaults are the published ones."""
+    """Architecture and loss weights of the VQ-VAE; the defaults are the published values."""
 
-    num_features: int = Field(default=NUM_FEATURES, ge=1)
-    width: int = Field(default=512, ge=1, description="Channels of the ResNet.")
-    depth: int = Field(default=3, ge=0, description="Residual blocks per stage.")
-    dilation_growth: int = Field(default=3, ge=1, description="Dilation of a block to the next.")
-    down_stages: int = Field(default=2, ge=0, le=6, description="Each halves the frame rate.")
-    quantizer: QuantizerConfig = Field(default_factory=QuantizerConfig)
-    position_weight: float = Field(
-        default=0.5, ge=0, description="Of the loss on local joint positions (dims 4:67)."
+    num_features: int = Field(
+        default=NUM_FEATURES, ge=1, description="Number of motion features of a frame."
     )
-    commitment_weight: float = Field(default=0.02, ge=0)
+    width: int = Field(default=512, ge=1, description="Number of channels of the ResNet.")
+    depth: int = Field(default=3, ge=0, description="Number of residual blocks per stage.")
+    dilation_growth: int = Field(
+        default=3, ge=1, description="Factor by which the dilation grows from block to block."
+    )
+    down_stages: int = Field(
+        default=2, ge=0, le=6, description="Number of stages; each halves the frame rate."
+    )
+    quantizer: QuantizerConfig = Field(
+        default_factory=QuantizerConfig, description="Kind and size of the codebook."
+    )
+    position_weight: float = Field(
+        default=0.5, ge=0, description="Weight of the loss on local joint positions (dims 4:67)."
+    )
+    commitment_weight: float = Field(
+        default=0.02, ge=0, description="Weight of the commitment loss."
+    )
 
     @property
     def frames_per_token(self) -> int:
-        """Frames that one token stands for."""
+        """Number of frames that one token covers."""
         return 2**self.down_stages
 
 
 class _Conv(nn.Conv1d):
-    """A convolution over (B, T, channels), zero-padded."""
+    """A zero-padded convolution over channels-last activations, (B, T, channels)."""
 
     def __init__(
         self,
@@ -62,14 +74,14 @@ class _Conv(nn.Conv1d):
         dilation: int = 1,
     ) -> None:
         super().__init__(channels_in, channels_out, kernel, stride, padding, dilation)
-        # Stored as it is computed with (the channels last), else every step copies it and its
-        # gradient.
+        # The weight is stored channels-last, as it is computed with. Otherwise every step would
+        # copy the weight and its gradient.
         self.weight = nn.Parameter(self.weight.detach().transpose(1, 2).contiguous().mT)
 
     def forward(self, x_BTW: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         if self.kernel_size == (1,):
             return functional.linear(x_BTW, self.weight[..., 0], self.bias)
-        # As an image of height 1 with the channels last: about 1.5 x faster than conv1d on CPUs.
+        # conv2d on a channels-last image of height 1 is about 1.5 times as fast as conv1d on CPUs.
         image = x_BTW.transpose(1, 2).unsqueeze(2)
         padding = int(self.padding[0])
         out = functional.conv2d(
@@ -95,7 +107,7 @@ class _ResidualBlock(nn.Module):
 
 
 class _Stage(nn.Module):
-    """Residual blocks, the widest dilation first."""
+    """Residual blocks, in order of decreasing dilation."""
 
     def __init__(self, config: MotionVqvaeConfig) -> None:
         super().__init__()
@@ -111,7 +123,7 @@ class _Stage(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Features (B, T, D) to latents (B, T / frames_per_token, C)."""
+    """Maps features (B, T, D) to latents (B, T / frames_per_token, C)."""
 
     def __init__(self, config: MotionVqvaeConfig) -> None:
         super().__init__()
@@ -124,7 +136,7 @@ class Encoder(nn.Module):
         self.last = _Conv(width, config.quantizer.code_dim, 3, padding=1)
 
     def forward(self, features_BTD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Latents of features; see :meth:`MotionVqvae.encode` for ``lengths_B``."""
+        """Return the latents of features; ``lengths_B`` is in frames."""
         mask_BT1 = _mask(features_BTD, lengths_B)
         x_BTW = functional.relu(self.first(_masked(features_BTD, mask_BT1)))
         x_BTW = _masked(x_BTW, mask_BT1)
@@ -137,7 +149,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents (B, L, C) to features (B, L · frames_per_token, D)."""
+    """Maps latents (B, L, C) to features (B, L · frames_per_token, D)."""
 
     def __init__(self, config: MotionVqvaeConfig) -> None:
         super().__init__()
@@ -151,12 +163,12 @@ class Decoder(nn.Module):
         self.last = _Conv(width, config.num_features, 3, padding=1)
 
     def forward(self, latents_BLC: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Features of latents; ``lengths_B`` in tokens."""
+        """Return the features of latents; ``lengths_B`` is in tokens."""
         mask_BT1 = _mask(latents_BLC, lengths_B)
         x_BTW = functional.relu(self.first(_masked(latents_BLC, mask_BT1)))
         x_BTW = _masked(x_BTW, mask_BT1)
         for stage, up in zip(self.stages, self.ups, strict=True):
-            # Each frame twice.
+            # Nearest-neighbor upsampling repeats each frame.
             x_BTW = stage(x_BTW, mask_BT1)[:, :, None].expand(-1, -1, 2, -1).flatten(1, 2)
             lengths_B = None if lengths_B is None else lengths_B * 2
             mask_BT1 = _mask(x_BTW, lengths_B)
@@ -167,12 +179,12 @@ class Decoder(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class VqvaeOutput:
-    """A reconstruction.
+    """Output of a forward pass.
 
     Attributes:
-        features_BTD: (B, T, D), normalised.
-        codes_BLQ: (B, L, Q) int64.
-        commitment: scalar.
+        features_BTD: (B, T, D) reconstructed features, normalized.
+        codes_BLQ: (B, L, Q) int64 codes.
+        commitment: scalar commitment loss.
     """
 
     features_BTD: Tensor
@@ -181,10 +193,10 @@ class VqvaeOutput:
 
 
 class MotionVqvae(nn.Module):
-    """Encoder, quantiser, decoder. All features in and out are normalised.
+    """Encoder, quantizer and decoder. All input and output features are normalized.
 
     Args:
-        config: sizes.
+        config: architecture of the model.
     """
 
     def __init__(self, config: MotionVqvaeConfig) -> None:
@@ -195,23 +207,23 @@ class MotionVqvae(nn.Module):
         self.decoder = Decoder(config)
 
     def forward(self, features_BTD: Tensor) -> VqvaeOutput:
-        """Reconstruct windows without padding; T is a multiple of ``frames_per_token``."""
+        """Reconstruct windows without padding; T must be a multiple of ``frames_per_token``."""
         quantized: Quantized = self.quantizer(self.encoder(features_BTD))
         features_BTD = self.decoder(quantized.latents_BLC)
         return VqvaeOutput(features_BTD, quantized.codes_BLQ, quantized.commitment)
 
     @torch.no_grad()
     def encode(self, features_BTD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """The codes of motions; each is coded as if it were alone.
+        """Encode a batch of motions; the codes of a motion do not depend on the other motions.
 
         Args:
-            features_BTD: (B, T, D), padded with anything.
-            lengths_B: frames of each motion; None: all T.
+            features_BTD: (B, T, D) features; the values of the padding do not matter.
+            lengths_B: (B,) frames of each motion; None: all motions have T frames.
 
         Returns:
-            (B, T // frames_per_token, Q) int64; of a motion of n frames, the first
-            ``n // frames_per_token`` tokens are its own, the others are -1. The last frames that
-            fill no token have none.
+            (B, T // frames_per_token, Q) int64 codes. A motion of n frames has
+            ``n // frames_per_token`` tokens, so that remaining frames are dropped; later positions
+            are -1.
         """
         step = self.config.frames_per_token
         if lengths_B is not None:
@@ -226,14 +238,14 @@ class MotionVqvae(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes_BLQ: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """The features of tokens; each motion is decoded as if it were alone.
+        """Decode a batch of motions; a motion does not depend on the other motions.
 
         Args:
-            codes_BLQ: (B, L, Q); anything after a motion's length.
-            lengths_B: tokens of each motion; None: all L.
+            codes_BLQ: (B, L, Q) codes; the values after the length of a motion do not matter.
+            lengths_B: (B,) tokens of each motion; None: all motions have L tokens.
 
         Returns:
-            (B, L · frames_per_token, D), 0 after a motion's length.
+            (B, L · frames_per_token, D) features, which are 0 after the length of a motion.
         """
         if lengths_B is not None:
             place_L = torch.arange(codes_BLQ.shape[1], device=codes_BLQ.device)
@@ -243,20 +255,20 @@ class MotionVqvae(nn.Module):
     def decode_stream(self, codes_LQ: Iterable[Tensor], chunk_tokens: int = 64) -> Iterator[Tensor]:
         """Decode a stream of tokens of any length in constant memory.
 
-        The result is that of :meth:`decode` on all tokens at once: each chunk is decoded with as
-        many neighbours as the network sees.
+        The result equals that of :meth:`decode` on all tokens at once, because each chunk is
+        decoded together with the tokens that lie in the receptive field of the decoder.
 
         Args:
-            codes_LQ: pieces of the stream, each (any number of tokens, Q).
-            chunk_tokens: tokens decoded at a time.
+            codes_LQ: chunks of the stream, each (number of tokens, Q) of any length.
+            chunk_tokens: number of tokens that are decoded at a time.
 
         Yields:
-            Pieces of the features, (frames, D).
+            Chunks of the features, (number of frames, D).
         """
         margin = self.margin_tokens
         step = self.config.frames_per_token
         held: Tensor | None = None
-        before = 0  # tokens at the start of `held` whose features have been given out
+        before = 0  # number of tokens at the start of `held` whose features were yielded
         for piece in codes_LQ:
             held = piece if held is None else torch.cat([held, piece])
             while len(held) >= before + chunk_tokens + margin:
@@ -270,29 +282,33 @@ class MotionVqvae(nn.Module):
 
     @property
     def margin_tokens(self) -> int:
-        """Tokens to either side that can change the features of a token."""
+        """Number of tokens on either side of a token that its features depend on."""
         config = self.config
         reach = sum(config.dilation_growth**block for block in range(config.depth))
         reach_tokens = 1.0
         for stage in range(config.down_stages):
-            # A stage's blocks run at 2^stage frames per token, the convolution after at twice it.
+            # The blocks of a stage run at 2^stage frames per token, and the convolution after its
+            # upsampling at twice that rate.
             reach_tokens += reach / 2**stage + 1 / 2 ** (stage + 1)
         return int(reach_tokens + 2 / config.frames_per_token) + 1
 
 
 def vqvae_loss(config: MotionVqvaeConfig, features_BTD: Tensor, output: VqvaeOutput) -> Tensor:
-    """Smooth-L1 on features and again on local joint positions, and commitment (AvatarGPT §3.1).
+    """Return the training loss (AvatarGPT §3.1).
+
+    The loss is the sum of smooth-L1 on all features, weighted smooth-L1 on the local joint
+    positions, and the weighted commitment loss.
 
     Args:
-        config: weights.
-        features_BTD: (B, T, D) normalised.
-        output: of the model.
+        config: weights of the losses.
+        features_BTD: (B, T, D) normalized features.
+        output: output of the model for these features.
     """
     errors_BTD = functional.smooth_l1_loss(
         output.features_BTD.float(), features_BTD, reduction="none"
     )
-    # Both means at once, as the mean over frames of a weighted sum: the slice's own gradient would
-    # be as large as the features.
+    # Both means are computed as the mean over frames of one weighted sum. The gradient of a slice
+    # of the errors would be another tensor of the size of the features.
     num_features = errors_BTD.shape[-1]
     weights_D = errors_BTD.new_full((num_features,), 1 / num_features)
     positions = weights_D[LOCAL_POSITIONS]
@@ -317,13 +333,13 @@ _PUBLISHED_PREFIX: Final = "vqvae."
 
 
 def read_published(path: Path) -> dict[str, Tensor]:
-    """The tensors of a released file; nothing but tensors is read from it.
+    """Read the tensors of a released file, without unpickling anything else.
 
     Args:
-        path: ``.pth`` with the state under ``net``, or safetensors.
+        path: ``.pth`` file with the state dict under ``net``, or a safetensors file.
 
     Raises:
-        ValueError: it holds anything else.
+        ValueError: the file cannot be read, or holds objects that are not tensors.
     """
     try:
         if path.suffix == ".safetensors":
@@ -338,26 +354,29 @@ def read_published(path: Path) -> dict[str, Tensor]:
 
 
 def from_published(config: MotionVqvaeConfig, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights in the layout of T2M-GPT's releases, as this model's.
+    """Convert weights in the layout of T2M-GPT's releases to a state dict of this model.
 
-    There, encoder and decoder are nested sequences: ``encoder.model.0`` is the first convolution,
-    ``encoder.model.{2 + i}.0`` the strided one of stage i and ``….1.model.{b}.conv1`` its blocks,
-    ``decoder.model.{2 + i}.0.model.{b}.conv1`` the decoder's, followed by an upsampling and
-    ``….2``; the codebook is ``quantizer.codebook``.
+    In that layout encoder and decoder are nested sequences: ``encoder.model.0`` is the first
+    convolution, ``encoder.model.{2 + i}.0`` the strided convolution of stage i and
+    ``encoder.model.{2 + i}.1.model.{b}.conv1`` a convolution of its blocks. In the decoder,
+    ``decoder.model.{2 + i}.0.model.{b}.conv1`` is a convolution of the blocks, which are followed
+    by an upsampling and the convolution ``decoder.model.{2 + i}.2``. The codebook is
+    ``quantizer.codebook``.
 
     Args:
-        config: of this model; its sizes must be those of the weights.
+        config: architecture of this model. Its sizes must be those of the weights.
         published: tensors by name, with or without the prefix ``vqvae.``.
 
     Returns:
-        A state dict for :class:`MotionVqvae`.
+        A state dict of :class:`MotionVqvae`.
 
     Raises:
-        ValueError: tensors are missing, left over, or of another shape.
+        ValueError: tensors are missing or unknown, or have another shape.
     """
     given = {name.removeprefix(_PUBLISHED_PREFIX): tensor for name, tensor in published.items()}
     names = _published_names(config)
-    # Running averages of the codebook: of use to go on training only, and not in every release.
+    # The moving averages of the codebook are needed only to continue training, and not every
+    # release contains them.
     optional = {"quantizer.code_sum": "sums_KC", "quantizer.code_count": "counts_K"}
     model = MotionVqvae(config)
     own = model.state_dict()
@@ -367,17 +386,17 @@ def from_published(config: MotionVqvaeConfig, published: Mapping[str, Tensor]) -
         raise ValueError(
             f"published weights: expected the {len(names)} tensors of this configuration, found "
             f"{len(missing)} missing {missing[:3]} and {len(unknown)} unknown {unknown[:3]}. "
-            "Remedy: set down_stages and depth as the weights were trained with."
+            "Remedy: set down_stages and depth to the values that the weights were trained with."
         )
     for name, published_name in names.items():
         if own[name].shape != given[published_name].shape:
             raise ValueError(
                 f"published weights: expected {tuple(own[name].shape)} for {published_name}, found "
-                f"{tuple(given[published_name].shape)}. Remedy: correct width, code_dim or "
+                f"{tuple(given[published_name].shape)}. Remedy: change width, code_dim or "
                 "num_codes."
             )
         own[name] = given[published_name].clone()
-    # Without them, each code counts as seen once.
+    # Where the averages are missing, each code counts as used once.
     own["quantizer.sums_KC"] = own["quantizer.codebook_KC"].clone()
     for published_name, name in optional.items():
         if published_name in given:
@@ -387,7 +406,7 @@ def from_published(config: MotionVqvaeConfig, published: Mapping[str, Tensor]) -
 
 
 def _published_names(config: MotionVqvaeConfig) -> dict[str, str]:
-    """Name of each own tensor in the published layout."""
+    """Return the name in the published layout of each tensor of this model."""
     pairs = {"encoder.first": "encoder.model.0", "decoder.first": "decoder.model.0"}
     for stage in range(config.down_stages):
         outer = 2 + stage

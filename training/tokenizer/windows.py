@@ -1,10 +1,12 @@
-"""Motions of a dataset as one memory-mapped array, and windows of it without per-item Python.
+"""Training data of the motion tokenizer: a memory-mapped array and windows of it.
 
-The ``motions`` table is copied once, part by part, into a flat ``.npy`` file of all frames, which
-every training process of a machine maps: the operating system keeps it in memory once, and data
-larger than memory works too. A batch is one fancy-indexing call.
+The ``motions`` table is copied once, part by part, into a flat ``.npy`` file that holds the frames
+of all motions. Every training process on a machine maps this file, so that the operating system
+keeps it in memory once and datasets larger than memory work too. A batch is read with one
+fancy-indexing call, without a Python loop over its items.
 
-Shapes: B batch, T frames of a window, N motions, D = 263 features, R rows of all motions.
+Shapes: B is the batch size, T the frames of a window, N the number of motions, D = 263 the number
+of features, R the total number of frames of all motions.
 """
 
 import hashlib
@@ -27,15 +29,21 @@ from data.store.dataset import Dataset
 from data.store.writer import write_json
 
 _SHOWN: Final = 5
-"""Ids named in a message."""
+"""Maximum number of motion ids listed in an error message."""
 
 
 class MotionDataConfig(Config):
-    """Which motions to train on."""
+    """Selects the motions of a dataset to train on."""
 
-    dataset: ExpandedPath = Field(description="Folder of a dataset with a motions table.")
-    min_quality: float = Field(default=0.0, ge=0, le=1, description="Least confidence of poses.")
-    mirrored: bool = Field(default=True, description="Train on mirror images too.")
+    dataset: ExpandedPath = Field(
+        description="Folder of the dataset. It must have a motions table."
+    )
+    min_quality: float = Field(
+        default=0.0, ge=0, le=1, description="Motions with a lower pose confidence are skipped."
+    )
+    mirrored: bool = Field(
+        default=True, description="Whether to train on the mirror images of the motions too."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +51,9 @@ class MotionArray:
     """The motions of one split.
 
     Attributes:
-        features_RD: (R, D) float32, not normalised; all motions one after another.
-        offsets_N: (N + 1,) int64, where each begins.
-        ids: ``motion_id`` of each.
+        features_RD: (R, D) float32 features of all motions, concatenated and not normalized.
+        offsets_N: (N + 1,) int64 row at which each motion begins, followed by R.
+        ids: ``motion_id`` of each motion.
     """
 
     features_RD: NDArray[np.float32]
@@ -56,26 +64,27 @@ class MotionArray:
         return len(self.ids)
 
     def motion(self, index: int) -> NDArray[np.float32]:
-        """One motion, (T, D)."""
+        """Return the features of one motion, (T, D)."""
         return self.features_RD[self.offsets_N[index] : self.offsets_N[index + 1]]
 
     def motions(self) -> Iterator[NDArray[np.float32]]:
-        """All motions, (T, D) each."""
+        """Iterate over the features of all motions, (T, D) each."""
         return (self.motion(index) for index in range(len(self)))
 
 
 class Windows:
-    """Windows of a fixed length, drawn uniformly over all places where one fits.
+    """Samples windows of a fixed length, uniformly over all positions at which a window fits.
 
-    A long motion is drawn more often than a short one, as published. What a step draws is a
-    function of seed and step alone: a resumed training sees what an uninterrupted one sees.
+    A long motion is therefore sampled more often than a short one, as published. The windows of a
+    step are a function of the seed and the step alone, so that a resumed training sees the same
+    windows as an uninterrupted one.
 
     Args:
-        motions: of the split.
-        length: frames of a window.
+        motions: motions of the split.
+        length: number of frames of a window.
 
     Raises:
-        ValueError: no motion is that long.
+        ValueError: all motions are shorter than ``length``.
     """
 
     def __init__(self, motions: MotionArray, length: int) -> None:
@@ -95,28 +104,28 @@ class Windows:
         self._shift_N = motions.offsets_N[:-1] - (self._ends_N - places_N)
 
     def draw(self, seed: int, step: int, count: int) -> NDArray[np.int64]:
-        """Rows where the windows of a step begin, (B,)."""
+        """Return the rows at which the windows of a step begin, (B,)."""
         places_B = np.random.default_rng((seed, step)).integers(self.num_windows, size=count)
         return places_B + self._shift_N[np.searchsorted(self._ends_N, places_B, side="right")]
 
     def take(self, rows_B: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The windows, (B, T, D), not normalised."""
+        """Return the windows that begin at the given rows, (B, T, D), not normalized."""
         return self.motions.features_RD[rows_B[:, None] + np.arange(self.length)]
 
     def ids_at(self, rows_B: NDArray[np.int64]) -> list[str]:
-        """The motions that windows come from, each once."""
+        """Return the ids of the motions that windows are taken from, each once."""
         found = np.searchsorted(self.motions.offsets_N, rows_B, side="right") - 1
         return [self.motions.ids[index] for index in dict.fromkeys(found.tolist())]
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedData:
-    """Motions of all splits with the statistics of the training split.
+    """The motions of all splits and the feature statistics of the training split.
 
     Attributes:
-        splits: by name.
-        stats: to normalise with.
-        data_id: hash of what was selected: the dataset's recipe, the motions' ids and splits.
+        splits: motions of each split, by its name.
+        stats: mean and standard deviation that features are normalized with.
+        data_id: hash of the dataset's recipe and of the ids and splits of the selected motions.
     """
 
     splits: dict[Split, MotionArray]
@@ -125,16 +134,18 @@ class PreparedData:
 
 
 def prepare_data(config: MotionDataConfig, cache: Path) -> PreparedData:
-    """Select, check and flatten the motions of a dataset; a second call maps what is there.
+    """Select, check and flatten the motions of a dataset.
+
+    A second call with the same selection maps the files that the first call wrote.
 
     Args:
-        config: which motions.
-        cache: folder for the flat files, written whole or not at all.
+        config: selection of motions.
+        cache: folder of the flat files. A file is used only when it was written completely.
 
     Raises:
-        ValueError: no motions in the training or validation split, values that are not finite, or
-            features of another number.
-        data.store.manifest.DatasetError: there is no dataset.
+        ValueError: the training or validation split is empty, a feature is not finite, or motions
+            have another number of features.
+        data.store.manifest.DatasetError: ``config.dataset`` is not a dataset.
     """
     selected = _select(config)
     for split in ("train", "val"):
@@ -142,7 +153,7 @@ def prepare_data(config: MotionDataConfig, cache: Path) -> PreparedData:
             counts = {name: len(rows) for name, rows in selected.items()}
             raise ValueError(
                 f"{config.dataset}: expected motions in the {split} split, found {counts}. "
-                "Remedy: import more motions, or other shares with config.splits of the import."
+                "Remedy: import more motions, or change the shares in config.splits of the import."
             )
     recipe = Dataset(config.dataset).manifest["recipe"]
     listed = json.dumps(
@@ -170,14 +181,18 @@ def prepare_data(config: MotionDataConfig, cache: Path) -> PreparedData:
 
 
 def _select(config: MotionDataConfig) -> dict[Split, list[dict[str, Any]]]:
-    """Rows without features, by split, in the order of their ids: it must not depend on parts."""
+    """Return the selected rows by split, without features, sorted by id.
+
+    They are sorted because the order of the samples must not depend on how the table is divided
+    into parts.
+    """
     columns = ["motion_id", "split", "num_frames", "num_features", "quality", "mirrored_of"]
     kept: list[dict[str, Any]] = []
     wrong: list[dict[str, Any]] = []
     for row in Dataset(config.dataset).rows("motions", columns):
         if row["num_features"] != NUM_FEATURES:
             wrong.append(row)
-        # Mirror images would count validation and test motions twice.
+        # Mirror images would count the motions of the validation and test splits twice.
         elif row["quality"] >= config.min_quality and (
             not row["mirrored_of"] or (config.mirrored and row["split"] == "train")
         ):
@@ -194,7 +209,7 @@ def _select(config: MotionDataConfig) -> dict[Split, list[dict[str, Any]]]:
 
 
 def _flatten(dataset: Dataset, rows: Sequence[dict[str, Any]], target: Path) -> None:
-    """Write ``target.npy`` and, when it is whole, ``target.json``."""
+    """Write ``target.npy`` and, once that file is complete, ``target.json``."""
     target.parent.mkdir(parents=True, exist_ok=True)
     ids = [row["motion_id"] for row in rows]
     offsets_N = np.concatenate([[0], np.cumsum([row["num_frames"] for row in rows], dtype=int)])
@@ -213,8 +228,9 @@ def _flatten(dataset: Dataset, rows: Sequence[dict[str, Any]], target: Path) -> 
             features_RD[begin:end] = row["features"].reshape(-1, NUM_FEATURES)
         if broken:
             raise ValueError(
-                f"{dataset.root}: expected finite features, found others in {len(broken)} motions "
-                f"({_named(broken)}). Remedy: import them again, which rejects such motions."
+                f"{dataset.root}: expected finite features, found NaN or infinity in {len(broken)} "
+                f"motions ({_named(broken)}). Remedy: import them again, which rejects such "
+                "motions."
             )
         features_RD.flush()
     write_json(target.with_suffix(".json"), {"ids": ids, "offsets": offsets_N.tolist()})

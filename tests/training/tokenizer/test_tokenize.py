@@ -36,7 +36,7 @@ def test_tokens_lie_beside_motions(
     older = sorted((vqvae_run.run / "checkpoints").glob("step-*"))[-2]
     other = load_tokenizer(older)
     assert other.tokenizer_id != tokenizer.tokenizer_id
-    with pytest.raises(ValueError, match=f"stale ones, of {tokenizer.tokenizer_id}"):
+    with pytest.raises(ValueError, match=f"stale tokens of {tokenizer.tokenizer_id}"):
         read_motion_tokens(root, other.tokenizer_id)
     tokenize_motions(TokenizeConfig(dataset=root, tokenizer=older))
     assert len(read_motion_tokens(root, other.tokenizer_id)) == len(rows)

@@ -244,8 +244,8 @@ class _Window:
         return start_s, max(min(self.end_s, self.motion.end_s), start_s)
 
     @property
-    def travelled_m(self) -> float:
-        return self.motion.travelled_m(*self.span)
+    def traveled_m(self) -> float:
+        return self.motion.traveled_m(*self.span)
 
     def sees(self, part: Part, side: Side | None = None) -> bool:
         """Whether a part (on a side; on both without one) is measured."""
@@ -316,16 +316,16 @@ def _locomotion(claim: Claim, window: _Window) -> Finding:
     if not window.sees(Part.BODY):
         return _unseen(claim, window, Part.BODY)
     way = window.events(EventKind.WALK, EventKind.RUN)
-    travelled_m = window.travelled_m
+    traveled_m = window.traveled_m
     start_s, end_s = window.span
-    measured = f"pelvis travels {travelled_m:.1f} m in {end_s - start_s:.1f} s"
+    measured = f"pelvis travels {traveled_m:.1f} m in {end_s - start_s:.1f} s"
     if not way:
-        if travelled_m < STATIONARY_M:
+        if traveled_m < STATIONARY_M:
             return _contradicted(claim, window, measured)
         leaps = window.events(EventKind.JUMP, EventKind.HOP)
         if claim.action is Action.MOVE and leaps:
             return _supported(claim, leaps, 0.7)
-        if travelled_m < 2 * STATIONARY_M:
+        if traveled_m < 2 * STATIONARY_M:
             return _unknown(claim, window, f"{measured}, too little to tell")
         return replace(_unknown(claim, window, measured), support=0.6)
     if claim.count > 0:
@@ -520,8 +520,8 @@ def _still(claim: Claim, window: _Window) -> Finding:
     finding = _unknown(claim, window, measured)
     if still_s >= min(1.0, 0.5 * (end_s - start_s)):
         return replace(finding, verdict=Verdict.SUPPORTED, support=1.0)
-    if window.travelled_m > 2 * STATIONARY_M and still_s < 0.3:
-        return _contradicted(claim, window, f"pelvis travels {window.travelled_m:.1f} m", 0.1)
+    if window.traveled_m > 2 * STATIONARY_M and still_s < 0.3:
+        return _contradicted(claim, window, f"pelvis travels {window.traveled_m:.1f} m", 0.1)
     return finding
 
 

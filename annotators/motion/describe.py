@@ -1,9 +1,10 @@
-"""From any 22-joint motion to what it shows: postures, path, events, activities.
+"""Describe a motion of 22 joints by its postures, path, events and activities.
+
+Only what is measured is described. A joint that is not visible is not measured, and a part with
+such joints has no events. For example, the legs in an upper-body shot are guesses of the pose
+model.
 
 Shapes: T frames at 20 fps, J = 22 joints (see :mod:`data.motion.skeleton`).
-
-Only what is measured is told. A joint that the pose model does not see is not measured, and a part
-with unseen joints has no events: an upper-body shot has no legs, whatever the model drew there.
 """
 
 import itertools
@@ -64,11 +65,11 @@ from data.motion.skeleton import FPS
 from data.records import PoseTrack
 
 KINEMATICS_VERSION: Final = "1"
-"""Raised whenever a rule changes what is told of a motion."""
+"""Version of the rules. It is increased whenever a rule changes the description of a motion."""
 
 
 class ActivityKind(StrEnum):
-    """What a person does, in a word."""
+    """Kind of an activity."""
 
     CARTWHEEL = "cartwheel"
     PUSH_UP = "push_up"
@@ -152,8 +153,8 @@ WEIGHTS: Final[Mapping[ActivityKind, float]] = {
     ActivityKind.STAND: 0.20,
     ActivityKind.STILL: 0.10,
 }
-"""How much an activity says of a motion when it is there: the rarer, the more. A clip with a kick
-is told by the kick and not by the steps before it."""
+"""Weight of each activity in the choice of the main one. Rarer activities have larger weights, so
+that a clip with a kick is about the kick and not about the steps before it."""
 LASTING: Final = frozenset(
     {
         ActivityKind.WALK,
@@ -166,26 +167,26 @@ LASTING: Final = frozenset(
         ActivityKind.KNEEL,
     }
 )
-"""Activities that count by their share of the time."""
+"""Activities whose score is scaled by their share of the time."""
 
 MIN_SHARP_HEIGHT_PX: Final = 140
-"""Height of a body in the picture under which a hand's wave is as small as the pose model's noise
-(about 3 % of the body)."""
+"""Smallest height of a body in the image at which the wave of a hand exceeds the noise of the pose
+model (about 3 % of the body)."""
 DANCE_SIGNS: Final = 3
-"""Kinds of dance-like movement (see :func:`_dance_signs`) that together make a dance."""
+"""Number of kinds of dance-like movement (see :func:`_dance_signs`) in a dance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What the person does, over a span.
+    """An activity of the person over a span.
 
     Attributes:
-        kind: what it is.
-        label: the same with side and direction, e.g. ``walk_turn_left``, ``raise_both_arms``.
-        start_s, end_s: the span, seconds.
-        score: 0..1, how much it says of the motion.
-        events: the events behind it.
-        postures: the postures behind it.
+        kind: kind of the activity.
+        label: kind with side and direction, e.g. ``walk_turn_left`` or ``raise_both_arms``.
+        start_s, end_s: span, seconds.
+        score: importance for the motion, 0..1.
+        events: events that the activity consists of.
+        postures: postures that the activity consists of.
     """
 
     kind: ActivityKind
@@ -199,20 +200,20 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class MotionDescription:
-    """All that is told of one motion.
+    """The description of one motion.
 
     Attributes:
-        start_s, end_s: times of the first and the last frame.
+        start_s, end_s: times of the first and the last frame, seconds.
         parts: body parts that are measured (see ``PART_JOINTS`` of the signals).
         size: body lengths.
-        path: way and turning of the whole motion; meaningless when the legs are not measured.
-        postures: in order of time.
-        events: in order of time.
+        path: length and turn of the whole path; undefined if the legs are not measured.
+        postures: postures in order of time.
+        events: events in order of time.
         time_T: (T,) times of the frames, seconds.
-        travel_T: (T,) way of the pelvis over the floor up to each frame, metres.
+        travel_T: (T,) distance that the pelvis traveled up to each frame, meters.
         still: spans (start_s, end_s) in which no measured joint moves noticeably.
-        activities: in order of time.
-        main: the activity with the highest score.
+        activities: activities in order of time.
+        main: activity with the highest score.
     """
 
     start_s: float
@@ -238,8 +239,8 @@ class MotionDescription:
         """Whether both legs and the torso are measured."""
         return {"left_leg", "right_leg", "torso"} <= self.parts
 
-    def travelled_m(self, start_s: float, end_s: float) -> float:
-        """Way over the floor in a span of time, metres."""
+    def traveled_m(self, start_s: float, end_s: float) -> float:
+        """Return the distance traveled in a span of time, meters."""
         first, last = np.interp((start_s, end_s), self.time_T, self.travel_T)
         return float(last - first)
 
@@ -255,26 +256,26 @@ def describe_motion(
     """Describe a motion.
 
     Args:
-        joints_TJ3: world positions with the root trajectory applied, (T, 22, 3), metres, y up,
+        joints_TJ3: world positions with the root trajectory applied, (T, 22, 3), meters, y up,
             20 fps.
-        pts_s: (T,) times of the frames, seconds; from 0 when not given.
-        valid: (T,) false where a frame was filled in.
-        confidence: (T, 22) how sure each joint is, 0..1. Without it the joints are taken for
-            motion capture, of which smaller movements are told.
-        sharp: false for a body so small in its picture that small movements are noise.
+        pts_s: (T,) times of the frames, seconds; by default from 0 at 20 fps.
+        valid: (T,) whether a frame was measured and not filled in.
+        confidence: (T, 22) confidence of each joint, 0..1. Without it the joints are treated as
+            motion capture, in which smaller movements are significant.
+        sharp: whether the body is large enough in the image to measure small movements.
 
     Returns:
         The description.
 
     Raises:
-        ValueError: the motion is empty, of another shape, or not finite.
+        ValueError: the motion is empty, has another shape, or is not finite.
     """
     signals = prepare(joints_TJ3, pts_s=pts_s, valid=valid, confidence=confidence, sharp=sharp)
     walks = locomotion(signals)
     held = postures(signals)
     leaps = jumps(signals)
     moving_T = _covered(signals, walks)
-    # Arms and legs that swing in the air belong to the jump.
+    # Movements of arms and legs in the air belong to the jump.
     airborne_T = _covered(signals, leaps)
     balances = one_leg_balances(signals, moving_T)
     events = [
@@ -310,12 +311,13 @@ def describe_motion(
 def describe_track(
     track: PoseTrack, frame_size_px: tuple[int, int], *, camera_moves: bool
 ) -> MotionDescription:
-    """Describe a person's motion through a clip.
+    """Describe the motion of a person in a clip.
 
     Args:
-        track: the person.
-        frame_size_px: (width, height) of the video; what lies outside is not measured.
-        camera_moves: the path in the picture is then not the person's: it is taken from the feet.
+        track: pose track of the person.
+        frame_size_px: (width, height) of the video. Joints outside of it are not measured.
+        camera_moves: whether the camera moves. If so, the path is estimated by foot odometry,
+            because the path in the image contains the motion of the camera.
 
     Returns:
         The description, in the time of the video.
@@ -332,19 +334,19 @@ def describe_track(
 
 
 def inside_frame(track: PoseTrack, frame_size_px: tuple[int, int]) -> Bools:
-    """Whether each joint lies in the picture, (T, 22)."""
+    """Return whether each joint is inside the image, (T, 22)."""
     in_TJ2 = (track.joints_2d >= 0) & (track.joints_2d <= np.array(frame_size_px))
     return np.logical_and(in_TJ2[:, :, 0], in_TJ2[:, :, 1])
 
 
 def _span_of(signals: Signals, start_s: float, end_s: float) -> Span:
-    """Frames of a span of time."""
+    """Return the frames of a span of time."""
     start, end = np.searchsorted(signals.time_T, (start_s - 1e-9, end_s + 1e-9))
     return int(start), int(end)
 
 
 def _covered(signals: Signals, events: Sequence[MotionEvent]) -> Bools:
-    """(T,) whether a frame lies in one of the events."""
+    """Return whether each frame is inside one of the events, (T,)."""
     return mask_of(signals.num_frames, [_span_of(signals, e.start_s, e.end_s) for e in events])
 
 
@@ -387,7 +389,7 @@ def _inside(signals: Signals, event: MotionEvent, mask_T: Bools) -> bool:
 
 
 def _overlaps(event: MotionEvent, others: Sequence[MotionEvent]) -> bool:
-    """Whether at least half of the event lies in one of the others."""
+    """Return whether at least half of the event is inside one of the others."""
     return any(
         min(event.end_s, other.end_s) - max(event.start_s, other.start_s)
         >= 0.5 * max(event.duration_s, 1 / FPS)
@@ -396,7 +398,7 @@ def _overlaps(event: MotionEvent, others: Sequence[MotionEvent]) -> bool:
 
 
 def _without_noise(events: list[MotionEvent]) -> list[MotionEvent]:
-    """Drop what is a part of something larger: a runner's kicks, the twist of a turn."""
+    """Drop events that are part of a larger event, such as the kicks of a runner."""
     return [
         event
         for event in events
@@ -414,19 +416,19 @@ _PART_OF: Final[Mapping[EventKind, tuple[EventKind, ...]]] = {
     EventKind.LEAN: _WALKS,
     EventKind.STRAIGHTEN: _WALKS,
 }
-"""What may be a part of something else, and of what."""
+"""Kinds of events that may be part of others, with the kinds of those others."""
 
 
 # ---------------------------------------------------------------------------------- activities
 
 
 class AddActivity(Protocol):
-    """Adds an activity of a kind (key of :data:`WEIGHTS`) with what it was seen from."""
+    """Function that adds an activity of a kind (key of :data:`WEIGHTS`) and its sources."""
 
     def __call__(
         self, kind: ActivityKind, *sources: MotionEvent | Posture, label: str = ""
     ) -> None:
-        """Add one; without a label, its kind is the label."""
+        """Add an activity. The default label is its kind."""
         ...
 
 
@@ -444,7 +446,7 @@ def _activities(
     held: Sequence[Posture],
     balances: Sequence[Posture],
 ) -> list[Activity]:
-    """Activities in order of time; at least one."""
+    """Return at least one activity, in order of time."""
     total_s = float(signals.time_T[-1] - signals.time_T[0])
     found: list[Activity] = []
 
@@ -514,7 +516,7 @@ _EVENT_ACTIVITIES: Final[Mapping[EventKey, ActivityKind]] = {
     RAISE_LEG: ActivityKind.RAISE_LEG,
     RAISE_KNEE: ActivityKind.RAISE_LEG,
 }
-"""Other events are no activity of their own."""
+"""Activity of each kind of event. Other events are not activities."""
 _OF_THE_ARMS: Final = frozenset(
     {
         ActivityKind.WAVE,
@@ -524,7 +526,7 @@ _OF_THE_ARMS: Final = frozenset(
         ActivityKind.SWING,
     }
 )
-"""Labels that tell which arm."""
+"""Activities whose labels contain the side of the arm."""
 
 
 def _activity_of(event: MotionEvent) -> ActivityKind | None:
@@ -551,7 +553,10 @@ def _walk_label(event: MotionEvent, within: Sequence[MotionEvent]) -> str:
 def _dance_signs(
     events: Sequence[MotionEvent],
 ) -> list[MotionEvent]:
-    """One event per kind of movement that walks, sports and chores rarely combine."""
+    """Return one event for each kind of movement that occurs in dances.
+
+    Walks, sports and chores rarely combine several of these kinds.
+    """
     high_legs = [
         e for e in events if e.part is Part.LEG and e.relative > 0.45 and e.duration_s < 2.0
     ]
@@ -588,7 +593,7 @@ _LASTS: Final[Mapping[PostureKind, ActivityKind]] = {
     PostureKind.WIDE_STANCE: ActivityKind.WIDE_STANCE,
     PostureKind.ALL_FOURS: ActivityKind.KNEEL,
 }
-"""Activities by the posture that is taken, left and held."""
+"""Activities of taking, leaving and holding each posture."""
 
 
 def _posture_activities(
@@ -596,7 +601,7 @@ def _posture_activities(
     held: Sequence[Posture],
     add: AddActivity,
 ) -> None:
-    """Changes of posture, and postures that last."""
+    """Add activities for changes of posture and for held postures."""
     upright = (PostureKind.STANDING, PostureKind.BENDING)
     for before, after in itertools.pairwise(held):
         if before.kind in upright and after.kind in _GOES_DOWN:
@@ -614,7 +619,10 @@ def _posture_activities(
 
 
 def is_cartwheel(posture: Posture, held: Sequence[Posture]) -> bool:
-    """Whether a person who is upside down goes round: briefly, and stands before or after."""
+    """Return whether an upside-down posture is a cartwheel.
+
+    It is one if it is short and the person stands before or after it.
+    """
     stands = any(p.kind is PostureKind.STANDING for p in held)
     return posture.kind is PostureKind.UPSIDE_DOWN and stands and posture.duration_s < 2.0
 

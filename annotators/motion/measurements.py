@@ -1,4 +1,4 @@
-"""What was measured of a motion, in words and numbers: the evidence that stands beside a text."""
+"""Formats measurements of a motion as short texts, the evidence for a grounded text."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -19,11 +19,11 @@ RHYTHMS: Final[Mapping[Direction | None, str]] = {
     Direction.UP_AND_DOWN: "up and down",
     Direction.FORWARD_AND_BACK: "forward and back",
 }
-"""Ways to and fro, in words."""
+"""Wording of the directions of swings."""
 
 
 def measurement_of(thing: MotionEvent | Posture) -> str:
-    """What was measured, with its units."""
+    """Format what was measured of an event or a posture, with units."""
     if isinstance(thing, Posture):
         return _posture(thing)
     if thing.by_side:
@@ -32,7 +32,7 @@ def measurement_of(thing: MotionEvent | Posture) -> str:
 
 
 def way(length_m: float, duration_s: float) -> str:
-    """A way over the floor."""
+    """Format a path over the floor."""
     return (
         f"pelvis travels {length_m:.1f} m in {duration_s:.1f} s ({length_m / duration_s:.1f} m/s)"
     )
@@ -79,7 +79,8 @@ def _raise_or_lower(event: MotionEvent) -> str:
 def _swing(event: MotionEvent) -> str:
     if event.count == 1:
         return _stroke(event)
-    # Times of a video's frames are not exact: 1.25 s must not become 1.3 s by the last bit.
+    # The duration is rounded before it is formatted, because frame times have rounding errors that
+    # would turn 1.25 s into 1.3 s.
     seconds = round(event.duration_s, 6)
     return (
         f"{event.side}_wrist swings {event.magnitude:.2f} m {RHYTHMS[event.direction]}, "

@@ -1,8 +1,7 @@
-"""What every motion rule reads: smoothed joints, body sizes, the body's own axes, who is seen.
+"""Input of all motion rules: smoothed joints, body sizes, body axes, and which parts are visible.
 
 Shapes: T frames at 20 fps, J = 22 joints (see :mod:`data.motion.skeleton`), N events or spans, K
-turning points. Positions are metres, y up. In the body's axes the components are (left, up,
-forward).
+turning points. Positions are in meters, y up. Vectors in body axes are (left, up, forward).
 """
 
 from collections.abc import Sequence
@@ -19,35 +18,35 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.intp]
 Span = tuple[int, int]
-"""Half-open range of frames."""
+"""Half-open range of frames (start, end)."""
 
 SIDES: Final = ("left", "right")
 
 SMOOTH_FRAMES: Final = 1.0
-"""Gaussian sigma; 50 ms keeps a punch (about 150 ms) and removes frame-to-frame jitter."""
+"""Sigma of the Gaussian filter. 50 ms keep a punch (about 150 ms) and remove jitter."""
 HEADING_SMOOTH_FRAMES: Final = 5.0
-"""0.25 s: hips and shoulders counter-rotate at every step, which is no turn."""
+"""0.25 s, which removes the counter-rotation of hips and shoulders at every step."""
 PATH_SMOOTH_FRAMES: Final = 4.0
-"""0.2 s: the pelvis sways within a step, which is no change of direction."""
+"""0.2 s, which removes the sway of the pelvis within a step."""
 MIN_CONFIDENCE: Final = 0.5
-"""Below it a joint is not measured (a landmark model's visibility is a probability)."""
+"""A joint of lower confidence is not measured. Confidences are visibility probabilities."""
 MAX_FILL_FRAMES: Final = 6
-"""Unseen for at most 0.3 s: bridged by interpolation. Longer: not measured."""
+"""Gaps of at most 0.3 s are interpolated. In longer gaps a joint is not measured."""
 SETTLE_FRAMES: Final = 3
-"""A joint that has just come into sight is still searched for: 0.15 s, on both sides."""
+"""The pose model is inaccurate for 0.15 s after a joint appears and before it disappears."""
 MIN_SEEN_SHARE: Final = 0.6
-"""A body part is told of when it is seen in this share of the frames."""
+"""Smallest share of frames in which a body part has to be measured to be described."""
 MIN_ACROSS_SHARE: Final = 0.35
-"""Horizontal hip and shoulder width, relative to its usual, under which the heading is unclear
-(a person lying on the side)."""
+"""Smallest horizontal width of hips and shoulders, relative to its usual value, at which the
+heading is defined. It is undefined for a person who lies on the side."""
 
-# Sizes used when the legs are unseen, by the segment lengths of the CMU and Bandai skeletons.
+# Body proportions of the CMU and Bandai skeletons, used if the legs are not visible.
 LEG_PER_TORSO: Final = 2.0
 LEG_PER_ARM: Final = 1.75
 HEIGHT_PER_LEG: Final = 2.05
 
 MAX_MOVE_S: Final = 3.0
-"""A limb that takes longer has drifted, or was moved so slowly that it is no action."""
+"""A slower movement of a limb is drift of the estimate, or too slow to be an action."""
 
 PART_JOINTS: Final = {
     "left_arm": ("left_shoulder", "left_elbow", "left_wrist"),
@@ -58,18 +57,18 @@ PART_JOINTS: Final = {
     "shoulders": ("left_shoulder", "right_shoulder"),
     "head": ("head", "left_shoulder", "right_shoulder"),
 }
-"""Joints that must be seen before anything is said of a part."""
+"""Joints that have to be measured for a part to be measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class BodySize:
-    """Lengths of the person as measured in the motion, metres.
+    """Body lengths measured in the motion, meters.
 
     Attributes:
-        leg_m: hip to knee to ankle.
-        arm_m: shoulder to elbow to wrist.
-        torso_m: middle of the hips to middle of the shoulders.
-        height_m: estimated from the leg.
+        leg_m: length from hip over knee to ankle.
+        arm_m: length from shoulder over elbow to wrist.
+        torso_m: distance from the middle of the hips to the middle of the shoulders.
+        height_m: body height estimated from the leg length.
     """
 
     leg_m: float
@@ -80,20 +79,20 @@ class BodySize:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """One motion, prepared.
+    """A motion that is prepared for the rules.
 
     Attributes:
-        time_T: (T,) seconds, as given.
-        joints_TJ3: (T, 22, 3) smoothed world positions, metres.
+        time_T: (T,) times of the frames, seconds.
+        joints_TJ3: (T, 22, 3) smoothed world positions, meters.
         usable_TJ: (T, 22) whether the joint is measured at the frame.
-        confidence_TJ: (T, 22) how sure the joint is, 0..1; 0 where the frame was filled in.
-        part_T: per body part of :data:`PART_JOINTS`, (T,) whether all its joints are measured.
-        parts: the parts that are measured for most of the motion.
+        confidence_TJ: (T, 22) confidence of the joint, 0..1; 0 where the frame was filled in.
+        part_T: for each body part of :data:`PART_JOINTS`, (T,) whether all its joints are measured.
+        parts: parts that are measured for most of the motion.
         heading_T: (T,) unwrapped yaw, radians; positive turns to the person's left.
         size: body lengths.
-        exact: the joints are motion capture, not estimated: millimetres can be told.
-        sharp: the body is large enough in the picture for small movements to be told.
-        floor_T: (T,) height of the floor near each frame, metres.
+        exact: whether the joints are motion capture, in which millimeters are significant.
+        sharp: whether the body is large enough in the image to measure small movements.
+        floor_T: (T,) height of the floor near each frame, meters.
     """
 
     time_T: Floats
@@ -110,7 +109,7 @@ class Signals:
 
     @property
     def num_frames(self) -> int:
-        """T."""
+        """Number of frames T."""
         return len(self.time_T)
 
     @property
@@ -120,30 +119,30 @@ class Signals:
 
     @property
     def leg_sides(self) -> tuple[str, ...]:
-        """Sides of the measured legs; seen from the side, one leg may hide the other."""
+        """Sides of the measured legs. In a side view, one leg may hide the other."""
         return tuple(side for side in SIDES if f"{side}_leg" in self.parts)
 
     @property
     def posture_seen(self) -> bool:
-        """Whether the torso and a leg are measured, so that the posture can be told."""
+        """Whether the torso and a leg are measured, which the posture needs."""
         return bool(self.leg_sides) and "torso" in self.parts
 
     @property
     def body_seen(self) -> bool:
-        """Whether the torso and both legs are measured, so that steps and jumps can be told."""
+        """Whether the torso and both legs are measured, which steps and jumps need."""
         return self.legs_seen and "torso" in self.parts
 
     def joint_T3(self, name: str) -> Floats:
-        """World positions of one joint, (T, 3)."""
+        """Return the world positions of one joint, (T, 3), meters."""
         return self.joints_TJ3[:, JOINT[name]]
 
     def height_T(self, *names: str) -> Floats:
-        """Height of the lowest of the joints above the floor, (T,), metres."""
+        """Return the height of the lowest of the joints above the floor, (T,), meters."""
         indices = [JOINT[name] for name in names]
         return self.joints_TJ3[:, indices, 1].min(axis=1) - self.floor_T
 
     def in_body_axes(self, vectors_T3: Floats) -> Floats:
-        """World vectors as (left, up, forward) of the body, (T, 3)."""
+        """Rotate world vectors to body axes (left, up, forward), (T, 3)."""
         sin_T, cos_T = np.sin(self.heading_T), np.cos(self.heading_T)
         x_T, z_T = vectors_T3[:, 0], vectors_T3[:, 2]
         return np.stack(
@@ -151,36 +150,36 @@ class Signals:
         )
 
     def trunk_T3(self) -> Floats:
-        """Hips to shoulders in the body's axes, (T, 3), metres.
+        """Return the vector from hips to shoulders in body axes, (T, 3), meters.
 
-        Skeletons put spine and neck at different places; hips and shoulders agree.
+        Hips and shoulders are used because skeletons differ in the positions of spine and neck.
         """
         return self.in_body_axes(_trunk(self.joints_TJ3))
 
     def hips_T3(self) -> Floats:
-        """World position of the middle of the hips, (T, 3)."""
+        """Return the world position of the middle of the hips, (T, 3), meters."""
         return (self.joint_T3("left_hip") + self.joint_T3("right_hip")) / 2
 
     def relative_T3(self, joint: str, origin: str) -> Floats:
-        """Position of ``joint`` seen from ``origin`` in the body's axes, (T, 3), metres."""
+        """Return the position of ``joint`` relative to ``origin`` in body axes, (T, 3), meters."""
         return self.in_body_axes(self.joint_T3(joint) - self.joint_T3(origin))
 
     def seen(self, part: str, span: Span, share: float = 0.8) -> bool:
-        """Whether ``part`` is measured in at least ``share`` of the span."""
+        """Return whether ``part`` is measured in at least ``share`` of the span."""
         part_N = self.part_T[part][span[0] : span[1]]
         return bool(len(part_N)) and float(part_N.mean()) >= share
 
     def mean_confidence(self, joints: Sequence[str], span: Span) -> float:
-        """How sure some joints are over the span, on average, 0..1."""
+        """Return the mean confidence of joints over the span, 0..1."""
         indices = [JOINT[name] for name in joints]
         return float(self.confidence_TJ[span[0] : span[1], indices].mean())
 
     def start_s(self, span: Span) -> float:
-        """Time at which the span starts."""
+        """Return the time of the span's first frame, seconds."""
         return float(self.time_T[span[0]])
 
     def end_s(self, span: Span) -> float:
-        """Time of the span's last frame."""
+        """Return the time of the span's last frame, seconds."""
         return float(self.time_T[span[1] - 1])
 
 
@@ -195,11 +194,11 @@ def prepare(
     """Smooth a motion and measure the body.
 
     Args:
-        joints_TJ3: world positions, (T, 22, 3), metres, y up, 20 fps.
-        pts_s: (T,) times, seconds; from 0 at 20 fps when not given.
-        valid: (T,) frames that were measured and not filled in.
-        confidence: (T, 22) how sure each joint is, 0..1.
-        sharp: whether small movements can be told.
+        joints_TJ3: world positions, (T, 22, 3), meters, y up, 20 fps.
+        pts_s: (T,) times, seconds; by default from 0 at 20 fps.
+        valid: (T,) whether a frame was measured and not filled in.
+        confidence: (T, 22) confidence of each joint, 0..1; None for motion capture.
+        sharp: whether small movements can be measured.
 
     Returns:
         The signals.
@@ -246,7 +245,11 @@ def prepare(
 
 
 def _bridge_gaps(raw_TJ3: Floats, sure_TJ: Bools) -> tuple[Floats, Bools]:
-    """Interpolate joints over short gaps; positions, and whether each is usable."""
+    """Interpolate joints over short gaps.
+
+    Returns:
+        Positions, (T, 22, 3), and whether each joint is usable, (T, 22).
+    """
     filled_TJ3, usable_TJ = raw_TJ3.copy(), sure_TJ.copy()
     frames_T = np.arange(len(raw_TJ3))
     for joint in np.flatnonzero(~sure_TJ.all(axis=0)):
@@ -265,7 +268,7 @@ def _bridge_gaps(raw_TJ3: Floats, sure_TJ: Bools) -> tuple[Floats, Bools]:
 
 
 def _chain_m(joints_TJ3: Floats, seen_T: Bools, names: tuple[str, ...]) -> float:
-    """Median length of a chain of joints over the frames where it is seen, metres."""
+    """Return the median length of a chain of joints over the frames with it, meters."""
     chain_TJ3 = joints_TJ3[:, [JOINT[name] for name in names]]
     if seen_T.any():
         chain_TJ3 = chain_TJ3[seen_T]
@@ -274,7 +277,7 @@ def _chain_m(joints_TJ3: Floats, seen_T: Bools, names: tuple[str, ...]) -> float
 
 def _measure(joints_TJ3: Floats, part_T: dict[str, Bools], parts: frozenset[str]) -> BodySize:
     def longest(part: str) -> float:
-        # The longer side: projection and occlusion shorten limbs, nothing lengthens them.
+        # The longer side is taken, because projection and occlusion only shorten limbs.
         lengths = [
             _chain_m(joints_TJ3, part_T[f"{side}_{part}"], PART_JOINTS[f"{side}_{part}"])
             for side in SIDES
@@ -287,21 +290,24 @@ def _measure(joints_TJ3: Floats, part_T: dict[str, Bools], parts: frozenset[str]
     torso_m = float(np.median(np.linalg.norm(_trunk(torso_TJ3), axis=1)))
     if leg_m == 0.0:
         leg_m = LEG_PER_ARM * arm_m if arm_m > 0.0 else LEG_PER_TORSO * torso_m
-    # A floor for degenerate input, so that no rule divides by zero.
+    # Lower bounds for degenerate input, so that no rule divides by zero.
     leg_m = max(leg_m, 0.05)
     arm_m = arm_m if arm_m > 0.0 else leg_m / LEG_PER_ARM
     return BodySize(leg_m, max(arm_m, 0.03), max(torso_m, 0.03), HEIGHT_PER_LEG * leg_m)
 
 
 def _trunk(joints_TJ3: Floats) -> Floats:
-    """From the middle of the hips to the middle of the shoulders, (T, 3), metres."""
+    """Return the vector from the middle of the hips to that of the shoulders, (T, 3), meters."""
     hips = [JOINT["left_hip"], JOINT["right_hip"]]
     shoulders = [JOINT["left_shoulder"], JOINT["right_shoulder"]]
     return joints_TJ3[:, shoulders].mean(axis=1) - joints_TJ3[:, hips].mean(axis=1)
 
 
 def _heading(joints_TJ3: Floats) -> Floats:
-    """Smoothed, unwrapped yaw (T,); held where the body's left-right axis points up or down."""
+    """Return the smoothed, unwrapped yaw, (T,), radians.
+
+    The yaw is held constant where the left-right axis of the body points up or down.
+    """
     left_TJ3 = joints_TJ3[:, [JOINT["left_hip"], JOINT["left_shoulder"]]]
     right_TJ3 = joints_TJ3[:, [JOINT["right_hip"], JOINT["right_shoulder"]]]
     across_T3 = (left_TJ3 - right_TJ3).sum(axis=1)
@@ -315,9 +321,10 @@ def _heading(joints_TJ3: Floats) -> Floats:
 
 
 def _floor(joints_TJ3: Floats) -> Floats:
-    """Height of the floor (T,): the lowest foot of the two seconds around each frame.
+    """Return the height of the floor, (T,), meters: the lowest foot within a second of each frame.
 
-    Local, so that a slope, stairs or the drift of an estimated root do not float the feet.
+    The floor is local, because slopes, stairs and the drift of an estimated root would otherwise
+    lift the feet off it.
     """
     lowest_T = joints_TJ3[:, [JOINT[f"{side}_{j}"] for side in SIDES for j in ("foot", "ankle")], 1]
     floor_T = minimum_filter1d(lowest_T.min(axis=1), size=2 * FPS + 1, mode="nearest")
@@ -325,13 +332,13 @@ def _floor(joints_TJ3: Floats) -> Floats:
 
 
 def foot_odometry(joints_TJ3: NDArray[np.floating]) -> Floats:
-    """Path of the pelvis by the foot that stands, (T, 3), metres.
+    """Estimate the pelvis path from the foot that stands on the floor, (T, 3), meters.
 
-    For a moving camera, whose own motion is in the path that the picture shows: the lower foot is
-    taken to stand still on the floor. Jumps are lost, steps are kept.
+    The lower foot is assumed to stand still. The path has steps but no jumps. It is used for moving
+    cameras, whose own motion is part of the path in the image.
 
     Args:
-        joints_TJ3: positions relative to the pelvis, (T, 22, 3), metres, y up.
+        joints_TJ3: positions relative to the pelvis, (T, 22, 3), meters, y up.
     """
     smooth_TJ3 = gaussian_filter1d(
         joints_TJ3.astype(np.float64), SMOOTH_FRAMES, axis=0, mode="nearest"
@@ -358,14 +365,17 @@ def foot_odometry(joints_TJ3: NDArray[np.floating]) -> Floats:
 
 
 def spans(mask_T: Bools, min_frames: int = 1) -> list[Span]:
-    """Runs of true values, as half-open spans of at least ``min_frames``."""
+    """Return runs of true values of at least ``min_frames`` as half-open spans."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], mask_T.astype(np.int8), [0]))))
     pairs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
     return [(start, end) for start, end in pairs if end - start >= min_frames]
 
 
 def hysteresis(signal_T: Floats, on: float, off: float) -> Bools:
-    """True from where the signal reaches ``on``, both ways to where it falls under ``off``."""
+    """Return a mask of the signal with hysteresis, (T,).
+
+    It is true where the signal reaches ``on``, and around that while the signal exceeds ``off``.
+    """
     mask_T = np.zeros(len(signal_T), dtype=np.bool_)
     for start, end in spans(signal_T >= off):
         mask_T[start:end] = bool((signal_T[start:end] >= on).any())
@@ -373,7 +383,7 @@ def hysteresis(signal_T: Floats, on: float, off: float) -> Bools:
 
 
 def join_spans(items: list[Span], max_gap: int) -> list[Span]:
-    """Spans with neighbours that are at most ``max_gap`` frames apart made one."""
+    """Join spans that are at most ``max_gap`` frames apart."""
     joined: list[Span] = []
     for start, end in sorted(items):
         if joined and start - joined[-1][1] <= max_gap:
@@ -384,10 +394,11 @@ def join_spans(items: list[Span], max_gap: int) -> list[Span]:
 
 
 def turning_points(signal_T: Floats, min_change: float) -> list[int]:
-    """Frames at which the signal turns, with both ends; neighbours differ by ``min_change``.
+    """Return the frames of the turning points of a signal, including both ends.
 
-    Smaller wiggles are not turns (the rainflow reduction of a load history). Returns one frame
-    when the signal never changes by that much.
+    Consecutive turning points differ by at least ``min_change``; smaller fluctuations are ignored
+    (the rainflow reduction of a load history). The result has one frame if the signal never changes
+    by that much.
     """
     slope_T = np.sign(np.diff(signal_T))
     inner = np.flatnonzero(slope_T[1:] * slope_T[:-1] <= 0) + 1
@@ -397,7 +408,7 @@ def turning_points(signal_T: Floats, min_change: float) -> list[int]:
     for frame in candidates[1:]:
         change = signal_T[frame] - signal_T[points[-1]]
         if rising == 0:
-            # Until the first real change the start may move to the extreme seen so far.
+            # Before the first change of that size, the start moves to the extreme value so far.
             window = signal_T[: frame + 1]
             low, high = int(np.argmin(window)), int(np.argmax(window))
             if window[high] - window[low] >= min_change:
@@ -412,7 +423,7 @@ def turning_points(signal_T: Floats, min_change: float) -> list[int]:
 
 
 def trim_ramp(signal_T: Floats, start: int, end: int, share: float = 0.08) -> Span:
-    """The part of ``start..end`` in which the signal really goes from one value to the other."""
+    """Trim ``start..end`` to the part in which the signal changes from one value to the other."""
     low, high = float(signal_T[start]), float(signal_T[end])
     progress_N = (signal_T[start : end + 1] - low) / (high - low)
     first = int(np.flatnonzero(progress_N <= share)[-1])
@@ -421,14 +432,14 @@ def trim_ramp(signal_T: Floats, start: int, end: int, share: float = 0.08) -> Sp
 
 
 def speed_T(positions_T3: Floats) -> Floats:
-    """Speed, units of the positions per second: (T, ..., 3) gives (T, ...)."""
+    """Return the speed in units of the positions per second; (T, ..., 3) gives (T, ...)."""
     if len(positions_T3) < 2:
         return np.zeros(positions_T3.shape[:-1])
     return np.linalg.norm(np.gradient(positions_T3, axis=0), axis=-1) * FPS
 
 
 def flexion_deg(signals: Signals, upper: str, joint: str, lower: str) -> Floats:
-    """Bend of a joint (T,), degrees: 0 is straight."""
+    """Return the flexion of a joint, (T,), degrees; 0 is straight."""
     first_T3 = signals.joint_T3(joint) - signals.joint_T3(upper)
     second_T3 = signals.joint_T3(lower) - signals.joint_T3(joint)
     cosine_T = (first_T3 * second_T3).sum(axis=1) / np.maximum(

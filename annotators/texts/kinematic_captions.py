@@ -296,7 +296,7 @@ def _when(clause: Clause, clip: Clip) -> str:
 def _distance(clause: Clause, description: MotionDescription, clip: Clip) -> str:
     """How far and how fast; a moving camera hides the way that is gone."""
     if clause.act in (EventKind.WALK, EventKind.RUN) and clip.camera == "static":
-        way_m = description.travelled_m(clause.start_s, clause.end_s)
+        way_m = description.traveled_m(clause.start_s, clause.end_s)
         seconds = max(clause.end_s - clause.start_s, 0.1)
         return f" for about {way_m:.1f} metres at {way_m / seconds:.1f} metres per second"
     return ""

@@ -422,7 +422,7 @@ def _leg_of(
     walk: Clause, start_s: float, end_s: float, description: MotionDescription, *, goes_on: bool
 ) -> Clause:
     """A part of a walk, with its own evidence."""
-    way = Way(description.travelled_m(start_s, end_s), end_s - start_s)
+    way = Way(description.traveled_m(start_s, end_s), end_s - start_s)
     return replace(
         walk,
         start_s=start_s,

@@ -123,7 +123,7 @@ def test_a_walk_goes_on_after_a_turn() -> None:
     for leg in (before, after):
         ((way,),) = leg.evidence
         assert isinstance(way, Way)
-        assert way.length_m == description.travelled_m(leg.start_s, leg.end_s)
+        assert way.length_m == description.traveled_m(leg.start_s, leg.end_s)
         assert measurement(leg).startswith(f"pelvis travels {way.length_m:.1f} m in ")
     assert in_words(turn, "base", "the") == "turn to the left while walking"
     assert in_words(after, "third", "their") == "walks on"

@@ -22,14 +22,14 @@ ID_LENGTH = 16
 
 @dataclass(frozen=True, slots=True)
 class MotionText:
-    """A text on a motion.
+    """A text that describes a motion or a part of it.
 
     Attributes:
         text: the text.
-        start_s: where in the motion it begins to hold.
-        end_s: where it ends; the motion's length for the whole.
+        start_s: begin of the described part, in the time of the motion.
+        end_s: end of the described part.
         level: ``coarse``, ``medium`` or ``fine``; captions of other datasets are ``medium``.
-        source: who wrote it, e.g. ``humanml3d``, ``kit-ml``, ``rules``.
+        source: author of the text, e.g. ``humanml3d``, ``kit-ml``, ``rules``.
     """
 
     text: str
@@ -41,26 +41,26 @@ class MotionText:
 
 @dataclass(frozen=True, slots=True)
 class ImportedMotion:
-    """A motion as an importer found it.
+    """A motion that an importer read.
 
     Attributes:
-        motion_id: hash of the content that it came from; independent of its path.
-        source: kind of importer.
+        motion_id: hash of the source's content; independent of its path.
+        source: kind of the importer.
         source_path: file, or folder of a dataset.
         source_id: name within the source, e.g. ``07_01``.
-        fps: exact rate of ``joints_TJ3``, or of what ``features_TD`` were made from.
-        joints_TJ3: (T, 22, 3) meters, y up; None where there are only features.
-        features_TD: (T, 263), not normalized; None where they are to be made from joints.
-        group: what must stay in one split: subject or video, else empty.
-        split: the source's own, where it has one.
+        fps: exact frame rate of ``joints_TJ3`` or ``features_TD``.
+        joints_TJ3: (T, 22, 3) meters, y up; None if the source has only features.
+        features_TD: (T, 263), not normalized; None if they are computed from joints.
+        group: subject or video, whose motions must stay in one split; else empty.
+        split: split of the source, if it has one.
         labels: activity labels of the source.
-        texts: on the motion.
-        license: of the source, as far as it is known.
-        mirrored_of: ``motion_id`` of the motion that this one mirrors, else empty.
-        quality: 0..1, confidence of the estimate; 1 for motion capture.
-        video_id: of a motion from video, else empty.
-        clip_id: likewise.
-        track_id: likewise.
+        texts: texts of the motion.
+        license: license of the source; empty if unknown.
+        mirrored_of: ``motion_id`` of the original of a mirrored motion, else empty.
+        quality: confidence of the pose estimate, 0..1; 1 for motion capture.
+        video_id: id of the video, for motions from video, else empty.
+        clip_id: id of the clip, likewise.
+        track_id: id of the track, likewise.
     """
 
     motion_id: str
@@ -87,8 +87,8 @@ class Pending:
     """A motion that was found but not read; motions that the dataset has are never read.
 
     Attributes:
-        motion_id: of the motion.
-        source_id: of the motion, see :class:`ImportedMotion`.
+        motion_id: id of the motion.
+        source_id: name of the motion, see :class:`ImportedMotion`.
         item: name of the motion in messages.
         read: reads the motion; raises :class:`~data.errors.ItemError` if it cannot be used.
         size_bytes: size of the file that ``read`` reads; the time limit grows with it.
@@ -103,12 +103,12 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Unforeseen:
-    """A file on which an importer met an error that nobody foresaw.
+    """A file on which an importer raised an unexpected exception.
 
     Attributes:
-        item_id: of the file.
-        item: its path.
-        error: what it was.
+        item_id: id of the file.
+        item: path of the file.
+        error: the exception.
     """
 
     item_id: str
@@ -120,10 +120,10 @@ Found = Iterator[Pending | Rejection | Unforeseen]
 
 
 class ContentId:
-    """The id of some content, of which more may follow.
+    """A content id that can be extended by further parts.
 
     Args:
-        parts: of the content; one that is large comes a little at a time.
+        parts: parts of the content; a large part is an iterator of chunks.
     """
 
     def __init__(self, *parts: bytes | str | Iterator[bytes | memoryview]) -> None:
@@ -131,7 +131,7 @@ class ContentId:
         self._add(parts)
 
     def with_parts(self, *parts: bytes | str | Iterator[bytes | memoryview]) -> str:
-        """The id with further parts."""
+        """Return the id of the content with further parts."""
         longer = ContentId()
         longer._digest = self._digest.copy()
         longer._add(parts)
@@ -148,5 +148,5 @@ class ContentId:
 
 
 def content_id(*parts: bytes | str | Iterator[bytes | memoryview]) -> str:
-    """An id from content; a part that is large comes a little at a time."""
+    """Return the id of content; a large part is an iterator of chunks."""
     return ContentId(*parts).with_parts()

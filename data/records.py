@@ -1,4 +1,4 @@
-"""What flows between the stages: one frozen record per thing that a table row is made of.
+"""Frozen records that the stages exchange and from which table rows are made.
 
 Shapes: T frames of a track at 20 fps, J = 22 joints (see :mod:`data.motion.skeleton`).
 """
@@ -22,22 +22,22 @@ CLIP_ID_LENGTH: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class VideoProbe:
-    """What a packet scan (no decoding) tells of a video file.
+    """Properties of a video file, found by a packet scan without decoding.
 
     Attributes:
         path: the file.
         size_bytes: its size.
         container: demuxer name, e.g. ``mov,mp4,m4a,3gp,3g2,mj2``.
-        codec: e.g. ``h264``.
+        codec: codec name, e.g. ``h264``.
         width_px, height_px: size as displayed, after rotation.
-        rotation_deg: clockwise rotation to display it upright: 0, 90, 180 or 270.
+        rotation_deg: clockwise rotation that makes the video upright: 0, 90, 180 or 270.
         fps: exact average rate of the packets.
-        start_offset_s: the container's time of the first frame. Everywhere else in this project
-            the first frame of a video is time 0.
-        duration_s: from the first frame to the end of the last, by the packets.
-        num_packets: video packets found.
-        constant_rate: all frame intervals are equal within half a frame.
-        issues: what is wrong with the file, empty when healthy (e.g. ``corrupt_packets``).
+        start_offset_s: time of the first frame according to the container. Everywhere else in this
+            project the first frame of a video is at time 0.
+        duration_s: time from the first frame to the end of the last, according to the packets.
+        num_packets: number of video packets.
+        constant_rate: whether all frame intervals are equal within half a frame.
+        issues: problems of the file, e.g. ``corrupt_packets:3``; empty for a healthy file.
     """
 
     path: Path
@@ -66,7 +66,7 @@ class Frame:
 
     Attributes:
         index: 0-based position among all decoded frames of the video, in display order.
-        pts_s: time of display; the video's first frame is 0.
+        pts_s: display time in seconds; the first frame of the video is at 0.
         image: (H, W, 3) uint8 RGB, upright.
     """
 
@@ -77,11 +77,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """A run of frames between two cuts.
+    """A contiguous range of frames between two cuts.
 
     Attributes:
         start_frame, end_frame: half-open range of frame indices.
-        start_s, end_s: PTS of its first frame, and PTS at which its last frame ends.
+        start_s, end_s: PTS of the first frame, and time at which the last frame ends.
         brightness: mean luma, 0 (black) to 1 (white).
         camera: ``static`` or ``moving``.
         camera_speed: median global image motion, in image widths per second.
@@ -98,13 +98,13 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class VideoScan:
-    """What one full decoding pass tells of a video.
+    """Result of decoding a whole video once.
 
     Attributes:
-        num_frames: frames really decoded.
-        duration_s: from the first frame to the end of the last.
+        num_frames: number of decoded frames.
+        duration_s: time from the first frame to the end of the last.
         shots: at least one, contiguous, covering all frames.
-        issues: what went wrong while decoding (e.g. ``decode_errors:3``), empty when nothing did.
+        issues: problems while decoding, e.g. ``decode_errors:3``.
     """
 
     num_frames: int
@@ -115,7 +115,7 @@ class VideoScan:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A window of at most ``max_clip_s`` inside one shot: the unit that is annotated.
+    """A window of at most ``max_clip_s`` within one shot: the unit of annotation.
 
     Attributes:
         clip_id: hash of the video's content hash and the span; independent of path and order.
@@ -123,7 +123,7 @@ class Clip:
         shot_index: index of the shot in the video.
         start_frame, end_frame: half-open range of frame indices.
         start_s, end_s: span in the time of the video (first frame = 0).
-        brightness, camera, camera_speed: of its shot, see :class:`Shot`.
+        brightness, camera, camera_speed: properties of the shot, see :class:`Shot`.
     """
 
     clip_id: str
@@ -139,7 +139,7 @@ class Clip:
 
 
 def clip_id_of(video_id: str, start_frame: int, end_frame: int) -> str:
-    """A clip's id: from the content of its video and its span, never from path or order."""
+    """Return the id of a clip, which depends only on the content of the video and the span."""
     span = f"{video_id}:{start_frame}:{end_frame}"
     return hashlib.sha256(span.encode()).hexdigest()[:CLIP_ID_LENGTH]
 
@@ -149,16 +149,17 @@ class PoseTrack:
     """One person's movement through one clip, at 20 fps.
 
     Attributes:
-        track_id: 0-based, in order of first appearance (ties: larger first).
+        track_id: 0-based index in order of first appearance (ties: larger person first).
         pts_s: (T,) float64 times in the video, 1/20 s apart, inside the clip's span.
-        joints_3d: (T, 22, 3) meters, y up, relative to the pelvis (which is 0).
-        root_trajectory: (T, 3) meters, pelvis position estimated from the image; y is the height
-            above the floor that the feet define, x to the viewer's right and z toward the camera,
-            frame 0 at x = z = 0. ``joints_3d + root_trajectory[:, None]`` is the motion.
+        joints_3d: (T, 22, 3) meters, y up, relative to the pelvis.
+        root_trajectory: (T, 3) meters, pelvis position estimated from the image. y is the height
+            above the floor, which is estimated from the feet; x points to the viewer's right and z
+            toward the camera; frame 0 is at x = z = 0. The motion is
+            ``joints_3d + root_trajectory[:, None]``.
         joints_2d: (T, 22, 2) pixels of the upright source frame, x right, y down.
-        confidence: (T, 22) in 0..1, how sure the pose model is that the joint is seen.
-        valid: (T,) true where measured, false where a gap was filled in.
-        quality: 0..1, mean confidence over the measured frames.
+        confidence: (T, 22) in 0..1, confidence of the pose model that the joint is visible.
+        valid: (T,) whether the frame was measured; false where a gap was interpolated.
+        quality: mean confidence over the measured frames, 0..1.
     """
 
     track_id: int
@@ -172,7 +173,7 @@ class PoseTrack:
 
     @property
     def num_frames(self) -> int:
-        """T."""
+        """Number of frames, T."""
         return len(self.pts_s)
 
     @property
@@ -182,11 +183,11 @@ class PoseTrack:
 
 
 class RejectionKey(NamedTuple):
-    """Identifies one rejection in a dataset.
+    """The key of a rejection in a dataset.
 
     Attributes:
-        item_id: of the rejected item.
-        stage: that rejected it.
+        item_id: id of the rejected item.
+        stage: stage that rejected it.
     """
 
     item_id: str
@@ -195,14 +196,14 @@ class RejectionKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An item that was not carried through: a row of the ``rejections`` table.
+    """A rejected item: a row of the ``rejections`` table.
 
     Attributes:
-        item_id: clip_id, video_id, or a hash of the path where the content cannot be read.
-        item: what a person calls it (a path, or a path and a span).
-        stage: where it left.
+        item_id: clip_id, video_id, or a hash of the path if the content cannot be read.
+        item: name of the item for people (a path, or a path and a span).
+        stage: stage that rejected it.
         reason: the stable code.
-        detail: expected and found.
+        detail: what was expected and what was found.
         remedy: what the user can do.
     """
 
@@ -215,41 +216,41 @@ class Rejection:
 
     @property
     def key(self) -> RejectionKey:
-        """What identifies the rejection: two stages may reject the same item."""
+        """Key of this rejection; it has the stage, because two stages may reject one item."""
         return RejectionKey(self.item_id, self.stage)
 
     @classmethod
     def of(cls, item_id: str, item: str, stage: Stage, error: ItemError) -> "Rejection":
-        """The row for an item that failed with ``error``."""
+        """Create the rejection of an item that failed with ``error``."""
         return cls(item_id, plain_text(item), stage, error.reason, error.detail, error.remedy)
 
 
 class Outcome(StrEnum):
-    """How one call of a captioner or an annotator ended; model replies are data, never ``None``."""
+    """Outcome of one call of a captioner or annotator. A failed call is data, never ``None``."""
 
     SUCCESS = "success"
     TRUNCATED = "truncated"
-    """The reply was cut off at the token limit, also with more tokens."""
+    """The reply was cut off at the token limit, even after the limit was raised."""
     REFUSED = "refused"
     """The model declined."""
     FILTERED = "filtered"
     """A content filter of the service withheld the request or the reply."""
     INVALID = "invalid"
-    """The reply does not have the form that was asked for, also after a repair."""
+    """The reply does not have the requested form, even after a repair."""
     RATE_LIMITED = "rate_limited"
-    """The service still said "too many requests" after the last attempt."""
+    """The service still answered "too many requests" to the last attempt."""
     UNAVAILABLE = "unavailable"
     """The service could not be reached, timed out or failed on every attempt."""
     BUDGET = "budget"
-    """Not asked: the run's budget does not cover it."""
+    """The call was not made because the budget of the run does not cover it."""
     ERROR = "error"
     """The service rejected the request itself."""
     SKIPPED = "skipped"
-    """Not asked, because what it builds on is missing."""
+    """The call was not made because its input is missing."""
 
 
 class Verdict(StrEnum):
-    """What the measured motion says of a statement."""
+    """Result of checking a statement against the measured motion."""
 
     SUPPORTED = "supported"
     CONTRADICTED = "contradicted"
@@ -293,19 +294,19 @@ def total_cost(*costs: Cost) -> CostFields:
 
 @dataclass(frozen=True, slots=True)
 class Caption(Cost):
-    """One prose sample of one captioner: a row of the ``captions`` table.
+    """One text of one captioner: a row of the ``captions`` table.
 
     Attributes:
         video_id: the video.
-        clip_id: the clip, or None when the caption is of the whole video.
+        clip_id: the clip, or None if the caption describes the whole video.
         captioner: ``kinematic``, ``openai``, …
         model: model name; for ``kinematic`` the pose model.
-        prompt_id: id and hash of the prompt, or of the rule set.
-        text: prose.
+        prompt_id: id and hash of the prompt or of the rule set.
+        text: the caption.
         outcome, reason: how the call ended, and why if it did not succeed.
-        sample: 0-based number among the samples of one prompt.
+        sample: 0-based index among the samples of one prompt.
         frame_times_s: times in the video of the frames that the model saw; empty for none.
-        uses_motion: whether the prompt told the measured motion.
+        uses_motion: whether the prompt described the measured motion.
         request_id: the service's own id of the call that gave the text.
     """
 
@@ -325,12 +326,12 @@ class Caption(Cost):
 
 @dataclass(frozen=True, slots=True)
 class Grounding:
-    """The measurement that a step was checked against.
+    """The measurement that a statement was checked against.
 
     Attributes:
-        verdict: what the measurement says.
-        measurement: what was measured, with value and unit, e.g. ``left_wrist rises 0.52 m``.
-        start_s, end_s: the span it was measured over, in the time of the video.
+        verdict: result of the check.
+        measurement: measured quantity with value and unit, e.g. ``left_wrist rises 0.52 m``.
+        start_s, end_s: span of the measurement, in the time of the video.
     """
 
     verdict: Verdict
@@ -341,7 +342,7 @@ class Grounding:
 
 @dataclass(frozen=True, slots=True)
 class FineStep:
-    """One executable step: no appearance, no environment. Times are in the time of the video."""
+    """One executable step, without appearance or environment; times of the video."""
 
     text: str
     start_s: float
@@ -351,21 +352,21 @@ class FineStep:
 
 @dataclass(frozen=True, slots=True)
 class Annotation(Cost):
-    """The three levels of one clip: a row of the ``annotations`` table.
+    """Texts of one clip at three levels: a row of the ``annotations`` table.
 
     Attributes:
-        clip_id, video_id: what it annotates.
-        track_id: the person whose motion ``medium`` and ``fine`` tell (the main one).
-        coarse: one sentence on the scene of the whole video.
-        medium: up to 3 wordings of the activity, at most 30 words each.
-        fine: steps in order of time.
-        activity: the activity label behind ``medium``, e.g. ``walk``.
+        clip_id, video_id: the annotated clip.
+        track_id: the main person, whose motion ``medium`` and ``fine`` describe.
+        coarse: one sentence about the scene of the whole video.
+        medium: up to 3 descriptions of the activity, at most 30 words each.
+        fine: steps in temporal order.
+        activity: activity label of ``medium``, e.g. ``walk``.
         annotator, model, prompt_id, outcome, reason, request_id: as in :class:`Caption`.
-        sample: 0-based number among the annotations of one clip; 0 where there is one.
-        reply: the model's last reply, kept where it could not be used; else empty.
-        medium_grounding: what the motion says of each of ``medium``.
+        sample: 0-based index among the annotations of one clip.
+        reply: last reply of the model if it could not be used, else empty.
+        medium_grounding: grounding of each text of ``medium``.
         grounding_score: share of the measurable steps and medium texts that the motion supports,
-            0..1; None when none is measurable.
+            0..1; None if none is measurable.
     """
 
     clip_id: str

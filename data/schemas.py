@@ -1,8 +1,8 @@
-"""Arrow schemas of the dataset's tables, and records to rows and back (DESIGN §4).
+"""Arrow schemas of the dataset's tables, and conversion between records and rows (DESIGN §4).
 
 Shapes: T frames of a track at 20 fps, J = 22 joints. Arrays are stored flat, because nested lists
-are 10-20 times slower into pandas and arrive as nested objects; :func:`load_pose` and its sisters
-give them their shape back.
+are 10-20 times slower to read into pandas and arrive there as nested objects. :func:`load_pose` and
+the other ``load_`` functions restore the shapes.
 """
 
 import json
@@ -32,9 +32,9 @@ from data.records import (
 SCHEMA_VERSION: Final = 4
 """Raised whenever a column changes its name, type or meaning."""
 READABLE_VERSIONS: Final = frozenset({3, SCHEMA_VERSION})
-"""Versions that this code reads."""
+"""Versions that this code can read."""
 FORMER_NAMES: Final[Mapping[str, str]] = {"license": "licence"}
-"""Columns that version 3 spelled differently, by their current name."""
+"""Current name of a column to the name that it has in version 3."""
 
 CODE_VERSION: Final = version("avatargpt")
 
@@ -224,13 +224,13 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         pa.field("remedy", pa.string()),
     ),
 }
-"""Every table, parents before children: the order in which a publication puts them in place."""
+"""All tables. Parents precede children: a publication moves the parts in this order."""
 
 FLOAT_LEAVES: Final[Mapping[str, tuple[str, ...]]] = {
     "poses": ("joints_3d", "root_trajectory", "joints_2d", "confidence", "pts_s"),
     "motions": ("features",),
 }
-"""List columns whose floats are stored byte-stream-split (smaller under zstd)."""
+"""List columns whose floats are byte-stream-split, which compresses better under zstd."""
 
 _VERSIONS: Final[Row] = {"schema_version": SCHEMA_VERSION, "code_version": CODE_VERSION}
 
@@ -238,7 +238,7 @@ _VERSIONS: Final[Row] = {"schema_version": SCHEMA_VERSION, "code_version": CODE_
 def video_row(
     video_id: str, mtime_ns: int, probe: VideoProbe, scan: VideoScan, num_clips: int, coarse: str
 ) -> Row:
-    """The ``videos`` row."""
+    """Create the ``videos`` row."""
     return {
         "video_id": video_id,
         "path": str(probe.path),
@@ -273,15 +273,15 @@ def clip_row(
     quality: float,
     issues: tuple[str, ...],
 ) -> Row:
-    """The ``clips`` row.
+    """Create the ``clips`` row.
 
     Args:
         clip: the clip.
-        num_people: most people seen at a time.
-        num_tracks: tracks; one person who leaves and comes back has two.
-        decoder: that read its frames.
-        quality: mean quality of its tracks, 0 without any.
-        issues: of reading its frames.
+        num_people: maximum number of people in a frame.
+        num_tracks: number of tracks; a person who leaves and returns has two.
+        decoder: decoder that read the frames.
+        quality: mean quality of the tracks; 0 without tracks.
+        issues: problems while reading the frames.
     """
     return {
         **asdict(clip),
@@ -295,7 +295,7 @@ def clip_row(
 
 
 def pose_row(clip: Clip, track: PoseTrack, pose_model: str) -> Row:
-    """The ``poses`` row, arrays flattened."""
+    """Create the ``poses`` row, with flattened arrays."""
     return {
         "clip_id": clip.clip_id,
         "video_id": clip.video_id,
@@ -315,12 +315,12 @@ def pose_row(clip: Clip, track: PoseTrack, pose_model: str) -> Row:
 
 
 def caption_row(caption: Caption) -> Row:
-    """The ``captions`` row."""
+    """Create the ``captions`` row."""
     return {**asdict(caption), "outcome": caption.outcome.value, **_VERSIONS}
 
 
 def annotation_row(annotation: Annotation, clip: Clip) -> Row:
-    """The ``annotations`` row."""
+    """Create the ``annotations`` row."""
     row = asdict(annotation)
     row["outcome"] = annotation.outcome.value
     row["medium"] = list(annotation.medium)
@@ -337,11 +337,11 @@ def motion_row(
     foot_skate_m_s: float | None,
     jitter_m_s3: float | None,
 ) -> Row:
-    """The ``motions`` row, features flattened.
+    """Create the ``motions`` row, with flattened features.
 
     Args:
-        motion: where they come from, and its texts.
-        features_TD: (T, 263), not normalized.
+        motion: source and texts of the motion.
+        features_TD: features of the motion, (T, 263), not normalized.
         split: ``train``, ``val`` or ``test``.
         foot_skate_m_s: see :func:`data.motion.quality.foot_skate`.
         jitter_m_s3: see :func:`data.motion.quality.jitter`.
@@ -379,14 +379,14 @@ def motion_tokens_row(
     num_codes: int,
     frames_per_token: int,
 ) -> Row:
-    """The ``motion_tokens`` row, codes flattened.
+    """Create the ``motion_tokens`` row, with flattened codes.
 
     Args:
-        motion_id: of the motion.
-        tokenizer_id: of the tokenizer.
-        codes_LQ: (L, Q).
-        num_codes: of each codebook.
-        frames_per_token: frames that a token stands for.
+        motion_id: id of the motion.
+        tokenizer_id: id of the tokenizer.
+        codes_LQ: codes of L tokens by Q quantizers, (L, Q).
+        num_codes: number of codes in each codebook.
+        frames_per_token: number of frames that one token encodes.
     """
     return {
         "motion_id": motion_id,
@@ -401,7 +401,7 @@ def motion_tokens_row(
 
 
 def rejection_row(rejection: Rejection, video_id: str | None) -> Row:
-    """The ``rejections`` row; ``video_id`` is None when the content could not be read."""
+    """Create the ``rejections`` row; ``video_id`` is None if the content could not be read."""
     return {
         "item_id": rejection.item_id,
         "video_id": video_id,
@@ -415,7 +415,7 @@ def rejection_row(rejection: Rejection, video_id: str | None) -> Row:
 
 
 def load_rejection(row: Mapping[str, Any]) -> Rejection:
-    """The rejection of a ``rejections`` row, as pandas or pyarrow give it."""
+    """Load the rejection of a ``rejections`` row, as returned by pandas or pyarrow."""
     return Rejection(
         item_id=row["item_id"],
         item=row["item"],
@@ -427,36 +427,36 @@ def load_rejection(row: Mapping[str, Any]) -> Rejection:
 
 
 def load_pose(row: Mapping[str, Any]) -> FloatArray:
-    """Root-relative joints of one ``poses`` row.
+    """Load the root-relative joints of one ``poses`` row.
 
     Args:
-        row: a row of the table, as pandas or pyarrow give it.
+        row: a row of the table, as returned by pandas or pyarrow.
 
     Returns:
-        (T, 22, 3) meters, y up, pelvis at the origin.
+        Positions in meters, (T, 22, 3), y up, pelvis at the origin.
     """
     return _shaped(row["joints_3d"], row, 3)
 
 
 def load_motion(row: Mapping[str, Any]) -> FloatArray:
-    """Joints of one ``poses`` row with the root trajectory applied: (T, 22, 3) meters, y up."""
+    """Load the joints of one ``poses`` row with the root trajectory: (T, 22, 3), meters, y up."""
     root_T3 = np.asarray(row["root_trajectory"], np.float32).reshape(int(row["num_frames"]), 3)
     return load_pose(row) + root_T3[:, None, :]
 
 
 def load_pose_2d(row: Mapping[str, Any]) -> FloatArray:
-    """Image joints of one ``poses`` row: (T, 22, 2) pixels of the upright source frame."""
+    """Load the image joints of one ``poses`` row: (T, 22, 2), pixels of the upright frame."""
     return _shaped(row["joints_2d"], row, 2)
 
 
 def load_features(row: Mapping[str, Any]) -> FloatArray:
-    """Features of one ``motions`` row: (T, 263), not normalized."""
+    """Load the features of one ``motions`` row: (T, 263), not normalized."""
     shape = int(row["num_frames"]), int(row["num_features"])
     return np.asarray(row["features"], np.float32).reshape(shape)
 
 
 def load_track(row: Mapping[str, Any]) -> PoseTrack:
-    """The whole record behind one ``poses`` row."""
+    """Load the track of one ``poses`` row."""
     return PoseTrack(
         track_id=int(row["track_id"]),
         pts_s=np.asarray(row["pts_s"], np.float64),

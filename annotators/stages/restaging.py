@@ -27,7 +27,7 @@ from data.records import Clip, Rejection, RejectionKey, Shot, VideoScan
 from data.schemas import load_rejection
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
-from data.store.recipes import MISSING, recipe_differences, told_differences
+from data.store.recipes import MISSING, format_differences, recipe_differences
 from data.store.writer import write_table
 from data.video.sources import path_item_id
 
@@ -113,7 +113,7 @@ def require_same_poses(root: Path, recipe: Mapping[str, Any]) -> None:
     if differing:
         raise DatasetError(
             f"{root}: its clips and poses cannot be taken, they were made with another "
-            f"configuration: {told_differences(differing)}. "
+            f"configuration: {format_differences(differing)}. "
             "Remedy: give the same configuration of clips, poses and pose model, or annotate "
             "without --poses-from."
         )

@@ -1,7 +1,7 @@
-"""The card of a dataset: ``README.md`` with the metadata that Hugging Face reads.
+"""Write the dataset card: ``README.md`` with the metadata that Hugging Face reads.
 
-``datasets.load_dataset(FOLDER)`` follows it: one configuration per table that has rows, and the one
-that a reader most likely wants by default.
+``datasets.load_dataset(FOLDER)`` uses it: there is one configuration per table with rows, and the
+default is the table that most readers want.
 """
 
 import hashlib
@@ -41,18 +41,18 @@ HUB_LICENSES: Final = frozenset(
         "unlicense",
     }
 )
-"""Identifiers of licenses, as Hugging Face spells them."""
+"""License identifiers of Hugging Face."""
 
 _DEFAULTS: Final = ("motions", "annotations", "clips", "motion_tokens", "videos", "rejections")
-"""Tables by how much they are what a reader wants; of those with rows, the first is the default."""
+"""Tables by priority; the first one with rows is the default configuration."""
 
-_TOLD_LICENSES: Final = 20
+_SHOWN_LICENSES: Final = 20
 
 _VIDEO_EXAMPLE: Final = """\
 annotations = load_dataset(FOLDER)["train"]     # coarse, medium, fine of every clip
 print(annotations[0]["medium"])
 
-poses = load_dataset(FOLDER, "poses")["train"]  # a person in a clip each
+poses = load_dataset(FOLDER, "poses")["train"]  # one person in one clip per row
 joints = np.asarray(poses[0]["joints_3d"]).reshape(-1, 22, 3)  # (T, 22, 3) meters, y up
 path = np.asarray(poses[0]["root_trajectory"]).reshape(-1, 1, 3)
 motion = joints + path"""
@@ -66,20 +66,20 @@ _CODES_EXAMPLE: Final = """\
 tokens = load_dataset(FOLDER, "motion_tokens")["train"]
 codes = np.asarray(tokens[0]["codes"]).reshape(-1, tokens[0]["num_quantizers"])"""
 _TEXT_EXAMPLE: Final = """\
-annotations = load_dataset(FOLDER)["train"]     # a scene, a task and its steps each
+annotations = load_dataset(FOLDER)["train"]     # one scene, task and its steps per row
 print(annotations[0]["coarse"], annotations[0]["medium"])
 print([step["text"] for step in annotations[0]["fine"]])"""
 
 
 def dataset_card(manifest: Mapping[str, Any]) -> str:
-    """The dataset's README.
+    """Create the content of the dataset's README.
 
     Args:
-        manifest: of the dataset; ``license`` is what its owner chose, ``licenses`` what the rows of
-            ``motions`` say of their sources.
+        manifest: manifest of the dataset. ``license`` is the owner's choice, ``licenses`` are the
+            values of the column ``license`` of ``motions``.
     """
     tables = {name: table for name, table in manifest["tables"].items() if table["rows"]}
-    license_id, told = _license(manifest.get("license", ""), manifest.get("licenses", ()))
+    license_id, license_text = _license(manifest.get("license", ""), manifest.get("licenses", ()))
     default = next((name for name in _DEFAULTS if name in tables), None)
     front = {
         "license": license_id,
@@ -113,48 +113,50 @@ from datasets import load_dataset  # or pandas.read_parquet("FOLDER/TABLE")
 
 {_example(tables)}
 ```
-`train` is the name that `load_dataset` gives to all rows of a table.
+`load_dataset` names all rows of a table `train`.
 
 ## License
-{told}
+{license_text}
 """
 
 
 def check_license(license_id: str) -> str:
-    """An identifier that a dataset card may have.
+    """Check a license identifier, and return it.
 
     Raises:
-        ValueError: Hugging Face knows no such identifier.
+        ValueError: Hugging Face does not know the identifier.
     """
     if license_id not in HUB_LICENSES:
         raise ValueError(
             f"license: expected one of {', '.join(sorted(HUB_LICENSES))}, found {license_id!r}. "
-            "Remedy: choose one; other is for a license of its own."
+            "Remedy: choose one; use other for a custom license."
         )
     return license_id
 
 
 def _license(chosen: str, licenses: Iterable[str]) -> tuple[str, str]:
-    """The identifier for the metadata, and what the text says."""
+    """Return the identifier for the metadata, and the text of the license section."""
     known = sorted({text for text in licenses if text})
-    listed = "\n".join(f"- {text}" for text in known[:_TOLD_LICENSES])
-    sources = f"The column `license` of `motions` says of its sources:\n\n{listed}" if known else ""
+    listed = "\n".join(f"- {text}" for text in known[:_SHOWN_LICENSES])
+    sources = (
+        f"Licenses of the sources (column `license` of `motions`):\n\n{listed}" if known else ""
+    )
     if chosen:
         return chosen, "\n\n".join(filter(None, [f"Published under {chosen}.", sources]))
     if len(known) == 1 and known[0].lower() in HUB_LICENSES:
-        return known[0].lower(), f"That of its source: {known[0]}."
+        return known[0].lower(), f"License of its source: {known[0]}."
     if known:
         return "other", f"Not chosen yet. {sources}"
     return (
         "unknown",
-        "Not known: that of the videos and texts it was made from decides. Set it with "
+        "Unknown: it depends on the videos and texts that the dataset was made from. Set it with "
         "`avatargpt card FOLDER --license ID`.",
     )
 
 
 def _config(name: str, table: Mapping[str, Any], default: str | None) -> dict[str, Any]:
-    # `load_dataset` knows a folder again by its name and these lines alone. Without what the parts
-    # are, it would give its copy of older rows, or those of another folder of that name.
+    # `load_dataset` caches by the folder's name and these fields. Without a hash of the parts, it
+    # would return cached rows of an older version, or of another folder with the same name.
     content = hashlib.sha256(json.dumps(table["parts"], sort_keys=True).encode()).hexdigest()
     config: dict[str, Any] = {
         "config_name": name,
@@ -173,7 +175,7 @@ def _title(tables: Mapping[str, Any]) -> str:
 
 
 def _counts(tables: Mapping[str, Any]) -> str:
-    """One sentence on how much of what there is."""
+    """Describe the number of rows of each table in one sentence."""
     nouns = {
         "videos": "videos",
         "clips": "clips",
@@ -182,8 +184,8 @@ def _counts(tables: Mapping[str, Any]) -> str:
         "motions": "motions",
         "motion_tokens": "tokenized motions",
     }
-    told = [f"{tables[name]['rows']:,} {noun}" for name, noun in nouns.items() if name in tables]
-    return f"{', '.join(told)}." if told else "No rows yet."
+    counts = [f"{tables[name]['rows']:,} {noun}" for name, noun in nouns.items() if name in tables]
+    return f"{', '.join(counts)}." if counts else "No rows yet."
 
 
 def _example(tables: Mapping[str, Any]) -> str:

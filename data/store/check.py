@@ -1,7 +1,7 @@
-"""Whether a dataset is as it was written: what is missing, damaged, left over or does not join.
+"""Verify a dataset: find what is missing, damaged, left over or does not join.
 
-Every byte of every part is read: its size and SHA-256 are compared with the manifest, its pages
-with their checksums, its schema and its number of rows with what they must be. Nothing is changed.
+Every byte of every part is read. Size and SHA-256 are compared with the manifest, pages with their
+checksums, and the schema and the number of rows with the expected ones. Nothing is changed.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "motions": ("motion_id",),
     "motion_tokens": ("motion_id", "tokenizer_id"),
 }
-"""Columns that no two rows of a table have in common."""
+"""Columns that identify a row of a table."""
 _REFERENCES: Final = (
     ("clips", "video_id", "videos"),
     ("poses", "clip_id", "clips"),
@@ -48,7 +48,7 @@ _REFERENCES: Final = (
     ("motions", "mirrored_of", "motions"),
     ("motion_tokens", "motion_id", "motions"),
 )
-"""Table, column, and the table whose (first) key the column names; null names nothing."""
+"""Table, column, and the table whose (first) key the column refers to. Null refers to nothing."""
 _LENGTHS: Final[Mapping[str, Mapping[str, Callable[[Mapping[str, Any]], int]]]] = {
     "poses": {
         "joints_3d": lambda row: row["num_frames"] * row["num_joints"] * 3,
@@ -61,27 +61,27 @@ _LENGTHS: Final[Mapping[str, Mapping[str, Callable[[Mapping[str, Any]], int]]]] 
     "motions": {"features": lambda row: row["num_frames"] * row["num_features"]},
     "motion_tokens": {"codes": lambda row: row["num_tokens"] * row["num_quantizers"]},
 }
-"""How many values the flat lists of a row must have."""
+"""Expected lengths of the flat lists of a row."""
 _SHOWN: Final = 3
-"""Ids named in a finding."""
+"""Maximum number of ids in a finding."""
 
 
 class Severity(StrEnum):
-    """How bad a finding is."""
+    """Severity of a finding."""
 
     ERROR = "error"
-    """The dataset is not what was written."""
+    """The dataset differs from what was written."""
     NOTE = "note"
-    """Nothing is lost: unfinished work, or what cannot be verified."""
+    """Nothing is lost: there is unfinished work, or something cannot be verified."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a check found.
+    """One problem that a check found.
 
     Attributes:
-        severity: how bad it is.
-        file: relative to the dataset's folder.
+        severity: severity of the problem.
+        file: path relative to the dataset's folder.
         found: what was expected and what was found.
         remedy: what to do.
     """
@@ -93,14 +93,14 @@ class Finding:
 
 
 def check_dataset(root: Path, report: Callable[[int, int], None] | None = None) -> list[Finding]:
-    """Verify all of a dataset.
+    """Verify a whole dataset.
 
     Args:
-        root: the dataset's folder.
-        report: told after every part how many of how many are verified.
+        root: folder of the dataset.
+        report: called after every part with the number of verified parts and of all parts.
 
     Returns:
-        What is wrong, worst first; nothing when all is as it was written.
+        The problems, worst first.
 
     Raises:
         DatasetError: there is no dataset.
@@ -126,21 +126,21 @@ def check_dataset(root: Path, report: Callable[[int, int], None] | None = None) 
 
 
 def _left_over(dataset: Dataset) -> Iterator[Finding]:
-    """Files beside the published ones."""
+    """Find files that do not belong to the published dataset."""
     root = dataset.root
     holder = lock_holder(root)
     if holder:
         yield Finding(
             Severity.NOTE,
             ".lock",
-            f"expected nobody to write here, found {holder} at work.",
-            "Check again when it has ended.",
+            f"expected no writer, found that {holder} is writing.",
+            "Check again after it has finished.",
         )
     try:
         require_plain_tree(root / STAGING)
     except DatasetError as error:
         found, _, _ = str(error).partition(" Remedy: ")
-        yield Finding(Severity.ERROR, STAGING, found, "Look at what it is, and remove it.")
+        yield Finding(Severity.ERROR, STAGING, found, "Inspect it and remove it.")
     else:
         yield from _staged(root / STAGING)
     for table in SCHEMAS:
@@ -151,11 +151,11 @@ def _left_over(dataset: Dataset) -> Iterator[Finding]:
                 yield Finding(
                     Severity.ERROR,
                     file,
-                    "expected only the parts that the manifest lists, found a file that it does "
-                    "not: whoever reads the folder reads it too.",
+                    "expected only the parts that the manifest lists, found another file, which "
+                    "readers of the folder would read, too.",
                     "Move it out of the folder."
                     if not (root / STAGING / "journal.json").exists()
-                    else "Finish the interrupted publication first, see there.",
+                    else "Finish the interrupted publication first, see .staging/journal.json.",
                 )
 
 
@@ -173,7 +173,7 @@ def _staged(staging: Path) -> Iterator[Finding]:
             Severity.NOTE,
             STAGING,
             f"expected a finished dataset, found unfinished work in {len(work)} files.",
-            "Run the same command again to go on, or remove the folder to give the work up.",
+            "Run the same command again to continue, or remove the folder to discard the work.",
         )
 
 
@@ -190,7 +190,7 @@ def _counts(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _check_part(root: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -> Iterator[Finding]:
-    """Verify one part, and note its ids."""
+    """Verify one part and collect its ids."""
     file = entry["file"]
     path = root / file
     try:
@@ -208,8 +208,8 @@ def _check_part(root: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -
         yield Finding(
             Severity.NOTE,
             file,
-            "expected a SHA-256 in the manifest, found none: the part is from before they were "
-            "kept, and only its form can be verified.",
+            "expected a SHA-256 in the manifest, found none: an earlier version wrote the part, "
+            "and only its schema and rows can be verified.",
             "Nothing to do.",
         )
     elif (sha256 := _sha256(path)) != entry["sha256"]:
@@ -225,7 +225,7 @@ def _check_part(root: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -
 
 
 def _check_rows(path: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -> Iterator[str]:
-    """Read all of a part; what is wrong with it."""
+    """Read a whole part and yield its problems."""
     with open_part(path) as part:
         schema = current_schema(part)
         if not schema.equals(SCHEMAS[table]):
@@ -235,7 +235,7 @@ def _check_rows(path: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -
                 if field.name not in schema.names or schema.field(field.name).type != field.type
             ]
             more = sorted(set(schema.names) - set(SCHEMAS[table].names))
-            yield f"expected the columns of {table}, found {wrong or more} not to be so."
+            yield f"expected the columns of {table}, found a difference in {wrong or more}."
             ids.incomplete.add(table)
             return
         if part.metadata.num_rows != entry["rows"]:
@@ -245,7 +245,7 @@ def _check_rows(path: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -
             ids.add(table, batch)
             bad_lengths += _bad_lengths(table, batch)
         if bad_lengths:
-            yield f"expected lists as long as their frames say, found others in {bad_lengths} rows."
+            yield f"expected lists that match their frames, found others in {bad_lengths} rows."
 
 
 def _bad_lengths(table: str, batch: pa.Table) -> int:
@@ -262,22 +262,22 @@ def _bad_lengths(table: str, batch: pa.Table) -> int:
 
 
 class _Ids:
-    """The ids of all tables: which are there twice, and which name nothing.
+    """Collects the ids of all tables, to find duplicates and broken references.
 
     Attributes:
-        incomplete: tables of which a part could not be read; what names them is not judged.
+        incomplete: tables with an unreadable part; references to them are not checked.
     """
 
     def __init__(self, dataset: Dataset) -> None:
         self.incomplete: set[str] = set()
-        # Plans and imported motions have texts of no clip: their datasets have no videos.
+        # Texts of plans and of imported motions have no clip: such datasets have no videos.
         self._no_videos = not dataset.num_rows("videos")
         self._seen: dict[str, set[tuple[Any, ...]]] = {table: set() for table in _KEYS}
         self._twice: dict[str, list[str]] = {table: [] for table in _KEYS}
         self._named: dict[tuple[str, str], set[str]] = {}
 
     def add(self, table: str, batch: pa.Table) -> None:
-        """Note the ids of some rows."""
+        """Collect the ids of a batch of rows."""
         if table in _KEYS:
             columns = [batch[name].to_pylist() for name in _KEYS[table]]
             for key in zip(*columns, strict=True):
@@ -290,10 +290,10 @@ class _Ids:
                 named.update(one for one in batch[column].to_pylist() if one)
 
     def findings(self) -> Iterator[Finding]:
-        """What is wrong with them."""
+        """Yield duplicates and broken references."""
         for table, twice in self._twice.items():
             if twice:
-                found = f"expected each row once, found {len(twice)} again ({_some(twice)})."
+                found = f"expected each row once, found {len(twice)} duplicates ({_some(twice)})."
                 yield Finding(Severity.ERROR, table, found, _RESTORE)
         for table, column, parent in _REFERENCES:
             if parent in self.incomplete or (self._no_videos and parent in {"videos", "clips"}):
@@ -302,7 +302,7 @@ class _Ids:
             lost = sorted(self._named.get((table, column), set()) - known)
             if lost:
                 found = (
-                    f"expected every {column} in {parent}, found {len(lost)} that are not "
+                    f"expected every {column} in {parent}, found {len(lost)} that are missing "
                     f"({_some(lost)})."
                 )
                 yield Finding(Severity.ERROR, table, found, _RESTORE)

@@ -22,15 +22,16 @@ from data.store.parquet import (
 )
 
 WHOLE_BATCH_ROWS: Final = 65_536
-"""Rows at a time where all of a few columns are asked for."""
+"""Batch size for reading a few columns of a whole table."""
 
 
 @contextmanager
 def open_part(part: Path) -> Generator[pq.ParquetFile]:
-    """Open a part of a dataset; what is read of it inside is verified.
+    """Open a part of a dataset. Page checksums are verified while it is read.
 
     Raises:
-        DatasetError: it cannot be read, or its checksums do not match.
+        DatasetError: the part cannot be read, or a checksum does not match. Errors of reading
+            within the context are converted, too.
     """
     try:
         with open_parquet(part) as file:
@@ -38,18 +39,18 @@ def open_part(part: Path) -> Generator[pq.ParquetFile]:
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(
             f"{part}: expected a readable part, found: {' '.join(str(error).split())[:200]} "
-            f"Remedy: `avatargpt check {part.parent.parent}` tells what is damaged, and what to do."
+            f"Remedy: `avatargpt check {part.parent.parent}` shows what is damaged, and what to do."
         ) from error
 
 
 class Dataset:
-    """A published dataset, for reading.
+    """A published dataset, open for reading.
 
     Args:
-        root: the dataset's folder.
+        root: folder of the dataset.
 
     Raises:
-        DatasetError: there is no dataset there, its schema is another one, or its manifest is
+        DatasetError: there is no dataset, its schema version is not supported, or its manifest is
             damaged.
     """
 
@@ -58,10 +59,10 @@ class Dataset:
         self.manifest: dict[str, Any] = read_manifest(root)
 
     def parts(self, table: str) -> list[Path]:
-        """The published files of a table.
+        """Return the published files of a table.
 
         Raises:
-            DatasetError: one of them is missing, or a link.
+            DatasetError: a file is missing, or is a symbolic link.
         """
         entries = manifest_parts(self.manifest, table)
         if entries:
@@ -79,13 +80,13 @@ class Dataset:
         *,
         batch_rows: int = BATCH_ROWS,
     ) -> Iterator[pa.Table]:
-        """The published rows of a table, a few at a time, filtered in Parquet.
+        """Read the published rows of a table in batches, filtered in Parquet.
 
         Args:
-            table: its name.
-            columns: of the rows; by default all.
-            where: column to the values that are asked for; by default all rows.
-            batch_rows: at most so many rows at a time.
+            table: name of the table.
+            columns: columns to read; by default all.
+            where: column to requested values; by default all rows.
+            batch_rows: maximum number of rows in a batch.
 
         Yields:
             Tables of at least one row.
@@ -101,14 +102,14 @@ class Dataset:
     def rows(
         self, table: str, columns: Sequence[str] | None = None, where: Where | None = None
     ) -> Iterator[Row]:
-        """Rows of :meth:`batches` as dictionaries; lists of numbers as NumPy arrays."""
+        """Yield the rows of :meth:`batches` as dictionaries; lists of numbers are NumPy arrays."""
         for batch in self.batches(table, columns, where):
             yield from table_rows(batch)
 
     def read(
         self, table: str, columns: Sequence[str] | None = None, where: Where | None = None
     ) -> pa.Table:
-        """Rows of :meth:`batches` in one table: for columns, or rows, that fit into memory."""
+        """Read the rows of :meth:`batches` into one table, which must fit into memory."""
         schema = SCHEMAS[table]
         wanted = list(columns) if columns is not None else schema.names
         tables = list(self.batches(table, wanted, where, batch_rows=WHOLE_BATCH_ROWS))
@@ -119,16 +120,16 @@ class Dataset:
     def frame(
         self, table: str, columns: Sequence[str] | None = None, where: Where | None = None
     ) -> pd.DataFrame:
-        """Rows of :meth:`read` as a DataFrame."""
+        """Read the rows of :meth:`read` into a DataFrame."""
         return self.read(table, columns, where).to_pandas()
 
     def counts(self, table: str, column: str) -> Counter[Any]:
-        """How many rows have each value of a column."""
+        """Count the rows that have each value of a column."""
         found = self.counts_together(table, [column])
         return Counter({value: count for (value,), count in found.items()})
 
     def counts_together(self, table: str, columns: Sequence[str]) -> Counter[tuple[Any, ...]]:
-        """How many rows have each combination of the values of several columns."""
+        """Count the rows that have each combination of values of several columns."""
         counts = Counter[tuple[Any, ...]]()
         for batch in self.batches(table, columns, batch_rows=WHOLE_BATCH_ROWS):
             grouped = batch.group_by(list(columns)).aggregate([([], "count_all")])
@@ -137,18 +138,18 @@ class Dataset:
         return counts
 
     def num_rows(self, table: str) -> int:
-        """How many rows a table has."""
+        """Return the number of rows of a table."""
         return sum(part["rows"] for part in manifest_parts(self.manifest, table))
 
 
 class RowIndex:
-    """Where the rows of a table lie, by id: only ids are held, rows are read when asked for.
+    """An index of a table's rows by id. Only ids are held in memory; rows are read on request.
 
     Args:
-        dataset: to read from.
-        table: its name.
+        dataset: the dataset.
+        table: name of the table.
         key: column of the ids.
-        columns: of the rows; by default all.
+        columns: columns to read; by default all.
     """
 
     def __init__(
@@ -161,7 +162,7 @@ class RowIndex:
         for number, part in enumerate(self._parts):
             with open_part(part) as file:
                 ids = file.read(columns=[key])[key].to_pylist()
-                # One object for all rows of a group: an id costs little more than itself.
+                # The rows of a row group share one object, so that an id costs little memory.
                 places = [((number, group),) for group in range(file.num_row_groups)]
                 for one, group in zip(ids, row_group_numbers(file).tolist(), strict=True):
                     known = self._places.get(one, ())
@@ -169,7 +170,7 @@ class RowIndex:
                         self._places[one] = known + places[group] if known else places[group]
 
     def get(self, ids: Iterable[str]) -> dict[str, list[Row]]:
-        """The rows of ids, in the order of the table; an id without any is left out."""
+        """Read the rows of ids, in the order of the table. Ids without rows are left out."""
         wanted = {one for one in ids if one in self._places}
         groups: dict[int, set[int]] = {}
         for one in wanted:

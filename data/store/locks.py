@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""Lock a folder, so that only one process at a time writes to it."""
 
 import errno
 import fcntl
@@ -10,28 +10,28 @@ from pathlib import Path
 from typing import Final
 
 LOCK: Final = ".lock"
-"""File that is locked; it is removed when its holder has finished."""
+"""Name of the locked file, which its holder removes."""
 
 _NO_LOCKS: Final = frozenset(
     {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 )
-"""What a file system without locks answers, such as NFS without its lock service."""
+"""Errors of file systems without locks, such as NFS without its lock service."""
 
 _HOLDER_BYTES: Final = 100
-"""Read of what a lock file says of its holder."""
+"""Maximum number of bytes to read from a lock file."""
 
 
 class LockedError(RuntimeError):
-    """Another process holds the lock; the message says which."""
+    """Another process holds the lock; the message names it."""
 
 
 class LockUnavailableError(ValueError):
-    """The folder cannot be locked at all; the message says why, and what to do."""
+    """The folder cannot be locked; the message states the reason and the remedy."""
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Generator[None]:
-    """Hold a folder's lock; the folder is made when missing.
+    """Hold the lock of a folder, which is created if missing.
 
     Raises:
         LockedError: another process holds it.
@@ -45,22 +45,23 @@ def lock_folder(folder: Path) -> Generator[None]:
         os.write(descriptor, f"process {os.getpid()}".encode())
         yield
     finally:
-        # Removed while it is still held: whoever opened it before finds out in `_acquire`.
+        # Removed while the lock is held: another process that has the file open notices in
+        # `_acquire`.
         path.unlink(missing_ok=True)
         os.close(descriptor)
 
 
 def lock_holder(folder: Path) -> str:
-    """Which process holds a folder's lock now; empty when none does. Makes and changes nothing."""
+    """Return which process holds the lock of a folder, or an empty text. Changes nothing."""
     try:
         descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # no lock file, or a link that no run of ours made
+    except OSError:  # no lock file, or a symbolic link, which we never create
         return ""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return _holder(descriptor)
-    except OSError:  # a file system without locks: nobody can hold one
+    except OSError:  # a file system without locks
         return ""
     finally:
         os.close(descriptor)
@@ -73,7 +74,7 @@ def _holder(descriptor: int) -> str:
 
 
 def _acquire(path: Path) -> int:
-    """Open and lock the file; the descriptor holds the lock until it is closed."""
+    """Open and lock the file. The descriptor holds the lock until it is closed."""
     while True:
         descriptor = _open(path)
         try:
@@ -83,7 +84,7 @@ def _acquire(path: Path) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        # The last holder removed the file between our open and our lock: lock the new one.
+        # The last holder removed the file between our `open` and our `flock`: lock the new file.
         os.close(descriptor)
 
 
@@ -104,12 +105,12 @@ def _open(path: Path) -> int:
 def _not_a_file(path: Path) -> LockUnavailableError:
     return LockUnavailableError(
         f"{path}: expected a plain file, found a link or something else. "
-        "Remedy: look at what it is, and remove it."
+        "Remedy: inspect it and remove it."
     )
 
 
 def _lock(descriptor: int, path: Path) -> None:
-    # The kernel drops this lock when the process dies, however it dies.
+    # The kernel releases this lock when the process ends, even if it is killed.
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -119,9 +120,9 @@ def _lock(descriptor: int, path: Path) -> None:
             raise
         raise LockUnavailableError(
             f"{path.parent}: expected a file system with locks, found that it refuses them "
-            f"({error.strerror}). Two runs could write here at a time and destroy each other's "
-            "work. Remedy: use a folder on a local disk, or turn on the locks of this file system "
-            "(NFS: its lock service)."
+            f"({error.strerror}). Two runs could write here at the same time and destroy each "
+            "other's work. Remedy: use a folder on a local disk, or enable locks on this file "
+            "system (NFS: its lock service)."
         ) from error
 
 

@@ -1,8 +1,8 @@
-"""The manifest and the journal of a dataset, checked before anything in them is used.
+"""Read and validate the manifest and the journal of a dataset.
 
-A dataset may come from a stranger. What its files say decides which files are read, moved and
-deleted, so every path must be that of a part of a known table, and nothing on the way to it may be
-a link: opening a dataset touches nothing outside its folder.
+A dataset may be untrusted, and its manifest decides which files are read, moved and deleted.
+Therefore every path must be that of a part of a known table, and no component of it may be a
+symbolic link: opening a dataset never touches files outside its folder.
 """
 
 import os
@@ -29,7 +29,7 @@ from data.schemas import READABLE_VERSIONS, SCHEMA_VERSION, SCHEMAS
 MANIFEST: Final = "dataset.json"
 STAGING: Final = ".staging"
 MAX_JSON_BYTES: Final = 256 * 2**20
-"""Of a manifest or journal; one entry of a part has about 200 bytes."""
+"""Maximum size of a manifest or journal; the entry of a part takes about 200 bytes."""
 
 _PART: Final = re.compile(r"(?P<table>[a-z_]+)/(?P<part>part-[0-9]{6,9})(-[0-9]{6,9})?\.parquet")
 
@@ -37,7 +37,7 @@ _FILE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 class DatasetError(ValueError):
-    """The dataset cannot be used as asked; the message says what was found and what to do."""
+    """The dataset cannot be used as requested; the message states the reason and the remedy."""
 
 
 def _check_part_file(file: str) -> str:
@@ -48,8 +48,8 @@ def _check_part_file(file: str) -> str:
 
 
 def _only_target(move: Any) -> Any:
-    # Earlier versions wrote where a part comes from too, as an absolute path. It always comes from
-    # `.staging/parts`, wherever the dataset lies by now.
+    # Earlier versions also stored the absolute path that a part is moved from. That is always
+    # `.staging/parts`, even if the dataset was moved since.
     return move[1] if isinstance(move, list | tuple) and len(move) == 2 else move
 
 
@@ -58,7 +58,7 @@ _Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class _Checked(BaseModel):
-    # Fields that a later version adds are kept: the checked values are those of the file.
+    # Fields of later versions are kept, because the manifest is used as it was read.
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
 
@@ -116,12 +116,12 @@ def _with_current_names(manifest: Any) -> Any:
 
 
 class Journal(BaseModel):
-    """What a publication is about to do.
+    """The steps of a publication.
 
     Attributes:
-        moves: parts to be moved from ``.staging/parts`` into their place.
-        deletes: parts that newer ones replace.
-        manifest: to be written when the parts are in place.
+        moves: parts to move from ``.staging/parts`` to their final location.
+        deletes: parts that are replaced by new ones.
+        manifest: manifest to write after the moves.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -144,11 +144,11 @@ class Journal(BaseModel):
 
 
 def read_manifest(root: Path) -> dict[str, Any]:
-    """The manifest of a dataset.
+    """Read the manifest of a dataset.
 
     Raises:
-        DatasetError: there is none, it is damaged, its schema is another one, or it names files
-            that are no parts of the dataset.
+        DatasetError: the manifest is missing or damaged, its schema version is not supported, or it
+            names files that are not parts of the dataset.
     """
     path = root / MANIFEST
     if not os.path.lexists(path):
@@ -169,18 +169,18 @@ def read_manifest(root: Path) -> dict[str, Any]:
 
 
 def read_journal(path: Path) -> Journal:
-    """A journal that a crashed publication left.
+    """Read the journal of an interrupted publication.
 
     Raises:
-        DatasetError: it names files that are no parts of the dataset.
+        DatasetError: it is damaged or names files that are not parts of the dataset.
     """
     return _validate(Journal, _read_json(path), path)
 
 
 def replaced_name(file: str, publication: int) -> str:
-    """Name of the part that holds what is left of a part after a publication.
+    """Return the name of the part that holds the remaining rows of a part after a publication.
 
-    Parts are never written in place: a reader of the manifest before may still have them open.
+    Parts are never overwritten, because a reader of the previous manifest may have them open.
     """
     match = _PART.fullmatch(file)
     if match is None:
@@ -189,10 +189,10 @@ def replaced_name(file: str, publication: int) -> str:
 
 
 def require_plain(path: Path, *, folder: bool = False) -> None:
-    """Refuse links, and whatever else is not the file or folder that is expected.
+    """Check that a path is a plain file or folder, not a symbolic link.
 
     Raises:
-        DatasetError: there is something else, or nothing.
+        DatasetError: the path is missing or something else.
     """
     expected = "folder" if folder else "file"
     try:
@@ -212,10 +212,10 @@ def require_plain(path: Path, *, folder: bool = False) -> None:
 
 
 def require_plain_tree(folder: Path) -> None:
-    """Refuse a folder that holds anything but plain files and folders; none at all is well.
+    """Check that a folder contains only plain files and folders. A missing folder passes.
 
     Raises:
-        DatasetError: it does.
+        DatasetError: it contains something else.
     """
     if not os.path.lexists(folder):
         return
@@ -228,10 +228,10 @@ def require_plain_tree(folder: Path) -> None:
 
 
 def require_file_id(item_id: str) -> str:
-    """An id that is about to name a file; ids of a stranger's dataset may hold a path.
+    """Check an id that is used as a file name; ids of an untrusted dataset may contain a path.
 
     Raises:
-        DatasetError: it does.
+        DatasetError: the id has other characters than letters, digits, ``-`` and ``_``.
     """
     if not _FILE_ID.fullmatch(item_id):
         raise DatasetError(
@@ -262,12 +262,12 @@ def _validate(kind: type[Any], value: Any, path: Path) -> Any:
 
 def _damaged(path: Path, found: str) -> DatasetError:
     return DatasetError(
-        f"{path}: expected what a publication writes, found {found}. The file is damaged, or not "
-        "from avatargpt. Remedy: restore it from a copy of the dataset; do not open datasets that "
-        "you do not trust."
+        f"{path}: expected a file that avatargpt wrote, found {found}. The file is damaged or "
+        "foreign. Remedy: restore it from a copy of the dataset; do not open datasets that you do "
+        "not trust."
     )
 
 
 def manifest_parts(manifest: Mapping[str, Any], table: str) -> list[Mapping[str, Any]]:
-    """Entries of a table's parts; a dataset from before the table existed has none of it."""
+    """Return the entries of a table's parts; earlier versions lack newer tables."""
     return manifest["tables"].get(table, {"parts": []})["parts"]

@@ -1,7 +1,8 @@
-"""Parquet files of the dataset's tables: written durably, read a few rows at a time.
+"""Write the Parquet files of the dataset's tables durably, and read them in small batches.
 
-Nothing here holds more than one row group: the joints of a large dataset do not fit into memory.
-Pages carry checksums, which every read verifies; files from before they did are read without.
+No function holds more than one row group in memory, because the joints of a large dataset do not
+fit. Pages carry checksums, which every read verifies. Files of earlier versions without checksums
+are read unverified.
 """
 
 import functools
@@ -24,20 +25,20 @@ from data.schemas import FLOAT_LEAVES, FORMER_NAMES, SCHEMAS, Row
 
 ROW_GROUP_ROWS: Final = 256
 BATCH_ROWS: Final = 64
-"""Rows read at a time; 64 tracks of 160 frames are 6 MB."""
+"""Default number of rows in a batch; 64 tracks of 160 frames take 6 MB."""
 
 Where = Mapping[str, Collection[Any]]
-"""Column to the values that are asked for: rows that have one of them, in every such column."""
+"""Column to requested values. A row matches if it has one of the values in each column."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """What was written.
+    """Facts about a written file.
 
     Attributes:
-        rows: in the file.
-        bytes: its size.
-        sha256: of its content, hex.
+        rows: number of rows.
+        bytes: size in bytes.
+        sha256: SHA-256 of the content, hex.
     """
 
     rows: int
@@ -46,7 +47,7 @@ class WrittenFile:
 
 
 class _HashedFile(io.RawIOBase):
-    """A new file that is hashed while it is written."""
+    """A new file whose content is hashed while it is written."""
 
     def __init__(self, path: Path) -> None:
         self.hash = hashlib.sha256()
@@ -74,8 +75,8 @@ def write_tables(path: Path, name: str, tables: Iterable[pa.Table]) -> WrittenFi
 
     Args:
         path: the file.
-        name: of the table.
-        tables: its rows, one piece after another; only a row group of them is held at a time.
+        name: name of the table.
+        tables: the rows in pieces of any size; at most one row group is held in memory.
     """
     schema = SCHEMAS[name]
     leaves = [f"{column}.list.element" for column in FLOAT_LEAVES.get(name, ())]
@@ -103,7 +104,7 @@ def write_tables(path: Path, name: str, tables: Iterable[pa.Table]) -> WrittenFi
 
 
 def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The rows in tables of :data:`ROW_GROUP_ROWS`, the last one of what is left."""
+    """Regroup rows into tables of :data:`ROW_GROUP_ROWS`; the last one may be shorter."""
     waiting: list[pa.Table] = []
     num_rows = 0
     for table in tables:
@@ -122,8 +123,8 @@ def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 @contextmanager
 def open_parquet(path: Path) -> Generator[pq.ParquetFile]:
-    """Open a Parquet file; what is read of it is verified."""
-    # Without pre_buffer: it would hold all columns of all row groups that are going to be read.
+    """Open a Parquet file whose page checksums are verified when they are read."""
+    # `pre_buffer` would hold all columns of all row groups that are going to be read.
     with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
         yield file
 
@@ -136,14 +137,14 @@ def read_batches(
     groups: Sequence[int] | None = None,
     batch_rows: int = BATCH_ROWS,
 ) -> Iterator[pa.Table]:
-    """Rows of a file, a few at a time.
+    """Read rows of a file in batches.
 
     Args:
-        file: to read from.
-        columns: of the rows.
-        where: which rows; row groups that have none of them are not read, their keys aside.
-        groups: of the row groups only these.
-        batch_rows: at most so many rows at a time.
+        file: the file.
+        columns: columns to read.
+        where: filter; of row groups without a match only the filter's columns are read.
+        groups: row groups to read; by default all.
+        batch_rows: maximum number of rows in a batch.
 
     Yields:
         Tables of at least one row.
@@ -164,26 +165,26 @@ def read_batches(
 
 
 def current_schema(file: pq.ParquetFile) -> pa.Schema:
-    """The schema of a file with today's column names."""
+    """Return the schema of a file with current column names."""
     names = {former: name for name, former in FORMER_NAMES.items()}
     fields = [field.with_name(names.get(field.name, field.name)) for field in file.schema_arrow]
     return pa.schema(fields)
 
 
 def _stored_names(file: pq.ParquetFile, columns: Iterable[str]) -> dict[str, str]:
-    """The names of columns in a file, mapped to today's names."""
+    """Map the names of columns in a file to their current names."""
     stored = set(file.schema_arrow.names)
     return {name if name in stored else FORMER_NAMES.get(name, name): name for name in columns}
 
 
 def row_group_numbers(file: pq.ParquetFile) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The row group of each row, (rows,)."""
+    """Return the row group of each row, (rows,)."""
     sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
     return np.repeat(np.arange(len(sizes)), sizes)
 
 
 def table_rows(table: pa.Table) -> Iterator[Row]:
-    """Rows as dictionaries; lists of numbers as NumPy arrays, which take a tenth of the memory."""
+    """Yield rows as dictionaries. Lists of numbers are NumPy arrays, a tenth of the size."""
     columns = [_values(table.column(name).combine_chunks()) for name in table.column_names]
     for values in zip(*columns, strict=True):
         yield dict(zip(table.column_names, values, strict=True))

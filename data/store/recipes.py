@@ -1,20 +1,20 @@
-"""What decides the rows of a dataset: the recipe, and how two of them differ."""
+"""Recipes, which are the part of a configuration that decides a dataset's rows, and their diff."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 MISSING: Final = "nothing"
-"""Shown for a field that one of two recipes lacks."""
+"""Value shown for a field that one of two recipes lacks."""
 
 FORMER_FIELDS: Final = frozenset({"base_url", "api_key_name", "max_concurrency"})
-"""Fields that recipes of earlier versions may hold, though they decide no row."""
+"""Fields in recipes of earlier versions that do not affect the rows."""
 
 _SHOWN: Final = 8
-"""Differences named in a message."""
+"""Maximum number of differences in a message."""
 
 
 def plain_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe without the fields that decide no row."""
+    """Return the recipe without the fields that do not affect the rows."""
     return {
         name: plain_recipe(value) if isinstance(value, Mapping) else value
         for name, value in recipe.items()
@@ -25,26 +25,26 @@ def plain_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def recipe_differences(
     expected: Mapping[str, Any], found: Mapping[str, Any]
 ) -> list[tuple[str, Any, Any]]:
-    """Where two recipes differ.
+    """Find the fields in which two recipes differ.
 
     Args:
         expected: one recipe.
         found: the other.
 
     Returns:
-        For each field, sorted: its dotted path and both values; :data:`MISSING` for one that a
-        recipe lacks.
+        Dotted path and both values of each field, sorted by path; :data:`MISSING` where a recipe
+        lacks the field.
     """
     return sorted(
         _differences(plain_recipe(expected), plain_recipe(found), ""), key=lambda found: found[0]
     )
 
 
-def told_differences(differences: list[tuple[str, Any, Any]]) -> str:
-    """The differences as a message names them: ``poses.max_people (expected 4, found 2)``."""
-    told = [f"{path} (expected {one!r}, found {other!r})" for path, one, other in differences]
-    more = len(told) - _SHOWN
-    return ", ".join(told[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+def format_differences(differences: list[tuple[str, Any, Any]]) -> str:
+    """Format differences for a message: ``poses.max_people (expected 4, found 2)``."""
+    texts = [f"{path} (expected {one!r}, found {other!r})" for path, one, other in differences]
+    more = len(texts) - _SHOWN
+    return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _differences(

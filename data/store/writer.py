@@ -1,18 +1,18 @@
-"""The dataset on disk: staged work, atomic publication, reading (DESIGN §4).
+"""Write datasets: staged work and atomic publication (DESIGN §4).
 
 Layout under the dataset root::
 
-    dataset.json            the manifest: what is published; decides what readers see
+    dataset.json            the manifest, which lists the published parts
     README.md               the dataset card
     <table>/part-*.parquet  published rows, immutable once written
-    .lock  .staging/        a writer's own: unfinished work that readers never see
+    .lock  .staging/        used by the writer; readers ignore them
 
-Finished pieces of work are *staged* one small file each, so that a killed run loses at most the
-pieces in flight. A *publication* turns the staged pieces of complete videos into new parts. It
-first writes the parts aside, then a journal that says which parts go in place and which go away,
-then moves them, then writes the manifest, then removes what newer parts replace. A crash before the
-journal changes nothing; a crash after it is rolled forward by the next writer, wherever the dataset
-lies by then. A finished run leaves neither ``.lock`` nor ``.staging`` behind.
+The result of every item is *staged* as one small file, so that a killed run loses only the items in
+progress. A *publication* turns the staged results of complete videos into new parts. It writes the
+parts to ``.staging``, then a journal that lists the parts to move and to delete; it moves the
+parts, writes the manifest, and deletes the replaced parts. After a crash before the journal nothing
+has changed. After a later crash the next writer completes the publication, even if the dataset was
+moved in between. A finished run leaves neither ``.lock`` nor ``.staging`` behind.
 """
 
 import functools
@@ -50,16 +50,16 @@ from data.store.manifest import (
     require_plain_tree,
 )
 from data.store.parquet import WrittenFile, read_batches, write_tables
-from data.store.recipes import plain_recipe, recipe_differences, told_differences
+from data.store.recipes import format_differences, plain_recipe, recipe_differences
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What one publication changed.
+    """The changes of one publication.
 
     Attributes:
-        added: table to number of new rows.
-        removed: table to number of rows taken out because newer ones replace them.
+        added: number of new rows by table.
+        removed: number of replaced rows by table.
     """
 
     added: Mapping[str, int]
@@ -67,11 +67,11 @@ class Publication:
 
 
 class DatasetWriter:
-    """The one writer of a dataset at a time. Use :func:`open_writer`.
+    """Writes a dataset. There is at most one writer at a time; use :func:`open_writer`.
 
     Args:
-        root: the dataset's folder; made when missing.
-        recipe: everything that decides what the rows contain. A dataset has one recipe.
+        root: folder of the dataset; created if missing.
+        recipe: all settings that affect the rows. A dataset has one recipe.
     """
 
     def __init__(self, root: Path, recipe: Mapping[str, Any]) -> None:
@@ -86,19 +86,19 @@ class DatasetWriter:
         if self._aside.exists():
             shutil.rmtree(self._aside)
         self._manifest: dict[str, Any] = self._load_or_start_manifest()
-        # Staged work of another recipe could never be published: it does not survive.
+        # Staged work of another recipe can never be published.
         recipe_id = hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()
         self.work = self._staging / f"work-{recipe_id[:12]}"
         for stale in self._staging.glob("work-*"):
             if stale != self.work:
                 shutil.rmtree(stale)
         self.work.mkdir(parents=True, exist_ok=True)
-        # What a killed run was writing: no name tells that it exists, so nobody would remove it.
+        # Partial files of a killed run, which nothing else would remove.
         for unfinished in self.work.rglob("*.tmp-*"):
             unfinished.unlink(missing_ok=True)
 
     def _require_plain(self) -> None:
-        """Refuse a dataset in which a write would leave its folder."""
+        """Check that no write can leave the dataset's folder through a symbolic link."""
         require_plain_tree(self._staging)
         for name in SCHEMAS:
             if os.path.lexists(self.root / name):
@@ -107,7 +107,7 @@ class DatasetWriter:
             read_manifest(self.root)
 
     def published(self) -> Dataset | None:
-        """What is published now, or None before the first publication."""
+        """Open the published dataset; None before the first publication."""
         return Dataset(self.root) if (self.root / MANIFEST).is_file() else None
 
     def publish(
@@ -119,16 +119,16 @@ class DatasetWriter:
     ) -> Publication:
         """Append rows as one new part per table, atomically.
 
-        Old parts are not touched, unless they hold rows that are replaced: what is left of such a
-        part goes to a new one.
+        Existing parts are immutable. If rows of a part are replaced, its remaining rows are written
+        to a new part.
 
         Args:
-            tables: table name to its new rows; a table that gets none may be left out.
-            replace_rejections: rejections that no longer hold.
-            replace_videos: ``video_id`` whose older rows, in every table, give way to the new ones.
+            tables: new rows by table; tables without new rows may be left out.
+            replace_rejections: rejections to remove.
+            replace_videos: ids of videos whose existing rows are removed from all tables.
 
         Returns:
-            What changed.
+            The changes.
 
         Raises:
             DatasetError: a part with rows that are replaced is damaged, or the rows have columns
@@ -191,20 +191,20 @@ class DatasetWriter:
                 )
 
     def set_license(self, license_id: str) -> None:
-        """Set the license that the dataset's card tells.
+        """Set the license of the dataset, which its card states.
 
         Args:
-            license_id: as Hugging Face spells it, such as ``cc-by-4.0``.
+            license_id: identifier of Hugging Face, such as ``cc-by-4.0``.
 
         Raises:
-            ValueError: there is no such identifier.
+            ValueError: the identifier is unknown.
         """
         self._manifest = {**self._manifest, "license": check_license(license_id)}
         write_text(self.root / "README.md", dataset_card(self._manifest))
         write_json(self.root / MANIFEST, self._manifest)
 
     def _licenses_with(self, motions: pa.Table | None) -> list[str]:
-        """What the motions say of their licenses, those that are new included."""
+        """Return the licenses of all motions, including the new ones."""
         known = set(self._manifest.get("licenses", ()))
         new = [] if motions is None else motions["license"].unique().to_pylist()
         return sorted(known | {text for text in new if text})
@@ -212,7 +212,11 @@ class DatasetWriter:
     def _without(
         self, name: str, part: Mapping[str, Any], gone: "_ReplacedRows | None", serial: int
     ) -> tuple[Mapping[str, Any] | None, int]:
-        """What is left of a part without some rows, written aside, and how many are gone."""
+        """Write the remaining rows of a part to a new one.
+
+        Returns:
+            The entry of the part that remains, if any, and the number of removed rows.
+        """
         if gone is None:
             return part, 0
         path = self.root / part["file"]
@@ -236,13 +240,13 @@ class DatasetWriter:
         return write_tables(path, name, tables)
 
     def _roll_forward(self, journal: Journal) -> None:
-        """Carry out a journal; harmless when part of it, or all of it, was done before.
+        """Execute a journal. Steps that were already done are skipped.
 
         Raises:
-            DatasetError: a part that it moves is nowhere.
+            DatasetError: a part to move is missing.
         """
         for file in journal.moves:
-            # A part that is not aside was moved before the crash.
+            # A part that is not in `.staging` was moved before the crash.
             if not (self._aside / file).exists():
                 require_plain(self.root / file)
         for file in journal.moves:
@@ -252,13 +256,13 @@ class DatasetWriter:
                 (self._aside / file).replace(target)
         write_text(self.root / "README.md", dataset_card(journal.manifest))
         write_json(self.root / MANIFEST, journal.manifest)
-        # Last: until here readers find the parts that the manifest before lists.
+        # Last, because readers of the previous manifest need these parts until here.
         for file in journal.deletes:
             (self.root / file).unlink(missing_ok=True)
         self._journal.unlink(missing_ok=True)
 
     def remove_empty_staging(self) -> None:
-        """Remove the staging folder when no unfinished work is left in it."""
+        """Remove the staging folder if it holds no unfinished work."""
         for folder, _, _ in os.walk(self._staging, topdown=False):
             _remove_if_empty(Path(folder))
 
@@ -269,7 +273,7 @@ class DatasetWriter:
             if changed:
                 raise DatasetError(
                     f"{self.root}: this dataset was made with another configuration: "
-                    f"{told_differences(changed)}. "
+                    f"{format_differences(changed)}. "
                     "Remedy: use the same configuration, or another --dataset folder."
                 )
             return manifest
@@ -292,18 +296,17 @@ class DatasetWriter:
 
 @contextmanager
 def open_writer(root: Path, recipe: Mapping[str, Any]) -> Generator[DatasetWriter]:
-    """Open a dataset for writing; a second writer at the same time is refused.
+    """Open a dataset for writing. Only one process can write at a time.
 
-    What is left empty at the end is removed: the staging folder, and a dataset that was made here
-    and got nothing.
+    On exit, an empty staging folder is removed, and so is a new dataset without content.
 
     Args:
-        root: the dataset's folder; made when missing.
-        recipe: everything that decides what the rows contain, JSON-serializable.
+        root: folder of the dataset; created if missing.
+        recipe: all settings that affect the rows, JSON-serializable.
 
     Raises:
-        DatasetError: another process writes to it, it was made with another recipe, the folder
-            cannot be made or locked, or it points outside of itself.
+        DatasetError: another process writes to the dataset, it was made with another recipe, the
+            folder cannot be created or locked, or it contains symbolic links.
     """
     if root.exists() and not root.is_dir():
         raise DatasetError(f"{root}: expected a folder, found a file. Remedy: choose another one.")
@@ -329,7 +332,7 @@ def open_writer(root: Path, recipe: Mapping[str, Any]) -> Generator[DatasetWrite
 
 @contextmanager
 def open_published(root: Path) -> Generator[DatasetWriter]:
-    """Open a dataset to add what is derived from its rows, such as motion tokens.
+    """Open a dataset to add rows that are derived from its rows, such as motion tokens.
 
     Raises:
         DatasetError: there is no dataset, or another process writes to it.
@@ -339,7 +342,7 @@ def open_published(root: Path) -> Generator[DatasetWriter]:
 
 
 def _entry(file: str, written: WrittenFile, serial: int) -> dict[str, Any]:
-    """What the manifest says of a part."""
+    """Create the manifest entry of a part."""
     return {
         "file": file,
         "rows": written.rows,
@@ -351,11 +354,11 @@ def _entry(file: str, written: WrittenFile, serial: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _ReplacedRows:
-    """Which rows of a table go away.
+    """The rows of a table that a publication removes.
 
     Attributes:
-        condition: true of these rows; never null, so that its negation is true of all others.
-        columns: that the condition reads.
+        condition: true for these rows; never null, so that its negation is true for all others.
+        columns: columns that the condition reads.
     """
 
     condition: pc.Expression
@@ -390,7 +393,11 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def rows_table(name: str, rows: Iterable[Row]) -> pa.Table:
-    """Rows as an Arrow table of the named schema; a column that a row lacks is an error."""
+    """Create an Arrow table from rows, which must have exactly the columns of the schema.
+
+    Raises:
+        ValueError: a row has other columns.
+    """
     schema = SCHEMAS[name]
     listed = list(rows)
     for row in listed:
@@ -402,7 +409,7 @@ def rows_table(name: str, rows: Iterable[Row]) -> pa.Table:
 
 
 def write_table(path: Path, name: str, table: pa.Table) -> None:
-    """Write one Parquet file of a table: see :func:`data.store.parquet.write_tables`."""
+    """Write one table to a Parquet file, see :func:`data.store.parquet.write_tables`."""
     write_tables(path, name, [table])
 
 
@@ -420,7 +427,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically and durably."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    # A new file, never one that lies there: it could be a link.
+    # Always create a new file, because an existing one could be a symbolic link.
     temporary.unlink(missing_ok=True)
     with temporary.open("xb") as file:
         file.write(content)

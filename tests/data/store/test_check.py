@@ -98,31 +98,35 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     ),
     "rows": (lambda root: _entry(root, "clips", rows=7), "clips/part-000001", "7 rows, found 1"),
     "sum of rows": (lambda root: _entry(root, "clips", rows=7), "dataset.json", "1 rows, found"),
-    "schema": (_other_schema, "clips/part-000001", r"columns of clips, found \['decoder"),
+    "schema": (
+        _other_schema,
+        "clips/part-000001",
+        r"columns of clips, found a difference in \['decoder",
+    ),
     "no video": (
         lambda root: _rewritten(root, "clips", [{"clip_id": "c0", "video_id": "v9"}]),
         "clips",
-        r"every video_id in videos, found 1 that are not \(v9\)",
+        r"every video_id in videos, found 1 that are missing \(v9\)",
     ),
     "no clip": (
         lambda root: _rewritten(root, "poses", [_pose(clip_id="c7")]),
         "poses",
-        r"every clip_id in clips, found 1 that are not \(c7\)",
+        r"every clip_id in clips, found 1 that are missing \(c7\)",
     ),
     "twice": (
         lambda root: _rewritten(root, "poses", [_pose(), _pose()]),
         "poses",
-        r"each row once, found 1 again \(c0/0\)",
+        r"each row once, found 1 duplicates \(c0/0\)",
     ),
     "short list": (
         lambda root: _rewritten(root, "poses", [_pose(joints_3d=[0.0])]),
         "poses/part-000001",
-        "lists as long as their frames",
+        "lists that match their frames",
     ),
     "manifest": (
         lambda root: (root / "dataset.json").write_bytes((root / "dataset.json").read_bytes()[:99]),
         "dataset.json",
-        "expected what a publication writes",
+        "expected a file that avatargpt wrote",
     ),
     "link": (
         lambda root: _part(root, "clips").symlink_to(_part(root, "clips").rename(root / "x")),

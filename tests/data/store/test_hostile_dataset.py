@@ -179,7 +179,7 @@ def test_a_hostile_staging_folder_is_refused_for_writing(
 ) -> None:
     WRITE[name](root, outside)
     before = _tree(outside)
-    refused = r"expected (a plain|a file of|what a publication writes).*Remedy: "
+    refused = r"expected (a plain|a file of|a file that avatargpt wrote).*Remedy: "
     with pytest.raises(DatasetError, match=refused), open_writer(root, RECIPE) as writer:
         writer.publish({"clips": rows_table("clips", [_row("clips")])}, replace_videos=["v0"])
     assert _tree(outside) == before

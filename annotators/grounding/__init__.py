@@ -1,1 +1,1 @@
-"""Texts checked against the measured motion."""
+"""Verification of texts against the measured motion."""

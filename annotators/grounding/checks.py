@@ -1,11 +1,10 @@
-"""Texts checked against measured motion: supported, contradicted, or not measurable.
+"""Check texts against the measured motion: supported, contradicted, or not measurable.
 
-A statement is cut into claims (:mod:`annotators.grounding.claims`), and each claim is looked for in
-what was measured (:class:`annotators.motion.describe.MotionDescription`) around its time. A claim
-is
-*contradicted* only when the body part was measured there and what was claimed would have left a
-mark on it; in doubt it is *not measurable*, since a right text marked wrong costs a user more than
-a wrong one that stays unmarked.
+A statement is parsed into claims (:mod:`annotators.grounding.claims`), and each claim is compared
+with the measured events around its time (:class:`annotators.motion.describe.MotionDescription`). A
+claim is *contradicted* only if the body part is measured at that time and the claimed action would
+be visible in it. In doubt it is *not measurable*, because a correct text that is marked as wrong
+costs a user more than a wrong text that is not marked.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,38 +38,38 @@ from data.config import Config
 from data.records import Annotation, Grounding, Verdict
 
 STATIONARY_M: Final = 0.4
-"""Way over the floor under which nobody has walked: two short steps."""
+"""Shorter paths of the pelvis are not a walk. It is the length of two short steps."""
 RUN_MPS: Final = 1.5
-"""Slower than this on average is no run (a brisk walk is 1.7 m/s, a slow jog 2)."""
+"""Smallest average speed of a run. A brisk walk has 1.7 m/s, a slow jog 2 m/s."""
 LOOSE_COUNT: Final = 1
-"""Counts may differ by this much: where one repetition ends is a matter of taste."""
+"""Largest difference of counts, because the end of a repetition is ambiguous."""
 
 
 class GroundingConfig(Config):
-    """What is done about texts that the measured motion contradicts."""
+    """How texts that the measured motion contradicts are handled."""
 
     policy: Literal["keep", "flag", "drop", "reask"] = Field(
         default="flag",
-        description="keep: only the verdicts say it. flag: the row's reason says it too. drop: "
-        "contradicted steps leave the row, its reason says which. reask: the model is told once "
-        "what was measured; what is still contradicted is flagged.",
+        description="keep stores only the verdicts. flag also names contradicted steps in the "
+        "row's reason. drop removes them from the row and names them. reask asks the model once "
+        "more with the measurements, and flags what is still contradicted.",
     )
     tolerance_s: float = Field(
-        default=1.0, ge=0, le=10, description="How far a step's times may be off."
+        default=1.0, ge=0, le=10, description="Tolerance of the times of a step, seconds."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the motion says of one claim.
+    """The result of the check of one claim.
 
     Attributes:
-        claim: the claim.
-        verdict: what it comes to.
-        support: 0 (the opposite was measured) to 1 (just this was measured); 0.5 where nothing can
-            be said. It grades what the verdict cuts into three.
-        measurement: value and unit of what decided.
-        start_s, end_s: span that it was measured over.
+        claim: checked claim.
+        verdict: supported, contradicted or not measurable.
+        support: score from 0 (the opposite was measured) to 1 (the claim was measured), 0.5 if
+            nothing relevant was measured. It is a finer scale than the verdict.
+        measurement: measured values with units that decided the verdict.
+        start_s, end_s: span of the measurement, seconds.
     """
 
     claim: Claim
@@ -87,17 +86,17 @@ def ground_claims(
     """Check every claim of a text.
 
     Args:
-        text: English on what one person does.
-        description: that person's measured motion.
-        start_s: when it is said to begin, in the time of ``description``.
-        end_s: when it is said to end.
+        text: English text about the actions of one person.
+        description: measured motion of that person.
+        start_s: start of the span that the text describes, seconds, in the time of ``description``.
+        end_s: end of that span.
     """
     window = _Window(description, start_s, end_s)
     return tuple(_check(claim, window) for claim in parse_claims(text))
 
 
 def support_of(findings: Sequence[Finding]) -> float | None:
-    """Mean support of what can be measured, 0..1; None when nothing can."""
+    """Return the mean support of the measurable claims, 0..1, or None without any."""
     graded = [f.support for f in findings if f.verdict is not Verdict.NOT_MEASURABLE]
     return sum(graded) / len(graded) if graded else None
 
@@ -107,13 +106,14 @@ def ground_statement(
 ) -> Grounding:
     """Check a statement.
 
-    Contradicted when one of its claims is; else supported when one of them is; else not measurable.
+    It is contradicted if one of its claims is contradicted, else supported if one of them is
+    supported, else not measurable.
 
     Args:
-        text: English on what one person does.
-        description: that person's measured motion.
-        start_s: when it is said to begin, in the time of ``description``.
-        end_s: when it is said to end.
+        text: English text about the actions of one person.
+        description: measured motion of that person.
+        start_s: start of the span that the text describes, seconds, in the time of ``description``.
+        end_s: end of that span.
 
     Returns:
         The verdict, with the measurement of the claim that decided it.
@@ -138,12 +138,12 @@ def ground_annotation(
     """Check the fine steps and the medium texts of an annotation, and apply the policy.
 
     Args:
-        annotation: of one clip.
-        description: motion of the person that it annotates.
-        config: the policy.
+        annotation: annotation of one clip.
+        description: measured motion of the annotated person.
+        config: policy and tolerance.
 
     Returns:
-        The annotation with a verdict for each text, and its score.
+        The annotation with a verdict for each text and the grounding score.
     """
     tolerance_s = config.tolerance_s
     fine = tuple(
@@ -179,13 +179,13 @@ def ground_annotation(
 
 
 def ground_medium(medium: Sequence[str], description: MotionDescription) -> tuple[Grounding, ...]:
-    """Check texts on a whole clip."""
+    """Check texts that describe a whole clip."""
     span = {"start_s": description.start_s, "end_s": description.end_s}
     return tuple(ground_statement(text, description, **span) for text in medium)
 
 
 def grounding_score(groundings: Sequence[Grounding]) -> float | None:
-    """Share of the measurable statements that the motion supports; None without any."""
+    """Return the share of measurable statements that are supported, or None without any."""
     measurable = [g for g in groundings if g.verdict is not Verdict.NOT_MEASURABLE]
     if not measurable:
         return None
@@ -193,7 +193,7 @@ def grounding_score(groundings: Sequence[Grounding]) -> float | None:
 
 
 def contradictions(annotation: Annotation) -> list[str]:
-    """What a model is told of its texts that the motion contradicts, a line each."""
+    """Return one line per contradicted text, with the measurement, to send to the model."""
     pairs = [
         *((f"step {step.text!r}", step.grounding) for step in annotation.fine),
         *(
@@ -208,7 +208,7 @@ def contradictions(annotation: Annotation) -> list[str]:
     ]
 
 
-# -------------------------------------------------------------------------------------- looking
+# --------------------------------------------------------------------------------------- window
 
 
 _ONE_SIDE: Final = (Side.LEFT, Side.RIGHT)
@@ -216,18 +216,18 @@ _ONE_SIDE: Final = (Side.LEFT, Side.RIGHT)
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """A motion, looked at from ``start_s`` to ``end_s``."""
+    """The part of a motion from ``start_s`` to ``end_s``."""
 
     motion: MotionDescription
     start_s: float
     end_s: float
 
     def events(self, *keys: EventKey) -> list[MotionEvent]:
-        """Events of some kinds that lie in the window, most of each."""
+        """Return the matching events that are mostly inside the window."""
         return [e for e in self.motion.events if e.is_one_of(keys) and self._holds(e)]
 
     def postures(self, *kinds: PostureKind) -> list[Posture]:
-        """Postures of some kinds that the window touches."""
+        """Return the postures of these kinds that overlap the window."""
         return [p for p in self.motion.postures if p.kind in kinds and self._touches(p)]
 
     def _touches(self, thing: MotionEvent | Posture) -> bool:
@@ -239,7 +239,7 @@ class _Window:
 
     @property
     def span(self) -> tuple[float, float]:
-        """The part of the window in which there is motion."""
+        """Part of the window that the motion covers."""
         start_s = max(self.start_s, self.motion.start_s)
         return start_s, max(min(self.end_s, self.motion.end_s), start_s)
 
@@ -248,7 +248,7 @@ class _Window:
         return self.motion.traveled_m(*self.span)
 
     def sees(self, part: Part, side: Side | None = None) -> bool:
-        """Whether a part (on a side; on both without one) is measured."""
+        """Return whether a part is measured, on one side or, without a side, on both."""
         if part in (Part.ARM, Part.LEG):
             sides = (side,) if side in _ONE_SIDE else _ONE_SIDE
             return all(f"{s}_{part}" in self.motion.parts for s in sides)
@@ -257,7 +257,7 @@ class _Window:
         return part in self.motion.parts
 
     def seen_instead(self) -> str:
-        """The strongest activities in the window, in words."""
+        """Return the strongest activities in the window as text."""
         start_s, end_s = self.span
         seen = [a for a in self.motion.activities if a.start_s < end_s and a.end_s > start_s]
         seen.sort(key=lambda a: -a.score)
@@ -330,7 +330,7 @@ def _locomotion(claim: Claim, window: _Window) -> Finding:
         return replace(_unknown(claim, window, measured), support=0.6)
     if claim.count > 0:
         steps = sum(event.count for event in way)
-        # More steps than said may belong to what is said before and after.
+        # Additional steps may belong to the statements before and after.
         if claim.counts_steps and steps < 0.5 * claim.count - LOOSE_COUNT:
             return _contradicted(claim, window, f"{steps} steps", 0.3)
     if claim.action is Action.RUN:
@@ -348,10 +348,10 @@ def _locomotion(claim: Claim, window: _Window) -> Finding:
 
 
 def _along(claim: Claim, window: _Window, way: Sequence[MotionEvent], support: float) -> Finding:
-    """Locomotion that is there: does it go where it is said to?"""
+    """Check the direction of locomotion that was measured."""
     opposite = _AWAY.get(claim.direction)
     if claim.direction in _SIDEWAYS:
-        # "Walks to the left" may be a step aside or a curve.
+        # "Walks to the left" may be a sidestep or a curve.
         turned = [e for e in window.events(EventKind.TURN) if e.direction == claim.direction]
         aside = [e for e in way if e.direction in (claim.direction, Direction.SIDE)]
         away = [e for e in way if e.direction == opposite]
@@ -451,7 +451,7 @@ _UPRIGHT: Final = (
 
 
 def _held(claim: Claim, window: _Window) -> Finding:
-    """Postures: contradicted where the body was seen in quite another one all the time."""
+    """Check a posture. It is contradicted if the body had a very different one all the time."""
     if not window.sees(Part.BODY):
         return _unseen(claim, window, Part.BODY)
     found = window.postures(*_HELD[claim.action])
@@ -478,7 +478,7 @@ def _held(claim: Claim, window: _Window) -> Finding:
             return _supported(claim, lifted, 0.7)
         return _contradicted(claim, window, measured, 0.2)
     low = [p for p in held if p.kind in _LOW]
-    # A crouch before a jump is no way to a seat.
+    # A crouch before a jump is not a transition to sitting.
     leaps = window.events(EventKind.JUMP, EventKind.HOP)
     sunk = (
         []
@@ -486,7 +486,8 @@ def _held(claim: Claim, window: _Window) -> Finding:
         else window.events(EventKind.SINK, EventKind.PRESS)
     )
     if low or sunk:
-        # Down, but how is a matter of a knee's height: near enough not to be called wrong.
+        # The body is low. Low postures differ only in details such as the height of a knee, so the
+        # claim is not contradicted.
         return replace(_unknown(claim, window, measured), support=0.5)
     return _contradicted(claim, window, measured)
 
@@ -548,7 +549,7 @@ def _dance(claim: Claim, window: _Window) -> Finding:
     moves = len(window.events(*_EVERYTHING))
     if moves == 0:
         return _contradicted(claim, window, "no movement", 0.1)
-    # What is a dance is not in the joints; many moves speak for it.
+    # Joints do not determine whether a motion is a dance; many different movements are evidence.
     return replace(
         _unknown(claim, window, f"{moves} movements, which may be a dance or not"),
         support=0.4 if moves < 4 else 0.6,
@@ -602,7 +603,7 @@ _JUST: Final[Mapping[tuple[Action, Part], tuple[EventKey, ...]]] = {
     (Action.BEND, Part.ARM): (BEND_ARM, RAISE_ARM),
     (Action.STRAIGHTEN, Part.ARM): (EventKind.EXTEND, LOWER_ARM, RAISE_ARM, EventKind.PUNCH),
 }
-"""Events that are what is claimed, by action and part."""
+"""Events that support a claim, by action and part."""
 _NEAR: Final[Mapping[tuple[Action, Part], tuple[EventKey, ...]]] = {
     (Action.KICK, Part.LEG): (RAISE_LEG, RAISE_KNEE),
     (Action.PUNCH, Part.ARM): _QUICK_ARMS,
@@ -637,7 +638,7 @@ _NEAR: Final[Mapping[tuple[Action, Part], tuple[EventKey, ...]]] = {
     (Action.STRAIGHTEN, Part.ARM): _ARM_ACTIONS,
     (Action.SWING, Part.LEG): (RAISE_KNEE, EventKind.WALK, EventKind.RUN),
 }
-"""Events that can look like it: they keep a claim from being called wrong."""
+"""Events that resemble a claimed action, so that the claim is not contradicted."""
 
 
 def _limb(claim: Claim, window: _Window) -> Finding:
@@ -653,7 +654,8 @@ def _limb(claim: Claim, window: _Window) -> Finding:
     near = window.events(*_NEAR.get((claim.action, part), ()))
     near_side = [e for e in near if _on_side(e, claim)]
     if just and claim.side in _ONE_SIDE:
-        # The other side did it. Only when this side did nothing like it is the text wrong.
+        # The other side did the action. The claim is contradicted only if the claimed side did
+        # nothing that resembles it.
         if not near_side:
             return _contradicted(claim, window, measurement_of(just[0]))
         return replace(_unknown(claim, window, measurement_of(just[0])), support=0.3)
@@ -765,12 +767,12 @@ def _bend(claim: Claim, window: _Window) -> Finding:
 
 
 def _counted(claim: Claim, window: _Window, events: Sequence[MotionEvent]) -> Finding:
-    """Events that are there: do they come as often as is said?"""
+    """Check the count of events that were measured."""
     times = _times(events)
     if claim.count > 1 and times < claim.count:
         off = claim.count - times
         measured = f"{times} times: {measurement_of(events[0])}"
-        # Fewer than said by far; more than said may be another's count of the same thing.
+        # Only far fewer repetitions contradict a count; more may be another way of counting.
         if off > max(LOOSE_COUNT, 0.5 * claim.count):
             return _contradicted(claim, window, measured, 0.3)
         if off > LOOSE_COUNT:
@@ -781,7 +783,7 @@ def _counted(claim: Claim, window: _Window, events: Sequence[MotionEvent]) -> Fi
 
 
 def _times(events: Sequence[MotionEvent]) -> int:
-    """How often; both hands at a time count once."""
+    """Return the number of repetitions; simultaneous events of both hands count once."""
     by_side = {
         side: sum(e.count for e in events if e.side in (side, Side.BOTH, None))
         for side in _ONE_SIDE

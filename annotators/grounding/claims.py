@@ -1,8 +1,8 @@
-"""Free English on motion to claims that can be checked: who moves what, which way, how often.
+"""Parse English texts about motion into claims: action, body part, side, direction and count.
 
-A small grammar instead of a parser: verbs and nouns of movement from a lexicon, each with the words
-up to the next one as its argument, in which body part, side, direction and count are looked up.
-What the lexicon does not know makes no claim, and what makes no claim is never contradicted.
+The grammar is small: a lexicon lists verbs and nouns of movement, and the words up to the next of
+them are the argument, from which body part, side, direction and count are read. Words that are not
+in the lexicon make no claim, so they are never contradicted.
 """
 
 import re
@@ -16,7 +16,7 @@ from annotators.motion.events import Direction, Part, Side
 
 
 class Action(StrEnum):
-    """What a text may say of a body."""
+    """Action of a claim."""
 
     WALK = "walk"
     RUN = "run"
@@ -53,18 +53,18 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One thing that a text says was done.
+    """One action that a text claims.
 
     Attributes:
-        action: what.
-        part: with which part of the body; None where the action tells it or nothing does.
-        side: the person's own; None where it is not said.
-        direction: None where it is not said.
-        count: how often, 0 where it is not said; -1 for "repeatedly".
-        counts_steps: the count is of steps, not of ways.
-        negated: said not to happen.
-        word: the word that says it, as it stands in the text.
-        place: position of that word in the text, (start, end) characters.
+        action: claimed action.
+        part: part of the body; None if the action implies it or the text does not name it.
+        side: side from the person's point of view; None if not stated.
+        direction: direction; None if not stated.
+        count: number of repetitions; 0 if not stated, -1 for "repeatedly".
+        counts_steps: whether the count is a number of steps, not of paths.
+        negated: whether the text denies the action.
+        word: word of the text that names the action.
+        place: position of that word in the text, (start, end) in characters.
     """
 
     action: Action
@@ -79,7 +79,7 @@ class Claim:
 
 
 def parse_claims(text: str) -> tuple[Claim, ...]:
-    """The claims of a text, in order; none where nothing in it can be checked."""
+    """Parse the claims of a text, in order. A text without a known action has none."""
     claims: list[Claim] = []
     words = _words(text)
     heads = [(i, found) for i in range(len(words)) if (found := _head(words, i)) is not None]
@@ -90,7 +90,7 @@ def parse_claims(text: str) -> tuple[Claim, ...]:
         end_of_last = i + length
         following = (j for j, _ in heads[number + 1 :] if j >= end_of_last)
         stop = next(following, len(words))
-        # "and lowers both arms": what several verbs share stands after the last of them.
+        # "raises and lowers both arms": the shared argument follows the last verb.
         argument = _clause(words[i + length : stop])
         bare = all(w.text in ("and", "or") for w in argument)
         if bare and action in _NOT_ALONE and stop < len(words):
@@ -100,7 +100,7 @@ def parse_claims(text: str) -> tuple[Claim, ...]:
         claim = _claim(
             action, [w.text for w in argument], [w.text for w in before], words[i : i + length]
         )
-        # "raises the left arm and lowers it": the part is that of the claim before.
+        # "raises the left arm and lowers it": the part is that of the previous claim.
         pronoun = any(w.text in _PRONOUNS for w in argument)
         if claims and pronoun and not claim.part and action in _NOT_ALONE:
             claim = replace(claim, part=claims[-1].part, side=claim.side or claims[-1].side)
@@ -212,7 +212,7 @@ _NOUNS_TOO: Final = frozenset(
     | {"cartwheel", "throw", "bow", "squat", "clap", "wave", "circle", "pirouette", "stride"}
 )
 _NOT_ALONE: Final[Mapping[Action, frozenset[Part]]] = {
-    # Verbs of many meanings say something of a body only with a part of it.
+    # Ambiguous verbs are actions of a body only together with a body part.
     Action.RAISE: frozenset({Part.ARM, Part.LEG, Part.HEAD}),
     Action.LOWER: frozenset({Part.ARM, Part.LEG, Part.HEAD, Part.TORSO}),
     Action.REACH: frozenset({Part.ARM}),
@@ -229,7 +229,7 @@ _OF_A_LIMB: Final[Mapping[tuple[Action, Part], Action]] = {
     (Action.MOVE, Part.LEG): Action.SWING,
 }
 _APART: Final = frozenset({Action.RAISE, Action.LOWER, Action.REACH})
-"""Actions whose particle may stand after the part: "puts his arm out"."""
+"""Actions whose particle may follow the part: "puts his arm out"."""
 _PRONOUNS: Final = frozenset({"it", "them"})
 
 
@@ -250,7 +250,7 @@ def _words(text: str) -> list[_Word]:
 
 
 def _head(words: Sequence[_Word], i: int) -> tuple[Action, int] | None:
-    """The action that a word begins, and how many words it takes."""
+    """Return the action that starts at word ``i`` and its number of words, or None."""
     lemma = words[i].lemma
     following = [word.text for word in words[i + 1 : i + 6]]
     for phrase, action in _PHRASES:
@@ -273,11 +273,11 @@ def _head(words: Sequence[_Word], i: int) -> tuple[Action, int] | None:
         and before & {"in", "into", "a", "full"}
         and _part(following) is not Part.ARM
     ):
-        return None  # "walks in a big circle", "turns a full circle": the way of something else.
+        return None  # "walks in a big circle", "turns a full circle": the path of another action.
     noun = i > 0 and words[i - 1].text in _NO_VERB_AFTER
     if noun and lemma not in _NOUNS_TOO:
         return None
-    # "step" after "takes a few" is a noun of its own; "steps" of a stair is none of a body.
+    # "step" after "takes a few" is an action; the "steps" of a stair are not.
     if lemma == "step" and following[:1] == ["of"]:
         return None
     return action, 1
@@ -291,7 +291,7 @@ def _clause(words: Sequence[_Word]) -> list[_Word]:
 def _part(texts: Sequence[str]) -> Part | None:
     for k, text in enumerate(texts):
         if k and any(word in _PLACE_WORDS for word in texts[max(0, k - 2) : k]):
-            continue  # "a hand above the head": the head is where, not what.
+            continue  # "a hand above the head": the head is the location.
         single = text if text in _PARTS else text.removesuffix("s")
         if single in _PARTS:
             return _PARTS[single]
@@ -319,11 +319,12 @@ def _claim(
     plural = any(text in ("arms", "hands", "legs", "feet", "knees") for text in argument)
     if plural and not side and any(text in ("both", "two") for text in argument):
         side = Side.BOTH
-    # "with the left hand": the hand that a sentence opens with counts as well ("left arm raises").
+    # The limb may also precede the verb ("left arm raises").
     if not part and action in _NOT_ALONE and _part(before):
         part = _part(before)
         side = side or next((_SIDES[text] for text in _SIDES if text in before), None)
-    # "Moves the hand", "rotates the arm": said of the limb. "Moves on with a limp arm" is not.
+    # "Moves the hand" and "rotates the arm" are actions of the limb, "moves on with a limp arm" is
+    # not.
     if part and "with" not in argument and (action, part) in _OF_A_LIMB:
         action = _OF_A_LIMB[action, part]
     if action is Action.STRAIGHTEN and not part:
@@ -337,7 +338,7 @@ def _claim(
         side=side,
         direction=direction,
         count=_count([*before[-2:], *argument]) or _number(before[-1:]),
-        # "three steps" counts steps; "walks back and forth twice" counts ways.
+        # "three steps" counts steps; "walks back and forth twice" counts paths.
         counts_steps=head[0].lemma == "step",
         negated=negated,
         word=head[0].text,
@@ -346,7 +347,7 @@ def _claim(
 
 
 def _number(texts: Sequence[str]) -> int:
-    """The number that a text is ("three steps"); 0 for other words."""
+    """Return the number that a text contains ("three steps"), or 0."""
     return next((_NUMBERS.get(text, int(text) if text.isdigit() else 0) for text in texts), 0)
 
 
@@ -360,7 +361,7 @@ def _count(texts: Sequence[str]) -> int:
 
 
 def _without_repeats(claims: Sequence[Claim]) -> list[Claim]:
-    """Drop claims that say nothing checkable, and words for what another claim has said."""
+    """Drop claims that cannot be checked, and repetitions of another claim."""
     kept: list[Claim] = []
     for claim in claims:
         needed = _NOT_ALONE.get(claim.action)

@@ -1,1 +1,1 @@
-"""Motion events to English; the last step, on which nothing depends."""
+"""English wording of motion events. No other step depends on the wording."""

@@ -1,8 +1,8 @@
-"""English for measured motion: the last step, on which nothing depends.
+"""English wording of the clauses of a timeline. No other step depends on the wording.
 
-A clause becomes a template in which ``<verb>`` marks what is inflected and ``{their}`` the
-possessive, so that one wording gives a step ("raise the left arm"), a statement ("raises their left
-arm") and a participle ("raising their left arm").
+A clause becomes a template in which ``<verb>`` marks the verb to inflect and ``{their}`` the
+possessive. One template thereby gives a step ("raise the left arm"), a statement ("raises their
+left arm") and a participle ("raising their left arm").
 """
 
 import re
@@ -34,10 +34,11 @@ from annotators.motion.measurements import RHYTHMS, measurement_of, way
 from annotators.wording.timeline import Act, ActKey, BodyAct, Clause, Evidence, Pause, Way
 
 PHRASES_VERSION: Final = "2"
-"""Raised whenever a wording changes."""
+"""Version of the wording. It is increased whenever a wording changes."""
 
 Form = Literal["base", "third", "ing"]
-"""``base``: "raise", for steps and "they"; ``third``: "raises"; ``ing``: "raising"."""
+"""Form of a verb: ``base`` ("raise", for steps and "they"), ``third`` ("raises"), ``ing``
+("raising")."""
 
 _COUNTS: Final = (
     *("zero", "one", "two", "three", "four", "five", "six"),
@@ -46,19 +47,19 @@ _COUNTS: Final = (
 
 
 def in_words(clause: Clause, form: Form, their: str, *, detail: bool = True) -> str:
-    """A clause in words.
+    """Word a clause.
 
     Args:
-        clause: what is done.
-        form: of the verbs.
-        their: the possessive, ``the`` in steps.
-        detail: whether count and manner are told.
+        clause: clause to word.
+        form: form of the verbs.
+        their: possessive, which is ``the`` in steps.
+        detail: whether to include count and manner.
     """
     return _worded(clause, _template(clause), form, their, detail=detail)
 
 
 def in_other_words(clause: Clause, form: Form, their: str) -> str:
-    """Another wording with all detail, where there is one: a walk by its steps."""
+    """Word a clause differently, with all details. Only walks have an alternative: their steps."""
     template = _template(clause)
     if clause.num_steps and clause.event:
         steps = f"<take> {count_word(clause.num_steps)} steps"
@@ -75,7 +76,7 @@ def _worded(clause: Clause, template: str, form: Form, their: str, *, detail: bo
 
 
 def is_compound(clause: Clause) -> bool:
-    """Whether a clause has an "and" of its own, after which the next one needs a comma."""
+    """Return whether the wording of a clause contains "and", so that a comma has to follow it."""
     if clause.back:
         return True
     if clause.event is None:
@@ -85,7 +86,7 @@ def is_compound(clause: Clause) -> bool:
 
 
 def measurement(clause: Clause) -> str:
-    """What was measured of a clause, in words and numbers; of what was merged, the longest."""
+    """Format the measurement of a clause. The longest text of merged parts is taken."""
     told = max((", then ".join(map(_proof, chain)) for chain in clause.evidence), key=len)
     if clause.act is BodyAct.STAY:
         return f"{told}; no movement above the thresholds"
@@ -104,12 +105,12 @@ def _proof(evidence: Evidence) -> str:
 
 
 def count_word(number: int) -> str:
-    """``four``; digits above twelve."""
+    """Return a number as a word (``four``), or as digits above twelve."""
     return _COUNTS[number] if number < len(_COUNTS) else str(number)
 
 
 def times(number: int) -> str:
-    """``once``, ``twice``, ``three times``."""
+    """Return ``once``, ``twice``, ``three times`` and so on."""
     return {1: "once", 2: "twice"}.get(number, f"{count_word(number)} times")
 
 
@@ -123,7 +124,7 @@ def _inflect(text: str, form: Form) -> str:
 
 
 def sentence(text: str) -> str:
-    """With a capital first letter and a full stop."""
+    """Add a capital first letter and a period."""
     return text[0].upper() + text[1:] + "."
 
 
@@ -232,7 +233,7 @@ def _raise_leg(event: MotionEvent) -> str:
 
 
 def _turn(event: MotionEvent) -> str:
-    """By its angle."""
+    """Word a turn by its angle."""
     rounds = round(event.magnitude / 360)
     if event.magnitude >= 320 and rounds > 1:
         return f"<spin> around to the {event.direction} {times(rounds)}"
@@ -385,6 +386,6 @@ def _back_text(clause: Clause, back: Clause) -> str:
     known = next((_BACKS[key] for key in clause.keys if key in _BACKS), None)
     if known is not None:
         return known
-    # An arm that was raised is lowered.
+    # A raised arm is lowered.
     pronoun = "them" if clause.side is Side.BOTH else "it"
     return f"<lower> {pronoun} {_lowered_to(back.event.level if back.event else None) or 'again'}"

@@ -1,6 +1,6 @@
-"""What is told of a motion, in order of time: events joined, counted and sifted, not yet in words.
+"""The timeline of a motion: its events, merged, counted and filtered, as clauses.
 
-A clause is typed like the events that it comes from; :mod:`annotators.wording.phrases` words it.
+Clauses are typed like the events that they come from; :mod:`annotators.wording.phrases` words them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,9 +31,9 @@ from annotators.motion.events import (
 )
 
 MAX_GAP_S: Final = 2.0
-"""Repeated actions further apart than this are told one by one."""
+"""Repeated actions that are further apart are separate clauses."""
 MIN_TELL_GAP_S: Final = 1.5
-"""A pause between actions that is worth a step of its own."""
+"""Smallest pause between actions that becomes a clause."""
 SLOW_WALK: Final = 0.9
 """Leg lengths per second; about 0.75 m/s."""
 BRISK_WALK: Final = 2.0
@@ -42,13 +42,13 @@ SLOW_HAND_MPS: Final = 0.7
 FAST_HAND_MPS: Final = 2.6
 MAX_COUNTED_STEPS: Final = 12
 MIN_HELD_S: Final = 1.0
-"""A posture that is held for less is a passage between two."""
+"""A posture that is held for a shorter time is a transition."""
 MIN_LEG_S: Final = 0.7
-"""Shorter parts of a walk, between its turns, are not told."""
+"""Shorter parts of a walk between its turns are dropped."""
 
 
 class BodyAct(StrEnum):
-    """What events and postures together amount to."""
+    """Action that follows from events and postures together."""
 
     SIT_DOWN = "sit_down"
     SQUAT_DOWN = "squat_down"
@@ -58,17 +58,17 @@ class BodyAct(StrEnum):
     BEND_KNEES = "bend_knees"
     STAND_UP = "stand_up"
     GET_UP = "get_up"
-    """From lying to sitting, squatting or kneeling."""
+    """A change from lying to sitting, squatting or kneeling."""
     LEAVE_STANCE = "leave_stance"
     STRAIGHTEN_LEGS = "straighten_legs"
     CARTWHEEL = "cartwheel"
     KEEP_STILL = "keep_still"
     STAY = "stay"
-    """Nothing happened that is large enough to be named."""
+    """No movement is large enough to be named."""
 
 
 class Manner(StrEnum):
-    """How something is done."""
+    """Manner of an action."""
 
     SLOWLY = "slowly"
     BRISKLY = "briskly"
@@ -77,7 +77,7 @@ class Manner(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way over the floor, as evidence."""
+    """A path over the floor, as evidence."""
 
     length_m: float
     duration_s: float
@@ -92,28 +92,28 @@ class Pause:
 
 Act = EventKind | PostureKind | BodyAct
 ActKey = Act | tuple[EventKind, Part]
-"""An act by any part of the body, or an event by one."""
+"""Key that matches an act, optionally of one part of the body only."""
 Evidence = MotionEvent | Posture | Way | Pause
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """Something done, ready to be put into words.
+    """An action of the timeline, ready to be worded.
 
     Attributes:
-        act: what is done.
-        start_s, end_s: the span.
-        weight: how much it matters, 0..1.
-        evidence: what was measured: for each time that it was done, in order.
-        event: the event that is told, if it is one.
-        posture: the posture that is told, if it is one, or that is kept.
-        back: what undoes it at once, told together with it.
-        count: how often.
-        frequency_hz: per second, 0 where it is not a rhythm.
-        manner: how.
-        num_steps: steps of a walk that may be counted; 0 where they are not sure.
-        goes_on: a walk that goes on after a turn.
-        during: a walk or run within which it is done.
+        act: action.
+        start_s, end_s: span, seconds.
+        weight: importance, 0..1.
+        evidence: measurements of each repetition, in order.
+        event: event of the action, if it is one.
+        posture: posture of the action, if it is one, or the posture that is held meanwhile.
+        back: action that directly reverses this one and is worded together with it.
+        count: number of repetitions.
+        frequency_hz: repetitions per second; 0 if they are not rhythmic.
+        manner: manner of the action.
+        num_steps: number of steps of a walk; 0 if it is unreliable.
+        goes_on: whether a walk continues after a turn.
+        during: walk or run during which the action happens.
     """
 
     act: Act
@@ -133,18 +133,18 @@ class Clause:
 
     @property
     def part(self) -> Part | None:
-        """The part that moves."""
+        """Part that moves."""
         return self.event.part if self.event else None
 
     @property
     def side(self) -> Side | None:
-        """Its side, or the leg that someone stands on."""
+        """Side of the part, or the supporting leg."""
         if self.event:
             return self.event.side
         return self.posture.side if self.posture else None
 
     def is_again(self, other: "Clause") -> bool:
-        """Whether both are the same thing, apart from count and extent."""
+        """Return whether both are the same action, apart from count and extent."""
         return self._identity == other._identity
 
     @property
@@ -156,14 +156,19 @@ class Clause:
 
     @property
     def keys(self) -> tuple[ActKey, ...]:
-        """The act by any part, and by its part."""
+        """Return the keys that match this clause: its act, and its act with its part."""
         if self.event is None:
             return (self.act,)
         return self.act, (self.event.kind, self.event.part)
 
 
 def timeline(description: MotionDescription, max_clauses: int = 8) -> list[Clause]:
-    """What is done, in order of time: merged, without trifles, at most ``max_clauses``."""
+    """Return the most important clauses of a motion, in order of time.
+
+    Args:
+        description: description of the motion.
+        max_clauses: largest number of clauses. Repetitions are merged before they are counted.
+    """
     clauses = [c for e in description.events if (c := _event_clause(e, description))]
     clauses += [c for p in description.postures if (c := _posture_clause(p, description))]
     clauses = _split_walks(clauses, description)
@@ -231,7 +236,7 @@ _KINDS: Final[Mapping[ActKey, ActivityKind]] = {
     BodyAct.KEEP_STILL: ActivityKind.STAND,
     BodyAct.STAY: ActivityKind.STILL,
 }
-"""As which activity an act is weighed."""
+"""Activity whose weight an act has."""
 
 
 _ARM_LIFTS: Final = (RAISE_ARM, LOWER_ARM)
@@ -245,7 +250,7 @@ def _weight(act: Act, part: Part | None = None) -> float:
 
 
 def _event_clause(event: MotionEvent, description: MotionDescription) -> Clause | None:
-    """The clause of one event; None for what is told by another."""
+    """Return the clause of one event, or None if another clause covers it."""
     if event.kind in (EventKind.SINK, EventKind.RISE):
         return _level_clause(event, description)
     clause = Clause(
@@ -279,7 +284,7 @@ def _walk_manner(event: MotionEvent, leg_m: float) -> Manner | None:
 
 
 def _countable_steps(event: MotionEvent, leg_m: float) -> int:
-    # Longer steps than a leg: some were not seen.
+    # Steps that are longer than a leg mean that some steps were missed.
     plausible = event.magnitude / event.count <= leg_m
     sure = event.kind is EventKind.WALK and event.count <= MAX_COUNTED_STEPS and plausible
     return event.count if sure else 0
@@ -315,7 +320,7 @@ _SINKS: Final[Mapping[PostureKind, BodyAct]] = {
     PostureKind.LYING: BodyAct.LIE_DOWN,
     PostureKind.WIDE_STANCE: BodyAct.SINK_INTO_STANCE,
 }
-"""What the hips going down come to, by the posture after it."""
+"""Action of a downward movement of the hips, by the posture after it."""
 _LOW: Final = (
     PostureKind.SITTING,
     PostureKind.SQUATTING,
@@ -331,7 +336,7 @@ _ON_HANDS: Final = (
 
 
 def _level_clause(event: MotionEvent, description: MotionDescription) -> Clause | None:
-    """Sitting down, squatting, standing up: by the posture before and after."""
+    """Return the clause of a change of hip height, by the postures before and after it."""
     before = _kind_at(description, event.start_s - 0.1)
     after = _kind_at(description, event.end_s + 0.1)
     act = _sink(before, after) if event.kind is EventKind.SINK else _rise(before, after)
@@ -389,7 +394,7 @@ def _importance(clause: Clause) -> float:
 
 
 def _split_walks(clauses: Sequence[Clause], description: MotionDescription) -> list[Clause]:
-    """A walk with turns becomes walk, turn, walk on."""
+    """Split walks at their turns into parts: walk, turn, walk on."""
     turns = [c for c in clauses if c.act is EventKind.TURN]
     result: list[Clause] = [c for c in clauses if c not in turns]
     loose = list(turns)
@@ -421,7 +426,7 @@ def _split_walks(clauses: Sequence[Clause], description: MotionDescription) -> l
 def _leg_of(
     walk: Clause, start_s: float, end_s: float, description: MotionDescription, *, goes_on: bool
 ) -> Clause:
-    """A part of a walk, with its own evidence."""
+    """Return a part of a walk with its own evidence."""
     way = Way(description.traveled_m(start_s, end_s), end_s - start_s)
     return replace(
         walk,
@@ -449,11 +454,11 @@ _BACK: Final[Mapping[ActKey, tuple[ActKey, float]]] = {
     BodyAct.SINK_INTO_STANCE: (PostureKind.WIDE_STANCE, 0.5),
     BodyAct.LIE_DOWN: (PostureKind.LYING, 0.5),
 }
-"""An act, the one that undoes or keeps it, and the longest pause (s) between the two."""
+"""An act, the act that reverses or holds it, and the longest pause between the two, seconds."""
 
 
 def _pair(clauses: Sequence[Clause]) -> list[Clause]:
-    """Raising an arm and lowering it become one where the second follows at once."""
+    """Merge clauses with those that directly reverse them, such as raising and lowering an arm."""
     ordered = sorted(clauses, key=lambda c: c.start_s)
     used: set[int] = set()
     result: list[Clause] = []
@@ -478,7 +483,7 @@ def _pair(clauses: Sequence[Clause]) -> list[Clause]:
 
 
 def _partner(first: Clause, ordered: Sequence[Clause], later: range, used: set[int]) -> int | None:
-    """Position of the clause that undoes the first one."""
+    """Return the index of the clause that reverses the first one, or None."""
     found = next((_BACK[key] for key in first.keys if key in _BACK), None)
     if found is None:
         return None
@@ -504,11 +509,11 @@ _POSTURES: Final = frozenset({*PostureKind, BodyAct.CARTWHEEL})
 _ONCE: Final = frozenset(
     {*_WALKS, EventKind.TURN, EventKind.STRAIGHTEN, EventKind.LOWER, *_RISING, *_POSTURES}
 )
-"""What is done once: a walk that goes on after a turn, a way back to the usual posture."""
+"""Acts that are not merged with a repetition: walks, turns, postures and returns to a usual one."""
 
 
 def _merge(clauses: Sequence[Clause]) -> list[Clause]:
-    """The same action done again soon becomes one clause with a count."""
+    """Merge an action that is soon repeated into one clause with a count."""
     result: list[Clause] = []
     for clause in sorted(clauses, key=lambda c: c.start_s):
         once = clause.act in _ONCE and clause.back is None
@@ -539,7 +544,7 @@ def _merged(before: Clause, again: Clause) -> Clause:
 
 
 def _drop_shadowed(clauses: Sequence[Clause]) -> list[Clause]:
-    """Leave out what a stronger clause over the same span implies or makes doubtful."""
+    """Drop clauses that a stronger clause over the same span implies or makes unreliable."""
     kept: list[Clause] = []
     for clause in clauses:
         shadows = [
@@ -557,11 +562,11 @@ def _drop_shadowed(clauses: Sequence[Clause]) -> list[Clause]:
 
 @dataclass(frozen=True, slots=True)
 class _Implied:
-    """Acts that another one makes needless.
+    """Acts that another act implies.
 
     Attributes:
-        alone: where they are told by themselves.
-        with_back: where they are told together with what undoes them.
+        alone: implied acts without their reversal.
+        with_back: implied acts that are merged with their reversal.
     """
 
     alone: frozenset[ActKey]
@@ -625,7 +630,7 @@ _IMPLIED: Final[Mapping[Act, _Implied]] = {
     PostureKind.ONE_LEG: _Implied(frozenset({LOWER_LEG, LOWER_KNEE})),
     EventKind.PRESS: _Implied(_POSTURES | _TILTS | _NODS | _LEVELS, frozenset({EventKind.BEND})),
 }
-"""By the stronger act: what it makes needless."""
+"""Implied acts by the stronger act."""
 
 
 def _shadows(strong: Clause, weak: Clause) -> bool:
@@ -639,7 +644,7 @@ def _shadows(strong: Clause, weak: Clause) -> bool:
 def _fill_pauses(
     clauses: list[Clause], description: MotionDescription, max_clauses: int
 ) -> list[Clause]:
-    """Tell of standing (or sitting) still where nothing else is told for long."""
+    """Add clauses for standing or sitting still in long gaps between other clauses."""
     result = list(clauses)
     for start_s, end_s in description.still:
         begin, end = start_s, end_s
@@ -663,7 +668,7 @@ def _fill_pauses(
 
 
 def _fallback(description: MotionDescription) -> Clause:
-    """Nothing happened that is large enough to be named."""
+    """Return the clause of a motion without any movement that is large enough to be named."""
     longest = max(description.postures, key=lambda p: p.duration_s)
     return Clause(
         act=BodyAct.STAY,

@@ -1,1 +1,1 @@
-"""Motion tokenizer and motion language model; filled by the training flows. Imports only `data`."""
+"""Training and inference of the motion tokenizer and the motion language model."""

@@ -1,12 +1,13 @@
-"""Checkpoints: safetensors and JSON, whole or not at all; nothing unpickles.
+"""Reads and writes checkpoints, which are safetensors and JSON files.
 
-::
+A checkpoint is written to a temporary folder and renamed, so that it is complete or absent. Nothing
+is unpickled. The layout of a run's checkpoints is::
 
     RUN/checkpoints/step-00001000/model.safetensors    weights and buffers
-                                  trainer.safetensors  optimiser state
-                                  stats.safetensors    what features are normalised with (VQ-VAE)
+                                  trainer.safetensors  optimizer state
+                                  stats.safetensors    feature statistics (VQ-VAE only)
                                   checkpoint.json      config, step, data, metrics, code version
-        best.json  last.json                           name one of the folders
+        best.json  last.json                           each names one of these folders
 """
 
 import errno
@@ -37,19 +38,21 @@ _SHOWN_CHARS: Final = 300
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint cannot be read or written; the message has the remedy."""
+    """A checkpoint cannot be read or written; the message states the remedy."""
 
 
 @contextmanager
 def reading(path: Path) -> Generator[None]:
-    """Say of a folder that cannot be used what is wrong with it, whatever that is.
+    """Turn every exception inside the ``with`` block into a :class:`CheckpointError`.
+
+    Files that were copied incompletely, edited or written by other software raise as many types of
+    exceptions as there are libraries that read them.
 
     Args:
-        path: what is read inside: a checkpoint, a run or a model folder.
+        path: checkpoint, run or model folder that is read inside the block.
 
     Raises:
-        CheckpointError: instead of every other exception; files that were copied by halves,
-            edited or made by others fail in as many ways as the libraries that read them have.
+        CheckpointError: anything inside the block failed.
     """
     try:
         yield
@@ -59,23 +62,24 @@ def reading(path: Path) -> Generator[None]:
         told = " ".join(f"{type(error).__name__}: {error}".split())
         found = plain_text(told, _SHOWN_CHARS)
         raise CheckpointError(
-            f"{path}: expected a whole checkpoint or model, found {found} "
+            f"{path}: expected a complete checkpoint or model, found {found} "
             "Remedy: copy it again, or use another one."
         ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A stored state.
+    """Description of a stored checkpoint; its tensors are read on demand.
 
     Attributes:
-        folder: where it lies.
-        kind: of model, e.g. ``motion_vqvae``.
-        step: updates it has seen.
+        folder: folder of the checkpoint.
+        kind: kind of model, for example ``motion_vqvae``.
+        step: number of updates before this checkpoint.
         config: resolved configuration of the training.
-        data: what it was trained on (dataset, ``data_id``, counts).
-        state: of the trainer beside tensors (best value, patience).
-        metrics: of the last validation.
+        data: description of the training data (dataset, ``data_id``, counts).
+        state: state of the training loop other than tensors (best metrics, stale validations,
+            minutes).
+        metrics: metrics of the validation at this step; empty if there was none.
     """
 
     folder: Path
@@ -87,25 +91,25 @@ class Checkpoint:
     metrics: dict[str, float]
 
     def model(self) -> dict[str, Tensor]:
-        """Weights and buffers."""
+        """Read the weights and buffers of the model."""
         return _load(self.folder / WEIGHTS)
 
     def trainer(self) -> dict[str, Tensor]:
-        """Optimiser state, flat."""
+        """Read the optimizer state, in the form of :func:`optimizer_tensors`."""
         return _load(self.folder / "trainer.safetensors")
 
     def stats(self) -> FeatureStats:
-        """What the features are normalised with."""
+        """Read the statistics that features are normalized with."""
         return FeatureStats.load(self.folder / "stats.safetensors")
 
 
 class CheckpointStore:
-    """The checkpoints of one run.
+    """Saves, finds and prunes the checkpoints of one run.
 
     Args:
-        run: the run's folder.
-        kind: of model; a folder of another kind is refused.
-        keep: how many of the newest stay; the best stays always.
+        run: folder of the run.
+        kind: kind of model. Checkpoints of another kind are refused.
+        keep: number of the newest checkpoints to keep. The best checkpoint is always kept.
     """
 
     def __init__(self, run: Path, kind: str, keep: int = 3) -> None:
@@ -129,8 +133,24 @@ class CheckpointStore:
     ) -> Path:
         """Write a checkpoint and remove old ones.
 
+        Args:
+            step: number of updates so far.
+            model: weights and buffers.
+            trainer: optimizer state, in the form of :func:`optimizer_tensors`.
+            config: resolved configuration of the training.
+            data: description of the training data.
+            state: state of the training loop other than tensors.
+            metrics: metrics of the validation at this step.
+            best: whether the metrics are the best so far.
+            stats: statistics that features are normalized with, if any.
+            files: content of more text files to store, by name.
+
+        Returns:
+            Folder of the checkpoint.
+
         Raises:
-            CheckpointError: the disk is full; what was there before still is.
+            CheckpointError: the checkpoint cannot be written, for example because the disk is full.
+                Earlier checkpoints are unchanged.
         """
         name = f"step-{step:08d}"
         target = self._folder / name
@@ -162,20 +182,20 @@ class CheckpointStore:
         except (OSError, SafetensorError) as error:
             shutil.rmtree(aside, ignore_errors=True)
             full = isinstance(error, SafetensorError) or error.errno in {errno.ENOSPC, errno.EDQUOT}
-            remedy = "free space on the disk" if full else "see the cause"
+            remedy = "free disk space" if full else "remove the cause of this error"
             raise CheckpointError(
                 f"{target}: expected to write a checkpoint, found: {error}. Remedy: {remedy} and "
-                "start the same command again; it goes on from the last checkpoint."
+                "start the same command again; it resumes from the last checkpoint."
             ) from error
         self._prune()
         return target
 
     def last(self) -> Checkpoint | None:
-        """The newest checkpoint, or None."""
+        """Return the newest checkpoint, or None if there is none."""
         return self._named("last")
 
     def best(self) -> Checkpoint | None:
-        """The checkpoint of the best validation, or None."""
+        """Return the checkpoint with the best validation metric, or None if there is none."""
         return self._named("best")
 
     def _named(self, pointer: str) -> Checkpoint | None:
@@ -197,14 +217,15 @@ class CheckpointStore:
 
 
 def read_checkpoint(path: Path, kind: str) -> Checkpoint:
-    """Read a checkpoint's description; its tensors are read when asked for.
+    """Read the description of a checkpoint; its tensors are read on demand.
 
     Args:
-        path: folder of a checkpoint, or of a run (then its best, else its last).
-        kind: expected.
+        path: folder of a checkpoint or of a run. Of a run, the best checkpoint is read, or the last
+            one if no checkpoint is marked as the best.
+        kind: expected kind of model.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or of another kind or format.
+        CheckpointError: the checkpoint is missing, damaged, or of another kind or format.
     """
     path = path.expanduser()
     with reading(path):
@@ -220,13 +241,13 @@ def _read_checkpoint(path: Path, kind: str) -> Checkpoint:
                 return read_checkpoint(path / "checkpoints" / name, kind)
         raise CheckpointError(
             f"{path}: expected a checkpoint or the folder of a training run, found neither. "
-            f"Remedy: name a folder with {_INFO}, or with checkpoints/."
+            f"Remedy: give a folder that contains {_INFO} or checkpoints/."
         )
     info = json.loads((path / _INFO).read_text())
     if info.get("format") != FORMAT or info.get("kind") != kind:
         raise CheckpointError(
             f"{path}: expected {FORMAT} of kind {kind}, found {info.get('format')} of kind "
-            f"{info.get('kind')}. Remedy: name a checkpoint of a {kind}."
+            f"{info.get('kind')}. Remedy: give a checkpoint of kind {kind}."
         )
     return Checkpoint(
         path,
@@ -240,7 +261,7 @@ def _read_checkpoint(path: Path, kind: str) -> Checkpoint:
 
 
 def content_hash(*paths: Path) -> str:
-    """Id of a model by the bytes of its files, 16 hex digits."""
+    """Return the id of a model, a hash of the contents of its files, as 16 hex digits."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -249,7 +270,7 @@ def content_hash(*paths: Path) -> str:
 
 
 def optimizer_tensors(optimizer: optim.Optimizer) -> dict[str, Tensor]:
-    """The state of an optimiser as flat, named tensors."""
+    """Return the state of an optimizer as a flat dictionary of tensors."""
     return {
         f"{index}.{name}": value
         for index, state in optimizer.state_dict()["state"].items()
@@ -258,7 +279,10 @@ def optimizer_tensors(optimizer: optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Undo :func:`optimizer_tensors`; the groups (learning rate) stay the optimiser's own."""
+    """Load a state from :func:`optimizer_tensors`.
+
+    The parameter groups, and with them the learning rate, are not changed.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
@@ -267,7 +291,7 @@ def load_optimizer(optimizer: optim.Optimizer, tensors: Mapping[str, Tensor]) ->
     for index, tensors_of in state.items():
         for name, value in tensors_of.items():
             if value.shape == weights[index].shape:
-                # Fused optimisers take for granted that states lie in memory as weights do.
+                # Fused optimizers assume that a state has the memory layout of its weight.
                 tensors_of[name] = torch.empty_like(weights[index]).copy_(value)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
@@ -283,5 +307,5 @@ def _load(path: Path) -> dict[str, Tensor]:
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    # safetensors refuses views and shared memory.
+    # safetensors refuses views and tensors that share memory.
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}

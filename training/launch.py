@@ -1,6 +1,7 @@
-"""torchrun that ends with the process that started it, so that no training goes on unseen.
+"""Run torchrun, and end it when its parent process ends.
 
-Run as ``python -m training.launch PARENT ARGUMENTS…``; the arguments are torchrun's.
+Without this, a training would continue unattended after the process that started it was killed. The
+command line is ``python -m training.launch PARENT_PID ARGUMENTS…`` with the arguments of torchrun.
 """
 
 import sys
@@ -11,7 +12,7 @@ from data.workers.parent import end_with_parent
 
 
 def main() -> None:
-    """Run torchrun; when its parent is gone, it ends its workers as on SIGTERM."""
+    """Run torchrun; when the parent process ends, torchrun stops its workers as on SIGTERM."""
     parent, *arguments = sys.argv[1:]
     end_with_parent(int(parent))
     torchrun(arguments)

@@ -1,14 +1,15 @@
-"""The training loop of both models, top to bottom: start, resume, step, log, validate, store.
+"""The training loop of both models: start or resume, step, log, validate, save.
 
-What a step computes is a function of the seed and the step's number alone (data, dropout, resets),
-so that a killed run that is started again goes on exactly where its last checkpoint was. Runs as
-one process, or as many under ``torchrun``; each then takes its share of the same global batch.
+The data, dropout and codebook resets of a step are a function of the seed and the step alone, so
+that a killed run which is started again repeats exactly the steps after its last checkpoint. A run
+has one process, or several under ``torchrun``, each of which computes its share of the same global
+batch.
 
-A run's folder::
+The folder of a run holds::
 
     config.json      resolved configuration
-    metrics.jsonl    one line per logged step and per validation; what Prefect follows
-    tensorboard/     the same for TensorBoard
+    metrics.jsonl    one line per log interval and per validation; the Prefect flow reads it
+    tensorboard/     the same metrics for TensorBoard
     checkpoints/     see training.checkpoints
 """
 
@@ -42,46 +43,75 @@ CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
 
 _LATE, _STOP = 1, 2
-"""Why rank 0 ends a run before its last step: ``max_minutes`` are over, or a signal came."""
+"""Why rank 0 ends a run before its last step: ``max_minutes`` has passed, or a signal arrived."""
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message names the cause and the remedy."""
+    """Training cannot continue; the message states the cause and the remedy."""
 
 
 class LoopConfig(Config):
-    """How a model is trained, whatever it is."""
+    """Settings of the training loop that do not depend on the model."""
 
-    steps: int = Field(ge=1, description="Updates in all.")
-    batch_size: int = Field(ge=1, description="Of one update, over all processes.")
-    accumulate: int = Field(default=1, ge=1, description="Parts that a batch is computed in.")
-    learning_rate: float = Field(gt=0)
-    warmup_steps: int = Field(default=0, ge=0, description="Of linear growth from 0.")
-    decay: Literal["drop", "cosine", "none"] = "drop"
-    drop_at: tuple[int, ...] = Field(default=(), description="Steps at which the rate drops.")
-    drop_factor: float = Field(default=0.05, gt=0, lt=1)
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = Field(default=0.0, ge=0)
-    clip_norm: float | None = Field(default=None, gt=0, description="Of the gradients.")
-    seed: int = 0
-    log_every: int = Field(default=50, ge=1)
-    validate_every: int = Field(default=1000, ge=1, description="Steps; a checkpoint goes with it.")
-    checkpoint_every: int = Field(default=1000, ge=1)
-    keep_checkpoints: int = Field(default=3, ge=1)
+    steps: int = Field(ge=1, description="Total number of updates.")
+    batch_size: int = Field(ge=1, description="Global batch size of an update, over all processes.")
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        description="Gradient accumulation: number of parts that a batch is computed in.",
+    )
+    learning_rate: float = Field(gt=0, description="Peak learning rate.")
+    warmup_steps: int = Field(
+        default=0, ge=0, description="Steps of linear warm-up of the learning rate from 0."
+    )
+    decay: Literal["drop", "cosine", "none"] = Field(
+        default="drop", description="Schedule of the learning rate after the warm-up."
+    )
+    drop_at: tuple[int, ...] = Field(
+        default=(), description="Steps at which the drop schedule multiplies the learning rate."
+    )
+    drop_factor: float = Field(default=0.05, gt=0, lt=1, description="Factor of the drop schedule.")
+    betas: tuple[float, float] = Field(default=(0.9, 0.99), description="Betas of AdamW.")
+    weight_decay: float = Field(default=0.0, ge=0, description="Weight decay of AdamW.")
+    clip_norm: float | None = Field(
+        default=None, gt=0, description="Maximum norm of the gradients; empty: no clipping."
+    )
+    seed: int = Field(default=0, description="Seed of the initialization, the batches and dropout.")
+    log_every: int = Field(default=50, ge=1, description="Steps between log lines.")
+    validate_every: int = Field(
+        default=1000, ge=1, description="Steps between validations. Each one saves a checkpoint."
+    )
+    checkpoint_every: int = Field(default=1000, ge=1, description="Steps between checkpoints.")
+    keep_checkpoints: int = Field(
+        default=3, ge=1, description="Number of the newest checkpoints to keep, beside the best."
+    )
     patience: int = Field(
-        default=0, ge=0, description="Validations without a better one before it stops; 0: never."
+        default=0,
+        ge=0,
+        description="Stop after this many validations in a row without improvement; 0: never.",
     )
     max_minutes: float | None = Field(
-        default=None, gt=0, description="Stops cleanly after so long, all starts together."
+        default=None,
+        gt=0,
+        description="Stop after this training time, summed over all starts of the run.",
     )
     max_loss: float = Field(
-        default=1e4, gt=0, description="A greater loss (or none) is taken for divergence."
+        default=1e4, gt=0, description="A greater loss, or NaN, stops the run as diverged."
     )
-    device: str = Field(default="auto", description="auto, cpu, cuda, or one such as cuda:1.")
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"
-    threads: int = Field(default=0, ge=0, description="CPU threads of a process; 0: shared out.")
-    tensorboard: bool = True
+    device: str = Field(
+        default="auto",
+        description="Torch device: auto, cpu, cuda, or a specific GPU such as cuda:1.",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="auto: bfloat16 autocast on GPUs, float32 on CPUs."
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto", description="Use of torch.compile; auto: on GPUs only."
+    )
+    threads: int = Field(
+        default=0, ge=0, description="CPU threads per process; 0: shared among the processes."
+    )
+    tensorboard: bool = Field(default=True, description="Whether to write TensorBoard logs.")
 
     @field_validator("drop_at", mode="after")
     @classmethod
@@ -89,7 +119,7 @@ class LoopConfig(Config):
         return tuple(sorted(drop_at))
 
     def rate_at(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0."""
         rate = self.learning_rate
         if step < self.warmup_steps:
             return rate * (step + 1) / self.warmup_steps
@@ -103,12 +133,12 @@ class LoopConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """The processes of a run.
+    """This process among the processes of a run.
 
     Attributes:
-        rank: of this one.
-        world: how many there are.
-        device: that this one computes on.
+        rank: rank of this process.
+        world: number of processes.
+        device: device that this process computes on.
     """
 
     rank: int
@@ -117,18 +147,19 @@ class Ranks:
 
 
 class Learner(ABC):
-    """What the loop trains.
+    """Interface between the training loop and a model with its data.
 
     Attributes:
-        kind: of model, in checkpoints.
+        kind: kind of model, stored in checkpoints.
         module: the network.
-        config_type: what the configuration is read with.
-        config: resolved configuration, JSON-ready.
-        data: what it is trained on, JSON-ready.
-        stats: stored with checkpoints where features are normalised, else None.
-        judged_by: the validation metric that tells the best checkpoint.
-        higher_is_better: of that metric.
-        files: more text files that are stored with checkpoints, by name.
+        config_type: type that parses the configuration of a checkpoint.
+        config: resolved configuration, as JSON values.
+        data: description of the training data, as JSON values.
+        stats: statistics that features are normalized with, stored in checkpoints; None if the
+            features are not normalized.
+        best_metric: name of the validation metric that selects the best checkpoint.
+        higher_is_better: whether a higher ``best_metric`` is better.
+        files: content of more text files that are stored in checkpoints, by name.
     """
 
     kind: str
@@ -137,7 +168,7 @@ class Learner(ABC):
     config: dict[str, Any]
     data: dict[str, Any]
     stats: FeatureStats | None
-    judged_by: str
+    best_metric: str
     higher_is_better: bool = False
     files: Mapping[str, str] = MappingProxyType({})
 
@@ -145,44 +176,44 @@ class Learner(ABC):
     def losses(
         self, model: nn.Module, step: int, part: int, ranks: Ranks
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of a process's share of part ``part`` of a step's batch, and sums to be logged.
+        """Compute the loss of this process's share of one part of a batch.
 
         Args:
-            model: the module as it is to be called (wrapped for several processes).
-            step: of the run.
-            part: of the batch, below ``accumulate``.
-            ranks: of this process.
+            model: the module to call, which is wrapped if there are several processes.
+            step: step of the run.
+            part: index of the part, below ``accumulate``.
+            ranks: this process.
 
         Returns:
-            The mean loss; named tensors that are summed over parts and processes until they are
-            logged (see :meth:`summarize`).
+            The mean loss, and named tensors for logging. The tensors are summed over parts, steps
+            and processes until they are logged (see :meth:`summarize`).
         """
 
     @abstractmethod
     def summarize(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
-        """Metrics from the sums of :meth:`losses`."""
+        """Return the metrics to log, computed from the sums of :meth:`losses`."""
 
     @abstractmethod
     def validate(self, device: torch.device) -> dict[str, float]:
-        """Metrics on the validation split."""
+        """Return the metrics on the validation split."""
 
     @abstractmethod
     def items_of(self, step: int) -> list[str]:
-        """Ids of what a step's batch was made of, for messages."""
+        """Return the ids of the motions and plans in the batch of a step, for error messages."""
 
-    def compile(self) -> None:  # noqa: B027 - there may be nothing to compile
-        """Compile the parts of the module that profit; called on GPUs."""
+    def compile(self) -> None:  # noqa: B027 - compiling nothing is a valid default
+        """Compile the parts of the module that become faster; called before the first step."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What came of a run.
+    """Result of a finished run.
 
     Attributes:
-        run: its folder.
-        step: updates in all.
+        run: folder of the run.
+        step: total number of updates.
         best: metrics of the best validation.
-        stopped: why it ended: ``steps``, ``patience`` or ``max_minutes``.
+        stopped: reason for the end: ``steps``, ``patience`` or ``max_minutes``.
     """
 
     run: Path
@@ -193,10 +224,11 @@ class TrainingResult:
 
 @contextmanager
 def start_ranks(config: LoopConfig) -> Generator[Ranks]:
-    """Join the other processes of a ``torchrun``, or be the only one.
+    """Set up this process: its device, its threads, and under ``torchrun`` its process group.
 
     Raises:
-        ValueError: a device that is not there, or a batch that processes cannot share evenly.
+        ValueError: the device is not available, or the batch cannot be divided evenly among the
+            processes and parts.
     """
     launched = dist.is_torchelastic_launched()
     device = config.device
@@ -205,7 +237,7 @@ def start_ranks(config: LoopConfig) -> Generator[Ranks]:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(
             f"device: expected {device}, found no GPU that torch can use. "
-            "Remedy: device auto or cpu, or a CUDA build of torch."
+            "Remedy: set device to auto or cpu, or install a CUDA build of torch."
         )
     if launched:
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
@@ -220,7 +252,7 @@ def start_ranks(config: LoopConfig) -> Generator[Ranks]:
         elif config.threads:
             torch.set_num_threads(config.threads)
         elif launched:
-            # Processes that share the cores must not each start a thread per core.
+            # Processes that share the cores must not each start one thread per core.
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
         if config.batch_size % (world * config.accumulate):
             raise ValueError(
@@ -229,7 +261,7 @@ def start_ranks(config: LoopConfig) -> Generator[Ranks]:
             )
         yield Ranks(rank, world, chosen)
         if launched:
-            # None leaves while another still reads its last message.
+            # No process may leave while another one still receives its last message.
             dist.barrier()
     finally:
         if launched:
@@ -239,24 +271,23 @@ def start_ranks(config: LoopConfig) -> Generator[Ranks]:
 def train(
     learner: Learner, config: LoopConfig, run: Path, ranks: Ranks, *, initial: bool = True
 ) -> TrainingResult:
-    """Train, or go on training, in a run's folder.
+    """Train a model, or resume its training.
 
     Args:
-        learner: what to train.
-        config: how.
-        run: folder; what an earlier start left there is gone on with.
-        ranks: of this process.
+        learner: model and data.
+        config: settings of the loop.
+        run: folder of the run. If it has checkpoints, training resumes from the last one.
+        ranks: this process.
         initial: whether to validate before the first step.
 
     Raises:
-        TrainingError: Ctrl-C or SIGTERM came (a checkpoint is stored first), the loss
-            diverges, the GPU's memory does not suffice, or another process
-            trains in this folder.
-        ValueError: the folder holds a run of another configuration or other data.
+        TrainingError: Ctrl-C or SIGTERM arrived (a checkpoint is saved first), the loss diverged,
+            the GPU ran out of memory, or another process is training in this folder.
+        ValueError: the folder holds a run with another configuration or other data.
         training.checkpoints.CheckpointError: a checkpoint cannot be written or read.
     """
     with _locked(run) if ranks.rank == 0 else nullcontext(), _signals() as signals:
-        # ------------------------------------------------------------ model, optimiser, last state
+        # ------------------------------------------------------- model, optimizer, last checkpoint
         module = learner.module.to(ranks.device)
         weights = [weight for weight in module.parameters() if weight.requires_grad]
         optimizer = torch.optim.AdamW(
@@ -276,22 +307,22 @@ def train(
             begin = found.step
             best, stale = found.state["best"], found.state["stale"]
             minutes_before = found.state["minutes"]
-            stopped = _ended(config, begin, stale, minutes_before)
+            stopped = _stop_reason(config, begin, stale, minutes_before)
             if stopped is not None and found.state.get("judged", True):
-                # A kill may have come between the last checkpoint and the word that it is the last.
+                # The run may have been killed between its last checkpoint and its "end" event.
                 if ranks.rank == 0 and not has_ended(run):
                     log = _Log(run, learner.config, begin, tensorboard=False)
                     log.write({"step": begin, "event": "end", "stopped": stopped})
                     log.close()
                 return TrainingResult(run, begin, best, stopped)
-        if _wanted(config.compile, ranks.device):
+        if _is_enabled(config.compile, ranks.device):
             learner.compile()
         model: nn.Module = module
         if ranks.world > 1:
-            # Buffers (codebooks) are kept alike by the quantiser itself.
+            # The quantizer itself keeps the buffers (codebooks) of the processes equal.
             ids = [ranks.device.index] if ranks.device.type == "cuda" else None
             model = DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
-        half = config.precision == "bfloat16" or (
+        autocast = config.precision == "bfloat16" or (
             config.precision == "auto" and ranks.device.type == "cuda"
         )
         log = _Log(run, learner.config, begin, config.tensorboard) if ranks.rank == 0 else None
@@ -311,7 +342,7 @@ def train(
                     files=learner.files,
                 )
 
-        # -------------------------------------------------- validations that are due before a step
+        # ---------------------------------------------------- validation before the first new step
         minutes = minutes_before
         if found is None and initial and _validate(learner, 0, best, log, signals, ranks) is None:
             raise TrainingError(
@@ -324,7 +355,7 @@ def train(
             metrics, better = verdict
             best, stale = (metrics, 0) if better else (best, stale + 1)
             save(begin, metrics, better=better, judged=True)
-            stopped = _ended(config, begin, stale, minutes)
+            stopped = _stop_reason(config, begin, stale, minutes)
             if stopped is not None:
                 if log is not None:
                     log.write({"step": begin, "event": "end", "stopped": stopped})
@@ -344,13 +375,13 @@ def train(
             rate = config.rate_at(step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            # Dropout of a resumed run is that of an uninterrupted one.
+            # A resumed run has the same dropout masks as an uninterrupted one.
             torch.manual_seed((config.seed * 1_000_003 + step) * 4_099 + ranks.rank)
             optimizer.zero_grad(set_to_none=True)
             total = torch.zeros((), device=ranks.device)
             try:
                 for part in range(config.accumulate):
-                    with torch.autocast(ranks.device.type, torch.bfloat16, enabled=half):
+                    with torch.autocast(ranks.device.type, torch.bfloat16, enabled=autocast):
                         loss, parts = learner.losses(model, step, part, ranks)
                     (loss / config.accumulate).backward()
                     total += loss.detach() / config.accumulate
@@ -361,7 +392,7 @@ def train(
                 optimizer.step()
             except torch.OutOfMemoryError as error:
                 raise TrainingError(
-                    f"step {step}: the memory of {ranks.device} does not suffice for batch_size "
+                    f"step {step}: {ranks.device} is out of memory with batch_size "
                     f"{config.batch_size} in {config.accumulate} parts on {ranks.world} processes: "
                     f"{str(error).splitlines()[0]} Remedy: raise accumulate (the same batch in "
                     "smaller parts), or lower batch_size."
@@ -369,10 +400,10 @@ def train(
             pending.append(total)
             step += 1
 
-            # -------------------------------------------------------- log, validate, store, or stop
+            # --------------------------------------------------------- log, validate, save, or stop
             minutes = minutes_before + (time.monotonic() - started) / 60
             late = config.max_minutes is not None and minutes >= config.max_minutes
-            ending = _agree_on(_STOP if signals.came else _LATE if late else 0, ranks)
+            ending = _broadcast(_STOP if signals.came else _LATE if late else 0, ranks)
             out_of_time, interrupted = ending == _LATE, ending == _STOP
             last = step == config.steps or out_of_time
             judging = step % config.validate_every == 0 or last
@@ -405,7 +436,7 @@ def train(
             if judging:
                 verdict = _validate(learner, step, best, log, signals, ranks)
                 if verdict is None:
-                    # The checkpoint owes its validation, which the next start makes up for.
+                    # The checkpoint is saved without a validation; the next start makes up for it.
                     interrupted, judged, last = True, False, False
                 else:
                     metrics, better = verdict
@@ -438,10 +469,11 @@ def _validate(
     signals: "_Signals",
     ranks: Ranks,
 ) -> tuple[dict[str, float], bool] | None:
-    """Validate on rank 0, which has the log.
+    """Validate on rank 0.
 
     Returns:
-        Its metrics there, and everywhere whether they are the best; None when a signal ended it.
+        The metrics (empty on other ranks) and whether they are the best so far (on all ranks);
+        None if a signal interrupted the validation.
     """
     metrics, better, ended = dict[str, float](), False, False
     if log is not None:
@@ -454,13 +486,15 @@ def _validate(
         else:
             log.write({"step": step, "event": "validation", **metrics})
             better = _is_better(learner, metrics, best)
-    return None if _agree(ended, ranks) else (metrics, _agree(better, ranks))
+    if _broadcast(int(ended), ranks):
+        return None
+    return metrics, bool(_broadcast(int(better), ranks))
 
 
 def _interrupted(step: int) -> TrainingError:
     return TrainingError(
-        f"step {step}: training was interrupted, and a checkpoint is stored. "
-        "Remedy: start the same command again to go on."
+        f"step {step}: training was interrupted, and a checkpoint was saved. "
+        "Remedy: start the same command again to resume."
     )
 
 
@@ -473,14 +507,14 @@ def _check_losses(
             ids = learner.items_of(step)
             named = ", ".join(ids[:20]) + (", …" if len(ids) > 20 else "")
             raise TrainingError(
-                f"step {step}: expected a loss up to {config.max_loss:g}, found {loss:g}: training "
-                f"diverges. Its batch came from {named}. Remedy: look at these, lower "
-                "learning_rate, or lengthen warmup_steps; the last checkpoint is from before."
+                f"step {step}: expected a loss of at most {config.max_loss:g}, found {loss:g}: "
+                f"training diverged. The batch contained {named}. Remedy: check this data, lower "
+                "learning_rate, or raise warmup_steps. The last checkpoint is from an earlier step."
             )
 
 
-def _ended(config: LoopConfig, step: int, stale: int, minutes: float) -> str | None:
-    """Why a run that is found has nothing left to do; a greater limit gives it more."""
+def _stop_reason(config: LoopConfig, step: int, stale: int, minutes: float) -> str | None:
+    """Return the limit that an existing run has already reached, or None."""
     if step >= config.steps:
         return "steps"
     if config.max_minutes is not None and minutes >= config.max_minutes:
@@ -489,14 +523,14 @@ def _ended(config: LoopConfig, step: int, stale: int, minutes: float) -> str | N
 
 
 def _check_same(found: Checkpoint, learner: Learner, run: Path) -> None:
-    # How long and how often may change between starts; what is learnt and from what may not.
+    # Settings that do not change what is learned may change between starts.
     free = {
         *("steps", "log_every", "validate_every", "checkpoint_every", "keep_checkpoints"),
         *("patience", "max_minutes", "device", "precision", "compile", "threads", "tensorboard"),
         *("accumulate", "gradient_checkpointing", "attention_groups", "run"),
     }
     try:
-        # An option that the run did not know yet was as it is by default.
+        # An option that did not exist when the run was started has its default value.
         known = learner.config_type.model_validate(found.config).model_dump(mode="json")
     except ValidationError:
         known = found.config
@@ -504,13 +538,13 @@ def _check_same(found: Checkpoint, learner: Learner, run: Path) -> None:
     changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     if changed:
         raise ValueError(
-            f"{run}: expected the configuration that this run was started with, found other "
-            f"{', '.join(changed)}. Remedy: restore it, or choose another run folder."
+            f"{run}: expected the configuration that this run was started with, found other values "
+            f"of {', '.join(changed)}. Remedy: restore them, or choose another run folder."
         )
     if found.data["data_id"] != learner.data["data_id"]:
         raise ValueError(
             f"{run}: expected the data that this run was started with ({found.data['data_id']}), "
-            f"found other ({learner.data['data_id']}): the dataset has changed. "
+            f"found other data ({learner.data['data_id']}): the dataset has changed. "
             "Remedy: choose another run folder."
         )
 
@@ -530,7 +564,7 @@ def _without(config: Mapping[str, Any], free: set[str]) -> dict[str, Any]:
 
 
 def _is_better(learner: Learner, metrics: Mapping[str, float], best: Mapping[str, float]) -> bool:
-    name = learner.judged_by
+    name = learner.best_metric
     if math.isnan(metrics[name]):
         return False
     if name not in best:
@@ -539,33 +573,28 @@ def _is_better(learner: Learner, metrics: Mapping[str, float], best: Mapping[str
     return new > old if learner.higher_is_better else new < old
 
 
-def _wanted(choice: str, device: torch.device) -> bool:
+def _is_enabled(choice: str, device: torch.device) -> bool:
     return choice == "on" or (choice == "auto" and device.type == "cuda")
 
 
-def _agree(flag: bool, ranks: Ranks) -> bool:
-    """What rank 0 says."""
-    return bool(_agree_on(int(flag), ranks))
-
-
-def _agree_on(number: int, ranks: Ranks) -> int:
-    """The number that rank 0 has."""
+def _broadcast(number: int, ranks: Ranks) -> int:
+    """Return the number of rank 0 on all ranks."""
     if ranks.world == 1:
         return number
-    told = torch.tensor(number, device=ranks.device)
-    dist.broadcast(told, src=0)
-    return int(told)
+    sent = torch.tensor(number, device=ranks.device)
+    dist.broadcast(sent, src=0)
+    return int(sent)
 
 
 class _StopRequestedError(Exception):
-    """A signal came in the middle of work that may be left at any point."""
+    """A signal arrived during work that may be abandoned at any point."""
 
 
 class _Signals:
-    """Takes note of signals, and raises them only where that is asked for.
+    """Signal handler that records signals, and raises an exception only inside :meth:`raised`.
 
     Attributes:
-        came: whether one did.
+        came: whether a signal has arrived.
     """
 
     def __init__(self) -> None:
@@ -579,7 +608,7 @@ class _Signals:
 
     @contextmanager
     def raised(self) -> Generator[None]:
-        """Leave the work inside at once when a signal comes, or came before."""
+        """Raise :class:`_StopRequestedError` in the block when a signal arrives or has arrived."""
         self._raises = True
         try:
             if self.came:
@@ -591,9 +620,9 @@ class _Signals:
 
 @contextmanager
 def _signals() -> Generator[_Signals]:
-    """Take note of Ctrl-C and SIGTERM instead of ending in the middle of a step.
+    """Record Ctrl-C and SIGTERM instead of ending the process in the middle of a step.
 
-    Threads other than the main one get no signals.
+    Outside the main thread nothing is installed, because only the main thread receives signals.
     """
     signals = _Signals()
     before: dict[int, Any] = {}
@@ -624,19 +653,19 @@ def _locked(run: Path) -> Generator[None]:
             stack.enter_context(lock_folder(run))
         except LockedError as error:
             raise TrainingError(
-                f"{run}: another process trains in this folder ({error}). "
+                f"{run}: another process is training in this folder ({error}). "
                 "Remedy: wait until it ends, stop it, or choose another run folder."
             ) from error
         yield
 
 
 class _Log:
-    """``metrics.jsonl``, TensorBoard, and a line on standard output for each."""
+    """Writes metrics to ``metrics.jsonl``, to TensorBoard and to standard output."""
 
     def __init__(self, run: Path, config: dict[str, Any], begin: int, tensorboard: bool) -> None:
         (run / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n")
         path = run / METRICS_FILE
-        # What was logged after the last checkpoint is computed, and logged, again.
+        # Steps after the last checkpoint are computed and logged again.
         kept = [row for row in read_metrics(run) if row["step"] <= begin] if begin else []
         path.write_text("".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a")
@@ -668,12 +697,12 @@ class _Log:
 
 
 def has_ended(run: Path) -> bool:
-    """Whether a run has come to an end, as its metrics tell."""
+    """Return whether the metrics of a run have an ``end`` event."""
     return any(row["event"] == "end" for row in read_metrics(run))
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """The lines of a run's ``metrics.jsonl``; a last one that is half-written is left out."""
+    """Return the rows of ``metrics.jsonl`` of a run; an incomplete last line is ignored."""
     path = run / METRICS_FILE
     rows: list[dict[str, Any]] = []
     for line in path.read_text().splitlines() if path.exists() else []:

@@ -69,7 +69,7 @@ def test_a_failed_training_says_why(motions_root: Path, tmp_path: Path) -> None:
     told = describe_state("run fast-fox of train-motion-vqvae/gpu", state)
     where = f"train-motion-vqvae of run {config.run} failed: step "
     assert told.startswith(f"run fast-fox of train-motion-vqvae/gpu failed: {where}")
-    assert "training diverges. Its batch came from" in told
+    assert "training diverged. The batch contained" in told
     assert told.count("Remedy: ") == 1
 
 

@@ -38,7 +38,7 @@ def test_a_signal_stores_a_checkpoint_and_the_run_goes_on_exactly(
     before = signal.getsignal(number)
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(TrainingError, match=r"interrupted, and a checkpoint is stored\. Remedy"):
+    with pytest.raises(TrainingError, match=r"interrupted, and a checkpoint was saved\. Remedy"):
         train_motion_vqvae(config)
     thread.join()
     assert signal.getsignal(number) is before

@@ -182,7 +182,7 @@ class LmLearner(Learner):
 
     kind = KIND
     config_type = TrainMotionLmConfig
-    judged_by = "loss"
+    best_metric = "loss"
     stats = None
 
     def __init__(self, config: TrainMotionLmConfig, tokenizer: MotionTokenizer) -> None:

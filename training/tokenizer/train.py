@@ -148,7 +148,7 @@ class VqvaeLearner(Learner):
 
     kind = KIND
     config_type = TrainMotionVqvaeConfig
-    judged_by = "mpjpe_mm"
+    best_metric = "mpjpe_mm"
 
     def __init__(self, config: TrainMotionVqvaeConfig, data: PreparedData) -> None:
         torch.manual_seed(config.loop.seed)

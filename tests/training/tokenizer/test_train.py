@@ -153,7 +153,7 @@ def test_another_configuration_or_other_data_is_refused(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(vqvae_run.run, run)
-    with pytest.raises(ValueError, match=r"found other loop\.learning_rate"):
+    with pytest.raises(ValueError, match=r"found other values of loop\.learning_rate"):
         train_motion_vqvae(vqvae_config(motions_root, run, learning_rate=1e-3))
     other = vqvae_config(motions_root, run).model_dump(mode="json")
     other["data"]["min_quality"] = 2e-9
@@ -171,7 +171,7 @@ def test_another_configuration_or_other_data_is_refused(
 
 def test_divergence_stops_with_the_batch_s_motions(motions_root: Path, tmp_path: Path) -> None:
     config = vqvae_config(motions_root, tmp_path / "run", learning_rate=1e4, checkpoint_every=1000)
-    with pytest.raises(TrainingError, match="training diverges") as caught:
+    with pytest.raises(TrainingError, match="training diverged") as caught:
         train_motion_vqvae(config)
     step = int(str(caught.value).split(":")[0].removeprefix("step "))
     data = prepare_data(config.data, tmp_path / "run" / "cache")
@@ -223,7 +223,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_nothing_half_written(
         check=True,
     )
     assert "expected to write a checkpoint" in done.stdout
-    assert "goes on from the last checkpoint" in done.stdout
+    assert "resumes from the last checkpoint" in done.stdout
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
 
@@ -231,7 +231,7 @@ def test_one_process_at_a_time_trains_in_a_folder(motions_root: Path, tmp_path: 
     config = vqvae_config(motions_root, tmp_path / "run")
     with (
         loop_module.lock_folder(tmp_path / "run"),
-        pytest.raises(TrainingError, match=r"another process trains in this folder \(process"),
+        pytest.raises(TrainingError, match=r"another process is training in this folder \(process"),
     ):
         train_motion_vqvae(config)
 

@@ -39,11 +39,14 @@ def imported(tmp_path_factory: pytest.TempPathFactory, videos: Path, motion_sour
     sources = (videos, *(motion_sources / name for name in ("bvh", "joints.npz", "plans.json")))
     config = MotionImportConfig(sources=tuple(map(str, sources)), dataset=root)
     summary = import_motions(config=config)
-    assert summary.rows["motions"] > 8
+    # Files of four motions, people of videos, each with its mirror image.
+    of_videos = Dataset(videos).counts("poses", "clip_id").total()
+    rejected = summary.rejected
+    assert summary.rows["motions"] == 2 * (4 + of_videos - sum(rejected.values()))
     assert summary.rows["annotations"] == 280
     again = import_motions(config=config)
     assert again.added == {}
-    assert again.num_known > 280
+    assert again.num_known == 280 + 4 + of_videos
     return root
 
 

@@ -19,7 +19,9 @@ from flows.commands.main import app, main
 from flows.runtime.reporting import describe_state
 from flows.train import lm_key, tokenize_motions, train_motion_vqvae
 from tests.support.runs import lm_config, vqvae_config
+from training.checkpoints import read_checkpoint
 from training.loop import read_metrics
+from training.tokenizer.motion_tokenizer import KIND
 from training.tokenizer.tokenize import TokenizeConfig
 
 BAR = re.compile("train-motion-vqvae-[0-9a-f]{12}")
@@ -45,13 +47,18 @@ def test_train_then_tokenize(motions_root: Path, tmp_path: Path) -> None:
     before = set(_artifacts())
     summary = train_motion_vqvae(config=config)
     assert summary.stopped == "steps"
-    assert summary.metrics["mpjpe_mm"] > 0
-    assert summary.checkpoint.is_dir()
+    # Of the validations, the best is what the summary and its checkpoint are of.
+    validations = [r for r in read_metrics(tmp_path / "run") if r["event"] == "validation"]
+    assert [row["step"] for row in validations] == [0, 120, 240]
+    best = min(validations, key=lambda row: row["mpjpe_mm"])
+    assert summary.step == best["step"]
+    assert summary.metrics == {name: best[name] for name in summary.metrics}
+    assert read_checkpoint(tmp_path / "run", KIND).folder == summary.checkpoint
     # Progress came back to Prefect while it trained.
     artifacts = {key: a for key, a in _artifacts().items() if key not in before}
     assert [a.data for key, a in artifacts.items() if BAR.fullmatch(key)] == [100.0]
     (table,) = [a for key, a in artifacts.items() if "train-motion-vqvae-validations-" in key]
-    assert "mpjpe_mm" in str(table.data)
+    assert [row["step"] for row in json.loads(str(table.data))] == [0, 120, 240]
     result = tokenize_motions(config=TokenizeConfig(dataset=root, tokenizer=tmp_path / "run"))
     assert result["written"] == Dataset(root).manifest["tables"]["motions"]["rows"]
     # Finished: nothing is trained again.

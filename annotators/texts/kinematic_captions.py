@@ -1,9 +1,10 @@
-"""Captions: prose on a clip, from a captioner.
+"""The ``kinematic`` captioner, and the configuration of all captioners.
+
+A caption is prose about a clip. The ``kinematic`` captioner describes only what was measured: the
+position of each person in the frame, how much of the body is visible, and the movements with their
+times, speeds and counts.
 
 Shapes: T frames at 20 fps, J = 22 joints.
-
-The ``kinematic`` captioner writes only what was measured: who is where in the frame, how much of
-the body is seen, what moved how, when, how fast and how often.
 """
 
 import hashlib
@@ -38,65 +39,66 @@ from data.motion.skeleton import JOINT
 from data.records import Caption, Clip, Outcome, PoseTrack
 
 CAPTIONS_VERSION: Final = "1"
-"""Raised whenever the prose changes."""
+"""Version of the prose. It is increased whenever the prose changes."""
 
 MAX_MAIN_SENTENCES: Final = 3
 MAX_OTHERS_TOLD: Final = 2
 EDGE_SHARE: Final = 0.36
-"""Share of the frame's width that is called left, or right."""
+"""Share of the frame's width that counts as left, and as right."""
 CROSSING_SHARE: Final = 0.25
 NEAR_SHARE: Final = 0.80
 FAR_SHARE: Final = 0.35
-"""Height of a body seen in full, by the height of the frame."""
+"""Height of a fully visible body, relative to the height of the frame."""
 
 
 class CaptionConfig(Config):
-    """Who writes the captions, and what they see."""
+    """The captioner and its input."""
 
     overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {"captioner": ("service",)}
 
     captioner: Literal["kinematic", "openai", "transformers"] = Field(
         default="kinematic",
-        description="kinematic: prose from the measured motion, no key, no network. openai: a "
-        "visual LLM behind any OpenAI-compatible endpoint. transformers: one in this process.",
+        description="kinematic writes prose from the measured motion, without a model. openai "
+        "calls a visual LLM at an OpenAI-compatible endpoint. transformers runs one locally.",
     )
     service: ChatConfig | None = Field(
-        default=None, description="The endpoint and its model, for captioner openai."
+        default=None, description="Endpoint and model of captioner openai."
     )
     local_model: LocalVlmConfig | None = Field(
-        default=None, description="The model, for captioner transformers."
+        default=None, description="Model of captioner transformers."
     )
     mode: Literal["frames", "differential"] = Field(
         default="frames",
-        description="frames: all frames in one request. differential: neighbouring frames are "
-        "compared, then the changes summarised; as many calls as frames, better order of time.",
+        description="frames sends all frames in one request. differential compares consecutive "
+        "frames and summarizes the changes, with as many calls as frames and a better time order.",
     )
-    frames_per_clip: int = Field(default=8, ge=2, le=64, description="Frames shown of a clip.")
+    frames_per_clip: int = Field(default=8, ge=2, le=64, description="Frames per clip.")
     frames_per_video: int = Field(
         default=16,
         ge=0,
         le=128,
-        description="Frames shown of a whole video; 0: whole videos are not captioned.",
+        description="Frames per video for the caption of a whole video. 0 disables it.",
     )
-    max_side_px: int = Field(default=512, ge=32, description="Longer side of a frame as shown.")
-    jpeg_quality: int = Field(default=85, ge=30, le=100, description="Of the frames as sent.")
+    max_side_px: int = Field(default=512, ge=32, description="Longer side of the frames.")
+    jpeg_quality: int = Field(default=85, ge=30, le=100, description="JPEG quality of the frames.")
     samples: int = Field(default=1, ge=1, le=16, description="Captions per clip.")
     share_context: bool = Field(
-        default=True, description="Tell the caption of the whole video with each of its clips."
+        default=True, description="Add the caption of the whole video to the prompt of each clip."
     )
     use_motion: bool = Field(
         default=False,
-        description="Tell the model the measured motion: people, path, events with times.",
+        description="Add the measured motion to the prompt: people, path, events with times.",
     )
     prompts: Path | None = Field(
-        default=None, description="Folder of own prompt files, instead of annotators/texts/prompts."
+        default=None,
+        description="Folder of prompts that replace those of annotators/texts/prompts.",
     )
 
     @model_validator(mode="after")
     def _check_model(self) -> "CaptionConfig":
         if self.captioner == "openai" and self.service is None:
             raise ValueError(
-                "captions.service: expected the endpoint's model for captioner openai, found "
+                "captions.service: expected an endpoint and model for captioner openai, found "
                 'nothing. Remedy: set captions.service, e.g. {"model": "gpt-4.1-mini"}.'
             )
         if self.captioner == "transformers" and self.local_model is None:
@@ -109,14 +111,15 @@ class CaptionConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """Where and how large a person is in the picture.
+    """Position and size of a person in the image.
 
     Attributes:
-        extent: how much of the body is seen: ``full``, ``knees_up``, ``hips_up``, ``upper_body``,
-            ``arms``, ``legs``.
-        place: ``left``, ``centre`` or ``right``, at the middle of the track.
-        start_place, end_place: the same for its start and its end.
-        height_share: height of what is seen, by the height of the frame.
+        extent: visible part of the body: ``full``, ``knees_up``, ``hips_up``, ``upper_body``,
+            ``arms`` or ``legs``.
+        place: ``left``, ``centre`` or ``right``, at the middle of the track. Captions contain this
+            word, so its spelling is fixed.
+        start_place, end_place: place at the start and at the end of the track.
+        height_share: height of the visible part, relative to the height of the frame.
     """
 
     extent: str
@@ -127,15 +130,15 @@ class Framing:
 
     @property
     def moves_across(self) -> bool:
-        """Whether the person changes place in the picture."""
+        """Whether the person moves to another place in the image."""
         return self.start_place != self.end_place
 
 
 def framing(track: PoseTrack, frame_size_px: tuple[int, int]) -> Framing:
-    """Where and how large a person is in the picture.
+    """Measure the position and size of a person in the image.
 
     Args:
-        track: the person.
+        track: pose track of the person.
         frame_size_px: (width, height) of the video.
     """
     seen_TJ = (track.confidence >= MIN_CONFIDENCE) & inside_frame(track, frame_size_px)
@@ -179,7 +182,7 @@ def framing(track: PoseTrack, frame_size_px: tuple[int, int]) -> Framing:
 
 
 def by_prominence(tracks: Sequence[PoseTrack], frame_size_px: tuple[int, int]) -> list[PoseTrack]:
-    """Tracks with the main one first: seen for long, large, and with confidence."""
+    """Sort tracks by duration, size and confidence, with the main one first."""
 
     def prominence(track: PoseTrack) -> float:
         height = max(framing(track, frame_size_px).height_share, 0.01)
@@ -189,7 +192,7 @@ def by_prominence(tracks: Sequence[PoseTrack], frame_size_px: tuple[int, int]) -
 
 
 def people_at_a_time(tracks: Sequence[PoseTrack]) -> int:
-    """Largest number of tracks that share a moment."""
+    """Return the largest number of tracks at the same time."""
     starts = np.array([track.pts_s[0] for track in tracks])
     ends = np.array([track.pts_s[-1] for track in tracks])
     return max((int(((starts <= s) & (ends >= s)).sum()) for s in starts), default=0)
@@ -198,12 +201,15 @@ def people_at_a_time(tracks: Sequence[PoseTrack]) -> int:
 def caption_from_motion(
     clip: Clip, tracks: Sequence[PoseTrack], frame_size_px: tuple[int, int]
 ) -> list[Caption]:
-    """The ``kinematic`` caption of one clip.
+    """Write the ``kinematic`` caption of one clip.
 
     Args:
-        clip: the clip.
-        tracks: its people; without any there is no caption.
+        clip: clip to caption.
+        tracks: pose tracks of its people.
         frame_size_px: (width, height) of the video.
+
+    Returns:
+        One caption, or none for a clip without people.
     """
     if not tracks:
         return []
@@ -294,7 +300,7 @@ def _when(clause: Clause, clip: Clip) -> str:
 
 
 def _distance(clause: Clause, description: MotionDescription, clip: Clip) -> str:
-    """How far and how fast; a moving camera hides the way that is gone."""
+    """Word the distance and speed of a walk, unless the camera moves, which hides the distance."""
     if clause.act in (EventKind.WALK, EventKind.RUN) and clip.camera == "static":
         way_m = description.traveled_m(clause.start_s, clause.end_s)
         seconds = max(clause.end_s - clause.start_s, 0.1)
@@ -303,7 +309,7 @@ def _distance(clause: Clause, description: MotionDescription, clip: Clip) -> str
 
 
 def _rhythm(clause: Clause) -> str:
-    """How often, of what is done more than twice."""
+    """Word the frequency of an action that is repeated more than twice."""
     if clause.count > 2 and clause.frequency_hz > 0:
         rate = clause.frequency_hz
         if rate < 0.75:
@@ -320,12 +326,16 @@ def _rate(rate_hz: float) -> str:
 
 
 def _told(description: MotionDescription, clip: Clip, name: str) -> list[str]:
-    """Sentences on one person's motion, at most :data:`MAX_MAIN_SENTENCES`, two clauses each."""
+    """Word the motion of one person.
+
+    Returns:
+        At most :data:`MAX_MAIN_SENTENCES` sentences of up to two clauses each.
+    """
     clauses = timeline(description, max_clauses=2 * MAX_MAIN_SENTENCES)
     groups = [clauses[i : i + 2] for i in range(0, len(clauses), 2)]
     result: list[str] = []
     for index, group in enumerate(groups):
-        # A singular verb follows the name, a plural one "they".
+        # The name takes a singular verb, "they" a plural one.
         form: Form = "base" if index % 2 else "third"
         subject = "they" if index % 2 else name
         parts: list[str] = []
@@ -345,7 +355,7 @@ def _told(description: MotionDescription, clip: Clip, name: str) -> list[str]:
 
 
 def _second(clause: Clause, first: Clause, when: str, said: str) -> str:
-    """The second clause of a sentence, joined by how it lies to the first."""
+    """Join the second clause of a sentence according to its time relative to the first."""
     if clause.start_s < first.end_s - 0.3 and clause.end_s <= first.end_s + 0.5:
         return f"and meanwhile {said}"
     if clause.start_s - first.end_s < 0.7:
@@ -363,7 +373,7 @@ def _other(
     words = in_words(best, "third", "their")
     overlap_s = min(track.pts_s[-1], main.pts_s[-1]) - max(track.pts_s[0], main.pts_s[0])
     if overlap_s <= 0:
-        # It may be the same person, lost and found again: that is not known.
+        # This may be the same person, who was lost and detected again.
         first, last = track.pts_s[0] - clip.start_s, track.pts_s[-1] - clip.start_s
         start = f"{max(first, 0.0):.1f}".removesuffix(".0")
         order = "earlier" if track.pts_s[0] < main.pts_s[0] else "later"

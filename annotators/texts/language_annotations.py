@@ -1,12 +1,12 @@
-"""The three levels of a clip by a language model: captions in, one validated, typed reply out.
+"""Annotations by a language model: captions in, one validated, typed reply with three levels out.
 
-A reply that breaks the rules is sent back once with what is wrong; one that measured motion
-contradicts is sent back once with the measurement, where the grounding policy says so. What cannot
-be used after that is kept as data: outcome ``invalid`` with the reply beside it.
+A reply that breaks the rules is sent back once with its errors. A reply that the measured motion
+contradicts is sent back once with the measurements, if the grounding policy is ``reask``. A reply
+that is still unusable is stored with the outcome ``invalid``.
 
-Captions are a stranger's text (a picture may show "ignore the above"). They reach the model as JSON
-strings between markers, and nothing that it answers is trusted: the form is checked field by field,
-and a reply that repeats the instructions is no annotation.
+Captions are untrusted input (an image may show "ignore the above"). They are passed to the model as
+JSON strings between markers. Replies are untrusted as well: every field is validated, and a reply
+that repeats the instructions is rejected.
 """
 
 import json
@@ -34,11 +34,11 @@ from data.errors import UnexpectedItemError
 from data.records import Annotation, Clip, Cost, FineStep, Grounding, Outcome, Verdict, total_cost
 
 TIME_TOLERANCE_S: Final = 0.5
-"""A step may lie this far outside its clip, as frames are told to a tenth of a second; it is moved
-inside."""
+"""A step may exceed its clip by this time and is then clipped to it, because the times of frames in
+prompts are rounded to a tenth of a second."""
 MIN_STEP_S: Final = 0.05
 LEAK_WORDS: Final = 8
-"""Words in a row of the instructions from which a reply counts as repeating them."""
+"""Number of consecutive words of the instructions in a reply that counts as repeating them."""
 MAX_CAPTION_CHARS: Final = 6000
 
 Result = TypeVar("Result")
@@ -46,6 +46,8 @@ Result = TypeVar("Result")
 _NUMBERING: Final = re.compile(r"^(?:step\s*)?\d+\s*[.):]\s*", re.IGNORECASE)
 
 
+# The docstrings of the two models of a reply are part of their JSON schema, and thereby of requests
+# and cache keys.
 class StepReply(BaseModel):
     """A fine step as the model writes it; times are from the start of the clip."""
 
@@ -68,15 +70,15 @@ class AnnotationReply(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ClipTexts:
-    """What is known of a clip.
+    """Input for the annotation of a clip.
 
     Attributes:
-        clip: the clip.
+        clip: clip to annotate.
         captions: texts of its usable captions.
-        problem: why there is none, empty otherwise.
-        description: measured motion of its main person.
-        track_id: that person.
-        motion: prose on the measured motion, empty when it is not to be told.
+        problem: why there are no captions, empty otherwise.
+        description: measured motion of the main person.
+        track_id: track of the main person.
+        motion: prose about the measured motion, empty if it is not part of the prompt.
     """
 
     clip: Clip
@@ -89,7 +91,7 @@ class ClipTexts:
 
 @dataclass(frozen=True, slots=True)
 class VideoTexts:
-    """What is known of a video; ``scene`` is the caption of the whole, empty without one."""
+    """Input for the annotation of a video; ``scene`` is the caption of the whole video or empty."""
 
     video_id: str
     scene: str
@@ -98,12 +100,13 @@ class VideoTexts:
 
 @dataclass(frozen=True, slots=True)
 class VideoAnnotations:
-    """What became of a video.
+    """The annotations of a video.
 
     Attributes:
-        coarse: its scene; empty when no reply gave one.
-        annotations: one per clip, in the order of the clips.
-        failed: clips that an error nobody foresaw came up on; their annotation is ``invalid``.
+        coarse: coarse text of the video; empty if no reply had a usable one.
+        annotations: one annotation per clip, in the order of the clips.
+        failed: clips whose annotation failed with an unexpected error; their outcome is
+            ``invalid``.
     """
 
     coarse: str
@@ -114,25 +117,26 @@ class VideoAnnotations:
 def annotate_videos_with(
     videos: Sequence[VideoTexts], model: ChatModel, config: AnnotationConfig
 ) -> dict[str, VideoAnnotations]:
-    """Annotate all clips of some videos.
+    """Annotate all clips of several videos.
 
-    The first clip's reply that can be used fixes the coarse text of its video; the other clips are
-    asked with it at hand, so that one video has one scene.
+    The first usable reply for a clip of a video determines the coarse text of the video. The
+    prompts of the other clips contain this text, so that a video has only one.
 
     Args:
-        videos: with the texts of their clips.
-        model: that answers.
-        config: how it is asked and what is demanded.
+        videos: videos with the texts of their clips.
+        model: model that writes the annotations.
+        config: settings of the prompts and limits of the annotations.
 
     Returns:
-        By ``video_id``; an error on one clip costs only its own annotation.
+        Annotations by ``video_id``. An error on one clip affects only its own annotation.
     """
     prompts = _Prompts.load(config)
     talks = {
         video.video_id: [_Talk(texts, video.scene) for texts in video.clips] for video in videos
     }
     coarse: dict[str, str] = {}
-    # Until a video has its scene, one clip of it is asked at a time; mostly that is the first.
+    # Until a video has its coarse text, only one of its clips is annotated at a time, which usually
+    # is the first.
     while firsts := [
         open_talk
         for video_id, listed in talks.items()
@@ -162,12 +166,12 @@ def annotate_videos_with(
 
 
 def estimated_request(clip: Clip, captions: Sequence[str], config: AnnotationConfig) -> ChatRequest:
-    """The request that annotates a clip, before any repair, for an estimate of its cost.
+    """Return the first request for the annotation of a clip, to estimate its cost.
 
     Args:
-        clip: the clip.
-        captions: of it, or texts as long as they will be.
-        config: how it is asked.
+        clip: clip to annotate.
+        captions: captions of the clip, or placeholders of the expected length.
+        config: settings of the prompts.
     """
     prompts = _Prompts.load(config)
     return _first_request(clip, captions, "", "", "", prompts, config)
@@ -177,17 +181,17 @@ def estimated_request(clip: Clip, captions: Sequence[str], config: AnnotationCon
 
 
 def parse_reply(text: str) -> AnnotationReply:
-    """Read a reply, whatever stands around its JSON object.
+    """Parse a reply. Text around its JSON object is ignored.
 
     Raises:
-        pydantic.ValidationError: there is no such object.
+        pydantic.ValidationError: the reply does not contain a valid object.
     """
     start, end = text.find("{"), text.rfind("}")
     return AnnotationReply.model_validate_json(text[start : end + 1] if 0 <= start < end else text)
 
 
 def tidy_reply(reply: AnnotationReply) -> AnnotationReply:
-    """Mend what needs no model: spaces, numbering, capital letters and full stops."""
+    """Correct what needs no model: spaces, numbering, capital letters and periods."""
     steps = [
         step.model_copy(update={"text": _as_step(step.text)})
         for step in sorted(reply.fine, key=lambda step: (step.start_s, step.end_s))
@@ -202,13 +206,13 @@ def tidy_reply(reply: AnnotationReply) -> AnnotationReply:
 def check_reply(
     reply: AnnotationReply, length_s: float, instructions: str, config: AnnotationConfig
 ) -> list[str]:
-    """What is wrong with a reply; empty when nothing is.
+    """Return the errors of a reply.
 
     Args:
-        reply: the reply, tidied.
-        length_s: of the clip.
-        instructions: the system text that the model was given.
-        config: the demands.
+        reply: reply after :func:`tidy_reply`.
+        length_s: duration of the clip, seconds.
+        instructions: system prompt of the request.
+        config: limits of the annotation.
     """
     found = [f"coarse: {problem}" for problem in check_coarse(reply.coarse)]
     if not 1 <= len(reply.medium) <= config.num_medium:
@@ -276,7 +280,7 @@ class _Prompts:
 
 @dataclass(slots=True)
 class _Talk:
-    """The conversation about one clip: what was asked, what came back, what it cost so far."""
+    """The conversation about one clip: its requests, the current reply, and the cost so far."""
 
     texts: ClipTexts
     scene: str
@@ -291,13 +295,13 @@ class _Talk:
     error: UnexpectedItemError | None = None
 
     def fail(self, error: Exception) -> None:
-        """End it with an error that nobody foresaw."""
+        """End the conversation with an unexpected error."""
         self.error = UnexpectedItemError.of(error)
         self.outcome, self.answer = Outcome.INVALID, None
         self.reason = f"unexpected error: {self.error.detail}"
 
     def take(self, reply: ChatReply) -> None:
-        """Take the service's word for how the call ended; what it says is checked later."""
+        """Record the outcome and cost of a call. The text of the reply is validated later."""
         self.outcome, self.reason, self.reply = reply.outcome, reply.reason, reply.text
         self.answer = None
         self.cost = Cost(**total_cost(self.cost, reply))
@@ -306,10 +310,10 @@ class _Talk:
 
 
 def _guarded(talk: _Talk, work: Callable[[], Result]) -> Result | None:
-    """What the work on one clip gives; None when it fails, which ends the clip's talk alone."""
+    """Return the result of work on one clip, or None if it fails, which ends the conversation."""
     try:
         return work()
-    except Exception as error:  # noqa: BLE001 - becomes the clip's rejection, and is logged
+    except Exception as error:  # noqa: BLE001 - logged, and the clip is rejected
         talk.fail(error)
         return None
 
@@ -321,7 +325,7 @@ def _unasked(talks: Sequence[_Talk]) -> Iterator[_Talk]:
 def _converse(
     talks: Sequence[_Talk], model: ChatModel, prompts: _Prompts, config: AnnotationConfig
 ) -> None:
-    """Ask about every clip; repair once what is wrong; ask again once about what is not so."""
+    """Send the requests of all clips, then one repair for errors and one for contradictions."""
     requests = [
         (talk, request)
         for talk in talks
@@ -344,7 +348,7 @@ def _converse(
 
 
 def _take(talk: _Talk, reply: ChatReply, prompts: _Prompts, config: AnnotationConfig) -> list[str]:
-    """Take a reply; returns what is wrong with it when the model can be asked to mend that."""
+    """Parse and check a reply, and return the errors that the model can repair."""
     talk.take(reply)
     if reply.outcome is not Outcome.SUCCESS:
         return []
@@ -369,7 +373,7 @@ def _ask_about_contradictions(
     prompts: _Prompts,
     config: AnnotationConfig,
 ) -> None:
-    """One more chance for replies that the motion contradicts; a worse one is not taken."""
+    """Ask once more about replies that the motion contradicts; worse new replies are ignored."""
     again: list[tuple[_Talk, ChatRequest]] = []
     before: dict[int, Annotation] = {}
     for talk in talks:
@@ -435,7 +439,7 @@ def _first_request(
 
 
 def _cut(text: str) -> str:
-    # JSON leaves angle brackets alone; a caption must not be able to close its own block.
+    # JSON does not escape angle brackets, and a caption must not be able to close its own block.
     return text[:MAX_CAPTION_CHARS].replace("<", "(").replace(">", ")")
 
 
@@ -475,7 +479,7 @@ def _annotation(talk: _Talk, name: str, prompts: _Prompts, config: AnnotationCon
 
 
 def _steps(answer: AnnotationReply, clip: Clip) -> tuple[FineStep, ...]:
-    """Steps in the time of the video, inside the clip, not yet grounded."""
+    """Convert steps to the time of the video, clipped to the clip and not grounded yet."""
     steps: list[FineStep] = []
     for step in answer.fine:
         start_s = min(max(clip.start_s + step.start_s, clip.start_s), clip.end_s - MIN_STEP_S)
@@ -487,7 +491,7 @@ def _steps(answer: AnnotationReply, clip: Clip) -> tuple[FineStep, ...]:
 
 def _finished(talk: _Talk, name: str, prompts: _Prompts, config: AnnotationConfig) -> Annotation:
     annotation = _guarded(talk, partial(_grounded, talk, name, prompts, config))
-    # Without an answer there is nothing to check any more.
+    # A clip without a usable reply has nothing to ground.
     return annotation or _annotation(talk, name, prompts, config)
 
 

@@ -1,7 +1,8 @@
-"""The three levels of a clip: coarse scene, medium activity, fine steps.
+"""The ``rules`` annotator, and the rules that all annotations have to follow.
 
-The ``rules`` annotator words what :mod:`annotators.motion.describe` measured, so every step carries
-the measurement that it was made from.
+An annotation has three levels: coarse scene, medium activity and fine steps. The ``rules``
+annotator words what :mod:`annotators.motion.describe` measured, so every step has the measurement
+that it was made from.
 """
 
 import hashlib
@@ -45,18 +46,18 @@ from data.records import (
 )
 
 ANNOTATIONS_VERSION: Final = "1"
-"""Raised whenever a rule of this module changes what is written."""
+"""Version of the annotator. It is increased whenever its texts change."""
 
 MAX_WORDS: Final = 30
-"""Longest medium text and step (AvatarGPT's limit for the medium level)."""
+"""Largest number of words of a text (AvatarGPT's limit for the medium level)."""
 MAX_STEPS: Final = 8
 MAX_ACTIVITIES: Final = 3
 MIN_RELATIVE_WEIGHT: Final = 0.72
-"""Clauses that matter less than this, compared with the strongest, are not in the medium text."""
+"""Clauses of lower weight, relative to the largest weight, are not part of the medium text."""
 
 DARK: Final = 0.25
 BRIGHT: Final = 0.65
-"""Mean luma."""
+"""Limits of the mean luma of dark and bright videos."""
 
 FORBIDDEN_WORDS: Final = {
     "appearance": (
@@ -75,8 +76,8 @@ FORBIDDEN_WORDS: Final = {
     ),
     "first person": "i we me us my our mine ours",
 }
-"""What has no place in a motion's text. Things that people handle (a chair, a door, a ball) may be
-named: without them "sit down on the chair" could not be said."""
+"""Words that a text about motion must not contain. Objects that people handle (a chair, a door, a
+ball) are allowed, because texts such as "sit down on the chair" need them."""
 
 _FORBIDDEN_PATTERNS: Final = {
     kind: re.compile(rf"\b({'|'.join(map(re.escape, words.split()))})\b", re.IGNORECASE)
@@ -92,36 +93,35 @@ _SHOWS: Final = re.compile(
 
 
 class AnnotationConfig(Config):
-    """Who writes the annotations."""
+    """The annotator and the limits of its texts."""
 
     overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {"annotator": ("service",)}
 
     annotator: Literal["rules", "openai"] = Field(
         default="rules",
-        description="rules: worded from the measured motion, no key, no network. openai: a "
-        "language model behind any OpenAI-compatible endpoint, from the captions.",
+        description="rules words the measured motion, without a model. openai calls a language "
+        "model at an OpenAI-compatible endpoint with the captions.",
     )
     service: ChatConfig | None = Field(
-        default=None, description="The endpoint and its model, for annotator openai."
+        default=None, description="Endpoint and model of annotator openai."
     )
-    num_medium: int = Field(default=3, ge=1, le=10, description="Wordings of the medium text.")
-    max_steps: int = Field(default=MAX_STEPS, ge=1, le=20, description="Most fine steps of a clip.")
-    use_motion: bool = Field(
-        default=False, description="Tell the model the measured motion beside the captions."
-    )
+    num_medium: int = Field(default=3, ge=1, le=10, description="Number of medium texts.")
+    max_steps: int = Field(default=MAX_STEPS, ge=1, le=20, description="Most fine steps per clip.")
+    use_motion: bool = Field(default=False, description="Add the measured motion to the prompt.")
     grounding: GroundingConfig = Field(
         default_factory=GroundingConfig,
-        description="What is done about texts that the measured motion contradicts.",
+        description="How texts that the measured motion contradicts are handled.",
     )
     prompts: Path | None = Field(
-        default=None, description="Folder of own prompt files, instead of annotators/texts/prompts."
+        default=None,
+        description="Folder of prompts that replace those of annotators/texts/prompts.",
     )
 
     @model_validator(mode="after")
     def _check_service(self) -> "AnnotationConfig":
         if self.annotator == "openai" and self.service is None:
             raise ValueError(
-                "annotations.service: expected the endpoint's model for annotator openai, found "
+                "annotations.service: expected an endpoint and model for annotator openai, found "
                 'nothing. Remedy: set annotations.service, e.g. {"model": "gpt-4.1-mini"}.'
             )
         return self
@@ -147,22 +147,23 @@ def _problems(text: str, allowed: Sequence[str] = ()) -> list[str]:
 
 
 def check_coarse(text: str) -> list[str]:
-    """What is wrong with a coarse text; empty when nothing is.
+    """Return the errors of a coarse text.
 
-    At most 30 words, one sentence, no first person, no "the video shows". Looks and places are what
-    a scene is told by.
+    It has at most 30 words, one sentence, no first person and no "the video shows". Appearance and
+    environment are allowed, because they describe a scene.
     """
     return [*_problems(text, allowed=("appearance", "environment", "film")), *_no_sentence(text)]
 
 
 def check_medium(text: str, *, environment_allowed: bool = False) -> list[str]:
-    """What is wrong with a medium text; empty when nothing is.
+    """Return the errors of a medium text.
 
-    At most 30 words, one sentence, no appearance, no first person, no word on the film itself.
+    It has at most 30 words, one sentence, no appearance, no first person and no words about the
+    video itself.
 
     Args:
-        text: the text.
-        environment_allowed: whether it may say where the activity takes place.
+        text: text to check.
+        environment_allowed: whether it may name the place of the activity.
     """
     allowed = ("environment",) if environment_allowed else ()
     return [*_problems(text, allowed), *_no_sentence(text)]
@@ -180,10 +181,10 @@ def _no_sentence(text: str) -> list[str]:
 
 
 def check_step(text: str) -> list[str]:
-    """What is wrong with a fine step; empty when nothing is.
+    """Return the errors of a fine step.
 
-    At most 30 words, an instruction in lower case without a full stop, no appearance, no
-    environment, no first person.
+    It is an instruction of at most 30 words in lower case without a period, without appearance,
+    environment and first person.
     """
     found = _problems(text)
     if text and (text[0].isupper() or text.endswith(".")):
@@ -196,16 +197,16 @@ def check_step(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """What was measured of a whole video.
+    """Measurements of a whole video.
 
     Attributes:
-        duration_s: of the video.
-        num_shots: shots between cuts.
-        num_people: most people at one time, over all clips.
-        shot_sizes: ``close-up``, ``medium``, ``full``, ``wide``; by share of the time, most first.
+        duration_s: duration, seconds.
+        num_shots: number of shots.
+        num_people: largest number of people at the same time, over all clips.
+        shot_sizes: ``close-up``, ``medium``, ``full`` or ``wide``, the most frequent first.
         camera: ``static``, ``moving`` or ``mixed``.
         brightness: mean luma, 0..1.
-        frame_size_px: (width, height).
+        frame_size_px: (width, height) of the frames.
     """
 
     duration_s: float
@@ -218,7 +219,7 @@ class VideoFacts:
 
     @property
     def coarse(self) -> str:
-        """One sentence on the video."""
+        """Return one sentence about the video."""
         if self.num_people == 1:
             who = "one person is seen"
         else:
@@ -263,7 +264,7 @@ def _length(seconds: float) -> str:
 
 
 def shot_size(track: PoseTrack, frame_size_px: tuple[int, int]) -> str:
-    """``close-up``, ``medium``, ``full`` or ``wide``, by how much of the body fills the frame."""
+    """Return ``close-up``, ``medium``, ``full`` or ``wide``, by the extent and size of the body."""
     frame = framing(track, frame_size_px)
     if frame.extent == "full":
         return "wide" if frame.height_share < 0.4 else "full"
@@ -279,14 +280,14 @@ def summarise_video(
     frame_size_px: tuple[int, int],
     num_shots: int,
 ) -> VideoFacts:
-    """Gather the facts of a whole video.
+    """Collect the measurements of a whole video.
 
     Args:
         clips: all clips of the video.
-        tracks_by_clip: people by ``clip_id``; clips without people may be missing.
-        duration_s: of the video.
-        frame_size_px: (width, height).
-        num_shots: shots between cuts.
+        tracks_by_clip: pose tracks by ``clip_id``; clips without people may be missing.
+        duration_s: duration of the video, seconds.
+        frame_size_px: (width, height) of the frames.
+        num_shots: number of shots.
     """
     sizes: Counter[str] = Counter()
     for clip in clips:
@@ -312,11 +313,11 @@ def summarise_video(
 
 
 def _leading(clauses: Sequence[Clause]) -> list[Clause]:
-    """The clauses that tell the activity, in order of time."""
+    """Return the clauses of the main activity, in order of time."""
     strongest = max(clause.weight for clause in clauses)
     worth = [c for c in clauses if c.weight >= MIN_RELATIVE_WEIGHT * strongest and not c.goes_on]
     worth = sorted(worth, key=lambda c: (c.weight, c.end_s - c.start_s), reverse=True)
-    # Two clauses that would be told in the same words are told once.
+    # Of several clauses with the same wording only one is kept.
     told: dict[str, Clause] = {}
     for clause in worth:
         told.setdefault(in_words(clause, "base", "their", detail=False), clause)
@@ -325,7 +326,7 @@ def _leading(clauses: Sequence[Clause]) -> list[Clause]:
 
 
 def _joined(clauses: Sequence[Clause], parts: Sequence[str]) -> str:
-    """Clauses in a sentence, by their wordings."""
+    """Join the wordings of clauses into one sentence."""
     if len(parts) == 1:
         return parts[0]
     if len(parts) == 2:
@@ -335,7 +336,7 @@ def _joined(clauses: Sequence[Clause], parts: Sequence[str]) -> str:
 
 
 def medium_texts(description: MotionDescription, clauses: Sequence[Clause]) -> tuple[str, ...]:
-    """Up to three wordings of what the person does, at most 30 words each."""
+    """Return up to three wordings of the main activity, of at most 30 words each."""
     chosen = _leading(clauses)
     dances = description.main.kind is ActivityKind.DANCE
     wordings: list[str] = []
@@ -372,7 +373,7 @@ def medium_texts(description: MotionDescription, clauses: Sequence[Clause]) -> t
 
 
 def fine_steps(clauses: Sequence[Clause], clip: Clip) -> tuple[FineStep, ...]:
-    """Steps in order of time, inside the clip, each with the measurement it was made from."""
+    """Return steps in order of time, clipped to the clip, each with its measurement."""
     steps: list[FineStep] = []
     for clause in clauses:
         start_s = min(max(clause.start_s, clip.start_s), clip.end_s)
@@ -394,10 +395,10 @@ def annotate_clip(
     """Write the three levels of one clip.
 
     Args:
-        clip: the clip.
-        tracks: its people, at least one; the most prominent is annotated.
-        facts: of the whole video.
-        config: who writes.
+        clip: clip to annotate.
+        tracks: pose tracks of at least one person, of whom the most prominent is annotated.
+        facts: measurements of the whole video.
+        config: limits of the annotation.
     """
     if not tracks:
         raise ValueError(f"clip {clip.clip_id}: expected at least one person, found none.")
@@ -422,6 +423,7 @@ def annotate_clip(
         prompt_id=f"rules-{digest}",
         outcome=Outcome.SUCCESS,
         medium_grounding=medium_grounding,
-        # Every step is made from a measurement that supports it; the medium texts are checked.
+        # Every step is supported by the measurement that it was made from, so only the medium texts
+        # are checked.
         grounding_score=grounding_score([*(s.grounding for s in fine), *medium_grounding]),
     )

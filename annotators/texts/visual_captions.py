@@ -1,11 +1,12 @@
-"""Captions by a visual language model: sampled, timestamped frames in, prose out.
+"""Captions by a visual language model, from sampled frames with their times.
 
-Two ways to show a clip (``CaptionConfig.mode``):
+There are two modes (``CaptionConfig.mode``):
 
-- ``frames``: all frames in one request, each with its time.
-- ``differential``: every pair of neighbouring frames is compared, with the previous change at hand,
-  then the changes are summarised. It costs as many calls as there are frames, and keeps the order
-  of time that models confuse when they see many frames at once (ShareGPT4Video, Chen et al. 2024).
+- ``frames`` sends all frames in one request, each with its time.
+- ``differential`` asks for the change between every two consecutive frames, with the previous
+  change in the prompt, and then for a summary of the changes. It needs as many calls as frames, and
+  keeps the time order that models confuse when they see many frames at once (ShareGPT4Video, Chen
+  et al. 2024).
 """
 
 import itertools
@@ -24,14 +25,14 @@ from data.records import Caption, Clip, Outcome, VideoProbe, total_cost
 from data.video.reader import ReaderConfig, open_frames
 
 CLIPS_AT_ONCE: Final = 32
-"""Clips whose frames are held in memory while their neighbouring frames are compared."""
+"""Number of clips whose frames are in memory at the same time in differential mode."""
 
 _EPSILON_S: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class TimedFrame:
-    """A frame to be shown, and its time in the video."""
+    """A frame of a prompt and its time in the video."""
 
     time_s: float
     picture: Jpeg
@@ -39,7 +40,7 @@ class TimedFrame:
 
 @dataclass(frozen=True, slots=True)
 class VideoView:
-    """A whole video as the model sees it."""
+    """Input for the caption of a whole video."""
 
     video_id: str
     duration_s: float
@@ -48,13 +49,13 @@ class VideoView:
 
 @dataclass(frozen=True, slots=True)
 class ClipView:
-    """A clip as the model sees it.
+    """Input for the captions of a clip.
 
     Attributes:
-        clip: the clip.
-        frames: in order of time; empty when they cannot be read.
-        motion: prose on the measured motion, empty when it is not to be told.
-        scene: caption of the whole video, empty when it is not to be told.
+        clip: clip to caption.
+        frames: frames in order of time; empty if they cannot be read.
+        motion: prose about the measured motion, empty if it is not part of the prompt.
+        scene: caption of the whole video, empty if it is not part of the prompt.
         problem: why there are no frames, empty otherwise.
     """
 
@@ -69,7 +70,7 @@ class ClipView:
 
 
 def sample_times(start_s: float, end_s: float, count: int) -> list[float]:
-    """Times spread evenly over a span: the middles of ``count`` windows of equal length."""
+    """Return times spread evenly over a span: the midpoints of ``count`` equal intervals."""
     window_s = (end_s - start_s) / count
     return [start_s + (index + 0.5) * window_s for index in range(count)]
 
@@ -77,7 +78,7 @@ def sample_times(start_s: float, end_s: float, count: int) -> list[float]:
 def read_clip_frames(
     path: Path, probe: VideoProbe, clip: Clip, config: CaptionConfig, reader: ReaderConfig
 ) -> tuple[TimedFrame, ...]:
-    """Frames of a clip, read in one go.
+    """Read the sampled frames of a clip in one pass.
 
     Raises:
         ItemError: the video cannot be read.
@@ -98,7 +99,7 @@ def read_clip_frames(
 def read_video_frames(
     path: Path, probe: VideoProbe, duration_s: float, config: CaptionConfig, reader: ReaderConfig
 ) -> tuple[TimedFrame, ...]:
-    """Frames spread over a whole video: a jump to each, as they lie far apart.
+    """Read frames spread over a whole video, with a seek to each, because they are far apart.
 
     Raises:
         ItemError: the video cannot be read.
@@ -130,12 +131,12 @@ def read_video_frames(
 def caption_whole_videos(
     views: Iterable[VideoView], model: ChatModel, config: CaptionConfig
 ) -> Iterator[Caption]:
-    """One caption of each whole video.
+    """Yield one caption of each whole video.
 
     Args:
-        views: the videos.
-        model: that answers.
-        config: how the captions are asked for.
+        views: videos to caption.
+        model: model that writes the captions.
+        config: settings of the prompts.
     """
     prompt = load_prompt("video_caption", config.prompts)
 
@@ -151,14 +152,14 @@ def caption_whole_videos(
 def caption_clips(
     views: Iterable[ClipView], model: ChatModel, config: CaptionConfig
 ) -> Iterator[Caption]:
-    """``config.samples`` captions of each clip, in any order.
+    """Yield ``config.samples`` captions of each clip, in any order.
 
-    A clip without frames gets captions that say so, with outcome ``skipped``.
+    A clip without frames gets captions with the outcome ``skipped`` and the reason.
 
     Args:
-        views: the clips; taken as the model needs them.
-        model: that answers.
-        config: how the captions are asked for.
+        views: clips to caption, which are read as the model needs them.
+        model: model that writes the captions.
+        config: settings of the prompts.
     """
     skipped: list[Caption] = []
     shown = _with_frames(views, skipped, model.name, config)
@@ -171,9 +172,9 @@ def caption_clips(
 
 
 def estimated_clip_requests(view: ClipView, config: CaptionConfig) -> Iterator[ChatRequest]:
-    """The requests that captioning a clip makes, for an estimate of their cost.
+    """Yield the requests for the captions of a clip, to estimate their cost.
 
-    In differential mode the texts that answers would give are left out.
+    In differential mode they do not contain the replies to earlier requests.
     """
     for sample in range(config.samples):
         if config.mode == "frames":
@@ -186,10 +187,10 @@ def estimated_clip_requests(view: ClipView, config: CaptionConfig) -> Iterator[C
 
 
 def video_request(view: VideoView, config: CaptionConfig) -> ChatRequest:
-    """The request that captions a whole video."""
+    """Return the request for the caption of a whole video."""
     prompt = load_prompt("video_caption", config.prompts)
     parts = prompt.fill_parts(
-        _labelled(view.frames, 0.0),
+        _labeled(view.frames, 0.0),
         length_s=_seconds(view.duration_s),
         num_frames=len(view.frames),
     )
@@ -273,7 +274,7 @@ def _from_changes(
 
 @dataclass(slots=True)
 class _Chain:
-    """The calls behind one caption, in order; it ends at the first that fails."""
+    """The calls for one caption, in order. The chain ends with the first call that fails."""
 
     view: ClipView
     caption: Caption
@@ -295,7 +296,7 @@ def _asked(
     name: str,
     config: CaptionConfig,
 ) -> Caption:
-    """A caption that is still to be written."""
+    """Create a caption without text."""
     return Caption(
         video_id=video_id,
         clip_id=clip_id,
@@ -310,7 +311,7 @@ def _asked(
 
 
 def _answered(caption: Caption, reply: ChatReply) -> Caption:
-    """The caption with a reply to it; tokens, cost and time add up over the calls behind it."""
+    """Add a reply to a caption; tokens, cost and time of all its calls add up."""
     text, outcome, reason = " ".join(reply.text.split()), reply.outcome, reply.reason
     if outcome is Outcome.SUCCESS and not text:
         outcome, reason = Outcome.INVALID, "expected prose, found an empty reply"
@@ -331,7 +332,7 @@ def _answered(caption: Caption, reply: ChatReply) -> Caption:
 def _clip_request(view: ClipView, prompt: Prompt, sample: int) -> ChatRequest:
     clip = view.clip
     parts = prompt.fill_parts(
-        _labelled(view.frames, clip.start_s),
+        _labeled(view.frames, clip.start_s),
         length_s=_seconds(clip.end_s - clip.start_s),
         num_frames=len(view.frames),
         **_told(view),
@@ -344,7 +345,7 @@ def _change_request(
 ) -> ChatRequest:
     start_s, end_s = (frame.time_s - view.clip.start_s for frame in pair)
     parts = prompt.fill_parts(
-        _labelled(pair, view.clip.start_s),
+        _labeled(pair, view.clip.start_s),
         start_s=_seconds(start_s),
         end_s=_seconds(end_s),
         previous=f"The change before: {note}\n" if note else "",
@@ -357,7 +358,7 @@ def _summary_request(
 ) -> ChatRequest:
     clip = view.clip
     parts = prompt.fill_parts(
-        _labelled(view.frames, clip.start_s),
+        _labeled(view.frames, clip.start_s),
         length_s=_seconds(clip.end_s - clip.start_s),
         notes="\n".join(notes),
         **_told(view),
@@ -371,7 +372,7 @@ def _told(view: ClipView) -> Mapping[str, str]:
     return {"context": context, "motion": measured if view.motion else ""}
 
 
-def _labelled(frames: Sequence[TimedFrame], origin_s: float) -> list[tuple[str, Jpeg]]:
+def _labeled(frames: Sequence[TimedFrame], origin_s: float) -> list[tuple[str, Jpeg]]:
     return [(f"{_seconds(frame.time_s - origin_s)} s:", frame.picture) for frame in frames]
 
 

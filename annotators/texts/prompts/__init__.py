@@ -1,7 +1,7 @@
-"""Prompts as text files: what a model is told, with an id that changes when the text does.
+"""Prompts as text files, with ids that change when a text changes.
 
-A file holds the system text, a line ``=== user ===`` and the user text; a file without that line is
-a user text. ``{name}`` marks a value; ``{frames}`` stands where the pictures go.
+A file contains the system prompt, a line ``=== user ===`` and the user prompt. A file without that
+line is a user prompt. ``{name}`` is a placeholder of a value, and ``{frames}`` of the images.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ class Prompt:
     """One prompt.
 
     Attributes:
-        prompt_id: name and hash of its text, e.g. ``clip_caption-1f0c93ab``.
-        system: system text; empty for a prompt that continues a conversation.
-        user: user text.
+        prompt_id: name and hash of the text, e.g. ``clip_caption-1f0c93ab``.
+        system: system prompt; empty for a prompt that continues a conversation.
+        user: user prompt.
     """
 
     prompt_id: str
@@ -36,21 +36,21 @@ class Prompt:
     user: str
 
     def fill_system(self, **values: object) -> str:
-        """The system text with its values."""
+        """Return the system prompt with its values."""
         return _fill(self.system, values)
 
     def fill_user(self, **values: object) -> str:
-        """The user text with its values."""
+        """Return the user prompt with its values."""
         return _fill(self.user, values)
 
     def fill_parts(
         self, frames: Sequence[tuple[str, Jpeg]], **values: object
     ) -> tuple[str | Jpeg, ...]:
-        """The user text with its values, and with labelled pictures in place of ``{frames}``.
+        """Return the user prompt with its values, and labeled images in place of ``{frames}``.
 
         Args:
-            frames: label (such as its time) and picture, in the order in which they are shown.
-            **values: of the other marks.
+            frames: label (such as the time) and image of each frame, in order.
+            **values: values of the other placeholders.
         """
         before, _, after = self.user.partition(FRAMES)
         parts: list[str | Jpeg] = [_fill(before, values)]
@@ -61,11 +61,11 @@ class Prompt:
 
 
 def load_prompt(name: str, folder: Path | None = None) -> Prompt:
-    """Read a prompt.
+    """Load a prompt.
 
     Args:
-        name: of the file, without ``.txt``.
-        folder: of the user's own prompts; one that is not there is taken from this package.
+        name: name of the file, without ``.txt``.
+        folder: folder of custom prompts. Prompts that it lacks are loaded from this package.
 
     Raises:
         ValueError: the file cannot be read as text.
@@ -77,7 +77,7 @@ def load_prompt(name: str, folder: Path | None = None) -> Prompt:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path}: expected a prompt as UTF-8 text, found {type(error).__name__}. "
-            "Remedy: correct the file, or leave `prompts` unset to use the project's own."
+            "Remedy: correct the file, or leave `prompts` unset to use the built-in prompts."
         ) from error
     digest = hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
     system, mark, user = text.partition(_USER)
@@ -87,21 +87,21 @@ def load_prompt(name: str, folder: Path | None = None) -> Prompt:
 
 
 def prompts_digest(folder: Path | None = None) -> str:
-    """A hash of all prompts as they are used, to tell whether rows are made alike."""
+    """Return a hash of all prompts in use, which is part of the recipe of a dataset."""
     names = sorted(path.stem for path in FOLDER.glob("*.txt"))
     ids = " ".join(load_prompt(name, folder).prompt_id for name in names)
     return hashlib.sha256(ids.encode()).hexdigest()[:_HASH_LENGTH]
 
 
 def _fill(text: str, values: dict[str, object]) -> str:
-    """Put values in place of their marks; one pass, so that marks inside a value stay text."""
+    """Replace placeholders by values, in one pass so that placeholders in values stay as text."""
 
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in values:
             raise ValueError(
-                f"prompt: found the mark {{{name}}}, expected only {sorted(values)}. "
-                "Remedy: correct the prompt's text file."
+                f"prompt: expected only the placeholders {sorted(values)}, found {{{name}}}. "
+                "Remedy: correct the text file of the prompt."
             )
         return str(values[name])
 

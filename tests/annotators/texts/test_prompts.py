@@ -39,5 +39,6 @@ def test_a_wrong_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"repair\.txt: expected a prompt as UTF-8 text"):
         load_prompt("repair", tmp_path)
     (tmp_path / "repair.txt").write_text("{wrong}")
-    with pytest.raises(ValueError, match=r"found the mark \{wrong\}, expected only \['problems'\]"):
+    error = r"expected only the placeholders \['problems'\], found \{wrong\}"
+    with pytest.raises(ValueError, match=error):
         load_prompt("repair", tmp_path).fill_user(problems="x")

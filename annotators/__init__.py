@@ -1,1 +1,1 @@
-"""From video to text and pose: clips, poses, captions and three-level annotations."""
+"""Annotation of videos: clips, poses, captions and three-level annotations."""

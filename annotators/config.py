@@ -1,4 +1,4 @@
-"""All that ``annotate-videos`` can be told; one section per stage."""
+"""Configuration of ``annotate-videos``, with one section per stage."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,20 +19,20 @@ from data.workers.workers import WorkerConfig
 
 
 class AnnotateConfig(Config):
-    """Sources, dataset folder and a section per stage."""
+    """Configuration of a run: sources, dataset folder, and one section per stage."""
 
     overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {"poses_from": ("videos",)}
 
     videos: tuple[ExpandedSource, ...] = Field(
         default=(),
-        description="Video files, folders, globs, or .txt/.csv/.parquet lists of paths; with "
-        "poses_from none is needed: its videos are taken.",
+        description="Video files, folders, globs, or .txt/.csv/.parquet lists of paths. Not needed "
+        "with poses_from, whose videos are used.",
     )
-    dataset: ExpandedPath = Field(description="Folder of the dataset; made, or added to.")
+    dataset: ExpandedPath = Field(description="Folder of the dataset to create or to extend.")
     poses_from: ExpandedPath | None = Field(
         default=None,
-        description="Folder of another dataset whose clips and poses are taken over, so that only "
-        "texts are made: by another captioner or annotator.",
+        description="Folder of another dataset whose clips and poses are reused, so that only new "
+        "texts are written, by another captioner or annotator.",
     )
     clips: ClipConfig = Field(default_factory=ClipConfig)
     poses: PoseConfig = Field(default_factory=PoseConfig)
@@ -42,36 +42,38 @@ class AnnotateConfig(Config):
     workers: WorkerConfig = Field(default_factory=WorkerConfig)
     pose_model: Path | None = Field(
         default=None,
-        description="A MediaPipe pose landmarker .task file; by default the one fetched at set-up.",
+        description="MediaPipe pose landmarker .task file. The default is downloaded at setup.",
     )
     budget_usd: float | None = Field(
-        default=None, gt=0, description="Most that the calls of one run may cost; None: no limit."
+        default=None, gt=0, description="Largest cost of the calls of one run. None: no limit."
     )
     budget_tokens: int | None = Field(
-        default=None, gt=0, description="Most tokens, in and out, of one run's calls; None: any."
+        default=None,
+        gt=0,
+        description="Largest number of input and output tokens of one run. None: no limit.",
     )
     prices: dict[str, TokenPrice] = Field(
         default_factory=dict,
-        description="USD per million tokens by model, before the built-in list of 2025.",
+        description="Prices by model, USD per million tokens. They override the built-in list.",
     )
     concurrency_limit: str | None = Field(
         default=None,
-        description="Name of a Prefect global concurrency limit that every call takes a slot of.",
+        description="Name of a Prefect global concurrency limit for all calls.",
     )
     dry_run: bool = Field(
         default=False,
-        description="Ask no model and publish nothing: only find the clips and estimate calls, "
-        "tokens and cost.",
+        description="Only find the clips and estimate calls, tokens and cost, without calling a "
+        "model or publishing a dataset.",
     )
     shard_clips: int = Field(
-        default=64, ge=1, description="Clips (of 10 s) per Prefect task, about."
+        default=64, ge=1, description="Approximate number of clips (of 10 s) per Prefect task."
     )
     publish_clips: int = Field(
-        default=512, ge=1, description="Clips after which finished videos are published."
+        default=512, ge=1, description="Number of clips after which finished videos are published."
     )
     retry_rejected: bool = Field(
         default=False,
-        description="Try again what timed out, crashed or found a service unavailable in an "
+        description="Retry items that timed out, crashed or found a service unavailable in an "
         "earlier run.",
     )
 
@@ -84,17 +86,17 @@ class AnnotateConfig(Config):
             )
         if self.poses_from is not None and self.poses_from.resolve() == self.dataset.resolve():
             raise ValueError(
-                f"poses_from: expected another dataset than {self.dataset}, found the same: a "
+                f"poses_from: expected a dataset other than {self.dataset}, found the same: a "
                 "dataset has one recipe. Remedy: write the new texts to another dataset folder."
             )
         return self
 
     def recipe(self, pose_model_sha256: str) -> dict[str, Any]:
-        """What decides the rows; a dataset has one recipe."""
+        """Return the settings that determine the rows. A dataset has one recipe."""
         stages = {"clips", "poses", "captions", "annotations"}
         recipe = self.model_dump(mode="json", include=stages)
         captions, annotations = self.captions, self.annotations
-        # What does not decide the rows may change between runs of one dataset.
+        # Settings that do not determine the rows may change between runs of one dataset.
         for stage, config, asks in (
             ("captions", captions, captions.captioner != "kinematic"),
             ("annotations", annotations, annotations.annotator != "rules"),
@@ -109,9 +111,10 @@ class AnnotateConfig(Config):
 
 _MODEL: Final = {"model": "gpt-4.1-mini", "max_concurrency": 32}
 PRESETS: Final[Presets] = {
-    # No model, no key: worded from the measured motion.
+    # Texts are worded from the measured motion, without a model or a key.
     "local": {"videos": [f"{HOME}/videos"], "dataset": f"{HOME}/dataset"},
-    # Visual LLM and ChatGPT: set the key (docs/operations.md), change model, endpoint and budget.
+    # A visual LLM and a language model. Set the key (docs/operations.md), model, endpoint and
+    # budget.
     "production": {
         "videos": [f"{HOME}/videos"],
         "dataset": f"{HOME}/dataset-production",
@@ -124,4 +127,4 @@ PRESETS: Final[Presets] = {
         "budget_usd": 20,
     },
 }
-"""Named sets of values; a run names one and gives what differs (:mod:`data.presets`)."""
+"""Named sets of values that a run can start from (:mod:`data.presets`)."""

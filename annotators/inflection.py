@@ -1,8 +1,8 @@
-"""Forms of English verbs, from lemminflect's dictionary (NIH's SPECIALIST lexicon).
+"""Forms of English verbs, from the dictionary of lemminflect (NIH's SPECIALIST lexicon).
 
-Rules of our own wrote "steping", and did not know that "brings" is "bring"; the libraries that were
-compared are in ``docs/benchmarks.md``. The first call loads the dictionary: 0.2 s and 18 MB for
-inflection, 0.2 s and 33 MB for lemmas.
+Earlier rules of this project produced "steping" and did not map "brings" to "bring". The compared
+libraries are in ``docs/benchmarks.md``. The first call loads the dictionary, which takes 0.2 s and
+18 MB for inflection, and 0.2 s and 33 MB for lemmas.
 """
 
 from functools import lru_cache
@@ -12,20 +12,20 @@ import lemminflect
 
 @lru_cache(maxsize=1000)
 def third_person(verb: str) -> str:
-    """``raise`` → ``raises``."""
+    """Return the third person singular: ``raise`` → ``raises``."""
     return _inflected(verb, "VBZ")
 
 
 @lru_cache(maxsize=1000)
 def participle(verb: str) -> str:
-    """``raise`` → ``raising``."""
+    """Return the present participle: ``raise`` → ``raising``."""
     return _inflected(verb, "VBG")
 
 
 @lru_cache(maxsize=20_000)
 def verb_lemma(word: str) -> str:
-    """``raised`` → ``raise``; a word that is no form of a known verb stays as it is."""
-    # Without the library's guesses: they make verbs of misspelled words.
+    """Return the base form: ``raised`` → ``raise``. Unknown words are unchanged."""
+    # Lemmas of unknown words are disabled, because they turn misspelled words into verbs.
     lemmas = lemminflect.getLemma(word, "VERB", lemmatize_oov=False)
     return lemmas[0] if lemmas else word
 

@@ -1,4 +1,4 @@
-"""Opening the models that write texts in a run: remote services, or one in this process."""
+"""Open the models that write the texts of a run: remote services, or a model in this process."""
 
 import itertools
 import threading
@@ -31,16 +31,19 @@ def open_models(
     cache_dir: Path,
     limiter: Limiter | None = None,
 ) -> Generator[Models]:
-    """The models of a run, ready to be asked; services end with the context.
+    """Open the models of a run. Services are closed when the context exits.
 
-    Stages that are configured alike share one service, and with it its concurrency; all services
-    share the run's budget.
+    Stages with the same service configuration share one service and its limit on concurrent calls.
+    All services share the budget of the run.
 
     Args:
-        config: the run's configuration.
-        api_key: gives the key of a name (``ChatConfig.api_key_name``), or None.
-        cache_dir: where paid replies are kept, for ever.
-        limiter: held around every call, e.g. a Prefect concurrency limit.
+        config: configuration of the run.
+        api_key: function that returns the key of a name (``ChatConfig.api_key_name``), or None.
+        cache_dir: folder of the cache of replies, which are stored permanently.
+        limiter: context manager held during every call, e.g. a Prefect concurrency limit.
+
+    Yields:
+        The models.
 
     Raises:
         ValueError: a service or a local model cannot be used as configured.
@@ -78,17 +81,17 @@ def open_models(
 
 
 class LocalChat:
-    """A model in this process, asked as a remote one is; safe to use from several threads.
+    """A model in this process with the interface of a remote service. It is thread-safe.
 
     Args:
-        config: the model; it is loaded here.
+        config: configuration of the model, which is loaded by the constructor.
 
     Raises:
-        ValueError: it cannot be loaded.
+        ValueError: the model cannot be loaded.
     """
 
     def __init__(self, config: LocalVlmConfig) -> None:
-        # torch takes seconds to import, and most runs have no such model.
+        # torch takes seconds to import, and most runs use no local model.
         from annotators.chat.local import LocalVlm  # noqa: PLC0415
 
         self._model = LocalVlm(config)
@@ -96,14 +99,14 @@ class LocalChat:
 
     @property
     def name(self) -> str:
-        """Of the model's folder, or its name on the hub."""
+        """Name of the model's folder, or the name of the model on the Hugging Face Hub."""
         folder = Path(self._model.config.model).expanduser()
         return folder.name if folder.is_dir() else self._model.config.model
 
     def ask_many(
         self, requests: Iterable[tuple[Tag, ChatRequest]]
     ) -> Iterator[tuple[Tag, ChatReply]]:
-        """Answer requests, a batch at a time."""
+        """Yield the replies to requests with their tags, in order, one batch at a time."""
         from annotators.chat.local import VlmRequest  # noqa: PLC0415
 
         source = iter(requests)
@@ -123,5 +126,5 @@ def _decoded(part: str | Jpeg) -> str | np.ndarray:
         return part
     image_HW3 = cv2.imdecode(np.frombuffer(part.data, np.uint8), cv2.IMREAD_COLOR)
     if image_HW3 is None:
-        raise AssertionError("a picture of our own cannot be decoded")
+        raise AssertionError("an image that this program encoded cannot be decoded")
     return cv2.cvtColor(image_HW3, cv2.COLOR_BGR2RGB)

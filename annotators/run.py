@@ -1,4 +1,4 @@
-"""What the stages of one annotation run share, and how they tell of their progress."""
+"""State that the stages of one annotation run share, and their progress reports."""
 
 from collections.abc import Callable
 from copy import copy
@@ -12,15 +12,16 @@ from data.workers.workers import Workers
 
 @dataclass(slots=True)
 class Progress:
-    """How far a stage is; ``report`` is called when it begins and after every finished item.
+    """Progress of a stage. ``report`` is called at the start and after every finished item.
 
     Attributes:
-        stage: its name.
-        total: items to do.
-        report: is told.
-        done, rejected: items so far; ``rejected`` counts those of ``done`` that failed.
-        video_s: seconds of video in the finished items.
-        cost_usd: what the calls so far cost, those that earlier runs paid for included.
+        stage: name of the stage.
+        total: number of items.
+        report: callback that receives this object.
+        done: number of finished items, including failed ones.
+        rejected: number of failed items.
+        video_s: duration of video in the finished items, seconds.
+        cost_usd: cost of the calls so far, including cached replies paid for by earlier runs.
     """
 
     stage: str
@@ -43,7 +44,7 @@ class Progress:
         rejected: bool = False,
         cost_usd: float = 0.0,
     ) -> None:
-        """So many more items are finished."""
+        """Add finished items and report the progress."""
         self.done += items
         self.rejected += rejected
         self.video_s += video_s
@@ -52,19 +53,21 @@ class Progress:
 
 
 def silent(_: Progress) -> None:
-    """A reporter that tells nobody."""
+    """Ignore a progress report."""
 
 
 class Run:
-    """What the stages of one run share. No dataclass: Prefect takes those in parameters apart.
+    """State that the stages of one run share.
+
+    This is not a dataclass, because Prefect traverses the fields of dataclasses in task parameters.
 
     Attributes:
-        config: the configuration.
+        config: configuration of the run.
         work: folder of staged work.
-        workers: where the work is done; they count the run's unexpected errors.
-        models: that write the texts.
-        pose_model: model file; None where every clip's poses are staged already.
-        report: told of every finished item.
+        workers: worker processes, which also count the unexpected errors of the run.
+        models: models that write the texts.
+        pose_model: file of the pose model; None if the poses of all clips are already staged.
+        report: callback for the progress of stages.
     """
 
     def __init__(
@@ -85,7 +88,7 @@ class Run:
         self.report = report
 
     def reporting_to(self, report: Callable[[Progress], None]) -> "Run":
-        """The same run with another reporter, such as that of one shard."""
+        """Return a copy of the run with another callback, such as that of one shard."""
         run = copy(self)
         run.report = report
         return run

@@ -32,6 +32,7 @@ datasets_app = typer.Typer()
 
 
 @datasets_app.command()
+@datasets_app.command(name="annotate-videos", hidden=True)
 def annotate(
     dataset: Annotated[Path, typer.Option(help="Folder of the dataset; made, or added to.")],
     videos: Annotated[
@@ -106,7 +107,7 @@ def annotate(
             "--dry-run": dry_run,
         },
     )
-    summary: AnnotateSummary = command.run(preset, changes, quiet=quiet)
+    summary: AnnotateSummary = command.run_with(preset, changes, quiet=quiet)
     if as_json:
         print_json(summary)
         return
@@ -225,9 +226,8 @@ def import_motions(
         options["license"] = license_ or licence
     if retry_rejected:
         options["retry_rejected"] = True
-    command = FLOWS["import-motions"]
-    changes = command.changes(config, assignments, options)
-    summary: ImportSummary = command.run(preset, changes, quiet=quiet)
+    flow = FLOWS["import-motions"]
+    summary: ImportSummary = flow.run(preset, config, assignments, options, quiet=quiet)
     if as_json:
         print_json(summary)
         return

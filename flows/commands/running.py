@@ -94,7 +94,19 @@ class FlowCommand:
         home = Settings().home_folder
         return resolve(self.config_type, self.presets, preset, changes, home)
 
-    def run(self, preset: str, changes: Mapping[str, Any], *, quiet: bool) -> Any:
+    def run(
+        self,
+        preset: str,
+        file: Path | None,
+        assignments: Sequence[str] | None,
+        options: Mapping[str, Any],
+        *,
+        quiet: bool,
+    ) -> Any:
+        """Run the flow with the values of a command's options; see :meth:`changes`."""
+        return self.run_with(preset, self.changes(file, assignments, options), quiet=quiet)
+
+    def run_with(self, preset: str, changes: Mapping[str, Any], *, quiet: bool) -> Any:
         """Run the flow in this process and return its summary.
 
         Args:
@@ -117,12 +129,12 @@ FLOWS: Final = {
     "import-motions": FlowCommand(
         "flows.motions:import_motions", "data.importers.run:MotionImportConfig", MOTIONS_KEPT
     ),
-    "train-vqvae": FlowCommand(
+    "train-motion-vqvae": FlowCommand(
         "flows.train:train_motion_vqvae",
         "training.tokenizer.train:TrainMotionVqvaeConfig",
         *(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S),
     ),
-    "train-lm": FlowCommand(
+    "train-motion-lm": FlowCommand(
         "flows.train:train_motion_lm",
         "training.language_model.train:TrainMotionLmConfig",
         *(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S),
@@ -133,12 +145,20 @@ FLOWS: Final = {
         *(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S),
     ),
 }
-"""Name of a command to the flow that it runs."""
+"""The flow that each command runs, by the name of the command."""
+
+ALIASES: Final = {
+    "annotate-videos": "annotate",
+    "train-vqvae": "train-motion-vqvae",
+    "train-lm": "train-motion-lm",
+}
+"""Hidden names of commands: the name of a flow, and those that older releases had."""
 
 
 def complete_preset(context: typer.Context, incomplete: str) -> list[str]:
     """The presets of the command that a shell completes."""
-    names = FLOWS[context.info_name or ""].preset_names
+    command = context.info_name or ""
+    names = FLOWS[ALIASES.get(command, command)].preset_names
     return [name for name in names if name.startswith(incomplete)]
 
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 train_app = typer.Typer()
 
 
-@train_app.command(name="train-vqvae")
-def train_vqvae(
+@train_app.command(name="train-motion-vqvae")
+@train_app.command(name="train-vqvae", hidden=True)
+def train_motion_vqvae(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
     run: Annotated[Path, typer.Option(help="Folder of the run; gone on with when it exists.")],
     preset: Preset = "small",
@@ -35,14 +36,14 @@ def train_vqvae(
         "run": str(run.expanduser().absolute()),
         "data": {"dataset": str(dataset.expanduser().absolute())},
     }
-    command = FLOWS["train-vqvae"]
-    changes = command.changes(config, assignments, options)
-    summary: TrainingSummary = command.run(preset, changes, quiet=quiet)
-    _tell_training(summary, as_json=as_json)
+    flow = FLOWS["train-motion-vqvae"]
+    summary: TrainingSummary = flow.run(preset, config, assignments, options, quiet=quiet)
+    _print_summary(summary, as_json=as_json)
 
 
-@train_app.command(name="train-lm")
-def train_lm(
+@train_app.command(name="train-motion-lm")
+@train_app.command(name="train-lm", hidden=True)
+def train_motion_lm(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions and tokens.")],
     run: Annotated[Path, typer.Option(help="Folder of the run; gone on with when it exists.")],
     tokenizer: Annotated[Path, typer.Option(help="Run or checkpoint of a motion VQ-VAE.")],
@@ -63,13 +64,12 @@ def train_lm(
     }
     if plans:
         options["plans"] = [str(plan.expanduser().absolute()) for plan in plans]
-    command = FLOWS["train-lm"]
-    changes = command.changes(config, assignments, options)
-    summary: TrainingSummary = command.run(preset, changes, quiet=quiet)
-    _tell_training(summary, as_json=as_json)
+    flow = FLOWS["train-motion-lm"]
+    summary: TrainingSummary = flow.run(preset, config, assignments, options, quiet=quiet)
+    _print_summary(summary, as_json=as_json)
 
 
-def _tell_training(summary: "TrainingSummary", *, as_json: bool) -> None:
+def _print_summary(summary: "TrainingSummary", *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return
@@ -147,9 +147,8 @@ def train_all(
         "sources": [absolute_source(source) for source in sources],
         "root": str(root.expanduser().absolute()),
     }
-    command = FLOWS["train-all"]
-    changes = command.changes(config, assignments, options)
-    summary: TrainAllSummary = command.run(preset, changes, quiet=quiet)
+    flow = FLOWS["train-all"]
+    summary: TrainAllSummary = flow.run(preset, config, assignments, options, quiet=quiet)
     if as_json:
         print_json(summary)
         return

@@ -93,7 +93,7 @@ def test_the_commands_train_and_tokenize(
     del values["run"], values["data"]
     file.write_text(json.dumps(values))
     run = tmp_path / "run"
-    train = ["train-vqvae", str(root), "--run", str(run)]
+    train = ["train-motion-vqvae", str(root), "--run", str(run)]
     # One as a user starts it; the others in this process, which has PyTorch loaded.
     trained = subprocess.run(
         [AVATARGPT, *train, "--config", str(file)],

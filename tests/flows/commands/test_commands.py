@@ -28,7 +28,7 @@ from data.schemas import SCHEMAS, Row, rejection_row
 from data.store.dataset import Dataset
 from data.store.writer import open_writer, rows_table
 from flows.commands.main import app, main
-from flows.commands.running import FLOWS
+from flows.commands.running import ALIASES, FLOWS
 from flows.runtime.console import ConsoleHandler
 from flows.runtime.progress import StageProgress
 from flows.runtime.progress_bars import ProgressBars, progress_bars
@@ -106,7 +106,7 @@ def test_help_is_grouped_and_h_is_help() -> None:
         "annotate",
         "status",
         "Training",
-        "train-lm",
+        "train-motion-lm",
         "evaluate",
         "Model",
         "t2m",
@@ -118,7 +118,14 @@ def test_help_is_grouped_and_h_is_help() -> None:
     assert "Usage: " in _printed("annotate", "-h")
 
 
-@pytest.mark.parametrize("command", FLOWS)
+@pytest.mark.parametrize("alias", ALIASES)
+def test_an_alias_is_the_same_command_and_hidden(alias: str) -> None:
+    assert f" {alias} " not in _printed("--help")
+    named, aliased = (_printed(name, "--help").split() for name in (ALIASES[alias], alias))
+    assert aliased == [alias if word == ALIASES[alias] else word for word in named]
+
+
+@pytest.mark.parametrize("command", (*FLOWS, *ALIASES))
 def test_a_shell_completes_presets(command: str) -> None:
     def completed(typed: str) -> list[str]:
         asked = f"avatargpt {command} --preset {typed}"
@@ -126,7 +133,7 @@ def test_a_shell_completes_presets(command: str) -> None:
         env["_TYPER_COMPLETE_ARGS"] = asked
         return CliRunner().invoke(app, prog_name="avatargpt", env=env).stdout.split()
 
-    names = sorted(FLOWS[command].presets)
+    names = sorted(FLOWS[ALIASES.get(command, command)].presets)
     assert names
     assert completed("") == names
     assert completed(names[0]) == [name for name in names if name.startswith(names[0])]

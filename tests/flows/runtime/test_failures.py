@@ -61,7 +61,7 @@ def run(
     [
         ("annotate", "x.mp4", "--dataset", "d"),
         ("import-motions", "x.bvh", "--dataset", "d"),
-        ("train-vqvae", "d", "--run", "r"),
+        ("train-motion-vqvae", "d", "--run", "r"),
         ("train-all", "d", "--root", "r"),
     ],
 )

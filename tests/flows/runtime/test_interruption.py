@@ -76,7 +76,7 @@ def test_an_interrupted_training_stores_a_checkpoint_and_goes_on_exactly(
     file.write_text(json.dumps(values))
     process = subprocess.Popen(
         [
-            *(AVATARGPT, "train-vqvae", str(motions_root), "--run", str(config.run)),
+            *(AVATARGPT, "train-motion-vqvae", str(motions_root), "--run", str(config.run)),
             *("--config", str(file), "--preset", ""),
         ],
         stdout=subprocess.PIPE,

@@ -157,7 +157,7 @@ def test_another_configuration_or_other_data_is_refused(
         train_motion_vqvae(vqvae_config(motions_root, run, learning_rate=1e-3))
     other = vqvae_config(motions_root, run).model_dump(mode="json")
     other["data"]["min_quality"] = 2e-9
-    with pytest.raises(ValueError, match="found other data"):
+    with pytest.raises(ValueError, match="found other values of data"):
         train_motion_vqvae(type(vqvae_config(motions_root, run)).model_validate(other))
     # More steps of the same are no other configuration; nor is an option that the run, of an older
     # version, did not know.

@@ -1,1 +1,1 @@
-"""Other formats, into the dataset and out of it."""
+"""Import motions, texts and plans of other formats into a dataset."""

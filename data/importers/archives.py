@@ -1,7 +1,7 @@
-"""Reading what a stranger packed: members of ZIP archives and NumPy arrays, within limits.
+"""Read members of untrusted ZIP archives and NumPy arrays within limits.
 
-A small file can unpack to gigabytes, so what its headers declare is checked before anything is
-read, and no more than that is read. Nothing is unpickled.
+A small file can unpack to gigabytes. Declared sizes are therefore checked before anything is read,
+and no more than the declared size is read. Nothing is unpickled.
 """
 
 import io
@@ -25,18 +25,18 @@ from data.errors import ItemError, Reason
 from data.video.files import file_kind
 
 MAX_BYTES: Final = 512_000_000
-"""Of a text file, in an archive or not."""
+"""Maximum size of a text file, inside or outside an archive."""
 MAX_ARRAY_BYTES: Final = 256 * 1024**2
-"""Of one array: float32 joints of 14 hours at 20 fps."""
+"""Maximum size of one array: float32 joints of 14 hours at 20 fps."""
 MAX_HEADER_BYTES: Final = 65_536
 CHUNK_BYTES: Final = 1024**2
-"""Read at a time where only a hash of the content is wanted."""
+"""Chunk size for reading a file piece by piece."""
 MAX_MEMBERS: Final = 1_000_000
 MAX_LISTING_BYTES: Final = 64_000_000
-"""Of the part of an archive that lists its members: a million with names of 18 characters."""
+"""Maximum size of a central directory: a million members with names of 18 characters."""
 
-# Beside its own error, `zipfile` lets those of the decompressors through, and raises RuntimeError
-# for encrypted members and NotImplementedError for methods that it does not know.
+# `zipfile` raises its own error, errors of the decompressors, RuntimeError for encrypted members,
+# and NotImplementedError for unknown compression methods.
 _ZIP_ERRORS: Final = (
     BadZipFile,
     OSError,
@@ -48,7 +48,8 @@ _ZIP_ERRORS: Final = (
     lzma.LZMAError,
     struct.error,
 )
-# A header is Python's own literal; NumPy reads damaged ones with the tokenizer of Python 2's.
+# The header of an array is a Python literal. NumPy tokenizes invalid ones again, as it supports
+# headers written by Python 2.
 _HEADER_ERRORS: Final = (
     KeyError,
     TypeError,
@@ -60,10 +61,10 @@ _HEADER_ERRORS: Final = (
 
 
 class _Archived(io.FileIO):
-    """An archive's file. `zipfile` reads the list of members in one go, however long it is."""
+    """The file of an archive. `zipfile` reads the central directory at once, whatever its size."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as a file does; no more than a list may be long."""
+        """Read at most ``MAX_LISTING_BYTES`` at once."""
         if size is not None and size > MAX_LISTING_BYTES:
             raise too_large(f"a list of members of {size} bytes", f"{MAX_LISTING_BYTES}")
         return super().read(size)
@@ -74,7 +75,7 @@ def open_archive(path: Path) -> Generator[ZipFile]:
     """Open a ZIP archive.
 
     Raises:
-        ItemError: it is none, or is damaged where its members are listed.
+        ItemError: the file is not a ZIP archive, or its central directory is damaged.
     """
     with open_file(path) as file, _Archived(file.fileno(), closefd=False) as archived:
         try:
@@ -87,16 +88,16 @@ def open_archive(path: Path) -> Generator[ZipFile]:
 
 
 def read_member(archive: ZipFile, info: ZipInfo) -> bytes:
-    """The content of a member.
+    """Read a member.
 
     Raises:
-        ItemError: it is damaged, encrypted or larger than the limit.
+        ItemError: the member is damaged, encrypted or larger than the limit.
     """
     return b"".join(member_chunks(archive, info))
 
 
 def member_chunks(archive: ZipFile, info: ZipInfo) -> Iterator[bytes]:
-    """The content of a member, a little at a time; errors are those of :func:`read_member`."""
+    """Read a member in chunks. Raises the errors of :func:`read_member`."""
     if info.file_size > MAX_BYTES:
         raise too_large(f"{info.file_size} bytes when unpacked", f"{MAX_BYTES}")
     try:
@@ -111,8 +112,8 @@ def open_file(path: Path) -> IO[bytes]:
     """Open a regular file.
 
     Raises:
-        ItemError: it cannot be read, or is none: opening a pipe or a device may never return, and
-            reading from it may never end.
+        ItemError: the file cannot be read, or is not a regular file. Opening a pipe or a device may
+            block, and reading from it may never end.
     """
     try:
         mode = path.stat().st_mode
@@ -132,21 +133,21 @@ def open_file(path: Path) -> IO[bytes]:
 
 
 def read_small_file(path: Path) -> bytes:
-    """The content of a file.
+    """Read a file.
 
     Raises:
-        ItemError: it cannot be read, is no regular file, or is larger than the limit.
+        ItemError: the file cannot be read, is not a regular file, or is larger than the limit.
     """
     return b"".join(file_chunks(path))
 
 
 def file_chunks(path: Path) -> Iterator[bytes]:
-    """The content of a file, a little at a time; errors are those of :func:`read_small_file`."""
+    """Read a file in chunks. Raises the errors of :func:`read_small_file`."""
     with open_file(path) as file:
         num_bytes = 0
         try:
             while chunk := file.read(CHUNK_BYTES):
-                # Its size is not believed: the file may grow.
+                # Count the bytes, because the file may grow while it is read.
                 num_bytes += len(chunk)
                 if num_bytes > MAX_BYTES:
                     raise too_large(f"more in {path.name}", f"{MAX_BYTES} bytes")
@@ -160,24 +161,24 @@ def file_chunks(path: Path) -> Iterator[bytes]:
 
 
 class StoredArray:
-    """An array in an open file, of which only the header was read.
+    """An array in an open file of which only the header was read.
 
     Args:
-        file: at the beginning of the header.
-        name: of the file, for messages.
+        file: file at the beginning of the header.
+        name: name of the file, for messages.
 
     Raises:
-        ItemError: it holds no array, or objects.
+        ItemError: the file holds no array, or an array of objects.
 
     Attributes:
-        shape: as the header says.
-        dtype: likewise.
-        num_bytes: of all values.
+        shape: shape according to the header.
+        dtype: type according to the header.
+        num_bytes: size of all values.
     """
 
     def __init__(self, file: IO[bytes], name: str) -> None:
         self._file, self._name = file, name
-        with self._told():
+        with self._as_item_error():
             header = _Header(file)
             version = npy.read_magic(header)
             read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -189,13 +190,13 @@ class StoredArray:
         self.num_bytes = math.prod(self.shape) * self.dtype.itemsize
 
     def read(self, max_bytes: int = MAX_ARRAY_BYTES) -> NDArray[Any]:
-        """The values.
+        """Read the values.
 
         Raises:
-            ItemError: they are more than the limit, or not all there.
+            ItemError: the array exceeds the limit, or is truncated.
         """
         self._require(max_bytes)
-        with self._told():
+        with self._as_item_error():
             data = self._file.read(self.num_bytes)
             if len(data) < self.num_bytes:
                 raise ValueError(f"only {len(data)} of {self.num_bytes} bytes")
@@ -203,21 +204,21 @@ class StoredArray:
         return array.reshape(self.shape, order="F" if self._column_major else "C")
 
     def chunks(self) -> Iterator[bytes]:
-        """The values in row-major order, a little at a time.
+        """Yield the values in row-major order, in chunks.
 
         Raises:
-            ItemError: as :meth:`read` does.
+            ItemError: as :meth:`read`.
         """
         self._require(MAX_ARRAY_BYTES)
         if self._column_major and len(self.shape) > 1:
-            # Its rows lie scattered over the file.
+            # The rows of a column-major array are scattered over the file.
             array = self.read()
             step = max(1, CHUNK_BYTES * len(array) // max(1, self.num_bytes))
             for first in range(0, len(array), step):
                 yield array[first : first + step].tobytes()
             return
         left = self.num_bytes
-        with self._told():
+        with self._as_item_error():
             while left:
                 chunk = self._file.read(min(left, CHUNK_BYTES))
                 if not chunk:
@@ -231,7 +232,7 @@ class StoredArray:
             raise too_large(found, f"{max_bytes} bytes")
 
     @contextmanager
-    def _told(self) -> Generator[None]:
+    def _as_item_error(self) -> Generator[None]:
         try:
             yield
         except (*_ZIP_ERRORS, *_HEADER_ERRORS) as error:
@@ -243,7 +244,7 @@ class StoredArray:
 
 
 class _Header:
-    """The beginning of a file: of a header, whose length is what the file says, no more is read."""
+    """Reads the header of an array, whose length the file declares, within a limit."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -256,10 +257,10 @@ class _Header:
 
 @contextmanager
 def open_npy(path: Path) -> Generator[StoredArray]:
-    """The array of a ``.npy`` file, to be read.
+    """Open the array of a ``.npy`` file.
 
     Raises:
-        ItemError: it holds no array, or objects.
+        ItemError: the file holds no array, or an array of objects.
     """
     with open_file(path) as file:
         yield StoredArray(file, path.name)
@@ -267,10 +268,10 @@ def open_npy(path: Path) -> Generator[StoredArray]:
 
 @contextmanager
 def open_npz_member(archive: ZipFile, info: ZipInfo) -> Generator[StoredArray]:
-    """The array of a member of a ``.npz`` file, to be read.
+    """Open the array of a member of a ``.npz`` file.
 
     Raises:
-        ItemError: it holds no array, or objects.
+        ItemError: the member holds no array, or an array of objects.
     """
     try:
         file = archive.open(info)
@@ -281,7 +282,7 @@ def open_npz_member(archive: ZipFile, info: ZipInfo) -> Generator[StoredArray]:
 
 
 def too_large(found: str, limit: str) -> ItemError:
-    """The error of a file that is larger than we read."""
+    """The error for content above a limit."""
     return ItemError(
         Reason.TOO_LARGE, f"expected at most {limit}, found {found}.", "Split it, or leave it out."
     )

@@ -1,15 +1,16 @@
-"""Motions in NumPy files: joints (T, 22, 3) or features (T, 263), one per file or many per archive.
+"""Import motions from NumPy files: joints (T, 22, 3) or features (T, 263).
 
-- ``.npy``: one array.
-- ``.npz`` with an array per motion: each is told by its name.
-- ``.npz`` of concatenated motions: ``positions`` (ΣT, 22, 3) with ``offsets`` (N + 1) and ``keys``
-  (N), and ``label`` where there is one; the form of this project's shared mocap.
+- ``.npy``: one motion.
+- ``.npz`` with one array per motion, whose name is the motion's name.
+- ``.npz`` of concatenated motions: ``positions`` (ΣT, 22, 3) with ``offsets`` (N + 1), ``keys`` (N)
+  and optionally ``label`` (N); the format of this project's shared motion capture.
 
-The frame rate is that of the file's ``fps`` (or AMASS's ``mocap_framerate``), else 20.
+The frame rate is the value of ``fps`` (or of AMASS's ``mocap_framerate``) in the file, else 20.
 
-**SMPL parameters** (AMASS ``poses``, ``betas``, ``trans``) cannot be imported as they are: the body
-model that turns them into joints is licensed to its user. Run it (``smplx``: ``body.forward(...)``
-gives ``joints``), save the first 22 joints in meters with y up, and import those.
+**SMPL parameters** (AMASS ``poses``, ``betas``, ``trans``) cannot be imported directly, because the
+body model that turns them into joints has its own license. Run the body model (``smplx``:
+``body.forward(...)`` returns ``joints``), save the first 22 joints in meters with y up, and import
+those.
 
 Shapes: T frames, J = 22 joints, D = 263 features.
 """
@@ -36,18 +37,18 @@ from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 _RATE_NAMES: Final = ("fps", "mocap_framerate", "mocap_frame_rate", "frame_rate")
 _FACTS: Final = frozenset({*_RATE_NAMES, "offsets", "keys", "label", "content"})
 _MAX_FACT_BYTES: Final = 64_000_000
-"""Of an array that tells of the others: 250,000 keys of 64 characters."""
+"""Maximum size of an array of metadata: 250,000 keys of 64 characters."""
 _SMPL_NAMES: Final = frozenset({"poses", "betas", "trans", "root_orient", "pose_body"})
 
 
 def find_npy(path: Path) -> Found:
-    """The motion of a ``.npy`` file.
+    """Find the motion of a ``.npy`` file.
 
     Args:
         path: the file.
 
     Raises:
-        ItemError: it holds no array of numbers, or one that is too large.
+        ItemError: the file holds no array of numbers, or one that is too large.
     """
     with open_npy(path) as array:
         require_numbers(array, path)
@@ -56,16 +57,16 @@ def find_npy(path: Path) -> Found:
 
 
 def find_npz(path: Path) -> Found:
-    """The motions of a ``.npz`` file; of arrays that are none, only the header is read.
+    """Find the motions of a ``.npz`` file. Of other arrays only the header is read.
 
     Args:
         path: the file.
 
     Raises:
-        ItemError: it cannot be read, or holds no motion.
+        ItemError: the file cannot be read, or holds no motion.
     """
     with open_archive(path) as archive:
-        # What is no array (a text file beside them) is left alone.
+        # Other members, such as text files, are ignored.
         members = {
             info.filename.removesuffix(".npy"): info
             for info in archive.infolist()
@@ -102,7 +103,7 @@ def find_npz(path: Path) -> Found:
             Reason.WRONG_FORM,
             f"expected joints or features, found SMPL parameters "
             f"({', '.join(sorted(members)[:6])}).",
-            "Run your body model first and save its 22 joints: see data/importers/arrays.py.",
+            "Run the body model first and save its first 22 joints: see data/importers/arrays.py.",
         )
     raise ItemError(
         Reason.WRONG_FORM,
@@ -125,7 +126,7 @@ def _slices(path: Path, joints: StoredArray, member: str, facts: Mapping[str, Fl
             Reason.WRONG_FORM,
             f"expected floats of (T, {NUM_JOINTS}, 3) as positions, found {joints.dtype} of "
             f"{joints.shape}.",
-            "Save positions, offsets and keys anew.",
+            "Save positions, offsets and keys again.",
         )
     keys, offsets, num_frames = facts["keys"], facts["offsets"], joints.shape[0]
     ordered = (
@@ -139,16 +140,16 @@ def _slices(path: Path, joints: StoredArray, member: str, facts: Mapping[str, Fl
     if not ordered:
         raise ItemError(
             Reason.WRONG_FORM,
-            f"expected {len(keys) if keys.ndim else 0} keys and one more offset, ascending whole "
-            f"numbers up to {num_frames}, found offsets of {offsets.dtype} and {offsets.shape}.",
-            "Save positions, offsets and keys anew.",
+            f"expected {len(keys) if keys.ndim else 0} keys and one more offset, ascending "
+            f"integers up to {num_frames}, found offsets of {offsets.dtype} and {offsets.shape}.",
+            "Save positions, offsets and keys again.",
         )
     labels = facts.get("label", facts.get("content"))
     if labels is not None and labels.shape != keys.shape:
         raise ItemError(
             Reason.WRONG_FORM,
             f"expected a label for each of {len(keys)} keys, found {labels.shape}.",
-            "Save the labels anew.",
+            "Save the labels again.",
         )
     fps = _rate(facts)
     frame_bytes = NUM_JOINTS * 3 * joints.dtype.itemsize
@@ -164,7 +165,7 @@ def _slices(path: Path, joints: StoredArray, member: str, facts: Mapping[str, Fl
 
 
 class _Bytes:
-    """Chunks, to be taken in other portions."""
+    """Regroups chunks into portions of other sizes."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -175,7 +176,7 @@ class _Bytes:
             pass
 
     def take(self, num_bytes: int) -> Iterator[memoryview]:
-        """The next ones; to be read to the end before more are taken."""
+        """Yield the next bytes. The iterator must be exhausted before the next call."""
         while num_bytes:
             self._rest = self._rest or memoryview(next(self._chunks))
             portion, self._rest = self._rest[:num_bytes], self._rest[num_bytes:]
@@ -188,8 +189,8 @@ def _load_slice(path: Path, name: str, first: int, end: int) -> FloatArray:
     return _load_whole(path, name, facts.st_mtime_ns, facts.st_size)[first:end]
 
 
-# A compressed member can be read from its beginning only: for each of thousands of motions that
-# would take hours. The motions of one file come to a worker one after the other.
+# A compressed member can only be read from its beginning, which would take hours for thousands of
+# motions. The cache of one file suffices, because its motions reach a worker consecutively.
 @lru_cache(maxsize=1)
 def _load_whole(path: Path, name: str, *_: int) -> FloatArray:
     return _load_member(path, name)
@@ -283,6 +284,6 @@ def _read(
 
 
 def _subject(name: str) -> str:
-    """Who moves, of names such as ``cmu_07_04``: as in BVH files of the same database."""
+    """Subject of a name such as ``cmu_07_04``, equal to that of the BVH files of this database."""
     found = re.fullmatch(r"cmu_(\d+)_\d+", name, re.IGNORECASE)
     return f"cmu/{found.group(1)}" if found else ""

@@ -1,11 +1,11 @@
-"""A HumanML3D folder (or KIT-ML in its layout): features, captions with their times, splits.
+"""Import a HumanML3D folder (or KIT-ML in its layout): features, timed captions and splits.
 
 ``<root>/new_joint_vecs/<id>.npy`` (T, 263), ``<root>/texts/<id>.txt`` with lines
 ``caption#tagged words#start_s#end_s``, ``<root>/{train,val,test}.txt``. Times (0, 0) mean the whole
-motion; others crop it, as the published loader does, and each crop is a motion of its own.
+motion. Other times crop it, as in the published loader, and each crop becomes a separate motion.
 
-KIT-ML's own texts (``<id>_annotations.json``, with the motion's id in ``<id>_meta.json``) are
-joined to motions of another source: :func:`read_kit_texts`.
+:func:`read_kit_texts` reads KIT-ML's original texts (``<id>_annotations.json``, with the motion's
+id in ``<id>_meta.json``), which are joined to motions of another source.
 
 Shapes: T rows, D = 263 features.
 """
@@ -36,7 +36,7 @@ KNOWN_BAD: Final[Mapping[str, str]] = {
     "009707": "one frame only",
     "011059": "one frame only",
 }
-"""Clips that the published data set has wrong (and their mirror images)."""
+"""Defective clips of the published dataset. Their mirror images are defective, too."""
 MAX_LENGTH_S: Final = 24 * 3600.0
 LICENSE: Final = "HumanML3D texts: MIT; motions: AMASS and HumanAct12 terms, research only"
 _SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
@@ -59,17 +59,17 @@ def is_humanml3d(path: Path) -> bool:
 
 
 def list_humanml3d(root: Path) -> Iterator[Search]:
-    """The files of a folder: each gives a whole motion with its captions, and one for each crop.
+    """List the files of a folder. Each holds a motion, and further motions for its crops.
 
     Args:
-        root: with ``new_joint_vecs``, and, where there are such, ``texts`` and split lists.
+        root: folder with ``new_joint_vecs``, and optionally ``texts`` and split lists.
 
     Raises:
         ItemError: a split list cannot be read.
     """
     splits = _read_splits(root)
     for path in sorted((root / "new_joint_vecs").glob("*.npy")):
-        # A mirror image lies with its original, whatever the lists say.
+        # A mirror image is in the split of its original, whatever the lists state.
         split = splits.get(path.stem.removeprefix("M")) or splits.get(path.stem)
         yield Search.of(path, partial(_find_one, root, split))
 
@@ -86,7 +86,7 @@ def _find_one(root: Path, split: Split | None, path: Path) -> Found:
     lines, problems = _read_texts(root / "texts" / f"{name}.txt")
     for problem in problems:
         yield rejected(content_id("humanml3d", name, problem.detail), item, problem)
-    # The id comes from the vector's bytes: equal for every copy of the data set.
+    # The id is a hash of the vector's bytes, so it is equal for every copy of the dataset.
     content = ContentId("humanml3d", file_chunks(path))
     whole = [line for line in lines if line.is_whole]
     crops: dict[tuple[float, float], list[_Line]] = defaultdict(list)
@@ -133,7 +133,7 @@ def _read_utf8(path: Path) -> str:
 
 
 def _read_texts(path: Path) -> tuple[list[_Line], list[ItemError]]:
-    """Captions of a motion, and what is wrong with its file; without one there are none."""
+    """Read the captions of a motion, and the errors in its file. A missing file has no captions."""
     lines: list[_Line] = []
     problems: list[ItemError] = []
     try:
@@ -163,10 +163,10 @@ def _read_texts(path: Path) -> tuple[list[_Line], list[ItemError]]:
 
 
 def load_array(path: Path) -> NDArray[np.floating[Any]]:
-    """Read a NumPy file that holds one array of numbers.
+    """Read a NumPy file with one array of numbers. Nothing is unpickled.
 
     Raises:
-        ItemError: it holds something else; nothing is unpickled.
+        ItemError: the file holds something else.
     """
     with open_npy(path) as array:
         require_numbers(array, path)
@@ -174,10 +174,10 @@ def load_array(path: Path) -> NDArray[np.floating[Any]]:
 
 
 def require_numbers(array: StoredArray, path: Path) -> None:
-    """Refuse an array of something else, before it is read.
+    """Check that an array has numbers, before it is read.
 
     Raises:
-        ItemError: it is one.
+        ItemError: it holds something else.
     """
     if array.dtype.kind not in "fiu":
         raise ItemError(
@@ -215,7 +215,7 @@ def _read(
         source_id=source_id,
         fps=Fraction(FPS),
         features_TD=features.astype(np.float32),
-        # A crop, a mirror image and the whole belong together.
+        # A motion, its crops and its mirror image stay in one split.
         group=f"humanml3d/{name.removeprefix('M')}",
         split=split,
         texts=tuple(MotionText(line.text, 0.0, length_s, "medium", "humanml3d") for line in lines),
@@ -228,7 +228,7 @@ def _read(
 
 
 def read_kit_texts(path: Path) -> dict[str, tuple[str, ...]]:
-    """Sentences by the motion's own id, to be joined to motions of another source.
+    """Read sentences by motion id, which are joined to motions of another source.
 
     Args:
         path: a folder of KIT-ML's release, or a JSON Lines file whose rows have ``key`` (or
@@ -239,13 +239,13 @@ def read_kit_texts(path: Path) -> dict[str, tuple[str, ...]]:
         Sentences by source id, e.g. ``07_01``.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the path is neither.
     """
     found: dict[str, list[str]] = defaultdict(list)
     try:
         if path.is_dir():
             for file in sorted(path.glob("*_annotations.json")):
-                # The meta file lies beside it; without one, the KIT-ML id is the motion's id.
+                # Without a meta file, the KIT-ML id is the motion's id.
                 meta = file.with_name(file.name.replace("_annotations", "_meta"))
                 name = file.name.removesuffix("_annotations.json")
                 if meta.is_file():
@@ -276,6 +276,6 @@ def read_kit_texts(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def text_key(name: str) -> str:
-    """What texts are joined by: the CMU number in a name (``CMU_07_03`` is ``07_03``), or it."""
+    """Key that joins texts to motions: the CMU number in a name (``CMU_07_03`` is ``07_03``)."""
     found = re.search(r"(\d+_\d+)$", name)
     return found.group(1) if found else name

@@ -1,7 +1,7 @@
-"""Which files of a source are to be looked into, and by which importer.
+"""List the files of a source together with their importers.
 
-Workers do no more than this for a source without anything new, so it loads little: neither torch
-nor pandas, which take seconds.
+For a source without new files, workers run only this module. It therefore imports neither torch nor
+pandas, which take seconds to load.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,13 +26,13 @@ _PLANS: Final = (".txt", ".json")
 
 
 def list_motions(path: Path) -> Iterator[Search]:
-    """The files of a source that may hold motions.
+    """List the files of a source that may hold motions.
 
     Args:
-        path: a BVH or NumPy file, an archive of such, or a folder of them.
+        path: a BVH or NumPy file, an archive of such files, or a folder of them.
 
     Raises:
-        ItemError: it is no such source.
+        ItemError: the path is no such source.
     """
     suffix = path.suffix.lower()
     if not path.exists():
@@ -60,13 +60,13 @@ def list_motions(path: Path) -> Iterator[Search]:
 
 
 def list_files(path: Path) -> Iterator[Search]:
-    """The files of a source that may hold motions or plans.
+    """List the files of a source that may hold motions or plans.
 
     Args:
-        path: as :func:`list_motions` takes it, or a file of plans.
+        path: a source of :func:`list_motions`, or a file of plans.
 
     Raises:
-        ItemError: it is no such source.
+        ItemError: the path is no such source.
     """
     if path.suffix.lower() in _PLANS and path.exists() and not path.is_dir():
         yield Search.of(path, find_plans)
@@ -75,5 +75,5 @@ def list_files(path: Path) -> Iterator[Search]:
 
 
 def run_search(numbered: tuple[int, Search]) -> list[Any]:
-    """What is found by a search, whose number its caller keeps."""
+    """Run a search; its number lets the caller restore the order."""
     return numbered[1].run()

@@ -1,4 +1,4 @@
-"""Plans as text, ``Task: … Step 1: …``, into the annotations table, for the planning tasks."""
+"""Import plans as text, ``Task: … Step 1: …``, into the annotations table for planning tasks."""
 
 import json
 import re
@@ -19,16 +19,16 @@ _STEP: Final = re.compile(r"step\s*\d+\s*[:.)]\s*(.*)", re.IGNORECASE)
 
 
 def find_plans(path: Path) -> Iterator[Annotation | Rejection]:
-    """The plans of a file: a JSON list of texts, or text with a blank line between plans.
+    """Read the plans of a file: a JSON list of texts, or text with blank lines between plans.
 
-    A plan is an annotation without clip, motion or times: ``medium`` is the task, ``fine`` its
-    steps. Its id comes from its words, so equal plans are one.
+    A plan becomes an annotation without clip, motion or times: ``medium`` is the task, ``fine`` its
+    steps. Its id is a hash of its text, so equal plans are imported once.
 
     Args:
         path: the file.
 
     Raises:
-        ItemError: it is no such file.
+        ItemError: the file holds something else.
     """
     try:
         text = read_small_file(path).decode("utf-8")
@@ -53,10 +53,10 @@ def find_plans(path: Path) -> Iterator[Annotation | Rejection]:
 
 
 def read_plan(plan: str) -> Annotation:
-    """Read one plan.
+    """Parse one plan.
 
     Raises:
-        ItemError: there is no task, or no step.
+        ItemError: the task or the steps are missing.
     """
     lines = [line.strip() for line in plan.splitlines() if line.strip()]
     task = next((found.group(1) for line in lines if (found := _TASK.fullmatch(line))), "").strip()

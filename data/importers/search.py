@@ -1,4 +1,4 @@
-"""Searching a file or folder with an importer, so that an error in one costs only that one."""
+"""Search a file or folder with an importer; an error affects only that file or folder."""
 
 import itertools
 import os
@@ -13,18 +13,19 @@ from data.records import Rejection
 from data.video.sources import path_item_id
 
 MAX_FOUND: Final = 250_000
-"""Files of a folder, or motions of a file: what is found in a worker comes over in one piece."""
+"""Maximum number of files in a folder, or of motions in a file. A worker returns all of them at
+once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A file or folder that is yet to be looked into; that is a worker's task, see :meth:`run`.
+    """A pending search of a file or folder; a worker calls :meth:`run`.
 
     Attributes:
-        path: of the file or folder.
-        find: the importer, a function that can be pickled; errors of
-            :class:`~data.errors.ItemError` are rejections of the path.
-        size_bytes: of the file, for the time limit.
+        path: path of the file or folder.
+        find: the importer, a picklable function. An :class:`~data.errors.ItemError` becomes a
+            rejection of the path.
+        size_bytes: size of the file, for the time limit.
     """
 
     path: Path
@@ -33,18 +34,18 @@ class Search:
 
     @classmethod
     def of(cls, path: Path, find: Callable[[Path], Iterable[Any]]) -> "Search":
-        """The search of a file, whose size is looked up."""
+        """Create the search of a file, including its size."""
         return cls(path, find, size_of(path))
 
     def run(self) -> list[Any]:
-        """What is found there; a rejection alone where that is too much."""
+        """Return everything that was found, or a single rejection if that is too much."""
         found = list(itertools.islice(find_in(self.path, self.find), MAX_FOUND + 1))
         if len(found) <= MAX_FOUND:
             return found
         error = ItemError(
             Reason.TOO_LARGE,
             f"expected at most {MAX_FOUND} files or motions in {self.path}, found more.",
-            "Split it, and name the parts (the folders in a folder) as sources of their own.",
+            "Split it, and name the parts (or the nested folders) as separate sources.",
         )
         return [rejected(path_item_id(self.path), str(self.path), error)]
 
@@ -53,7 +54,7 @@ FoundItem = TypeVar("FoundItem")
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file; 0 where they cannot be told: whoever opens it says what is wrong."""
+    """Size of a file in bytes; 0 if it cannot be read, which is reported when it is opened."""
     try:
         return path.stat().st_size
     except OSError:
@@ -63,11 +64,11 @@ def size_of(path: Path) -> int:
 def find_in(
     path: Path, find: Callable[[Path], Iterable[FoundItem]]
 ) -> Iterator[FoundItem | Rejection | Unforeseen]:
-    """What an importer finds in a file or folder; an error there costs only that one.
+    """Yield what an importer finds in a file or folder; errors become rejections.
 
     Args:
         path: the file or folder.
-        find: the importer; errors of :class:`~data.errors.ItemError` are rejections of the path.
+        find: the importer. An :class:`~data.errors.ItemError` becomes a rejection of the path.
     """
     try:
         str(path).encode()
@@ -90,12 +91,12 @@ def find_in(
         )
         yield rejected(path_item_id(path), str(path), problem)
     except MemoryError:
-        # The worker's affair: it says what to do.
+        # The worker turns it into a rejection with the right remedy.
         raise
     except Exception as error:  # noqa: BLE001 - becomes a rejection, and is logged
         yield Unforeseen(path_item_id(path), str(path), UnexpectedItemError.of(error))
 
 
 def rejected(item_id: str, item: str, error: ItemError) -> Rejection:
-    """The rejection of something that an importer cannot use."""
+    """The rejection of an item that cannot be imported."""
     return Rejection.of(item_id, item, Stage.IMPORT, error)

@@ -1,7 +1,7 @@
-"""Where motions come from: what a user names, searched in worker processes.
+"""Search the sources of an import in worker processes.
 
-To list a folder, and to look into one of its files, is a piece of work each, with limits on time
-and memory: neither a file nor a folder of a stranger can hold or fill the process that imports.
+Listing a folder and searching one of its files are separate worker calls with limits on time and
+memory, so that no untrusted file or folder can block the importing process or exhaust its memory.
 """
 
 import itertools
@@ -24,21 +24,22 @@ from data.video.sources import path_item_id
 from data.workers.workers import Workers
 
 SEARCHED_TOGETHER: Final = 256
-"""Files whose motions keep their order; of so many, results may wait for that of the first."""
+"""Number of files that are searched in parallel while their results keep their order. The results
+of all of them may have to wait for the first file."""
 
 FindMotions = Callable[[Path], Found]
 FoundItem = Pending | Annotation | Rejection | Unforeseen
 
 
 def find_motions(path: Path) -> Found:
-    """The motions of a file or folder, searched in this process.
+    """Find the motions of a file or folder in this process.
 
     Args:
-        path: a BVH or NumPy file, an archive of such, or a folder of them;
+        path: a BVH or NumPy file, an archive of such files, or a folder of them;
             ``procedural:COUNT`` or ``procedural:COUNT:SEED`` for synthetic motions.
 
     Raises:
-        ItemError: it is no such source.
+        ItemError: the path is no such source.
     """
     synthetic = parse_procedural(str(path))
     if synthetic is not None:
@@ -54,16 +55,16 @@ def search_sources(
     find_in_dataset: FindMotions | None = None,
     ended: Mapping[str, Rejection] | None = None,
 ) -> Iterator[FoundItem]:
-    """The motions and plans of all sources, in an order that does not depend on the workers.
+    """Find the motions and plans of all sources, in an order independent of the workers.
 
     Args:
-        sources: as :func:`find_motions` takes them, files of plans, and annotated video datasets.
-        workers: search files and folders.
+        sources: sources of :func:`find_motions`, files of plans, and annotated video datasets.
+        workers: worker processes that search files and folders.
         find_in_dataset: finds the motions of annotated video datasets.
-        ended: by ``item_id``, how searches ended that are not to be tried again.
+        ended: rejections of earlier searches that are not repeated, by ``item_id``.
 
     Raises:
-        data.workers.unexpected.UnexpectedErrorsError: unexpected errors are many.
+        data.workers.unexpected.UnexpectedErrorsError: too many unexpected errors.
     """
     for source in sources:
         path = Path(source)
@@ -82,13 +83,13 @@ def search_sources(
 def _search(
     searches: Iterable[Search], workers: Workers, ended: Mapping[str, Rejection]
 ) -> Iterator[Any]:
-    """What the searches come to, in their order."""
+    """Yield the results of searches in the order of the searches."""
     waiting = iter(searches)
     while group := list(itertools.islice(waiting, SEARCHED_TOGETHER)):
         found: dict[int, list[Any]] = {}
         numbered: list[tuple[int, Search]] = []
         for number, search in enumerate(group):
-            # It could not be searched before: as long as nobody asks, it is not tried again.
+            # The search failed in an earlier run and is repeated only on request.
             rejection = ended.get(path_item_id(search.path)) if ended else None
             if rejection is None:
                 numbered.append((number, search))

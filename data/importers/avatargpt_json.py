@@ -1,12 +1,13 @@
-"""The JSON of the AvatarGPT release: text annotations of videos, without motion.
+"""Import and export the JSON of the AvatarGPT release: texts of videos, without motion.
 
-Form (facts in ``reference/avatargpt.md``): ``{video_name, video_fps, caption_list: [{start_time,
+Format (facts in ``reference/avatargpt.md``): ``{video_name, video_fps, caption_list: [{start_time,
 end_time, start_frame, end_frame, captions: [{detail, executable, simplified: [str]}]}],
-description: [str]}``; before ChatGPT has seen it, ``captions`` are plain descriptions.
+description: [str]}``. In files that ChatGPT has not processed, ``captions`` are plain descriptions.
 
-What the release gets wrong is mended or named: its captions stand three times each (kept once), its
-steps are one numbered string (split), and where ChatGPT answered with chatter instead of steps the
-annotation becomes a rejection. Texts are otherwise kept as they are, looks and all.
+Known defects of the release are handled: every caption occurs three times (it is kept once), the
+steps are one numbered string (it is split), and where ChatGPT answered with chatter instead of
+steps, the annotation becomes a rejection. Texts are otherwise unchanged, including descriptions of
+looks.
 """
 
 import hashlib
@@ -50,11 +51,11 @@ from data.workers.workers import WorkerConfig, Workers
 
 RECIPE: Final = {"import": "avatargpt_json", "version": 1}
 SOURCE: Final = "avatargpt-release"
-"""Captioner, annotator and prompt of the rows: the release does not say more."""
+"""Captioner, annotator and prompt of the rows; the release has no more information."""
 CAPTION_MODEL: Final = "videochat-7b"
 ANNOTATION_MODEL: Final = "chatgpt"
 ISSUE: Final = "imported_texts"
-"""In ``videos.issues``: sizes, codec and hash of the file are not known."""
+"""Value in ``videos.issues``: size, codec and hash of the file are unknown."""
 
 _NUMBERING: Final = re.compile(r"^\s*(?:(?:step\s*)?\d+\s*[.):]|[-*•])\s*", re.IGNORECASE)
 _CHATTER: Final = re.compile(
@@ -97,16 +98,16 @@ class _Video(_Item):
 
 @dataclass(slots=True)
 class ImportedVideo:
-    """What one file of the release came to.
+    """The records of one file of the release.
 
     Attributes:
-        video_id: from the video's name and segments, since its content is not there.
+        video_id: hash of the video's name and segments, since the video itself is not available.
         video: row of ``videos``.
         clips: rows of ``clips``.
-        captions: of the segments, and of the whole video.
-        annotations: with the clip of each.
-        rejections: of segments, and of texts that are no annotation.
-        num_repeated: captions that stood there before.
+        captions: captions of the segments and of the whole video.
+        annotations: annotations with their clips.
+        rejections: rejections of segments and of texts that are not annotations.
+        num_repeated: number of repeated captions, which were left out.
     """
 
     video_id: str
@@ -122,13 +123,13 @@ class ImportedVideo:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import came to.
+    """Result of an import.
 
     Attributes:
-        num_videos: added.
-        num_known: in the dataset before.
-        num_repeated: captions left out since they stood there before.
-        added: table to new rows.
+        num_videos: number of added videos.
+        num_known: number of videos that the dataset already had.
+        num_repeated: number of repeated captions, which were left out.
+        added: number of new rows by table.
     """
 
     num_videos: int
@@ -140,18 +141,19 @@ class ImportReport:
 def import_avatargpt_json(
     files: Sequence[Path], root: Path, worker_config: WorkerConfig | None = None
 ) -> ImportReport:
-    """Import files of the release into a dataset, all of them in one publication.
+    """Import files of the release into a dataset, in one publication.
 
     Args:
         files: JSON files, or folders of them.
-        root: the dataset; made, or added to.
-        worker_config: of the processes that read the files.
+        root: the dataset; created, or extended.
+        worker_config: configuration of the processes that read the files.
 
     Raises:
-        ValueError: there is no such file at all.
-        data.store.manifest.DatasetError: the dataset is one of videos, or another run writes to it.
-        data.workers.unexpected.UnexpectedErrorsError: files ended in an unexpected error; what the
-            others came to is published.
+        ValueError: there is no such file.
+        data.store.manifest.DatasetError: the dataset has another recipe, or another process writes
+            to it.
+        data.workers.unexpected.UnexpectedErrorsError: files ended with unexpected errors; the
+            results of all other files are published.
     """
     paths = sorted({found for file in files for found in _json_files(file)})
     if not paths:
@@ -170,7 +172,7 @@ def import_avatargpt_json(
         rows: dict[str, list[Row]] = defaultdict(list)
         num_known = num_repeated = 0
         read = workers.run(read_avatargpt_json, paths, size_bytes=size_of, stage=Stage.IMPORT.value)
-        # Workers finish in any order; of two files of one video the first counts.
+        # Workers finish in any order; of two files of one video the first one is used.
         for path, video in sorted(read, key=lambda found: found[0]):
             if isinstance(video, ItemError):
                 item_id = path_item_id(path)
@@ -209,7 +211,7 @@ def read_avatargpt_json(path: Path) -> ImportedVideo:
     """Read one file of the release.
 
     Raises:
-        ItemError: it is no such file.
+        ItemError: the file has another format.
     """
     try:
         video = _Video.model_validate_json(read_small_file(path))
@@ -243,7 +245,7 @@ def read_avatargpt_json(path: Path) -> ImportedVideo:
 
 
 def _plain_number(value: object) -> float | None:
-    """A number that can be a frame's, as it stands; None for all else."""
+    """Return a plausible frame number unchanged, and None for any other value."""
     return value if isinstance(value, (int, float)) and 0 <= value <= MAX_FRAMES else None
 
 
@@ -354,22 +356,22 @@ def _caption(video_id: str, clip_id: str | None, text: str, sample: int) -> Capt
 
 
 def split_steps(executable: str) -> list[str]:
-    """The steps of a numbered or dashed list, without their marks."""
+    """Split a numbered or dashed list into steps without their markers."""
     lines = (_NUMBERING.sub("", line).strip() for line in executable.splitlines())
     return [line for line in lines if line]
 
 
 def _annotation(clip: Clip, texts: _Texts, coarse: str, sample: int) -> Annotation:
-    """The annotation that one caption of a segment carries.
+    """Create the annotation of one caption of a segment.
 
     Raises:
-        ItemError: it carries none.
+        ItemError: the caption has no usable annotation.
     """
     said = "\n".join((texts.executable, *texts.simplified))
     if found := _CHATTER.search(said):
         raise ItemError(
             Reason.CHATTER,
-            f"expected steps, found a model's talk about itself ({found.group()!r}).",
+            f"expected steps, found chatter of a model ({found.group()!r}).",
             "Nothing to do: the caption is kept.",
         )
     steps = split_steps(texts.executable)
@@ -380,7 +382,7 @@ def _annotation(clip: Clip, texts: _Texts, coarse: str, sample: int) -> Annotati
             f"expected steps and a summary, found {len(steps)} steps, {len(medium)} summaries.",
             "Nothing to do: the caption is kept.",
         )
-    # The release gives no times within a segment, and no motion to check against.
+    # The release has neither times within a segment nor motion to check the steps against.
     unchecked = Grounding(
         Verdict.NOT_MEASURABLE, "imported without motion", clip.start_s, clip.end_s
     )
@@ -405,17 +407,17 @@ def _annotation(clip: Clip, texts: _Texts, coarse: str, sample: int) -> Annotati
 
 
 def export_avatargpt_json(root: Path, folder: Path) -> list[Path]:
-    """Write a dataset's texts as the release's JSON, one file per video.
+    """Write the texts of a dataset in the JSON format of the release, one file per video.
 
-    ``detail`` is the caption that an annotation was made from (the first one where a clip has one
-    annotation of several captions). Clips whose annotation has no text are left out.
+    ``detail`` is the caption that an annotation was made from, or the first one if a clip has one
+    annotation of several captions. Clips without a successful annotation are left out.
 
     Args:
         root: the dataset.
-        folder: for ``<video_id>.json``; made when missing.
+        folder: folder for ``<video_id>.json``; created if missing.
 
     Returns:
-        The files.
+        The written files.
 
     Raises:
         data.store.manifest.DatasetError: there is no dataset.
@@ -426,7 +428,7 @@ def export_avatargpt_json(root: Path, folder: Path) -> list[Path]:
     }
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    # A few videos at a time: the texts of a large dataset do not fit into memory.
+    # In batches of videos, because the texts of a large dataset do not fit into memory.
     for batch in dataset.batches("videos"):
         ids = batch["video_id"].to_pylist()
         rows = {name: index.get(ids) for name, index in tables.items()}

@@ -1,13 +1,12 @@
-"""BVH files of any humanoid skeleton to 22 joints in meters, y up.
+"""Import BVH files of any humanoid skeleton as 22 joints in meters, y up.
 
 Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), S joints of the file's own
 skeleton.
 
-The file is read by pymotion (MIT), which is kept up and needs nothing but NumPy; it fills frames
-that are missing with zeros, so the counts are checked here first. Joints are found by name: presets
-for the skeletons of CMU, Bandai-Namco, Mixamo and LAFAN1 are lists of aliases that also fit most
-others. What a skeleton lacks is placed between its neighbors: collars on the way from the neck to
-the shoulders, vertebrae along the spine.
+pymotion (MIT), which is maintained and needs only NumPy, parses the file. It fills missing frames
+with zeros, so the number of frames is checked first. Joints are found by name: a list of aliases
+covers the skeletons of CMU, Bandai-Namco, Mixamo and LAFAN1 and most others. Missing joints are
+interpolated: collars between neck and shoulders, vertebrae along the spine.
 """
 
 import itertools
@@ -39,20 +38,20 @@ from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 MAX_FRAME_RATE: Final = 1000
 
 RATE_TOLERANCE: Final = 0.002
-"""Frame times are written with few digits: 0.0333 means 30 fps."""
+"""Relative tolerance of the frame rate. Frame times have few digits: 0.0333 means 30 fps."""
 
 UNITS_M: Final[Mapping[str, float]] = {
     "meter": 1.0,
     "centimeter": 0.01,
     "millimeter": 0.001,
     "inch": 0.0254,
-    # The CMU database counts in inches of an actor scaled by 0.45 (its asf header: length 0.45).
+    # The CMU database uses inches divided by 0.45 (length 0.45 in the header of its asf files).
     "cmu": 0.0254 / 0.45,
 }
-"""Units that files come in; a file does not say which."""
+"""Possible units of a file, in meters. A file does not state its unit."""
 STATURE_M: Final = (1.0, 2.35)
-"""Height of the skeleton that makes a unit plausible: no two of them overlap by more than a sliver,
-and then the height nearer to 1.7 m wins."""
+"""Heights of a skeleton for which a unit is plausible. The ranges of two units barely overlap; then
+the height closer to 1.7 m wins."""
 
 TPOSE_ARM_DEG: Final = 12.0
 TPOSE_STEP_M: Final = 0.15
@@ -71,14 +70,14 @@ _ALIASES: Final[Mapping[str, str]] = {
     "toebase{s} ball{s} {S}ball",
     "{side}_collar": "{S}shoulder shoulder{s} {s}shoulder {S}collar {s}collar collar{s} "
     "{S}clavicle clavicle{s} {s}clavicle",
-    # A skeleton without collars calls the upper arm's joint the shoulder.
+    # In a skeleton without collars, "shoulder" is the joint of the upper arm.
     "{side}_shoulder": "{S}arm {S}upperarm upperarm{s} {s}upperarm {s}humerus arm{s} {s}shldr "
     "{S}shoulder {s}shoulder shoulder{s}",
     "{side}_elbow": "{S}forearm {S}lowerarm lowerarm{s} {s}forearm {s}lowerarm forearm{s} {S}elbow "
     "{s}elbow {s}radius",
     "{side}_wrist": "{S}hand hand{s} {s}hand {S}wrist {s}wrist wrist{s}",
 }
-"""Names of joints, in lower case, without separators and prefixes; S: left, s: l (or right, r)."""
+"""Normalized joint names, see :func:`_plain`; {S} is left or right, {s} is l or r."""
 
 
 def _alias_table() -> dict[str, list[str]]:
@@ -105,13 +104,13 @@ LICENSES: Final = {
 
 
 def find_bvh(path: Path) -> Found:
-    """The motion of a BVH file.
+    """Find the motion of a BVH file.
 
     Args:
         path: the file.
 
     Raises:
-        ItemError: it cannot be read.
+        ItemError: the file cannot be read.
     """
     motion_id = content_id("bvh", file_chunks(path))
     read = partial(_read_file, path, motion_id)
@@ -123,13 +122,13 @@ def _read_file(path: Path, motion_id: str) -> ImportedMotion:
 
 
 def find_bvh_in_zip(path: Path) -> Found:
-    """The motions of a ZIP archive of BVH files; what else is in it is left alone.
+    """Find the motions of a ZIP archive of BVH files. Other members are ignored.
 
     Args:
         path: the archive.
 
     Raises:
-        ItemError: it is none, or holds no BVH file.
+        ItemError: the file is not a ZIP archive, or contains no BVH file.
     """
     with open_archive(path) as archive:
         infos = sorted(archive.infolist(), key=lambda info: info.filename)
@@ -161,16 +160,16 @@ def _read_in_zip(path: Path, member: str, motion_id: str, name: str, item: str) 
 
 
 def read_bvh(data: bytes, motion_id: str, item: str, name: str) -> ImportedMotion:
-    """Read one file.
+    """Read one BVH file.
 
     Args:
-        data: its content.
-        motion_id: of the motion.
-        item: path, for the row.
-        name: of the file without its ending, which tells the subject where the preset knows how.
+        data: content of the file.
+        motion_id: id of the motion.
+        item: path for the row.
+        name: name of the file without suffix; for known databases it contains the subject.
 
     Raises:
-        ItemError: it is no BVH file, or has no body that can be told.
+        ItemError: the content is not BVH, or its skeleton is not a known humanoid.
     """
     text = data.decode("utf-8", errors="replace")
     _check_motion_lines(text)
@@ -198,7 +197,7 @@ def read_bvh(data: bytes, motion_id: str, item: str, name: str) -> ImportedMotio
 
 
 def exact_rate(frame_time_s: float) -> Fraction:
-    """The rate that a rounded frame time means: 0.0083333 is 120 fps."""
+    """Return the exact frame rate of a rounded frame time: 0.0083333 is 120 fps."""
     rate = Fraction(1 / frame_time_s)
     whole = max(round(rate), 1)
     ntsc = Fraction(max(round(rate * Fraction(1001, 1000)), 1) * 1000, 1001)
@@ -220,7 +219,7 @@ def _wrong_form(expected: str, found: str) -> ItemError:
 
 
 def _check_motion_lines(text: str) -> None:
-    """Raise unless every frame that the header counts is there and whole."""
+    """Raise unless the file has all frames that its header declares."""
     head, mark, motion = text.partition("MOTION")
     if not mark or "HIERARCHY" not in head:
         raise _wrong_form("HIERARCHY and MOTION", "neither" if not mark else "no HIERARCHY")
@@ -232,7 +231,7 @@ def _check_motion_lines(text: str) -> None:
         raise _wrong_form("'Frames:' and 'Frame Time:'", repr(motion.strip()[:40]))
     lines = motion[found.end() :].split("\n")
     rows = [line for line in lines if line.strip()]
-    # As text: a count of thousands of digits is no number that Python reads.
+    # Compared as text, because Python refuses to parse a number of thousands of digits.
     if f"{len(rows)}" != (found.group(1).lstrip("0") or "0") or not rows:
         raise _wrong_form(f"{found.group(1)[:20]} frames", f"{len(rows)} lines of motion")
     channels = sum(map(int, counts))
@@ -246,7 +245,7 @@ def _check_motion_lines(text: str) -> None:
 def _parse(text: str) -> dict[str, Any]:
     from pymotion.io.bvh import BVH  # noqa: PLC0415 - slow, it loads torch
 
-    # Without its empty lines, which the reader takes for frames.
+    # The parser mistakes empty lines for frames.
     whole = "\n".join(line for line in text.replace("\r", "").split("\n") if line.strip())
     with tempfile.NamedTemporaryFile("w", suffix=".bvh", encoding="utf-8") as file:
         file.write(whole)
@@ -255,7 +254,7 @@ def _parse(text: str) -> dict[str, Any]:
         try:
             reader.load(file.name)
         except Exception as error:
-            raise _wrong_form("a hierarchy that can be read", f"{error}") from error
+            raise _wrong_form("a readable hierarchy", f"{error}") from error
     data: dict[str, Any] = reader.data
     finite = all(np.isfinite(data[key]).all() for key in ("positions", "rotations", "offsets"))
     if not finite:
@@ -286,16 +285,16 @@ def _forward_kinematics(data: Mapping[str, Any]) -> NDArray[np.float64]:
 
 
 def _plain(name: str) -> str:
-    """A joint's name without prefix and separators: ``mixamorig:LeftUpLeg`` is ``leftupleg``."""
+    """Normalize a joint name: ``mixamorig:LeftUpLeg`` is ``leftupleg``."""
     name = name.rsplit(":", 1)[-1].lower().removeprefix("mixamorig").removeprefix("bip01")
     return re.sub(r"[^a-z0-9]", "", name)
 
 
 def _find_joints(names: Sequence[str]) -> dict[str, int]:
-    """Index in the file by our joint name.
+    """Map our joint names to indices of the file's joints.
 
     Raises:
-        ItemError: a joint that the body needs is not there.
+        ItemError: a required joint is missing.
     """
     plain = [_plain(name) for name in names]
     found: dict[str, int] = {}
@@ -320,7 +319,7 @@ def _find_joints(names: Sequence[str]) -> dict[str, int]:
 def _to_22(
     places_TS3: NDArray[np.float64], names: Sequence[str], parents: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Our 22 joints, in the file's unit and axes, (T, 22, 3)."""
+    """Compute our 22 joints in the file's unit and axes, (T, 22, 3)."""
     found = _find_joints(names)
     joints = np.empty((len(places_TS3), NUM_JOINTS, 3))
     for name, index in found.items():
@@ -339,14 +338,14 @@ def _to_22(
 
 
 def _spine(found: Mapping[str, int], parents: Sequence[int]) -> list[tuple[int, int, float]]:
-    """Each of three vertebrae as a point between two joints of the file: (from, to, share)."""
+    """Define three vertebrae as points between two joints of the file: (from, to, fraction)."""
     chain: list[int] = []
     joint = parents[found["neck"]]
     while joint not in (found["pelvis"], parents[joint]):
         chain.insert(0, joint)
         joint = parents[joint]
     if joint != found["pelvis"] or not chain:
-        # A neck that hangs on the pelvis: vertebrae at even steps between them.
+        # The neck is a child of the pelvis: place the vertebrae evenly between them.
         ends = found["pelvis"], found["neck"]
         return [(*ends, share) for share in (0.25, 0.5, 0.75)]
     if len(chain) == 1:
@@ -354,7 +353,7 @@ def _spine(found: Mapping[str, int], parents: Sequence[int]) -> list[tuple[int, 
         return [(pelvis, only, 0.5), (only, only, 0.0), (only, neck, 0.5)]
     if len(chain) == 2:
         return [(chain[0], chain[0], 0.0), (chain[0], chain[1], 0.5), (chain[1], chain[1], 0.0)]
-    # Of a longer spine: its first, its last, and what lies in the middle.
+    # A longer spine: use its first, middle and last vertebra.
     picked = (chain[0], chain[(len(chain) - 1) // 2], chain[-1])
     return [(joint, joint, 0.0) for joint in picked]
 
@@ -363,7 +362,7 @@ def _spine(found: Mapping[str, int], parents: Sequence[int]) -> list[tuple[int, 
 
 
 def _upright(joints_TJ3: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn the motion so that y is up: the axis along which heads are above feet."""
+    """Rotate the motion so that y is up. Up is the axis along which the head is above the feet."""
     feet = [JOINT["left_ankle"], JOINT["right_ankle"]]
     up_3 = np.median(joints_TJ3[:, JOINT["head"]] - joints_TJ3[:, feet].mean(axis=1), axis=0)
     axis = int(np.abs(up_3).argmax())
@@ -378,21 +377,21 @@ def _upright(joints_TJ3: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _stature(joints_TJ3: NDArray[np.float64]) -> float:
-    """Height of the body when it stands straight, by its bones, in the file's unit."""
+    """Height of the upright body in the file's unit, computed from its bone lengths."""
     chain = ("left_ankle", "left_knee", "left_hip", "pelvis", "spine1", "spine2", "spine3")
     bones = [
         np.linalg.norm(joints_TJ3[:, JOINT[a]] - joints_TJ3[:, JOINT[b]], axis=-1)
         for a, b in itertools.pairwise((*chain, "neck", "head"))
     ]
-    # The head joint lies under the crown, the ankle above the sole: about a tenth of the height.
+    # The head joint is below the crown and the ankle above the sole, by about 10 % of the height.
     return 1.1 * float(np.median(np.sum(bones, axis=0)))
 
 
 def _unit_m(joints_TJ3: NDArray[np.float64]) -> float:
-    """Meters per unit of the file: the unit that makes the body as tall as a person.
+    """Meters per unit of the file: the unit for which the body has a plausible height.
 
     Raises:
-        ItemError: no unit does.
+        ItemError: there is no such unit.
     """
     stature = _stature(joints_TJ3)
     plausible = [
@@ -408,7 +407,7 @@ def _unit_m(joints_TJ3: NDArray[np.float64]) -> float:
 
 
 def _num_leading_tposes(joints_TJ3: NDArray[np.float64]) -> int:
-    """Frames at the start that show a T-pose for calibration, after which the body leaps."""
+    """Number of calibration frames at the start: T-poses that are followed by a jump."""
     steps_T = np.linalg.norm(np.diff(joints_TJ3[: MAX_LEADING_TPOSE + 1], axis=0), axis=-1).max(-1)
     leaps = np.flatnonzero(steps_T > TPOSE_STEP_M)
     if not leaps.size:
@@ -418,7 +417,7 @@ def _num_leading_tposes(joints_TJ3: NDArray[np.float64]) -> int:
 
 
 def _is_tpose(joints_J3: NDArray[np.float64]) -> bool:
-    """Arms straight out to the sides, legs straight down."""
+    """Whether the arms point sideways and the legs down."""
     limbs = [("shoulder", "wrist", 0.0), ("hip", "ankle", -90.0)]
     for start, end, wanted_deg in limbs:
         for side in ("left", "right"):
@@ -433,7 +432,7 @@ def _is_tpose(joints_J3: NDArray[np.float64]) -> bool:
 
 
 def _preset(names: Iterable[str]) -> str:
-    """Which known skeleton this is, for license and subject; empty for another."""
+    """Name of a known skeleton, which decides license and subject; empty for others."""
     present = set(names)
     if {"LHipJoint", "RHipJoint", "LowerBack"} <= present:
         return "cmu"
@@ -447,7 +446,7 @@ def _preset(names: Iterable[str]) -> str:
 
 
 def _subject(name: str, preset: str) -> str:
-    """Who moves, where the file's name tells it: one subject stays in one split."""
+    """Subject according to the file name, if known. A subject stays in one split."""
     pattern = {"cmu": r"(\d+)_\d+$", "lafan1": r"(subject\d+)"}.get(preset)
     found = re.search(pattern, name) if pattern else None
     return f"{preset}/{found.group(1)}" if found else ""

@@ -1,4 +1,4 @@
-"""The ``motions`` table: motions of any source as 263-d features, checked, split, mirrored.
+"""Import motions of any source into the ``motions`` table: check, encode, split and mirror them.
 
 Shapes: T frames at 20 fps, J = 22 joints, D = 263 features (T - 1 rows).
 """
@@ -38,13 +38,13 @@ from data.workers.unexpected import UnexpectedErrors
 from data.workers.workers import WorkerConfig, Workers
 
 MOTIONS_VERSION: Final = 1
-"""Raised whenever a rule changes what the rows hold."""
+"""Raised whenever a change affects the rows."""
 BATCH: Final = 256
-"""Motions between two publications: what a killed run does again at most."""
+"""Number of motions per publication; a killed run loses at most one batch."""
 
 
 class MotionImportConfig(Config):
-    """Motions of other sources, made one dataset."""
+    """Import of motions of several sources into one dataset."""
 
     sources: tuple[ExpandedSource, ...] = Field(
         min_length=1,
@@ -52,36 +52,38 @@ class MotionImportConfig(Config):
         "features; annotated video datasets; plans (.txt, .json); procedural:COUNT or "
         "procedural:COUNT:SEED for synthetic motions (smoke tests, demo).",
     )
-    dataset: ExpandedPath = Field(description="Folder of the dataset; made, or added to.")
+    dataset: ExpandedPath = Field(description="Folder of the dataset; created, or extended.")
     texts: ExpandedPath | None = Field(
-        default=None, description="KIT-ML texts to be joined by the motions' own ids."
+        default=None, description="KIT-ML texts, joined to motions by the motions' ids."
     )
-    license: str = Field(default="", description="Of sources that do not tell theirs.")
+    license: str = Field(default="", description="License of sources that do not state one.")
     mirror: bool = Field(default=True, description="Add the mirror image of each motion.")
     gates: MotionGates = Field(default_factory=MotionGates)
     max_foot_skate_m_s: float = Field(
-        default=1.0, gt=0, description="Feet that slide faster on average make no motion."
+        default=1.0,
+        gt=0,
+        description="Maximum mean speed of sliding feet.",
     )
     min_quality: float = Field(
-        default=0.4, ge=0, le=1, description="Least confidence of a pose estimate."
+        default=0.4, ge=0, le=1, description="Minimum confidence of a pose estimate."
     )
     splits: SplitConfig = Field(default_factory=SplitConfig)
     workers: WorkerConfig = Field(default_factory=WorkerConfig)
     retry_rejected: bool = Field(
         default=False,
-        description="Try again what was rejected because of time, memory, a crash or an unexpected "
-        "error.",
+        description="Retry items that were rejected because of time, memory, a crash or an "
+        "unexpected error.",
     )
 
     @field_validator("sources", mode="after")
     @classmethod
     def _check_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
         for source in sources:
-            parse_procedural(source)  # one that is misspelled fails before any work
+            parse_procedural(source)  # raises for a misspelled one before any work
         return sources
 
     def recipe(self) -> dict[str, Any]:
-        """What decides the rows; a dataset has one recipe."""
+        """The fields that affect the rows; a dataset has one recipe."""
         fields = {"mirror", "gates", "max_foot_skate_m_s", "min_quality", "splits"}
         motions = self.model_dump(mode="json", include=fields)
         return {"import": "motions", "version": MOTIONS_VERSION, "motions": motions}
@@ -90,19 +92,19 @@ class MotionImportConfig(Config):
 PRESETS: Final[Presets] = {
     "local": {"sources": [f"{HOME}/dataset"], "dataset": f"{HOME}/motions"},
 }
-"""Named sets of values; a run names one and gives what differs (:mod:`data.presets`)."""
+"""Named sets of values, see :mod:`data.presets`."""
 
 
 @dataclass(slots=True)
 class ImportProgress:
-    """How far an import is.
+    """Progress of an import.
 
     Attributes:
-        done: motions and plans looked at.
-        known: of them, those in the dataset before.
-        added: new rows by table.
-        rejected: new rejections by reason.
-        unpublished: of them, those of a first run that has no motion or plan so far.
+        done: number of processed motions and plans.
+        known: number of them that the dataset already had.
+        added: number of new rows by table.
+        rejected: number of new rejections by reason.
+        unpublished: rejections that wait for the first motion or plan of a new dataset.
     """
 
     done: int
@@ -114,13 +116,13 @@ class ImportProgress:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A motion as its row has it.
+    """A motion that is ready to become a row.
 
     Attributes:
-        motion: where it came from, and its texts.
-        features_TD: (T - 1, 263), not normalized.
-        foot_skate_m_s: mean speed of toes on the floor; None when none is.
-        jitter_m_s3: mean jerk.
+        motion: source and texts of the motion.
+        features_TD: features, (T - 1, 263), not normalized.
+        foot_skate_m_s: mean speed of toes on the floor; None if they never touch it.
+        jitter_m_s3: mean jerk; None for fewer than 4 frames.
     """
 
     motion: ImportedMotion
@@ -133,7 +135,7 @@ def prepare_motion(motion: ImportedMotion, config: MotionImportConfig) -> Prepar
     """Resample, check and encode one motion.
 
     Raises:
-        ItemError: it does not pass a gate.
+        ItemError: the motion does not pass a gate.
     """
     if motion.quality < config.min_quality:
         raise ItemError(
@@ -145,8 +147,8 @@ def prepare_motion(motion: ImportedMotion, config: MotionImportConfig) -> Prepar
     if values is not None and len(values) < 2:
         raise ItemError(
             Reason.TOO_SHORT,
-            f"expected a motion, found {len(values)} frames.",
-            "Nothing to do, or export it again.",
+            f"expected a motion of 2 or more frames, found {len(values)}.",
+            "Export it again, or leave it out.",
         )
     if motion.joints_TJ3 is not None:
         joints_TJ3 = resample(motion.joints_TJ3, motion.fps)
@@ -159,7 +161,7 @@ def prepare_motion(motion: ImportedMotion, config: MotionImportConfig) -> Prepar
             raise ItemError(
                 Reason.NON_FINITE,
                 f"expected finite features, found others in {bad} of {len(features_TD)} rows.",
-                "Make the features again from joints.",
+                "Compute the features again from joints.",
             )
         _check(features_to_joints(features_TD), config.gates)
     else:
@@ -183,7 +185,7 @@ def _check(joints_TJ3: FloatArray, gates: MotionGates) -> None:
 
 
 def mirror_motion(prepared: Prepared) -> Prepared:
-    """The mirror image: features, texts and labels with left and right swapped."""
+    """Create the mirror image: left and right are swapped in features, texts and labels."""
     motion = prepared.motion
     twin = replace(
         motion,
@@ -198,7 +200,7 @@ def mirror_motion(prepared: Prepared) -> Prepared:
 
 
 def _mirror_label(label: str) -> str:
-    # Labels join words with underscores or hyphens, which are no boundaries of words in texts.
+    # Labels join words with underscores or hyphens, which are not word boundaries in texts.
     for mark in ("_", "-"):
         if mark in label:
             return mark.join(mirror_text(word) for word in label.split(mark))
@@ -214,21 +216,22 @@ def import_motions(
     report: Callable[[ImportProgress], None] | None = None,
     unexpected: UnexpectedErrors | None = None,
 ) -> ImportProgress:
-    """Import motions and plans into a dataset, publishing as it goes; resumes.
+    """Import motions and plans into a dataset, and publish them in batches. A rerun resumes.
 
-    A first run that finds nothing but rejections makes no dataset: it would keep the configuration
-    of that run.
+    A first run that finds only rejections creates no dataset, because a dataset is bound to the
+    recipe of the run that created it.
 
     Args:
-        config: sources, dataset, gates.
+        config: the configuration.
         find_in_dataset: finds the motions of annotated video datasets among the sources.
-        report: told after every publication.
-        unexpected: counts errors that nobody foresaw, for the caller to look at in the end.
+        report: called after every batch.
+        unexpected: counter of unexpected errors, which the caller evaluates at the end.
 
     Raises:
         ValueError: ``texts`` cannot be read.
-        data.workers.unexpected.UnexpectedErrorsError: unexpected errors are many.
-        data.store.manifest.DatasetError: the dataset is another one, or another run writes to it.
+        data.workers.unexpected.UnexpectedErrorsError: too many unexpected errors.
+        data.store.manifest.DatasetError: the dataset has another recipe, or another process writes
+            to it.
     """
     progress = ImportProgress(0, 0, Counter(), Counter())
     with (
@@ -266,7 +269,7 @@ def _known(writer: DatasetWriter) -> set[str]:
 
 
 def _retryable(writer: DatasetWriter) -> dict[str, Rejection]:
-    """Rejections that may be tried again, by their ``item_id``."""
+    """Return published rejections that may be retried, by ``item_id``."""
     published = writer.published()
     if published is None:
         return {}
@@ -276,7 +279,7 @@ def _retryable(writer: DatasetWriter) -> dict[str, Rejection]:
 
 
 def _read_texts(path: Path, workers: Workers) -> dict[str, tuple[str, ...]]:
-    """The sentences of KIT-ML, read by a worker.
+    """Read the sentences of KIT-ML in a worker.
 
     Raises:
         ValueError: they cannot be read.
@@ -299,9 +302,10 @@ def _kit_texts(path: Path) -> dict[str, tuple[str, ...]] | ValueError:
 def _met(
     retried: dict[str, Rejection], batch: Sequence[FoundItem], sources: Sequence[str]
 ) -> list[RejectionKey]:
-    """Take out the rejections that do not hold any more: of items that were met, and of files.
+    """Remove retried rejections that no longer apply, and return their keys.
 
-    A file that could not be searched has other items now, or is rejected anew.
+    These are the rejections of items in the batch, and of files that could not be searched before:
+    such a file yields other items now, or is rejected again.
     """
     ids = {_item_id(item) for item in batch}
     folders = tuple(f"{source}/" for source in sources)
@@ -344,7 +348,7 @@ def _prepare(job: _Job) -> list[Prepared]:
         ),
     )
     prepared = prepare_motion(motion, job.config)
-    # A source that has its own mirror images (HumanML3D) needs no others.
+    # HumanML3D has its own mirror images.
     mirrors = job.config.mirror and motion.source != "humanml3d"
     return [prepared, mirror_motion(prepared)] if mirrors else [prepared]
 
@@ -372,7 +376,7 @@ def _batch_rows(
             continue
         known.add(item_id)
         if isinstance(item, Pending):
-            # Every job is pickled: it must not carry the texts of all motions.
+            # Every job is pickled, so it must not hold the texts of all motions.
             jobs.append(_Job(item, config, texts.get(text_key(item.source_id), ())))
         elif isinstance(item, Annotation):
             rows["annotations"].append(annotation_row(item, _no_clip(item)))
@@ -393,7 +397,7 @@ def _batch_rows(
             group = motion.group or motion.mirrored_of or motion.motion_id
             split = motion.split or split_of(group, config.splits)
             rows["motions"].append(_row(prepared, split))
-    # Workers finish in any order; rows stand in that of their ids.
+    # Workers finish in any order; the order of the rows is that of their ids.
     rows["motions"].sort(key=lambda row: row["motion_id"])
     return {name: new for name, new in rows.items() if new}
 
@@ -405,7 +409,7 @@ def _item_id(item: FoundItem) -> str:
 
 
 def _no_clip(annotation: Annotation) -> Clip:
-    """The empty span of a text without a video."""
+    """An empty span, for a text without a video."""
     ids = annotation.clip_id, annotation.video_id
     return Clip(*ids, 0, 0, 0, 0.0, 0.0, 0.0, "", 0.0)
 

@@ -176,7 +176,7 @@ def test_z_up(walk_bvh: Path) -> None:
         ("Frame Time: 0.05000000", "Frame Time: 0", Reason.WRONG_FORM, "frame time"),
         ("CHANNELS 3", "CHANNELS 4", Reason.WRONG_FORM, "3 or 6 channels"),
         ("JOINT LeftLeg", "JOINT Tail", Reason.WRONG_SKELETON, "left_knee"),
-        ("OFFSET 0.", "OFFSET x", Reason.WRONG_FORM, "hierarchy that can be read"),
+        ("OFFSET 0.", "OFFSET x", Reason.WRONG_FORM, "a readable hierarchy"),
     ],
 )
 def test_broken_files_say_what_is_wrong(

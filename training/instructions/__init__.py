@@ -1,1 +1,1 @@
-"""Tokens and texts to instructions for the language model."""
+"""Instruction data of the language model: tasks, prompts, the mixture and the id space."""

@@ -1,8 +1,9 @@
-"""Pre-training: spans of text and of motion to be restored (Raffel et al. 2020, span corruption).
+"""Span corruption for pre-training on text and motion (Raffel et al. 2020).
 
-Instructions of motion and caption (t2m, m2t, l2m) stay as they are: they are the translation
-between the two. Of every other, a text becomes one with sentinels where spans were, to be answered
-with the spans; a motion becomes one with its spans taken out, to be answered with these.
+Instructions that translate between motion and caption (t2m, m2t, l2m) are not changed. In all
+others, spans of the text or of the motion codes are replaced by sentinels in the prompt. A text
+answer is the spans with their sentinels; a motion answer is the codes of the spans, because motion
+answers have no sentinels.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from training.instructions.tasks import Instruction, Prompt, Task
 from training.instructions.vocabulary import NUM_SENTINELS, TextTokenizer
 
 SHARE: Final = 0.15
+"""Share of the words or codes that is masked, as in T5."""
 MEAN_SPAN: Final = 3
+"""Mean length of a masked span, as in T5."""
 _TRANSLATION: Final = frozenset({Task.T2M, Task.M2T, Task.L2M})
 _MIN_LENGTH: Final = 6
 
@@ -23,15 +26,20 @@ _MIN_LENGTH: Final = 6
 def corrupt(
     instructions: Sequence[Instruction], seed: int, step: int, text: TextTokenizer
 ) -> list[Instruction]:
-    """Each instruction as one of pre-training; a function of seed and step.
+    """Turn the instructions of a step into pre-training examples.
+
+    The result is a function of the arguments alone.
 
     Args:
-        instructions: of a step.
-        seed: of the run.
-        step: of the run.
-        text: tokeniser, whose sentinels are used.
+        instructions: instructions of the step.
+        seed: seed of the run.
+        step: step of the run.
+        text: text tokenizer, which must have sentinels.
+
+    Raises:
+        ValueError: the text tokenizer has no sentinels.
     """
-    text.sentinel(0)  # a tokeniser without them is told before any work
+    text.sentinel(0)  # raises if there are none
     rng = np.random.default_rng((seed, step, 1))
     return [one if one.task in _TRANSLATION else _corrupted(one, rng) for one in instructions]
 
@@ -43,7 +51,7 @@ def _corrupted(instruction: Instruction, rng: np.random.Generator) -> Instructio
 
 
 def _text_spans(instruction: Instruction, rng: np.random.Generator) -> Instruction:
-    assert isinstance(instruction.answer, str)  # noqa: S101 - of a text task
+    assert isinstance(instruction.answer, str)  # noqa: S101 - the caller checks it
     words = instruction.answer.split()
     if len(words) < 2:
         return instruction
@@ -73,11 +81,11 @@ def _motion_spans(instruction: Instruction, rng: np.random.Generator) -> Instruc
 
 
 def _spans(length: int, rng: np.random.Generator) -> list[tuple[slice, slice]]:
-    """What is kept before each span, and the span; after the last span, the rest is kept."""
+    """Choose spans to mask; return the slice kept before each span, and the slice of the span."""
     taken = max(1, round(length * SHARE))
     count = max(1, min(round(taken / MEAN_SPAN), length - taken))
-    spans = _parted(taken, count, rng)
-    kept = _parted(length - taken, count, rng) if length > taken else [0]
+    spans = _partition(taken, count, rng)
+    kept = _partition(length - taken, count, rng) if length > taken else [0]
     found: list[tuple[slice, slice]] = []
     place = 0
     for before, span in zip(kept, spans, strict=True):
@@ -86,7 +94,7 @@ def _spans(length: int, rng: np.random.Generator) -> list[tuple[slice, slice]]:
     return found
 
 
-def _parted(total: int, count: int, rng: np.random.Generator) -> list[int]:
-    """So many positive numbers of that sum."""
+def _partition(total: int, count: int, rng: np.random.Generator) -> list[int]:
+    """Return ``count`` random positive integers whose sum is ``total``."""
     borders = np.sort(rng.choice(np.arange(1, total), size=count - 1, replace=False))
     return np.diff(np.concatenate([[0], borders, [total]])).astype(int).tolist()

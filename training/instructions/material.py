@@ -1,6 +1,6 @@
-"""What instructions are made from: tokenised motions with captions, and plans.
+"""Reads the material of instructions from datasets: tokenized motions with captions, and plans.
 
-Shapes: motion codes are integers, one for ``FRAMES_PER_CODE`` frames at 20 fps.
+Motion codes are integers, one per ``FRAMES_PER_CODE`` frames at 20 fps.
 """
 
 import re
@@ -22,10 +22,11 @@ from training.instructions.tasks import CODES_PER_S, Codes, clean_steps
 
 WHOLE_START_S: Final = 0.5
 WHOLE_SHARE: Final = 0.9
-"""A text holds for the whole motion when it begins by the one and ends after the other."""
+"""A text describes the whole motion if it starts within ``WHOLE_START_S`` and ends after
+``WHOLE_SHARE`` of the motion."""
 
 CAPTION_LEVELS: Final = frozenset(("medium", "fine"))
-"""Coarse texts tell the scene of a video, not a motion."""
+"""Annotation levels whose texts are captions. Coarse texts describe the scene of a video."""
 
 _Row = dict[str, Any]
 _PLAN_COLUMNS: Final = (
@@ -36,13 +37,13 @@ _PLAN_COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class MotionItem:
-    """A motion, or a part of one, with what is said of it.
+    """A motion, or a part of one, with its captions.
 
     Attributes:
-        motion_id: of the whole motion.
-        codes: its motion codes; of a part, the part's.
-        captions: that hold for all of ``codes``.
-        part: first code and the one after the last, in the whole motion; None for the whole.
+        motion_id: id of the whole motion.
+        codes: motion codes of the motion, or of the part.
+        captions: captions that describe all of ``codes``.
+        part: half-open range of codes in the whole motion; None: the whole motion.
     """
 
     motion_id: str
@@ -52,7 +53,7 @@ class MotionItem:
 
     @property
     def source_id(self) -> str:
-        """The motion, with the part where it is one: ``3f…:10-22``."""
+        """Id of the motion, followed by the range of codes if it is a part: ``3f…:10-22``."""
         return (
             self.motion_id if self.part is None else "{}:{}-{}".format(self.motion_id, *self.part)
         )
@@ -60,17 +61,17 @@ class MotionItem:
 
 @dataclass(frozen=True, slots=True)
 class PlanItem:
-    """What a person does in one clip, or in one plan.
+    """The activity of one clip, or of one text plan.
 
     Attributes:
-        plan_id: of the clip or plan.
-        scene: one sentence; empty where there is none.
-        tasks: wordings of the activity.
-        steps: that carry it out, in order.
-        next: what is done next; None where nothing is known to follow.
-        is_progress: a point in a plan of text, between two of its steps: ``tasks`` is the step just
-            done, ``steps`` are all those up to it, ``next`` has those that follow. It tells what
-            comes next, but its steps are not those of its task.
+        plan_id: id of the clip or plan.
+        scene: one sentence; empty if unknown.
+        tasks: alternative descriptions of the task.
+        steps: steps of the task, in order.
+        next: the activity that follows; None if unknown.
+        is_progress: whether this is a point between two steps of a text plan. Then ``tasks`` is the
+            step that was just done, ``steps`` are all steps so far, and ``next`` has the remaining
+            ones. Such an item shows what comes next, but its steps are not the steps of its task.
     """
 
     plan_id: str
@@ -90,21 +91,21 @@ def read_motion_items(
     split: Split,
     min_quality: float = 0.0,
 ) -> list[MotionItem]:
-    """The motions of a split, with their captions.
+    """Read the motions of a split, with their captions.
 
-    Each motion gives an item of its whole, whose captions are the texts that hold for (nearly) all
-    of it. Texts on a part give an item of the part. Motions without either are captioned from their
-    labels: ``walk_normal`` becomes "a person walk normal".
+    Each motion has one item for the whole motion, whose captions are the texts that describe
+    (nearly) all of it, and one item for each part that has texts of its own. A motion without texts
+    is captioned with its labels: ``walk_normal`` becomes "a person walk normal".
 
     Args:
-        root: the dataset.
-        codes: of each motion, by ``motion_id``.
-        split: of the motions.
-        min_quality: motions whose poses are less certain are left out.
+        root: folder of the dataset.
+        codes: codes of each motion, by ``motion_id``.
+        split: split to read.
+        min_quality: motions with a lower pose confidence are skipped.
 
     Raises:
         ValueError: motions of the split have no codes.
-        data.store.manifest.DatasetError: there is no dataset.
+        data.store.manifest.DatasetError: ``root`` is not a dataset.
     """
     columns = ["motion_id", "split", "labels", "texts", "num_frames", "quality"]
     found = Dataset(root).rows("motions", columns, {"split": [split]})
@@ -113,12 +114,12 @@ def read_motion_items(
     if missing:
         raise ValueError(
             f"{root}: expected the codes of {len(rows)} motions of the {split} split, found "
-            f"{len(missing)} without, such as {missing[0]}. "
-            "Remedy: tokenise this dataset (again) with tokenise-motions."
+            f"{len(missing)} motions without codes, such as {missing[0]}. "
+            "Remedy: tokenize this dataset (again) with tokenize-motions."
         )
     items: list[MotionItem] = []
     for row in rows:
-        # Plain integers, whatever array the codes come in.
+        # Converts the codes to Python integers, whatever the type of the array.
         motion = tuple(np.asarray(codes[row["motion_id"]]).tolist())
         items += _items_of_motion(row, motion)
     return items
@@ -161,27 +162,27 @@ def read_plan_items(
     min_grounding_score: float | None = None,
     left_out: Counter[str] | None = None,
 ) -> list[PlanItem]:
-    """The plans of a split: annotated clips, and plans imported as text.
+    """Read the plans of a split: annotated clips, and plans that were imported as text.
 
-    The clips of a video are chained in order of time: what a clip shows comes next after the clip
-    before it. A clip that cannot be used breaks the chain, since what follows it is not next to
-    what came before. Of several annotations of one clip the first gives scene and steps, all give
-    wordings of the task.
+    The clips of a video are linked in temporal order, so that ``next`` of a clip is the following
+    clip. A clip that cannot be used breaks this chain, because the clips on either side of it are
+    not adjacent. If a clip has several annotations, the scene and the steps are those of the first
+    one, and the tasks are those of all.
 
-    A plan imported as text has a task and steps, but no scene and nothing that follows. It is also
-    read one level higher, the goal taken for the scene and each step for a task: after each step
-    but the last there is a point (``is_progress``) whose ``next`` are the steps that follow.
+    A text plan has a task and steps, but no scene and no next activity. It is also read one level
+    higher, with the goal as the scene and each step as a task: after each step except the last,
+    there is an item with ``is_progress`` whose ``next`` has the remaining steps.
 
     Args:
-        roots: datasets; a video that is in several gives items from each.
-        split: of the plans; all clips of one video are in one split, and all text plans of one
-            goal.
-        splits: shares, as the motions were split.
-        min_grounding_score: clips whose score is lower are left out; those without a score stay.
-        left_out: counts the annotations that are left out, by ``outcome`` or ``grounding_score``.
+        roots: folders of datasets. A video that is in several datasets has items from each.
+        split: split to read. All clips of one video are in the same split, and so are all text
+            plans with the same goal.
+        splits: shares of the splits, which must be those of the motions.
+        min_grounding_score: clips with a lower score are skipped; clips without a score are kept.
+        left_out: counter of the skipped annotations, by ``outcome`` or ``grounding_score``.
 
     Raises:
-        data.store.manifest.DatasetError: one of the datasets is none.
+        data.store.manifest.DatasetError: one of the folders is not a dataset.
     """
     counted = Counter[str]() if left_out is None else left_out
     items: list[PlanItem] = []
@@ -201,10 +202,10 @@ def read_plan_items(
 
 
 def _videos(root: Path, split: Split, splits: SplitConfig) -> list[list[list[_Row]]]:
-    """The annotations of each video of the split, by clip in order of time, then by sample."""
+    """Return the annotations of each video of the split, by clip in temporal order and sample."""
     videos: dict[str, dict[str, list[_Row]]] = defaultdict(lambda: defaultdict(list))
     for row in Dataset(root).rows("annotations", _PLAN_COLUMNS):
-        if split_of(_kept_together(row), splits) == split:
+        if split_of(_split_key(row), splits) == split:
             videos[row["video_id"]][row["clip_id"]].append(row)
     return [
         [
@@ -221,8 +222,11 @@ def _is_text_plan(row: _Row) -> bool:
     return row["annotator"] == TEXT_PLAN and not row["coarse"]
 
 
-def _kept_together(row: _Row) -> str:
-    """What is in one split: a video; or all imported ways to one goal, which are much the same."""
+def _split_key(row: _Row) -> str:
+    """Return the key whose rows share a split: the video, or the goal of a text plan.
+
+    The plans of one goal are nearly the same, so they must not be divided among splits.
+    """
     if _is_text_plan(row) and row["medium"]:
         return " ".join(row["medium"][0].casefold().split())
     return row["video_id"]
@@ -246,7 +250,7 @@ def _usable(
 def _chain(clips: Sequence[Sequence[_Row]]) -> list[PlanItem]:
     items: list[PlanItem] = []
     following: PlanItem | None = None
-    # From the last one, because an item holds the one after it.
+    # The clips are visited backwards, because an item refers to the item after it.
     for samples in reversed(clips):
         if not samples:
             following = None

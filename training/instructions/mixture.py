@@ -1,6 +1,7 @@
 """The mixture of instructions that the language model is trained on.
 
-A batch is a function of seed and step alone, so a run that continues sees what it would have seen.
+A batch is a function of the seed and the step alone, so that a resumed run has the same batches as
+an uninterrupted one.
 """
 
 import hashlib
@@ -31,34 +32,40 @@ _GOLDEN: Final = (5**0.5 - 1) / 2
 
 
 class InstructionConfig(Config):
-    """Which instructions are made, and of what."""
+    """Weights of the tasks, and limits of their instructions."""
 
     weights: dict[Task, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=dict,
         validate_default=True,
-        description="Of the tasks in a batch; 1 for each that is not named, 0 leaves it out.",
+        description="Relative frequency of each task in a batch. It is 1 for tasks that are not "
+        "listed; 0 disables a task.",
     )
     paraphrase_share: float = Field(
-        default=0.8, ge=0, le=1, description="Of prompts that use a paraphrase as their wording."
+        default=0.8,
+        ge=0,
+        le=1,
+        description="Share of prompts that use a paraphrase instead of the main wording.",
     )
     context_head: float = Field(
-        default=0.4, gt=0, lt=1, description="Share of a motion given as m2m's beginning."
+        default=0.4, gt=0, lt=1, description="Share of a motion that m2m is given as the beginning."
     )
     context_tail: float = Field(
-        default=0.4, gt=0, lt=1, description="Share of a motion given as m2m's ending."
+        default=0.4, gt=0, lt=1, description="Share of a motion that m2m is given as the ending."
     )
     predict_share: float = Field(
-        default=0.4, gt=0, lt=1, description="Share of a motion given to predict its rest."
+        default=0.4, gt=0, lt=1, description="Share of a motion that predict is given."
     )
-    min_motion_codes: int = Field(default=4, ge=1, description="Shorter motions are left out.")
+    min_motion_codes: int = Field(
+        default=4, ge=1, description="Motions with fewer codes are skipped."
+    )
     max_prompt_codes: int = Field(
-        default=100, ge=1, description="Prompts with more motion codes are left out."
+        default=100, ge=1, description="Prompts with more motion codes are skipped."
     )
     max_answer_codes: int = Field(
-        default=100, ge=1, description="Answers with more motion codes are left out."
+        default=100, ge=1, description="Answers with more motion codes are skipped."
     )
     max_text_words: int = Field(
-        default=200, ge=1, description="Longer texts, given or answered, are left out."
+        default=200, ge=1, description="Prompts and answers with longer texts are skipped."
     )
 
     @field_validator("weights", mode="after")
@@ -67,7 +74,7 @@ class InstructionConfig(Config):
         complete = {task: weights.get(task, 1.0) for task in Task}
         if not any(complete.values()):
             raise ValueError(
-                "weights: expected at least one above 0, found only 0. "
+                "weights: expected at least one weight above 0, found none. "
                 "Remedy: give a task a weight."
             )
         return complete
@@ -78,48 +85,48 @@ class InstructionConfig(Config):
         if total >= 1:
             raise ValueError(
                 f"context_head + context_tail: expected less than 1, found {total:g}. "
-                "Remedy: lower one, so that m2m has a middle to fill."
+                "Remedy: lower one of them, so that m2m has a middle to fill."
             )
         return self
 
 
 class Drop(StrEnum):
-    """Why a motion or plan, or a wording of it, gives no instruction of a task."""
+    """Reason why a motion or plan, or one of its descriptions, is not used for a task."""
 
     NO_CAPTION = "no_caption"
     NO_SCENE = "no_scene"
     NO_TASK = "no_task"
     NO_STEPS = "no_steps"
     NO_NEXT = "no_next"
-    """Nothing is known to follow."""
+    """The activity that follows is unknown."""
     MOTION_TOO_SHORT = "motion_too_short"
     PROMPT_TOO_LONG = "prompt_too_long"
-    """More motion codes than ``max_prompt_codes``."""
+    """The prompt has more motion codes than ``max_prompt_codes``."""
     ANSWER_TOO_LONG = "answer_too_long"
-    """More motion codes than ``max_answer_codes``."""
+    """The answer has more motion codes than ``max_answer_codes``."""
     TEXT_TOO_LONG = "text_too_long"
-    """A text of more than ``max_text_words``."""
+    """A text has more words than ``max_text_words``."""
 
 
 _MOTION_TASKS: Final = (Task.T2M, Task.M2T, Task.M2M, Task.PREDICT, Task.L2M)
 _OWN_STEPS: Final = frozenset((Task.T2C, Task.S2C, Task.T2S, Task.S2T))
-"""Tasks on what one clip or plan holds; they need steps that are those of the task."""
+"""Tasks within one clip or plan. Their items must have the steps of their own task."""
 _LEVELS: Final = {
     "c": ("scene", Drop.NO_SCENE),
     "t": ("tasks", Drop.NO_TASK),
     "s": ("steps", Drop.NO_STEPS),
 }
-"""The letters of the planning tasks: attribute of a plan, and what it is to lack it."""
+"""The plan attribute of each letter of a planning task, and the reason to drop plans without it."""
 
 
 class Mixture:
-    """Instructions of every task that has a weight and material.
+    """Samples instructions of all tasks that have a weight and material.
 
     Args:
-        config: the configuration.
-        material: of each task, what each of its instructions is made from: a motion or plan, and
-            the number of its wording.
-        dropped: counts what gives no instruction, by task and reason.
+        config: weights and limits.
+        material: the sources of the instructions of each task. A source is a motion or plan, and
+            the index of one of its captions or task descriptions.
+        dropped: number of motions, plans and descriptions that are not used, by task and reason.
     """
 
     def __init__(
@@ -138,7 +145,7 @@ class Mixture:
         self._ends = np.cumsum(weights) / weights.sum()
 
     def content_id(self) -> str:
-        """Hash of what the instructions are made of."""
+        """Return a hash of the configuration and of the sources of all instructions."""
         digest = hashlib.sha256(self.config.model_dump_json().encode())
         for task, entries in self._material.items():
             names = ((_source_id(item), variant) for item, variant in entries)
@@ -146,18 +153,19 @@ class Mixture:
         return digest.hexdigest()[:16]
 
     def sample(self, seed: int, step: int, batch_size: int) -> list[Instruction]:
-        """The batch of a step; a function of its arguments alone.
+        """Sample the batch of a step; the result is a function of the arguments alone.
 
-        The number of instructions of each task is its share of the batch, rounded up in some steps
-        and down in others, so that the shares hold over a few steps also where a batch is small.
+        The number of instructions of a task is its share of the batch, rounded up in some steps and
+        down in others. The shares are therefore exact over a few steps, even if batches are small.
 
         Args:
-            seed: of the run.
-            step: 0-based.
-            batch_size: instructions.
+            seed: seed of the run.
+            step: step of the run, counted from 0.
+            batch_size: number of instructions.
         """
         rng = np.random.default_rng((seed, step))
-        # Evenly spaced points over the shares; their phase is spread evenly over the steps.
+        # Systematic sampling: evenly spaced points over the cumulative shares. The golden ratio
+        # spreads their phases evenly over the steps.
         phase = (step + 1) * _GOLDEN % 1
         points = rng.permutation((np.arange(batch_size) + phase) / batch_size)
         chosen = np.searchsorted(self._ends[:-1], points, side="right").tolist()
@@ -177,11 +185,11 @@ class Mixture:
         return batch
 
     def all_of(self, task: Task, limit: int | None = None) -> list[Instruction]:
-        """All instructions of a task with its main wording, for evaluation.
+        """Return the instructions of a task in its main wording, for evaluation.
 
         Args:
-            task: the task; one without material gives none.
-            limit: at most so many, evenly spread over all.
+            task: the task. A task without material has no instructions.
+            limit: maximum number of instructions, taken at even intervals; None: all.
         """
         entries = self._material.get(task, ())
         count = len(entries) if limit is None else min(limit, len(entries))
@@ -203,14 +211,15 @@ def _source_id(item: Item) -> str:
 def build_instructions(
     motions: Sequence[MotionItem], plans: Sequence[PlanItem], config: InstructionConfig
 ) -> Mixture:
-    """Find what each task can be taught with.
+    """Find the instructions of each task.
 
-    Where a text has several wordings, there is an instruction for each. Where both the given task
-    and the answered one have, they are paired in order, which uses each at least once.
+    A motion with several captions, or a plan with several task descriptions, has one instruction
+    for each. If both the input and the answer have several descriptions, they are paired in order,
+    so that each is used at least once.
 
     Args:
-        motions: with codes and captions.
-        plans: tasks, steps and what follows them.
+        motions: motions with codes and captions.
+        plans: plans with tasks, steps and next activities.
         config: weights and limits.
 
     Raises:
@@ -242,7 +251,7 @@ def build_instructions(
         found = ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common())
         raise ValueError(
             f"instructions of {', '.join(material)}: expected material, found {len(motions)} "
-            f"motions and {len(plans)} plans that give none ({found or 'nothing dropped'}). "
+            f"motions and {len(plans)} plans without any ({found or 'nothing dropped'}). "
             "Remedy: add annotated motions or plans, raise the limits, or give other tasks a "
             "weight."
         )
@@ -250,7 +259,7 @@ def build_instructions(
 
 
 def _variants(task: Task, item: Item, config: InstructionConfig) -> int | Drop:
-    """How many instructions the item can give, or what it lacks for the task."""
+    """Return the number of instructions of an item for a task, or the reason why it has none."""
     if isinstance(item, PlanItem):
         return _plan_variants(task, item)
     if len(item.codes) < config.min_motion_codes:
@@ -275,16 +284,16 @@ def _plan_variants(task: Task, item: PlanItem) -> int | Drop:
 
 
 def _planning(task: Task, item: PlanItem) -> tuple[str, str, PlanItem | None]:
-    """The levels that a planning task is given, the level that it answers, and whose."""
+    """Return the input levels of a planning task, its answer level, and the plan of the answer."""
     levels, asked = task.split("2")
-    # A task that is given the scene asks for what follows.
+    # Tasks whose inputs include the scene ask for the next activity.
     return levels, asked, item.next if "c" in levels else item
 
 
 def _example(
     task: Task, item: Item, variant: int, config: InstructionConfig
 ) -> tuple[Given, str | Codes]:
-    """What the prompt is given, and the answer."""
+    """Return the inputs of the prompt, and the answer."""
     if isinstance(item, MotionItem):
         return _motion_example(task, item, variant, config)
     levels, asked, target = _planning(task, item)
@@ -324,7 +333,7 @@ def _motion_example(
 
 
 def _excess(given: Given, answer: str | Codes, config: InstructionConfig) -> Drop | None:
-    """The limit that an example does not keep."""
+    """Return the limit that an example exceeds, or None."""
     texts = [given.get("caption", ""), given.get("scene", ""), given.get("task_text", "")]
     texts.append(format_steps(given.get("steps", ())))
     num_codes = sum(len(given.get(name, ())) for name in ("codes", "head", "tail"))

@@ -1,15 +1,15 @@
-"""The learning tasks as instructions: one form of prompt for training and for inference.
+"""The tasks of the language model, and their prompts for training and inference.
 
-A prompt is text with motion codes inside. It states its wording, then what is given, each under a
-label, and ends where the answer begins::
+A prompt is text with motion codes inside. It begins with a wording of the instruction, lists each
+input under a label, and ends where the answer begins::
 
     [Instruction] Fill in the motion between the beginning and the ending.
     [Starting] 17 4 4 230 …
     [Ending] 9 81 …
     [Response]
 
-Shapes: motion codes are integers from 0 to K - 1 (K ``num_codes``), one for ``FRAMES_PER_CODE``
-frames.
+Motion codes are integers from 0 to K - 1, where K is ``num_codes``. Each code covers
+``FRAMES_PER_CODE`` frames.
 """
 
 import re
@@ -30,7 +30,7 @@ Prompt = tuple[str | Codes, ...]
 
 
 class Task(StrEnum):
-    """What the model learns. In the names of planning tasks c is scene, t task and s steps."""
+    """A task of the model. In the names of planning tasks, c is scene, t is task and s is steps."""
 
     T2M = "t2m"
     """Caption to motion."""
@@ -61,12 +61,12 @@ class Task(StrEnum):
 
     @property
     def answers_motion(self) -> bool:
-        """Whether the answer is motion; else it is text."""
+        """Whether the answer is a motion. Otherwise it is a text."""
         return self in _MOTION_ANSWERS
 
     @property
     def answers_steps(self) -> bool:
-        """Whether the answer is text for :func:`parse_steps`."""
+        """Whether the answer is a list of steps, which :func:`parse_steps` reads."""
         return self in _STEPS_ANSWERS
 
 
@@ -76,14 +76,14 @@ _STEPS_ANSWERS: Final = frozenset((Task.CS2S, Task.CT2S, Task.T2S))
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One example of one task.
+    """One training example of a task.
 
     Attributes:
         task: the task.
         prompt: texts and motion codes, in order.
-        answer: motion codes where the task answers with motion, else text.
-        source_id: of the motion or plan that it was made from.
-        caption: that the prompt asks a motion of (t2m, l2m); else empty.
+        answer: motion codes if the task answers with a motion, otherwise a text.
+        source_id: id of the motion or plan that the example was made from.
+        caption: caption of the requested motion (t2m, l2m); empty for other tasks.
     """
 
     task: Task
@@ -94,7 +94,7 @@ class Instruction:
 
 
 class Given(TypedDict, total=False):
-    """What a prompt can be given, as keywords of :func:`prompt_of`."""
+    """Inputs of a prompt, as keyword arguments of :func:`prompt_of`."""
 
     caption: str
     scene: str
@@ -146,22 +146,22 @@ def prompt_of(
     tail: Sequence[int] | None = None,
     length_s: float | None = None,
 ) -> Prompt:
-    """The prompt of a task.
+    """Build the prompt of a task.
 
     Args:
         task: the task.
-        wording: of the instruction; the main one by default.
-        caption: of a motion (t2m, l2m).
-        scene: of planning tasks that begin with c.
-        task_text: what is being done (ct2t, ct2s, t2c, t2s).
-        steps: of it, in order (cs2s, cs2t, s2c, s2t).
-        codes: of a whole motion (m2t).
-        head: codes of a motion's beginning (m2m, predict).
-        tail: codes of its ending (m2m).
-        length_s: of the motion that is asked for (l2m).
+        wording: wording of the instruction; None: the main wording of the task.
+        caption: caption of a motion (t2m, l2m).
+        scene: scene of a planning task (ct2t, cs2s, ct2s, cs2t).
+        task_text: description of a task (ct2t, ct2s, t2c, t2s).
+        steps: steps of a task, in order (cs2s, cs2t, s2c, s2t).
+        codes: codes of a whole motion (m2t).
+        head: codes of the beginning of a motion (m2m, predict).
+        tail: codes of the ending of a motion (m2m).
+        length_s: length of the requested motion in seconds (l2m).
 
     Raises:
-        ValueError: what the task needs is missing or empty, or something else is given.
+        ValueError: an input of the task is missing or empty, or another input is given.
     """
     given: dict[str, str | Sequence[int]] = {
         "caption": _one_line(caption or ""),
@@ -178,8 +178,8 @@ def prompt_of(
     if set(found) != set(names):
         raise ValueError(
             f"prompt of {task}: expected {' and '.join(names)}, found "
-            f"{' and '.join(found) or 'nothing'}. Remedy: give what the task needs, not empty, "
-            "and nothing else."
+            f"{' and '.join(found) or 'nothing'}. Remedy: pass exactly the inputs of the task, "
+            "none of them empty."
         )
     prompt: list[str | Codes] = []
     text = f"[Instruction] {wordings_of(task)[0] if wording is None else wording}"
@@ -196,7 +196,7 @@ def prompt_of(
 
 @cache
 def wordings_of(task: Task) -> tuple[str, ...]:
-    """The wordings of a task's instruction: the main one, then its paraphrases."""
+    """Return the wordings of the instruction of a task: the main wording, then its paraphrases."""
     text = (files("training.instructions") / "wordings" / f"{task}.txt").read_text(encoding="utf-8")
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
@@ -207,11 +207,11 @@ _NUMBER: Final = r"\(?(?:step\s*)?([0-9]{1,3})\s*[.):](?![0-9])\s*"
 _AT_LINE_START: Final = re.compile(rf"\s*{_NUMBER}", re.IGNORECASE)
 _AT_WORD_START: Final = re.compile(rf"(?<!\S){_NUMBER}", re.IGNORECASE)
 _MAX_SKIPPED: Final = 1
-"""Numbers that a model may leave out between two steps on one line."""
+"""How many numbers may be missing between two steps on one line of a reply."""
 
 
 def clean_steps(steps: Sequence[str]) -> tuple[str, ...]:
-    """Steps on one line each, without blank ones and without those that repeat the one before."""
+    """Put each step on one line, and drop empty steps and repetitions of the previous step."""
     cleaned: list[str] = []
     for step in map(_one_line, steps):
         if step and (not cleaned or step.casefold() != cleaned[-1].casefold()):
@@ -220,22 +220,22 @@ def clean_steps(steps: Sequence[str]) -> tuple[str, ...]:
 
 
 def format_steps(steps: Sequence[str]) -> str:
-    """Steps as numbered lines, cleaned as by :func:`clean_steps`."""
+    """Clean steps with :func:`clean_steps` and format them as numbered lines."""
     return "\n".join(f"{number}. {step}" for number, step in enumerate(clean_steps(steps), 1))
 
 
 def parse_steps(text: str) -> tuple[str, ...]:
-    """The steps of a text that numbers them ``1.``, ``1)``, ``1:`` or ``Step 1:``.
+    """Parse the steps of a text that numbers them ``1.``, ``1)``, ``1:`` or ``Step 1:``.
 
-    Where several lines begin with a number, each begins a step, and numbers inside a line are part
-    of its step. Else the steps may stand on one line, as a tokenizer without line breaks leaves
-    them; there a number counts only where the numbering goes on.
+    If several lines begin with a number, each of them begins a step, and numbers inside a line are
+    part of its step. Otherwise the steps may be on one line, because tokenizers such as T5's drop
+    line breaks. In this case a number begins a step only if it continues the numbering.
 
     Args:
-        text: such as the reply of a model.
+        text: text to parse, such as the reply of a model.
 
     Returns:
-        The steps, cleaned as by :func:`clean_steps`; empty when nothing is numbered.
+        The steps, cleaned with :func:`clean_steps`; empty if no step is numbered.
     """
     lines = text.splitlines()
     if sum(_AT_LINE_START.match(line) is not None for line in lines) > 1:
@@ -259,7 +259,7 @@ def _steps_by_line(lines: Sequence[str]) -> list[str]:
         if mark is not None:
             steps.append(line[mark.end() :])
         elif steps:
-            # A step that was wrapped; what stands before the first one is no step.
+            # The line continues a wrapped step. Lines before the first step are ignored.
             steps[-1] += f" {line}"
     return steps
 

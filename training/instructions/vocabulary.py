@@ -1,9 +1,10 @@
-"""One id space for text and motion tokens, and the text tokeniser.
+"""The id space of text and motion tokens, and the text tokenizer.
 
-Ids 0 to V - 1 are text pieces; V to V + K - 1 are motion codes; then three special motion tokens:
-start, end, pad. Text specials stand where T5 has them: 0 pad, 1 end, 2 unknown.
+Ids 0 to V - 1 are text pieces and V to V + K - 1 are motion codes. They are followed by the three
+special motion tokens: start, end and pad. The special text tokens have the ids of T5: 0 is pad, 1
+is end and 2 is unknown.
 
-Shapes: V text pieces, K ``num_codes``.
+Shapes: V is the number of text pieces, K the ``num_codes``.
 """
 
 import json
@@ -21,17 +22,17 @@ TEXT_END: Final = 1
 TEXT_UNKNOWN: Final = 2
 NUM_SPECIAL_CODES: Final = 3
 NUM_SENTINELS: Final = 32
-"""``<extra_id_0>`` and so on: what span corruption puts where it takes text away."""
+"""Number of sentinels, ``<extra_id_0>`` and so on, which replace the spans of span corruption."""
 _SPECIALS: Final = ("<pad>", "</s>", "<unk>")
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The id space.
+    """The ids of text and motion tokens.
 
     Attributes:
-        num_text: V.
-        num_codes: K.
+        num_text: V, the number of text pieces.
+        num_codes: K, the number of motion codes.
     """
 
     num_text: int
@@ -39,34 +40,34 @@ class Vocabulary:
 
     @property
     def motion_start(self) -> int:
-        """Begins a motion."""
+        """Id of the token before the first code of a motion."""
         return self.num_text + self.num_codes
 
     @property
     def motion_end(self) -> int:
-        """Ends a motion."""
+        """Id of the token after the last code of a motion."""
         return self.motion_start + 1
 
     @property
     def motion_pad(self) -> int:
-        """Stands for no motion."""
+        """Id of the padding of motions."""
         return self.motion_start + 2
 
     @property
     def size(self) -> int:
-        """All ids."""
+        """Number of ids, V + K + 3."""
         return self.num_text + self.num_codes + NUM_SPECIAL_CODES
 
     def motion_ids(self, codes: Sequence[int]) -> list[int]:
-        """Ids of motion codes.
+        """Return the ids of motion codes.
 
         Raises:
-            ValueError: a code is outside 0..K-1: it is of another tokenizer.
+            ValueError: a code is not in 0..K-1, so it is from another motion tokenizer.
         """
         if codes and not 0 <= min(codes) <= max(codes) < self.num_codes:
             raise ValueError(
                 f"motion codes: expected 0 to {self.num_codes - 1}, found {min(codes)} to "
-                f"{max(codes)}. Remedy: use the tokenizer that the model was trained with."
+                f"{max(codes)}. Remedy: use the motion tokenizer that the model was trained with."
             )
         return [self.num_text + code for code in codes]
 
@@ -77,10 +78,10 @@ _UNUSED_STEP: Final = 1e-4
 
 
 class TextTokenizer:
-    """Text to pieces and back, by a ``tokenizers`` file.
+    """Encodes text into pieces and decodes pieces into text.
 
     Args:
-        serialized: content of a ``tokenizer.json``.
+        serialized: content of a ``tokenizer.json`` of the tokenizers library.
     """
 
     def __init__(self, serialized: str) -> None:
@@ -90,28 +91,28 @@ class TextTokenizer:
 
     @property
     def num_pieces(self) -> int:
-        """V; pieces that a model has beyond these are never used."""
+        """V, the number of pieces. The embedding of a T5 may have more rows, which are not used."""
         return self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Pieces of a text, without special tokens."""
+        """Encode a text into pieces, without special tokens."""
         return self._encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of pieces, without special tokens."""
+        """Decode pieces into a text, ignoring special tokens."""
         return self._tokenizer.decode([i for i in ids if i > TEXT_UNKNOWN]).strip()
 
     def sentinel(self, number: int) -> int:
-        """Id of ``<extra_id_N>``.
+        """Return the id of the sentinel ``<extra_id_N>``.
 
         Raises:
-            ValueError: the tokeniser has no such piece.
+            ValueError: the tokenizer has no such piece.
         """
         piece = self._tokenizer.token_to_id(f"<extra_id_{number}>")
         if piece is None:
             raise ValueError(
-                f"text tokeniser: expected a piece <extra_id_{number}>, found none. "
-                "Remedy: pre-train with a T5 tokeniser, or leave pre-training out."
+                f"text tokenizer: expected a piece <extra_id_{number}>, found none. "
+                "Remedy: pre-train with a T5 tokenizer, or skip pre-training."
             )
         return piece
 
@@ -120,17 +121,17 @@ class TextTokenizer:
 
 
 def train_text_tokenizer(texts: Iterable[str], num_pieces: int) -> TextTokenizer:
-    """A unigram tokeniser of one's own texts (Kudo 2018, as T5's), lower-cased.
+    """Train a lower-case unigram tokenizer (Kudo 2018), the kind that T5 uses.
 
     Args:
-        texts: of the training split.
-        num_pieces: V at most; small texts give fewer.
+        texts: texts of the training split.
+        num_pieces: maximum number of pieces. A small corpus results in fewer.
     """
     tokenizer = Tokenizer(Unigram())
     tokenizer.normalizer = normalizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
         [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(" {2,}"), " ")]
     )
-    # Lines tell steps apart: a piece never reaches over the end of one.
+    # Line breaks separate steps, so no piece may span a line break.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
         [
             pre_tokenizers.Split("\n", "isolated"),
@@ -144,7 +145,7 @@ def train_text_tokenizer(texts: Iterable[str], num_pieces: int) -> TextTokenizer
     trainer = UnigramTrainer(
         vocab_size=num_pieces,
         special_tokens=[*_SPECIALS, *sentinels],
-        unk_token="<unk>",  # noqa: S106 - a piece, no password
+        unk_token="<unk>",  # noqa: S106 - a text piece, not a password
         show_progress=False,
         initial_alphabet=[*"abcdefghijklmnopqrstuvwxyz0123456789.,:;'[]()-\n", "▁"],
     )

@@ -90,7 +90,7 @@ def test_labels_caption_a_motion_only_where_no_text_does(tmp_path: Path) -> None
 def test_motions_of_the_split_need_codes(tmp_path: Path) -> None:
     root = _publish(tmp_path, "motions", [_motion("a"), _motion("b"), _motion("test0")])
     with pytest.raises(
-        ValueError, match=r"codes of 2 motions .* found 1 without, such as b. Remedy"
+        ValueError, match=r"codes of 2 motions .* found 1 motions without codes, such as b. Remedy"
     ):
         read_motion_items(root, {"a": CODES}, "train")
     assert [item.motion_id for item in read_motion_items(root, {"test0": CODES}, "test")] == [

@@ -1,4 +1,4 @@
-"""What a dataset holds: what is published, staged and failed, and what to run next."""
+"""Status of a dataset: published rows, staged work, failures and next commands."""
 
 import shlex
 from collections import Counter
@@ -19,12 +19,12 @@ Kind = Literal["annotated videos", "motions", "texts", "nothing published"]
 
 
 class Failed(BaseModel):
-    """Items that left the pipeline the same way.
+    """Number of items that failed for one reason.
 
     Attributes:
-        stage: where they left; for an outcome of a model, the table.
-        reason: code of the rejection, or the outcome.
-        count: items.
+        stage: stage of the rejection, or table of the outcome.
+        reason: code of the rejection, or outcome of the model call.
+        count: number of items.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,15 +35,15 @@ class Failed(BaseModel):
 
 
 class StagedWork(BaseModel):
-    """Finished pieces of work that no publication holds yet.
+    """Staged work that is not published.
 
     Attributes:
-        videos: whose shots are found.
-        clips: that they were cut into.
-        poses: clips whose people are tracked.
-        captions, annotations: videos whose texts are written.
-        rejected: of them, what failed.
-        size_bytes: on disk.
+        videos: number of videos with a result of the clips stage.
+        clips: number of clips of these videos.
+        poses: number of clips with a result of the poses stage.
+        captions, annotations: number of videos with a result of the stage.
+        rejected: number of rejections in this work.
+        size_bytes: size on disk.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,25 +58,25 @@ class StagedWork(BaseModel):
 
 
 class DatasetStatus(BaseModel):
-    """The state of a dataset's folder.
+    """Status of the folder of a dataset.
 
     Attributes:
-        dataset: the folder.
-        kind: what it holds.
-        code_version: that published last; empty before the first publication.
+        dataset: folder.
+        kind: kind of the dataset.
+        code_version: version that published last; empty before the first publication.
         created_at, updated_at: ISO 8601, UTC.
-        publications: so far.
-        rows: table to number of published rows.
-        bytes_by_table: table to bytes of its parts, as the manifest has them.
-        size_bytes: of everything in the folder, staged work included.
-        made_with: who wrote the texts, with which models.
-        made_by_import: import-motions made it, not annotate.
+        publications: number of publications.
+        rows: number of published rows by table.
+        bytes_by_table: size of the parts by table, from the manifest.
+        size_bytes: size of all files in the folder, including staged work.
+        made_with: captioner and annotator, with their models.
+        made_by_import: whether import-motions made the dataset.
         rejected: published rejections, by stage and reason.
-        outcomes: texts that a model failed to write, by table and outcome.
-        staged: work that is not published.
-        interrupted_publication: a publication was cut off; the next run completes it.
-        writer: process that is writing now; empty when none is.
-        next_steps: commands, each with what it does.
+        outcomes: failed model calls, by table and outcome.
+        staged: staged work.
+        interrupted_publication: whether a publication was interrupted; the next run completes it.
+        writer: process that holds the lock; empty if there is none.
+        next_steps: commands to run next, each with its purpose.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -101,14 +101,13 @@ class DatasetStatus(BaseModel):
 
 
 def read_status(root: Path) -> DatasetStatus:
-    """Look at a dataset, finished or not; changes nothing.
+    """Read the status of a dataset without changes to it.
 
     Args:
-        root: its folder.
+        root: folder of the dataset.
 
     Raises:
-        DatasetError: it holds neither a dataset nor the beginnings of one, or one of another
-            schema version.
+        DatasetError: the folder has neither a dataset nor staged work, or another schema version.
     """
     staging = root / STAGING
     if not (root / MANIFEST).is_file() and not staging.is_dir():
@@ -167,13 +166,13 @@ def _kind(rows: dict[str, int]) -> Kind:
 
 
 def _count(dataset: Dataset, table: str, columns: list[str]) -> list[tuple[tuple[Any, ...], int]]:
-    """Values of columns and how many rows have them, the most frequent first."""
+    """Return the values of columns with their number of rows, most frequent first."""
     counted = dataset.counts_together(table, columns)
     return sorted(counted.items(), key=lambda item: (-item[1], str(item[0])))
 
 
 def _made_with(recipe: dict[str, Any]) -> dict[str, str]:
-    """Who wrote captions and annotations, with the model where one did."""
+    """Return captioner and annotator, with their models."""
     told: dict[str, str] = {}
     for stage, role in (("captions", "captioner"), ("annotations", "annotator")):
         section = recipe.get(stage) or {}
@@ -184,7 +183,7 @@ def _made_with(recipe: dict[str, Any]) -> dict[str, str]:
 
 
 def _staged(staging: Path) -> StagedWork:
-    """Count the work of all recipes; normally there is one."""
+    """Count the staged work of all recipes; normally there is only one recipe."""
     counts: Counter[str] = Counter()
     rejected: Counter[tuple[str, str]] = Counter()
     for rejection in _staged_rejections(staging, counts):
@@ -219,7 +218,7 @@ def _size_bytes(folder: Path) -> int:
 
 
 def _next_steps(status: DatasetStatus) -> Iterator[tuple[str, str]]:
-    """What can be done from here: pairs of a command and what it does."""
+    """Return pairs of a command to run next and its purpose."""
     from annotators.stages.ingest import RETRYABLE_OUTCOMES  # noqa: PLC0415 - slow
 
     root = shlex.quote(str(status.dataset))

@@ -1,1 +1,1 @@
-"""The stages of a run, from videos to published rows."""
+"""Stages of an annotation run, from videos to published rows."""

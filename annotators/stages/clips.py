@@ -1,4 +1,4 @@
-"""The clips stage: each video is decoded once, small, and cut into clips."""
+"""Clips stage: decode each video once at low resolution, and cut it into clips."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ def _scan(job: _ScanJob) -> StagedScan:
 
 
 def scan_videos(run: Run, videos: Sequence[SourceVideo]) -> list[StagedScan]:
-    """Decode every video once, small; find its shots; cut them into clips; stage the result."""
+    """Decode each video once at low resolution, find its shots, cut clips and stage the result."""
     staged = {
         v.video_id: load_staged(StagedScan, video_path(run.work, "scans", v.video_id))
         for v in videos
     }
     todo = [_ScanJob(v, run.config.clips) for v in videos if staged[v.video_id] is None]
-    # The longest first, so that no worker is left with it when the others have finished.
+    # The longest videos go first, so that none of them starts when the other workers are done.
     todo.sort(key=_scan_s, reverse=True)
     progress = Progress("clips", len(todo), run.report)
     for job, result in run.workers.run(

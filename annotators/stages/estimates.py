@@ -1,4 +1,4 @@
-"""What the texts of some videos will cost, before a model is asked."""
+"""Estimate the cost of the texts of videos before a model is called."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from annotators.texts.language_annotations import estimated_request
 from annotators.texts.visual_captions import estimated_clip_requests, video_request
 
 CAPTION_WORDS: Final = 110
-"""Assumed length of a caption that is not written yet: the prompt asks for 3 to 6 sentences."""
+"""Assumed length of a caption that does not exist yet; the prompt asks for 3 to 6 sentences."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextEstimate:
-    """What is left to ask, and what it costs.
+    """Estimate of the calls that remain, and of their cost.
 
     Attributes:
-        num_videos, num_clips: whose texts are not complete.
-        captions, annotations: of the two stages; None where no service is asked.
+        num_videos, num_clips: number of videos and clips whose texts are incomplete.
+        captions, annotations: estimates of the two stages; None for a stage without a service.
     """
 
     num_videos: int
@@ -32,12 +32,12 @@ class TextEstimate:
 
     @property
     def calls(self) -> int:
-        """Calls to be paid."""
+        """Number of calls that are not in the cache of replies."""
         return sum(part.calls for part in (self.captions, self.annotations) if part)
 
     @property
     def tokens(self) -> int:
-        """Tokens in, and out at most."""
+        """Upper bound of the tokens of prompts and replies."""
         return sum(p.tokens_in + p.tokens_out for p in (self.captions, self.annotations) if p)
 
     def __str__(self) -> str:
@@ -49,22 +49,21 @@ class TextEstimate:
 
     @property
     def usd(self) -> float | None:
-        """Cost; None when a price is not known."""
+        """Cost in USD; None if the price of a model is unknown."""
         costs = [part.usd for part in (self.captions, self.annotations) if part]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
 def estimate_texts(run: Run, scans: Sequence[StagedScan], *, people_only: bool) -> TextEstimate:
-    """Estimate the calls that the texts of some videos take; asks nothing.
+    """Estimate the calls that the texts of videos need, without a call.
 
-    Captions are counted on their real frames, so that replies already paid for are recognised.
-    Annotations are counted on captions of usual length. Repairs are not counted.
+    The requests for captions hold the real frames, so that cached replies are found. The requests
+    for annotations assume captions of ``CAPTION_WORDS`` words. Repairs are not counted.
 
     Args:
-        run: the run, whose models' prices count.
-        scans: the videos; those with finished texts count nothing.
-        people_only: count only clips in which somebody was found; else all clips, which is the most
-            that a run asks for.
+        run: run whose models are used.
+        scans: scanned videos. Videos with finished texts are skipped.
+        people_only: count only clips with people; otherwise all clips, which is an upper bound.
     """
     config, models = run.config, run.models
     uncaptioned = [scan for scan in scans if lacks(scan, "captions", run.work)]
@@ -90,7 +89,7 @@ def estimate_texts(run: Run, scans: Sequence[StagedScan], *, people_only: bool) 
         samples = 1 if config.captions.captioner == "kinematic" else config.captions.samples
         usual = " ".join(["movement"] * CAPTION_WORDS)
         annotations = models.annotation_service.estimate(
-            # With the clip's id: no two clips have the same captions.
+            # The id of the clip makes the captions of two clips differ, as real ones do.
             estimated_request(clip, [f"{clip.clip_id} {usual}"] * samples, config.annotations)
             for clip in asked
         )

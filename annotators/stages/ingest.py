@@ -1,4 +1,4 @@
-"""The ingest stage: sources are found, probed and hashed, and what needs no work is set aside."""
+"""Ingest stage: find, probe and hash the sources, and select the videos that need work."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -22,19 +22,19 @@ from data.video.probe import probe_video
 from data.video.sources import discover_videos, path_item_id, shortened
 
 RETRYABLE_OUTCOMES: Final = frozenset({Outcome.UNAVAILABLE.value, Outcome.RATE_LIMITED.value})
-"""Outcomes of calls that may go away on another day; ``retry_rejected`` tries these again."""
+"""Outcomes of transient failures; ``retry_rejected`` repeats these calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What the sources came to.
+    """Result of the ingest stage.
 
     Attributes:
-        videos: to be worked on, in the order of their paths.
-        rejections: new rejection rows, with the video's id where the content was read.
+        videos: videos that need work, ordered by path.
+        rejections: new rejections, each with the id of the video if its content was read.
         superseded: published rejections that no longer hold.
-        replaced: ``video_id`` of published videos that are tried again.
-        num_known: files whose content is already in the dataset, or rejected for good.
+        replaced: ``video_id`` of published videos that are processed again.
+        num_known: number of files whose content is in the dataset or permanently rejected.
     """
 
     videos: tuple[SourceVideo, ...]
@@ -45,23 +45,24 @@ class Ingested:
 
 
 def inspect_file(path: Path) -> SourceVideo:
-    """Probe and hash one file. Raises :class:`ItemError` when it is no readable video."""
+    """Probe and hash one file.
+
+    Raises:
+        ItemError: the file is not a readable video.
+    """
     probe = probe_video(path)
     return SourceVideo(hash_file(path), path.stat().st_mtime_ns, probe)
 
 
 def ingest_files(run: Run, published: Dataset | None) -> Ingested:
-    """Find, probe and hash the sources; set aside what is known, twice there or unreadable.
+    """Find, probe and hash the sources, and skip known, duplicate and unreadable files.
 
     Args:
-        run: the run.
-        published: the dataset as it stands, or None when it is new.
-
-    Returns:
-        What to work on, and what to record.
+        run: run whose configuration names the sources.
+        published: published dataset, or None for a new dataset.
 
     Raises:
-        ValueError: the sources name no file at all, or a list cannot be used.
+        ValueError: the sources name no file, or a list of paths cannot be used.
     """
     config, work = run.config, run.work
     source = None if config.poses_from is None else Dataset(config.poses_from)
@@ -145,10 +146,10 @@ def _restage(
     retried_texts: Collection[str],
     work: Path,
 ) -> dict[str, Rejection]:
-    """Stage the clips and poses that are published, here or in the dataset they are taken from.
+    """Stage clips and poses that are published in this dataset or in ``poses_from``.
 
     Returns:
-        Rejections of videos that the other dataset lacks, by ``video_id``.
+        Rejections of videos that ``poses_from`` does not contain, by ``video_id``.
     """
     again = [video for video in videos if video.video_id in retried_texts]
     if published is not None and again:
@@ -159,12 +160,12 @@ def _restage(
 
 
 def _paths_of(source: Dataset | None) -> list[str]:
-    """Where a dataset's videos were read."""
+    """Return the paths of the videos of a dataset."""
     return [] if source is None else [row["path"] for row in source.rows("videos", ["path"])]
 
 
 def _discard_work_of(video_ids: Collection[str], work: Path) -> None:
-    """Remove staged work that a run published but was killed before it could clear away."""
+    """Remove staged files of published videos, which a killed run left behind."""
     for path in sorted((work / "scans").glob("*.json")):
         if path.stem in video_ids:
             for staged in staged_files(read_staged(StagedScan, path), work):
@@ -173,15 +174,15 @@ def _discard_work_of(video_ids: Collection[str], work: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a published dataset says of files.
+    """Files and rejections of a published dataset.
 
     Attributes:
-        files: path to (size, mtime, video_id).
-        copies: video id to the paths of its files.
-        finished: video ids that need no work.
-        retried: video ids to be worked on again.
-        retried_texts: of them, those of which only texts are to be made again.
-        rejected: reason of every rejection.
+        files: (size, mtime, ``video_id``) of each path.
+        copies: paths of the files of each ``video_id``.
+        finished: ``video_id`` of videos that need no work.
+        retried: ``video_id`` of videos that are processed again.
+        retried_texts: subset of ``retried`` for which only the texts are written again.
+        rejected: reason of each rejection.
     """
 
     files: Mapping[str, tuple[int, int, str]]
@@ -224,7 +225,7 @@ class _Known:
         )
 
     def has_unchanged(self, path: Path) -> bool:
-        """Whether this very file is in the dataset, by path, size and time."""
+        """Whether a file with this path, size and modification time is in the dataset."""
         if str(path) not in self.files:
             return False
         size_bytes, mtime_ns, video_id = self.files[str(path)]
@@ -234,7 +235,7 @@ class _Known:
         )
 
     def other_copy(self, video: SourceVideo) -> Path | None:
-        """Another file with the same content that the dataset holds and that still exists."""
+        """Return another existing file of the dataset with the same content, or None."""
         for path in map(Path, self.copies.get(video.video_id, ())):
             if path != video.probe.path and path.is_file():
                 return path

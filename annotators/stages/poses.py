@@ -1,4 +1,4 @@
-"""The poses stage: the people of every clip are tracked."""
+"""Poses stage: track the people of every clip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ _models: dict[Path, PoseModel] = {}
 
 
 def _model(path: Path) -> PoseModel:
-    """The worker's own model, loaded once per process."""
+    """Return the pose model, which each worker process loads once."""
     if path not in _models:
         _models[path] = PoseModel.load(path)
     return _models[path]
@@ -82,7 +82,7 @@ def estimate_clip_poses(run: Run, scans: Sequence[StagedScan]) -> list[StagedSca
     """Track the people of every clip and stage their poses.
 
     Returns:
-        The same scans, for the stages of texts.
+        The same scans, which are the input of the next stage.
     """
     config, work = run.config, run.work
     (work / "poses").mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def estimate_clip_poses(run: Run, scans: Sequence[StagedScan]) -> list[StagedSca
         if isinstance(result, ItemError):
             rejection = Rejection.of(job.clip.clip_id, _clip_name(job), Stage.POSES, result)
             poses = StagedPoses(job.clip, 0, 0, "none", 0.0, (), rejection)
-            # The worker may have been stopped after it wrote its tracks.
+            # The worker may have been killed after it wrote the tracks.
             tracks_path(work, job.clip).unlink(missing_ok=True)
         else:
             poses = result

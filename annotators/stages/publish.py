@@ -1,4 +1,4 @@
-"""Publication: the staged results of complete videos become rows of the dataset."""
+"""Publish the staged results of complete videos as rows of the dataset."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -41,13 +41,13 @@ def publish_videos(
     """Publish the staged results of complete videos, and the rejections of ingest.
 
     Args:
-        writer: of the dataset.
-        ingested: the run's sources.
-        video_ids: videos whose every stage is staged.
+        writer: writer of the dataset.
+        ingested: result of the ingest stage.
+        video_ids: videos of which all stages are staged.
 
     Returns:
-        What changed, or None when there was nothing to publish. A first publication without any
-        annotation is not made: the dataset's recipe would bind a run with a better one.
+        The publication, or None if there was nothing to publish. A first publication needs at least
+        one annotation, because its recipe becomes the recipe of the dataset for all later runs.
     """
     work = writer.work
     rows: dict[str, list[Row]] = {
@@ -108,15 +108,14 @@ def publish_videos(
 
 
 def recipe_of(config: AnnotateConfig, model_path: Path | None) -> dict[str, Any]:
-    """What decides the rows of a run's dataset.
+    """Return the part of the configuration that determines the rows of a dataset.
 
     Args:
-        config: the run's configuration.
-        model_path: the pose model; None where poses are taken over, which name their model.
+        config: configuration of the run.
+        model_path: file of the pose model; None if poses come from a dataset that names it.
 
     Raises:
-        data.store.manifest.DatasetError: clips and poses are to be taken from a dataset that cannot
-            give them.
+        data.store.manifest.DatasetError: ``poses_from`` cannot provide clips and poses.
     """
     if config.poses_from is None:
         if model_path is None:
@@ -129,12 +128,12 @@ def recipe_of(config: AnnotateConfig, model_path: Path | None) -> dict[str, Any]
 
 
 def list_rejections(ingested: Ingested, scans: Sequence[StagedScan], work: Path) -> list[Rejection]:
-    """What a run rejected, as it is staged.
+    """Return the rejections of a run, published or not.
 
     Args:
-        ingested: the run's sources.
-        scans: videos that went through the stages.
-        work: the folder of staged work.
+        ingested: result of the ingest stage.
+        scans: scanned videos.
+        work: folder of staged work.
     """
     found = [rejection for rejection, _ in ingested.rejections]
     for scan in scans:
@@ -145,6 +144,6 @@ def list_rejections(ingested: Ingested, scans: Sequence[StagedScan], work: Path)
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hex."""
+    """Return the SHA-256 of a file as hexadecimal text."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,8 +1,7 @@
-"""Published work of a video put back as staged work, so that only its texts are made again.
+"""Restore the staged work of published videos, so that only their texts are written again.
 
-A service that was away costs texts, not poses: when these are asked for again
-(``retry_rejected``), the clips and the people in them need not be looked for twice. Nor need they
-when another captioner or annotator writes the texts of a new dataset (``poses_from``).
+Two kinds of runs need new texts but no new clips and poses: a run that repeats failed calls
+(``retry_rejected``), and a run with another captioner or annotator (``poses_from``).
 """
 
 from collections import defaultdict
@@ -40,12 +39,12 @@ _VIDEOS_AT_A_TIME: Final = 64
 
 
 def restage(published: Dataset, videos: Collection[SourceVideo], work: Path) -> None:
-    """Stage scans and poses of published videos as their stages left them.
+    """Stage the scans and poses of published videos.
 
     Args:
-        published: the dataset.
-        videos: in it.
-        work: the folder of staged work.
+        published: dataset that contains the videos.
+        videos: videos to stage.
+        work: folder of staged work.
     """
     listed = list(videos)
     for begin in range(0, len(listed), _VIDEOS_AT_A_TIME):
@@ -85,7 +84,7 @@ def _restage(published: Dataset, videos: Sequence[SourceVideo], work: Path) -> N
                 tracks_path(work, clip).unlink(missing_ok=True)
             write_staged(poses_path(work, clip), staged)
         (told,) = rows["videos"][video_id]
-        # What is left of the rejections is of shots that made no clip.
+        # The remaining rejections belong to shots without a clip.
         scan = StagedScan(video, _scan(told, video), tuple(clips), tuple(rejections.values()))
         write_staged(video_path(work, "scans", video_id), scan)
 
@@ -95,15 +94,14 @@ POSE_STAGES: Final = ("clips", "poses", "pose_model")
 
 
 def require_same_poses(root: Path, recipe: Mapping[str, Any]) -> None:
-    """Refuse to take clips and poses over that another configuration would have made.
+    """Check that a dataset's clips and poses were made with the configuration of a recipe.
 
     Args:
-        root: the dataset that has them.
-        recipe: of the dataset that takes them.
+        root: folder of the dataset that provides clips and poses.
+        recipe: recipe of the dataset that uses them.
 
     Raises:
-        data.store.manifest.DatasetError: there is no dataset, or its clips and poses were made
-        otherwise.
+        data.store.manifest.DatasetError: there is no dataset, or its configuration differs.
     """
     made_with = Dataset(root).manifest["recipe"]
     differing = recipe_differences(
@@ -122,15 +120,15 @@ def require_same_poses(root: Path, recipe: Mapping[str, Any]) -> None:
 def restage_from(
     source: Dataset, videos: Sequence[SourceVideo], work: Path
 ) -> dict[str, Rejection]:
-    """Stage clips and poses of another dataset for the videos that it holds.
+    """Stage the clips and poses of videos that another dataset contains.
 
     Args:
-        source: that dataset.
-        videos: to be annotated, found in it by their content.
-        work: the folder of staged work; what an earlier run staged there is kept.
+        source: dataset that provides clips and poses.
+        videos: videos to stage, identified by their content.
+        work: folder of staged work. Existing files are kept.
 
     Returns:
-        Rejections of the videos that it does not hold, by ``video_id``.
+        Rejections of the videos that the dataset does not contain, by ``video_id``.
     """
     held = {row["video_id"] for row in source.rows("videos", ["video_id"])}
     found = [video for video in videos if video.video_id in held]
@@ -165,7 +163,7 @@ def _by_video(rows: Iterable[dict[str, Any]]) -> defaultdict[str, list[dict[str,
 
 
 def _scan(row: dict[str, Any], video: SourceVideo) -> VideoScan:
-    # After the clips are cut only the number of shots counts; their spans are not published.
+    # After the clips stage, only the number of shots is used. Their spans are not published.
     shots = (Shot(0, row["num_frames"], 0.0, row["duration_s"], 0.0, "", 0.0),) * row["num_shots"]
     issues = tuple(row["issues"][len(video.probe.issues) :])
     return VideoScan(row["num_frames"], row["duration_s"], shots, issues)

@@ -1,7 +1,7 @@
-"""The order of the work: shards of videos through all stages, published as they are complete.
+"""Order of the stages: shards of videos pass all stages and are published when complete.
 
-Every stage is idempotent: what is staged or published is not computed again, so that a killed run
-goes on where it stopped. Items of one stage run in parallel worker processes.
+Every stage is idempotent. It skips items that are staged or published, so that a killed run
+continues where it stopped. Items of one stage run in parallel worker processes.
 
     sources -> ingest_files -> scan_videos -> estimate_clip_poses -> caption_videos
             -> annotate_videos -> publish_videos
@@ -37,41 +37,41 @@ STAGES: Final[Mapping[str, Stage]] = {
     "captions": caption_videos,
     "annotations": annotate_videos,
 }
-"""The stages in order. The first takes videos, the others what the one before returned."""
+"""Stages in order. The first one takes videos, the others take the result of the one before."""
 
 
 class Result(Protocol):
-    """What a stage came to, perhaps later."""
+    """Result of a stage, which may still be running."""
 
     def result(self) -> list[StagedScan]:
-        """The scans that the next stage works on; raises what stopped the stage."""
+        """Wait for the scans for the next stage; raises the exception that stopped the stage."""
         ...
 
 
 class Submit(Protocol):
-    """Starts a stage on a shard.
+    """Function that starts a stage on a shard.
 
     Args:
         stage: key of ``STAGES``.
-        shard: its name, such as ``2/7``.
-        given: videos, or what ``submit`` returned for the stage before.
+        shard: name of the shard, such as ``2/7``.
+        given: videos, or the result of the stage before.
     """
 
     def __call__(self, stage: str, shard: str, given: Any) -> Result:
-        """Start it."""
+        """Start the stage."""
         ...
 
 
 @dataclass
 class Worked:
-    """What the shards of a run came to.
+    """Result of all shards of a run.
 
     Attributes:
-        added: published rows by table.
-        num_shards: that there were.
-        failures: the first error of each shard that was stopped by one.
-        unpublished: videos that went through all stages and gave no row.
-        remaining: what is left to ask models for; None when nothing is.
+        added: number of published rows by table.
+        num_shards: number of shards.
+        failures: first exception of each shard that failed.
+        unpublished: videos that passed all stages and were not published.
+        remaining: estimate of the calls that remain; None if there are none.
     """
 
     added: Counter[str] = field(default_factory=Counter[str])
@@ -84,7 +84,7 @@ class Worked:
 def make_shards(
     videos: Sequence[SourceVideo], config: AnnotateConfig
 ) -> tuple[tuple[SourceVideo, ...], ...]:
-    """Group videos into shards of about ``shard_clips`` clips, at least one video each."""
+    """Group videos into shards of about ``shard_clips`` clips and at least one video."""
     shards: list[tuple[SourceVideo, ...]] = []
     shard: list[SourceVideo] = []
     num_clips = 0.0
@@ -105,14 +105,14 @@ def work_through(
     submit: Submit,
     publish_complete: Callable[[Ingested, Sequence[StagedScan]], Mapping[str, int]],
 ) -> Worked:
-    """Take all shards through all stages, publishing whenever enough clips are complete.
+    """Run all stages on all shards, and publish whenever ``publish_clips`` clips are complete.
 
     Args:
-        run: the run.
-        ingested: its sources.
-        submit: starts a stage on a shard.
-        publish_complete: publishes complete videos and the rejections of ingest; returns the rows
-            that were added by table, or none when nothing was published.
+        run: run that the stages share.
+        ingested: result of the ingest stage.
+        submit: function that starts a stage on a shard.
+        publish_complete: function that publishes complete videos and the rejections of ingest, and
+            returns the number of added rows by table; empty if nothing was published.
     """
     shards = make_shards(ingested.videos, run.config)
     worked = Worked(num_shards=len(shards))
@@ -130,7 +130,7 @@ def work_through(
     remaining = ingested
     for index, results in enumerate(running):
         try:
-            # In the order of the stages: those after one that failed only say that they never ran.
+            # In the order of the stages: the errors of later stages only say that they did not run.
             _, all_posed, _, finished = [result.result() for result in results]
         except Exception as error:  # noqa: BLE001 - the other shards go on; raised at the end
             worked.failures.append(error)
@@ -143,7 +143,7 @@ def work_through(
             added = publish_complete(remaining, complete)
             if added:
                 worked.added.update(added)
-                # The rejections of ingest go out with the first publication.
+                # The rejections of ingest are part of the first publication.
                 remaining, complete = replace(remaining, rejections=(), superseded=()), []
     if not running:
         worked.added.update(publish_complete(ingested, []))
@@ -154,7 +154,7 @@ def work_through(
 
 
 def estimate_all(run: Run, ingested: Ingested, submit: Submit) -> Worked:
-    """Find the clips of all videos, and what their texts will cost at most."""
+    """Find the clips of all videos, and estimate the cost of their texts."""
     shards = make_shards(ingested.videos, run.config)
     scanned = [
         submit("clips", name, shard) for name, shard in zip(_names(shards), shards, strict=True)
@@ -169,7 +169,7 @@ def _names(shards: Sequence[object]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Finished:
-    """A result that is there."""
+    """Result of a stage that has finished."""
 
     scans: list[StagedScan]
 
@@ -184,18 +184,18 @@ def annotate_dataset(
     models: Models,
     report: Callable[[Progress], None] = silent,
 ) -> Worked:
-    """Annotate without an orchestrator: the same stages on the same shards, one after the other.
+    """Annotate videos without Prefect, one stage of one shard at a time.
 
     Args:
-        config: the run's configuration.
-        pose_model: the model file; None where poses are taken over.
-        workers: where the work is done.
-        models: that write the texts.
-        report: told of every finished item.
+        config: configuration of the run.
+        pose_model: file of the pose model; None if poses come from another dataset.
+        workers: worker processes.
+        models: models that write the texts.
+        report: callback for progress.
 
     Raises:
-        data.workers.unexpected.UnexpectedErrorsError: items ended in an unexpected error; what the
-            others came to is published.
+        data.workers.unexpected.UnexpectedErrorsError: items failed with an unexpected error. The
+            results of the other items are published.
     """
     with open_writer(config.dataset, recipe_of(config, pose_model)) as writer:
         run = Run(config, writer.work, workers, models=models, pose_model=pose_model, report=report)

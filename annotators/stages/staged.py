@@ -1,4 +1,4 @@
-"""What the stages leave on disk for each other, so that a killed run goes on where it stopped."""
+"""Staged files, in which a stage stores its results so that a killed run can continue."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,9 @@ class SourceVideo:
     """A readable video file.
 
     Attributes:
-        video_id: hash of its content.
-        mtime_ns: modification time; with path and size it tells that the content is unchanged.
-        probe: what the packet scan found.
+        video_id: hash of the content.
+        mtime_ns: modification time. An equal path, size and time mean unchanged content.
+        probe: result of the packet scan.
     """
 
     video_id: str
@@ -32,7 +32,7 @@ class SourceVideo:
 
 @dataclass(frozen=True, slots=True)
 class StagedScan:
-    """Result of the clips stage for one video; ``scan`` is None when the video was rejected."""
+    """Result of the clips stage for one video; ``scan`` is None if the video was rejected."""
 
     video: SourceVideo
     scan: VideoScan | None
@@ -42,7 +42,7 @@ class StagedScan:
 
 @dataclass(frozen=True, slots=True)
 class StagedPoses:
-    """Result of the poses stage for one clip; its tracks lie beside it as Parquet."""
+    """Result of the poses stage for one clip. Its tracks are in a Parquet file beside it."""
 
     clip: Clip
     num_people: int
@@ -55,7 +55,7 @@ class StagedPoses:
 
 @dataclass(frozen=True, slots=True)
 class StagedCaptions:
-    """Result of the captions stage for one video; ``rejections`` are of clips without a text."""
+    """Result of the captions stage for one video, with the rejections of clips without a text."""
 
     captions: tuple[Caption, ...]
     rejections: tuple[Rejection, ...] = ()
@@ -63,7 +63,7 @@ class StagedCaptions:
 
 @dataclass(frozen=True, slots=True)
 class StagedAnnotations:
-    """Result of the annotations stage for one video; ``rejections`` are of clips without a text."""
+    """Result of the annotations stage for one video, with rejections of clips without a text."""
 
     coarse: str
     annotations: tuple[Annotation, ...]
@@ -71,18 +71,18 @@ class StagedAnnotations:
 
 
 def write_staged(path: Path, record: Any) -> None:
-    """Write a record, atomically."""
+    """Write a record atomically."""
     adapter = TypeAdapter[Any](type(record))
     write_text(path, adapter.dump_json(record).decode())
 
 
 def load_staged(kind: type[Record], path: Path) -> Record | None:
-    """Read a record; None when it is not there."""
+    """Read a record; None if there is none."""
     return TypeAdapter(kind).validate_json(path.read_bytes()) if path.exists() else None
 
 
 def read_staged(kind: type[Record], path: Path) -> Record:
-    """Read a record that an earlier stage must have left."""
+    """Read a record that an earlier stage has written."""
     record = load_staged(kind, path)
     if record is None:
         raise AssertionError(f"{path}: expected staged work, found none")
@@ -90,30 +90,30 @@ def read_staged(kind: type[Record], path: Path) -> Record:
 
 
 def video_path(work: Path, stage: str, video_id: str) -> Path:
-    """Result of a stage that works on whole videos: ``scans``, ``captions`` or ``annotations``."""
+    """Return the path of a result by video: ``scans``, ``captions`` or ``annotations``."""
     return work / stage / f"{require_file_id(video_id)}.json"
 
 
 def lacks(scan: StagedScan, stage: str, work: Path) -> bool:
-    """Whether a video has yet to go through a text stage; rejected ones do not."""
+    """Whether the result of a text stage is missing; rejected videos have none."""
     return scan.scan is not None and not video_path(work, stage, scan.video.video_id).exists()
 
 
 def poses_path(work: Path, clip: Clip) -> Path:
-    """Result of the poses stage for a clip."""
+    """Return the path of the result of the poses stage for a clip."""
     return work / "poses" / f"{require_file_id(clip.clip_id)}.json"
 
 
 def tracks_path(work: Path, clip: Clip) -> Path:
-    """Tracks of a clip, as rows of the ``poses`` table; not there when it has nobody."""
+    """Return the path of a clip's rows of the ``poses`` table; no such file without people."""
     return work / "poses" / f"{require_file_id(clip.clip_id)}.parquet"
 
 
 def read_tracks(work: Path, clip: Clip) -> pa.Table:
-    """The staged tracks of a clip that has any, verified.
+    """Read and verify the staged tracks of a clip with people.
 
     Raises:
-        DatasetError: they are damaged, or gone.
+        DatasetError: the file is damaged or missing.
     """
     path = tracks_path(work, clip)
     try:
@@ -128,7 +128,7 @@ def read_tracks(work: Path, clip: Clip) -> pa.Table:
 
 
 def staged_files(scan: StagedScan, work: Path) -> list[Path]:
-    """Every file that the stages may have staged for a video; its scan last."""
+    """Return the paths of all staged files of a video; the scan is the last one."""
     video_id = scan.video.video_id
     return [
         *(path for c in scan.clips for path in (poses_path(work, c), tracks_path(work, c))),

@@ -1,8 +1,8 @@
-"""The text stages: captions and annotations of the videos of a shard, staged per video.
+"""Text stages: write captions and annotations, and stage them by video.
 
-Texts from measured motion are made in worker processes. Texts of a model are asked for here, many
-at a time, while workers read the frames that it is shown; its replies are kept by the service as
-they come, so that a run that died asks for none of them again.
+Worker processes write texts from measured motion. Texts of a model are requested in this process,
+many at a time, while workers decode the frames. The service caches each reply, so that a killed run
+does not request it again.
 """
 
 from collections import defaultdict
@@ -51,10 +51,10 @@ Text = TypeVar("Text")
 
 
 def caption_videos(run: Run, scans: Sequence[StagedScan]) -> list[StagedScan]:
-    """Caption every clip that has a person, and stage the captions of each video.
+    """Caption every clip with people, and stage the captions of each video.
 
     Returns:
-        The videos whose captions are complete: all, unless the budget is used up.
+        The videos whose captions are complete; these are all videos, unless the budget is spent.
     """
     if run.models.captioner is None:
         _write_texts(run, _caption, Stage.CAPTIONS, scans)
@@ -64,10 +64,10 @@ def caption_videos(run: Run, scans: Sequence[StagedScan]) -> list[StagedScan]:
 
 
 def annotate_videos(run: Run, scans: Sequence[StagedScan]) -> list[StagedScan]:
-    """Write the three levels of every clip that has a person, and stage those of each video.
+    """Annotate every clip with people at three levels, and stage the annotations of each video.
 
     Returns:
-        The videos whose annotations are complete: all, unless the budget is used up.
+        The videos whose annotations are complete; these are all, unless the budget is spent.
     """
     if run.models.annotator is None:
         _write_texts(run, _annotate, Stage.ANNOTATIONS, scans)
@@ -77,7 +77,7 @@ def annotate_videos(run: Run, scans: Sequence[StagedScan]) -> list[StagedScan]:
 
 
 def _with_stage(stage: str, scans: Sequence[StagedScan], work: Path) -> list[StagedScan]:
-    """Videos that were rejected, which have no texts, or whose texts are staged."""
+    """Return rejected videos, which have no texts, and videos whose texts are staged."""
     return [scan for scan in scans if not lacks(scan, stage, work)]
 
 
@@ -92,7 +92,7 @@ class _TextJob:
     work: Path
 
     def tracks(self) -> dict[str, list[PoseTrack]]:
-        """Tracks by clip, of the clips that have any."""
+        """Return the tracks of clips with people, by ``clip_id``."""
         found = {clip.clip_id: _tracks(self.work, clip) for clip in self.scan.clips}
         return {clip_id: tracks for clip_id, tracks in found.items() if tracks}
 
@@ -113,7 +113,7 @@ def _frame_size_px(video: SourceVideo) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class _Texts:
-    """What a text stage made of a video, and the clips that it failed on, each with its error."""
+    """Texts of a video, and the clips that failed, each with its error."""
 
     staged: StagedCaptions | StagedAnnotations
     failed: tuple[tuple[Clip, ItemError], ...]
@@ -122,7 +122,7 @@ class _Texts:
 def _each_clip(
     clips: Iterable[Clip], write: Callable[[Clip], Iterable[Text]]
 ) -> tuple[tuple[Text, ...], tuple[tuple[Clip, ItemError], ...]]:
-    """The texts of clips; an error on one costs only its own."""
+    """Write the texts of clips. An error affects only its own clip."""
     texts: list[Text] = []
     failed: list[tuple[Clip, ItemError]] = []
     for clip in clips:
@@ -188,7 +188,7 @@ def _rejections(
     stage: Stage,
     workers: Workers,
 ) -> tuple[Rejection, ...]:
-    """The rejections of clips whose texts failed; every clip counts as an item of the stage."""
+    """Return the rejections of clips that failed, and count every clip as an item of the stage."""
     problems = dict(failed)
     rejections: list[Rejection] = []
     for clip in clips:
@@ -203,7 +203,7 @@ def _rejections(
 def _without_texts(
     job: _TextJob, stage: Stage, error: ItemError
 ) -> StagedCaptions | StagedAnnotations:
-    """What is staged of a video none of whose texts could be made: every clip says why."""
+    """Return the result of a video whose texts failed: a rejection of every clip with people."""
     rejections = tuple(
         Rejection.of(clip.clip_id, _clip_name(job, clip), stage, error)
         for clip in job.scan.clips
@@ -223,7 +223,7 @@ def _clip_name(job: _TextJob, clip: Clip) -> str:
 
 
 def _jobs(run: Run, stage: str, scans: Sequence[StagedScan]) -> list[_TextJob]:
-    """The videos that a text stage has to work on."""
+    """Return the jobs of the videos without a result of this stage."""
     return [
         _TextJob(scan, run.config.captions, run.config.annotations, run.work)
         for scan in scans
@@ -236,7 +236,7 @@ def _jobs(run: Run, stage: str, scans: Sequence[StagedScan]) -> list[_TextJob]:
 
 @dataclass(frozen=True, slots=True)
 class _ShowJob:
-    """Frames to read: of a clip, or of the whole video where ``clip`` is None."""
+    """Job that decodes the frames of a clip, or of the whole video if ``clip`` is None."""
 
     video: SourceVideo
     duration_s: float
@@ -265,7 +265,7 @@ def _show_clip(job: _ShowJob) -> ClipView:
 
 
 def video_views(jobs: Sequence[_ShowJob], workers: Workers) -> Iterator[VideoView]:
-    """Frames of whole videos; one that cannot be shown is left out, as its clips tell why."""
+    """Yield the frames of whole videos; unreadable ones are skipped, and their clips say why."""
     for _, result in workers.run(
         _show_video, jobs, video_s=_show_s, name=_show_name, stage="frames"
     ):
@@ -274,7 +274,7 @@ def video_views(jobs: Sequence[_ShowJob], workers: Workers) -> Iterator[VideoVie
 
 
 def clip_views(jobs: Sequence[_ShowJob], workers: Workers) -> Iterator[ClipView]:
-    """Frames of clips; one that cannot be shown says why."""
+    """Yield the frames of clips. An unreadable clip has the reason in ``problem``."""
     for job, result in workers.run(
         _show_clip, jobs, video_s=_show_s, name=_show_name, stage="frames"
     ):
@@ -287,12 +287,12 @@ def clip_views(jobs: Sequence[_ShowJob], workers: Workers) -> Iterator[ClipView]
 def show_jobs(
     run: Run, scans: Sequence[StagedScan], *, people_only: bool = True
 ) -> tuple[list[_ShowJob], list[_ShowJob]]:
-    """What a captioner is shown: whole videos, and clips.
+    """Return the jobs that decode the input of a captioner: whole videos, and clips.
 
     Args:
-        run: the run.
-        scans: the videos.
-        people_only: only clips in which somebody was found, as a run does it.
+        run: run that the stages share.
+        scans: scanned videos.
+        people_only: include only clips with people, as a run does.
     """
     config = run.config
     videos: list[_ShowJob] = []
@@ -315,7 +315,7 @@ def show_jobs(
 
 
 def _scene_of(captions: Iterable[Caption]) -> str:
-    """The caption of the whole video; empty without a usable one, such as one that was cut off."""
+    """Return the caption of the whole video; empty if there is no successful one."""
     whole = (c.text for c in captions if c.clip_id is None and c.outcome is Outcome.SUCCESS)
     return next(whole, "")
 
@@ -361,7 +361,7 @@ def _caption_with_model(run: Run, model: ChatModel, scans: Sequence[StagedScan])
 
 
 def _measure(job: _TextJob) -> VideoTexts:
-    """Gather what the annotator is told of a video, and what its reply is checked against."""
+    """Collect the input of the annotator and the measurements to check its reply against."""
     video_id = job.scan.video.video_id
     staged = read_staged(StagedCaptions, video_path(job.work, "captions", video_id))
     by_clip: dict[str | None, list[Caption]] = defaultdict(list)
@@ -420,7 +420,7 @@ def _annotate_with_model(run: Run, model: ChatModel, scans: Sequence[StagedScan]
 
 @dataclass(frozen=True, slots=True)
 class _Reported:
-    """A model that tells of its progress; a repair is no further item, but it costs."""
+    """Model that reports progress. A repair adds to the cost but is not another item."""
 
     model: ChatModel
     progress: Progress

@@ -8,3 +8,6 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.floating[Any]]
 """Floats of any precision."""
 BoolArray = NDArray[np.bool_]
+IndexArray = NDArray[np.intp]
+ImageArray = NDArray[np.uint8]
+"""An image or a stack of images: RGB unless stated otherwise."""

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from annotators.chat.cache import ChatReply
 from annotators.chat.config import LocalVlmConfig
+from data.arrays import ImageArray
 from data.records import Outcome
 
 
@@ -31,7 +30,7 @@ class VlmRequest:
     """
 
     system: str
-    parts: tuple[str | NDArray[np.uint8], ...]
+    parts: tuple[str | ImageArray, ...]
     sample: int = 0
 
 

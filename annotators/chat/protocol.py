@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from data.arrays import ImageArray
 from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 from data.records import Outcome
 
@@ -44,7 +43,7 @@ class Jpeg:
     height_px: int
 
     @classmethod
-    def encode(cls, image_HW3: NDArray[np.uint8], quality: int) -> "Jpeg":
+    def encode(cls, image_HW3: ImageArray, quality: int) -> "Jpeg":
         """Encode an RGB image, (H, W, 3)."""
         bgr = cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR)
         done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])

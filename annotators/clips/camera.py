@@ -9,9 +9,8 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from data.arrays import FloatArray, ImageArray
 
 INTERVAL_S: Final = 0.1
 """Camera motion is measured between frames this far apart, and every other interval is skipped. The
@@ -35,9 +34,9 @@ class CameraMotion:
 
     def __init__(self) -> None:
         self._before_s = -math.inf
-        self._before_HW: Image | None = None
+        self._before_HW: ImageArray | None = None
 
-    def push(self, pts_s: float, image_HW3: Image) -> float | None:
+    def push(self, pts_s: float, image_HW3: ImageArray) -> float | None:
         """Add the next frame.
 
         Args:
@@ -61,7 +60,7 @@ class CameraMotion:
         return None if shift_px is None else math.hypot(*shift_px) / luma_HW.shape[1] / elapsed_s
 
 
-def global_shift(a_HW: Image, b_HW: Image) -> tuple[float, float] | None:
+def global_shift(a_HW: ImageArray, b_HW: ImageArray) -> tuple[float, float] | None:
     """Return the displacement of the background between two images.
 
     The displacement is the median of the pyramidal optical flow (Lucas and Kanade, 1981; Bouguet,
@@ -92,7 +91,7 @@ def global_shift(a_HW: Image, b_HW: Image) -> tuple[float, float] | None:
 
 
 @lru_cache(maxsize=4)
-def _grid(height: int, width: int) -> NDArray[np.float32]:
+def _grid(height: int, width: int) -> FloatArray:
     """Return points spread evenly over an image, (P, 1, 2), in pixels."""
     y = (np.arange(_POINTS_DOWN) + 0.5) * height / _POINTS_DOWN
     x = (np.arange(_POINTS_ACROSS) + 0.5) * width / _POINTS_ACROSS

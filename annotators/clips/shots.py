@@ -31,12 +31,10 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from data.arrays import BoolArray, FloatArray, ImageArray, IndexArray
 from data.config import Config
-
-FloatArray = NDArray[np.float32]
 
 THUMBNAIL_SIDE_PX: Final = 64
 """Longer side of the frames to pass to the detector, which does not use a higher resolution."""
@@ -184,7 +182,7 @@ def similarity(a: Patches, b: Patches) -> float:
     return float(np.max(match_D[seen_D] / weight_D[seen_D]))
 
 
-def _grid(ys: NDArray[np.intp], xs: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _grid(ys: IndexArray, xs: IndexArray) -> tuple[IndexArray, IndexArray]:
     """Return all pairs of the two as two flat arrays."""
     return np.repeat(ys, len(xs)), np.tile(xs, len(ys))
 
@@ -230,11 +228,11 @@ class _Window:
     images_NHW3: FloatArray
     coarse_NF: FloatArray
     step_N: FloatArray
-    flat_N: NDArray[np.bool_]
+    flat_N: BoolArray
     patches: dict[int, Patches] = field(default_factory=dict[int, Patches])
 
     @classmethod
-    def of(cls, start: int, images: list[NDArray[np.uint8]]) -> "_Window":
+    def of(cls, start: int, images: list[ImageArray]) -> "_Window":
         """Measure the frames in memory."""
         images_NHW3 = np.stack(images).astype(np.float32)
         rows_NHW3 = images_NHW3[:, ::2] + images_NHW3[:, 1::2]
@@ -311,7 +309,7 @@ class ShotDetector:
         self._memory_step = max(1, round(_MEMORY_INTERVAL_S * fps))
         self._ahead = max(self._flash_frames, 2 * max(_DISSOLVE_FRAMES))
         self._back = max(self._ahead, round(_MEMORY_S * fps))
-        self._images: list[NDArray[np.uint8]] = []
+        self._images: list[ImageArray] = []
         self._start = 0
         self._decided = 0
         self._cuts: list[int] = []
@@ -323,7 +321,7 @@ class ShotDetector:
         """Number of frames that are currently in memory."""
         return len(self._images)
 
-    def push(self, image: NDArray[np.uint8]) -> None:
+    def push(self, image: ImageArray) -> None:
         """Add the next frame, (height, width, 3) RGB, of any size."""
         if image.shape[0] > image.shape[1]:
             image = image.transpose(1, 0, 2)

@@ -30,8 +30,6 @@ from annotators.motion.events import (
 from annotators.motion.signals import (
     PATH_SMOOTH_FRAMES,
     SIDES,
-    Bools,
-    Floats,
     Signals,
     Span,
     flexion_deg,
@@ -42,6 +40,7 @@ from annotators.motion.signals import (
     trim_ramp,
     turning_points,
 )
+from data.arrays import BoolArray, FloatArray
 from data.motion.skeleton import FPS
 
 GRAVITY_MPS2: Final = 9.81
@@ -130,18 +129,18 @@ class Path:
 # ------------------------------------------------------------------------------------- posture
 
 
-def trunk_tilt_deg(signals: Signals) -> Floats:
+def trunk_tilt_deg(signals: Signals) -> FloatArray:
     """Return the angle of the trunk from upright, (T,), degrees."""
     trunk_T3 = signals.trunk_T3()
     return np.degrees(np.arctan2(np.hypot(trunk_T3[:, 0], trunk_T3[:, 2]), trunk_T3[:, 1]))
 
 
-def hip_height(signals: Signals) -> Floats:
+def hip_height(signals: Signals) -> FloatArray:
     """Return the height of the hips above the lower foot, (T,), leg lengths."""
     return (signals.hips_T3()[:, 1] - signals.floor_T) / signals.size.leg_m
 
 
-def _posture_codes(signals: Signals) -> list[tuple[PostureKind, Bools]]:
+def _posture_codes(signals: Signals) -> list[tuple[PostureKind, BoolArray]]:
     """Return the kinds of posture with masks of their frames, (T,), in order of precedence."""
     leg_m = signals.size.leg_m
     legs = signals.leg_sides
@@ -261,7 +260,7 @@ def postures(signals: Signals) -> list[Posture]:
     return result
 
 
-def one_leg_balances(signals: Signals, moving_T: Bools) -> list[Posture]:
+def one_leg_balances(signals: Signals, moving_T: BoolArray) -> list[Posture]:
     """Return spans in which one leg carries the body while the person stays in place."""
     if not signals.body_seen:
         return []
@@ -297,7 +296,7 @@ def path_of(signals: Signals) -> Path:
     return Path(length_m, net_m, turn_deg)
 
 
-def travel(signals: Signals) -> Floats:
+def travel(signals: Signals) -> FloatArray:
     """Return the distance that the pelvis traveled up to each frame, (T,), meters."""
     ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]]
     ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")

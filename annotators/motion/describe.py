@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from annotators.motion.body import (
     Path,
@@ -60,7 +59,8 @@ from annotators.motion.limbs import (
     torso_moves,
     waves,
 )
-from annotators.motion.signals import BodySize, Bools, Signals, Span, foot_odometry, prepare
+from annotators.motion.signals import BodySize, Signals, Span, foot_odometry, prepare
+from data.arrays import BoolArray, FloatArray
 from data.motion.skeleton import FPS
 from data.records import PoseTrack
 
@@ -223,8 +223,8 @@ class MotionDescription:
     path: Path
     postures: tuple[Posture, ...]
     events: tuple[MotionEvent, ...]
-    time_T: NDArray[np.float64]
-    travel_T: NDArray[np.float64]
+    time_T: FloatArray
+    travel_T: FloatArray
     still: tuple[tuple[float, float], ...]
     activities: tuple[Activity, ...]
     main: Activity
@@ -246,11 +246,11 @@ class MotionDescription:
 
 
 def describe_motion(
-    joints_TJ3: NDArray[np.floating],
+    joints_TJ3: FloatArray,
     *,
-    pts_s: NDArray[np.floating] | None = None,
-    valid: NDArray[np.bool_] | None = None,
-    confidence: NDArray[np.floating] | None = None,
+    pts_s: FloatArray | None = None,
+    valid: BoolArray | None = None,
+    confidence: FloatArray | None = None,
     sharp: bool = True,
 ) -> MotionDescription:
     """Describe a motion.
@@ -333,7 +333,7 @@ def describe_track(
     )
 
 
-def inside_frame(track: PoseTrack, frame_size_px: tuple[int, int]) -> Bools:
+def inside_frame(track: PoseTrack, frame_size_px: tuple[int, int]) -> BoolArray:
     """Return whether each joint is inside the image, (T, 22)."""
     in_TJ2 = (track.joints_2d >= 0) & (track.joints_2d <= np.array(frame_size_px))
     return np.logical_and(in_TJ2[:, :, 0], in_TJ2[:, :, 1])
@@ -345,12 +345,12 @@ def _span_of(signals: Signals, start_s: float, end_s: float) -> Span:
     return int(start), int(end)
 
 
-def _covered(signals: Signals, events: Sequence[MotionEvent]) -> Bools:
+def _covered(signals: Signals, events: Sequence[MotionEvent]) -> BoolArray:
     """Return whether each frame is inside one of the events, (T,)."""
     return mask_of(signals.num_frames, [_span_of(signals, e.start_s, e.end_s) for e in events])
 
 
-def _arm_events(signals: Signals, moving_T: Bools) -> list[MotionEvent]:
+def _arm_events(signals: Signals, moving_T: BoolArray) -> list[MotionEvent]:
     events: list[MotionEvent] = []
     clapping_T = _covered(signals, claps(signals, moving_T))
     for side in (Side.LEFT, Side.RIGHT):
@@ -375,7 +375,7 @@ def _arm_events(signals: Signals, moving_T: Bools) -> list[MotionEvent]:
     return events
 
 
-def _leg_events(signals: Signals, busy_T: Bools) -> list[MotionEvent]:
+def _leg_events(signals: Signals, busy_T: BoolArray) -> list[MotionEvent]:
     events: list[MotionEvent] = []
     for side in (Side.LEFT, Side.RIGHT):
         kicked = kicks(signals, side)
@@ -384,7 +384,7 @@ def _leg_events(signals: Signals, busy_T: Bools) -> list[MotionEvent]:
     return events
 
 
-def _inside(signals: Signals, event: MotionEvent, mask_T: Bools) -> bool:
+def _inside(signals: Signals, event: MotionEvent, mask_T: BoolArray) -> bool:
     return float(mask_T[slice(*_span_of(signals, event.start_s, event.end_s))].mean()) > 0.5
 
 

@@ -29,8 +29,6 @@ from annotators.motion.events import (
 from annotators.motion.signals import (
     MAX_MOVE_S,
     SIDES,
-    Bools,
-    Floats,
     Signals,
     Span,
     flexion_deg,
@@ -40,6 +38,7 @@ from annotators.motion.signals import (
     trim_ramp,
     turning_points,
 )
+from data.arrays import BoolArray, FloatArray
 from data.motion.skeleton import FPS
 
 # ---- arms (hand relative to the shoulder, in arm lengths; hanging is about -0.95)
@@ -119,7 +118,7 @@ MIN_NOD_ESTIMATED_DEG: Final = 50.0
 """The depth of an estimated head has an error of about half a head."""
 
 
-def _share(mask_T: Bools, span: Span) -> float:
+def _share(mask_T: BoolArray, span: Span) -> float:
     return float(mask_T[slice(*span)].mean())
 
 
@@ -127,7 +126,7 @@ def _drags(span: Span, max_s: float = MAX_MOVE_S) -> bool:
     return span[1] - span[0] > max_s * FPS
 
 
-def mask_of(num_frames: int, items: list[Span]) -> Bools:
+def mask_of(num_frames: int, items: list[Span]) -> BoolArray:
     """Convert spans to a mask, (T,)."""
     mask_T = np.zeros(num_frames, dtype=np.bool_)
     for start, end in items:
@@ -138,7 +137,7 @@ def mask_of(num_frames: int, items: list[Span]) -> Bools:
 # ---------------------------------------------------------------------------------------- arms
 
 
-def hand_T3(signals: Signals, side: str) -> Floats:
+def hand_T3(signals: Signals, side: str) -> FloatArray:
     """Return the hand relative to the shoulder as (outward, up, forward), (T, 3), arm lengths."""
     hand = signals.relative_T3(f"{side}_wrist", f"{side}_shoulder") / signals.size.arm_m
     return hand * np.array([1.0 if side == "left" else -1.0, 1.0, 1.0])
@@ -150,7 +149,7 @@ def hand_level(signals: Signals, side: Side, frame: int) -> Level:
     return next((name for edge, name in LEVELS if up >= edge), Level.LOW)
 
 
-def _hand_direction(hand_3: Floats) -> Direction | None:
+def _hand_direction(hand_3: FloatArray) -> Direction | None:
     outward, up, ahead = hand_3.tolist()
     if up > 0.75:
         return Direction.UP
@@ -161,7 +160,7 @@ def _hand_direction(hand_3: Floats) -> Direction | None:
     return None
 
 
-def _arm_ok_T(signals: Signals, side: str) -> Bools:
+def _arm_ok_T(signals: Signals, side: str) -> BoolArray:
     """Return the frames at which the arm is measured and the trunk does not lie, (T,)."""
     ok_T = signals.part_T[f"{side}_arm"].copy()
     if "torso" in signals.parts:
@@ -169,7 +168,9 @@ def _arm_ok_T(signals: Signals, side: str) -> Bools:
     return ok_T
 
 
-def raises(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> list[MotionEvent]:
+def raises(
+    signals: Signals, side: Side, busy_T: BoolArray, moving_T: BoolArray
+) -> list[MotionEvent]:
     """Find upward and downward movements of a hand of at least :data:`MIN_RAISE`.
 
     Args:
@@ -213,7 +214,7 @@ def raises(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> list
 
 
 def _swings(
-    signal_T: Floats, span: Span, min_change: float, min_swings: int, evenness: float
+    signal_T: FloatArray, span: Span, min_change: float, min_swings: int, evenness: float
 ) -> tuple[list[int], float] | None:
     """Find the longest run of even and fast swings back and forth in a span.
 
@@ -239,7 +240,7 @@ def _swings(
     return best, float(np.median(sizes))
 
 
-def _full_swings(signal_T: Floats, frames: list[int]) -> list[int]:
+def _full_swings(signal_T: FloatArray, frames: list[int]) -> list[int]:
     """Remove the first and the last swing if the hand is raised and lowered in them."""
     sizes = np.abs(np.diff(signal_T[frames]))
     full = sizes >= 0.6 * np.median(sizes)
@@ -259,7 +260,7 @@ _THERE: Final = (
 """Directions of swings by axis (outward, up, forward): along the axis, and its two directions."""
 
 
-def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
+def waves(signals: Signals, side: Side, moving_T: BoolArray) -> list[MotionEvent]:
     """Find a hand that swings back and forth at least twice, raised (a wave) or low."""
     hand = hand_T3(signals, side)
     arm_m = signals.size.arm_m
@@ -310,7 +311,9 @@ def waves(signals: Signals, side: Side, moving_T: Bools) -> list[MotionEvent]:
     return result
 
 
-def _small_waves(hand_T3_: Floats, span: Span) -> list[tuple[float, int, tuple[list[int], float]]]:
+def _small_waves(
+    hand_T3_: FloatArray, span: Span
+) -> list[tuple[float, int, tuple[list[int], float]]]:
     """Find waves from the wrist, in which the forearm moves little, but evenly and many times."""
     found: list[tuple[float, int, tuple[list[int], float]]] = []
     for axis in (0, 1):
@@ -371,7 +374,9 @@ def thrusts(signals: Signals, side: Side) -> list[MotionEvent]:
     return result
 
 
-def strokes(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> list[MotionEvent]:
+def strokes(
+    signals: Signals, side: Side, busy_T: BoolArray, moving_T: BoolArray
+) -> list[MotionEvent]:
     """Find fast single movements of a hand: punches, throws, swings."""
     hand = hand_T3(signals, side)
     arm_m = signals.size.arm_m
@@ -469,7 +474,9 @@ def circles(signals: Signals, side: Side) -> list[MotionEvent]:
     return result[:1]
 
 
-def elbow_bends(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) -> list[MotionEvent]:
+def elbow_bends(
+    signals: Signals, side: Side, busy_T: BoolArray, moving_T: BoolArray
+) -> list[MotionEvent]:
     """Find elbows that bend or straighten outside of all other events of the arm."""
     bend_T = flexion_deg(signals, f"{side}_shoulder", f"{side}_elbow", f"{side}_wrist")
     ok_T = signals.part_T[f"{side}_arm"]
@@ -502,7 +509,7 @@ def elbow_bends(signals: Signals, side: Side, busy_T: Bools, moving_T: Bools) ->
     return result
 
 
-def claps(signals: Signals, moving_T: Bools) -> list[MotionEvent]:
+def claps(signals: Signals, moving_T: BoolArray) -> list[MotionEvent]:
     """Find hands that come together at least twice in quick succession."""
     if not {"left_arm", "right_arm"} <= signals.parts:
         return []
@@ -558,7 +565,7 @@ def claps(signals: Signals, moving_T: Bools) -> list[MotionEvent]:
 # ---------------------------------------------------------------------------------------- legs
 
 
-def _foot_T3(signals: Signals, side: str) -> Floats:
+def _foot_T3(signals: Signals, side: str) -> FloatArray:
     """Return the ankle relative to the hips as (outward, up, forward), (T, 3), leg lengths."""
     vector_T3 = signals.in_body_axes(signals.joint_T3(f"{side}_ankle") - signals.hips_T3())
     return vector_T3 / signals.size.leg_m * np.array([1.0 if side == "left" else -1.0, 1.0, 1.0])
@@ -618,7 +625,7 @@ def kicks(signals: Signals, side: Side) -> list[MotionEvent]:
     return result
 
 
-def leg_raises(signals: Signals, side: Side, busy_T: Bools) -> list[MotionEvent]:
+def leg_raises(signals: Signals, side: Side, busy_T: BoolArray) -> list[MotionEvent]:
     """Find feet that are lifted off the floor or put down while the other carries the body."""
     if not signals.body_seen:
         return []
@@ -698,7 +705,7 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
     result: list[MotionEvent] = []
 
     def moves(
-        angle_T: Floats,
+        angle_T: FloatArray,
         min_deg: float,
         away: tuple[_Tilt, _Tilt],
         back: _Tilt | None = (EventKind.STRAIGHTEN, None),

@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, minimum_filter1d
 
+from data.arrays import BoolArray, FloatArray
 from data.motion.skeleton import FPS, JOINT, heading_rad
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.intp]
 Span = tuple[int, int]
 """Half-open range of frames (start, end)."""
 
@@ -95,17 +92,17 @@ class Signals:
         floor_T: (T,) height of the floor near each frame, meters.
     """
 
-    time_T: Floats
-    joints_TJ3: Floats
-    usable_TJ: Bools
-    confidence_TJ: Floats
-    part_T: dict[str, Bools]
+    time_T: FloatArray
+    joints_TJ3: FloatArray
+    usable_TJ: BoolArray
+    confidence_TJ: FloatArray
+    part_T: dict[str, BoolArray]
     parts: frozenset[str]
-    heading_T: Floats
+    heading_T: FloatArray
     size: BodySize
     exact: bool
     sharp: bool
-    floor_T: Floats
+    floor_T: FloatArray
 
     @property
     def num_frames(self) -> int:
@@ -132,16 +129,16 @@ class Signals:
         """Whether the torso and both legs are measured, which steps and jumps need."""
         return self.legs_seen and "torso" in self.parts
 
-    def joint_T3(self, name: str) -> Floats:
+    def joint_T3(self, name: str) -> FloatArray:
         """Return the world positions of one joint, (T, 3), meters."""
         return self.joints_TJ3[:, JOINT[name]]
 
-    def height_T(self, *names: str) -> Floats:
+    def height_T(self, *names: str) -> FloatArray:
         """Return the height of the lowest of the joints above the floor, (T,), meters."""
         indices = [JOINT[name] for name in names]
         return self.joints_TJ3[:, indices, 1].min(axis=1) - self.floor_T
 
-    def in_body_axes(self, vectors_T3: Floats) -> Floats:
+    def in_body_axes(self, vectors_T3: FloatArray) -> FloatArray:
         """Rotate world vectors to body axes (left, up, forward), (T, 3)."""
         sin_T, cos_T = np.sin(self.heading_T), np.cos(self.heading_T)
         x_T, z_T = vectors_T3[:, 0], vectors_T3[:, 2]
@@ -149,18 +146,18 @@ class Signals:
             (cos_T * x_T - sin_T * z_T, vectors_T3[:, 1], sin_T * x_T + cos_T * z_T), axis=1
         )
 
-    def trunk_T3(self) -> Floats:
+    def trunk_T3(self) -> FloatArray:
         """Return the vector from hips to shoulders in body axes, (T, 3), meters.
 
         Hips and shoulders are used because skeletons differ in the positions of spine and neck.
         """
         return self.in_body_axes(_trunk(self.joints_TJ3))
 
-    def hips_T3(self) -> Floats:
+    def hips_T3(self) -> FloatArray:
         """Return the world position of the middle of the hips, (T, 3), meters."""
         return (self.joint_T3("left_hip") + self.joint_T3("right_hip")) / 2
 
-    def relative_T3(self, joint: str, origin: str) -> Floats:
+    def relative_T3(self, joint: str, origin: str) -> FloatArray:
         """Return the position of ``joint`` relative to ``origin`` in body axes, (T, 3), meters."""
         return self.in_body_axes(self.joint_T3(joint) - self.joint_T3(origin))
 
@@ -184,11 +181,11 @@ class Signals:
 
 
 def prepare(
-    joints_TJ3: NDArray[np.floating],
+    joints_TJ3: FloatArray,
     *,
-    pts_s: NDArray[np.floating] | None = None,
-    valid: NDArray[np.bool_] | None = None,
-    confidence: NDArray[np.floating] | None = None,
+    pts_s: FloatArray | None = None,
+    valid: BoolArray | None = None,
+    confidence: FloatArray | None = None,
     sharp: bool = True,
 ) -> Signals:
     """Smooth a motion and measure the body.
@@ -223,7 +220,7 @@ def prepare(
     filled_TJ3, usable_TJ = _bridge_gaps(raw_TJ3, sure_TJ)
     smooth_TJ3 = gaussian_filter1d(filled_TJ3, SMOOTH_FRAMES, axis=0, mode="nearest")
 
-    part_T: dict[str, Bools] = {
+    part_T: dict[str, BoolArray] = {
         part: np.logical_and.reduce(usable_TJ[:, [JOINT[name] for name in names]], axis=1)
         for part, names in PART_JOINTS.items()
     }
@@ -244,7 +241,7 @@ def prepare(
     )
 
 
-def _bridge_gaps(raw_TJ3: Floats, sure_TJ: Bools) -> tuple[Floats, Bools]:
+def _bridge_gaps(raw_TJ3: FloatArray, sure_TJ: BoolArray) -> tuple[FloatArray, BoolArray]:
     """Interpolate joints over short gaps.
 
     Returns:
@@ -267,7 +264,7 @@ def _bridge_gaps(raw_TJ3: Floats, sure_TJ: Bools) -> tuple[Floats, Bools]:
     return filled_TJ3, usable_TJ
 
 
-def _chain_m(joints_TJ3: Floats, seen_T: Bools, names: tuple[str, ...]) -> float:
+def _chain_m(joints_TJ3: FloatArray, seen_T: BoolArray, names: tuple[str, ...]) -> float:
     """Return the median length of a chain of joints over the frames with it, meters."""
     chain_TJ3 = joints_TJ3[:, [JOINT[name] for name in names]]
     if seen_T.any():
@@ -275,7 +272,9 @@ def _chain_m(joints_TJ3: Floats, seen_T: Bools, names: tuple[str, ...]) -> float
     return float(np.median(np.linalg.norm(np.diff(chain_TJ3, axis=1), axis=2).sum(axis=1)))
 
 
-def _measure(joints_TJ3: Floats, part_T: dict[str, Bools], parts: frozenset[str]) -> BodySize:
+def _measure(
+    joints_TJ3: FloatArray, part_T: dict[str, BoolArray], parts: frozenset[str]
+) -> BodySize:
     def longest(part: str) -> float:
         # The longer side is taken, because projection and occlusion only shorten limbs.
         lengths = [
@@ -296,14 +295,14 @@ def _measure(joints_TJ3: Floats, part_T: dict[str, Bools], parts: frozenset[str]
     return BodySize(leg_m, max(arm_m, 0.03), max(torso_m, 0.03), HEIGHT_PER_LEG * leg_m)
 
 
-def _trunk(joints_TJ3: Floats) -> Floats:
+def _trunk(joints_TJ3: FloatArray) -> FloatArray:
     """Return the vector from the middle of the hips to that of the shoulders, (T, 3), meters."""
     hips = [JOINT["left_hip"], JOINT["right_hip"]]
     shoulders = [JOINT["left_shoulder"], JOINT["right_shoulder"]]
     return joints_TJ3[:, shoulders].mean(axis=1) - joints_TJ3[:, hips].mean(axis=1)
 
 
-def _heading(joints_TJ3: Floats) -> Floats:
+def _heading(joints_TJ3: FloatArray) -> FloatArray:
     """Return the smoothed, unwrapped yaw, (T,), radians.
 
     The yaw is held constant where the left-right axis of the body points up or down.
@@ -320,7 +319,7 @@ def _heading(joints_TJ3: Floats) -> Floats:
     return gaussian_filter1d(np.unwrap(heading_T), HEADING_SMOOTH_FRAMES, mode="nearest")
 
 
-def _floor(joints_TJ3: Floats) -> Floats:
+def _floor(joints_TJ3: FloatArray) -> FloatArray:
     """Return the height of the floor, (T,), meters: the lowest foot within a second of each frame.
 
     The floor is local, because slopes, stairs and the drift of an estimated root would otherwise
@@ -331,7 +330,7 @@ def _floor(joints_TJ3: Floats) -> Floats:
     return gaussian_filter1d(floor_T, FPS / 4, mode="nearest")
 
 
-def foot_odometry(joints_TJ3: NDArray[np.floating]) -> Floats:
+def foot_odometry(joints_TJ3: FloatArray) -> FloatArray:
     """Estimate the pelvis path from the foot that stands on the floor, (T, 3), meters.
 
     The lower foot is assumed to stand still. The path has steps but no jumps. It is used for moving
@@ -364,14 +363,14 @@ def foot_odometry(joints_TJ3: NDArray[np.floating]) -> Floats:
 # ----------------------------------------------------------------------------- spans and turns
 
 
-def spans(mask_T: Bools, min_frames: int = 1) -> list[Span]:
+def spans(mask_T: BoolArray, min_frames: int = 1) -> list[Span]:
     """Return runs of true values of at least ``min_frames`` as half-open spans."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], mask_T.astype(np.int8), [0]))))
     pairs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
     return [(start, end) for start, end in pairs if end - start >= min_frames]
 
 
-def hysteresis(signal_T: Floats, on: float, off: float) -> Bools:
+def hysteresis(signal_T: FloatArray, on: float, off: float) -> BoolArray:
     """Return a mask of the signal with hysteresis, (T,).
 
     It is true where the signal reaches ``on``, and around that while the signal exceeds ``off``.
@@ -393,7 +392,7 @@ def join_spans(items: list[Span], max_gap: int) -> list[Span]:
     return joined
 
 
-def turning_points(signal_T: Floats, min_change: float) -> list[int]:
+def turning_points(signal_T: FloatArray, min_change: float) -> list[int]:
     """Return the frames of the turning points of a signal, including both ends.
 
     Consecutive turning points differ by at least ``min_change``; smaller fluctuations are ignored
@@ -422,7 +421,7 @@ def turning_points(signal_T: Floats, min_change: float) -> list[int]:
     return points
 
 
-def trim_ramp(signal_T: Floats, start: int, end: int, share: float = 0.08) -> Span:
+def trim_ramp(signal_T: FloatArray, start: int, end: int, share: float = 0.08) -> Span:
     """Trim ``start..end`` to the part in which the signal changes from one value to the other."""
     low, high = float(signal_T[start]), float(signal_T[end])
     progress_N = (signal_T[start : end + 1] - low) / (high - low)
@@ -431,14 +430,14 @@ def trim_ramp(signal_T: Floats, start: int, end: int, share: float = 0.08) -> Sp
     return start + first, min(start + last + 1, end + 1)
 
 
-def speed_T(positions_T3: Floats) -> Floats:
+def speed_T(positions_T3: FloatArray) -> FloatArray:
     """Return the speed in units of the positions per second; (T, ..., 3) gives (T, ...)."""
     if len(positions_T3) < 2:
         return np.zeros(positions_T3.shape[:-1])
     return np.linalg.norm(np.gradient(positions_T3, axis=0), axis=-1) * FPS
 
 
-def flexion_deg(signals: Signals, upper: str, joint: str, lower: str) -> Floats:
+def flexion_deg(signals: Signals, upper: str, joint: str, lower: str) -> FloatArray:
     """Return the flexion of a joint, (T,), degrees; 0 is straight."""
     first_T3 = signals.joint_T3(joint) - signals.joint_T3(upper)
     second_T3 = signals.joint_T3(lower) - signals.joint_T3(joint)

@@ -15,17 +15,15 @@ import numpy as np
 import PIL.Image
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont
 
+from data.arrays import FloatArray, ImageArray
 from data.motion.skeleton import BONES, JOINT_NAMES
 from data.records import PoseTrack
 from data.schemas import Row, load_track
 from data.store.dataset import Dataset
 from data.video.probe import probe_video
 from data.video.reader import open_frames
-
-Image = NDArray[np.uint8]
 
 NUM_FRAMES: Final = 5
 FRAME_HEIGHT_PX: Final = 240
@@ -132,9 +130,7 @@ def best_motion(dataset: Dataset, motion_id: str | None = None) -> Row | None:
     return next(dataset.rows("motions", where={"motion_id": [motion_id]}), None)
 
 
-def draw_skeleton(
-    image_HW3: Image, joints_J2: NDArray[np.floating], seen_J: Sequence[bool]
-) -> None:
+def draw_skeleton(image_HW3: ImageArray, joints_J2: FloatArray, seen_J: Sequence[bool]) -> None:
     """Draw one person onto an image in place, the left side in orange and the right side in blue.
 
     Args:
@@ -159,7 +155,7 @@ def pose_frames(
     num_frames: int = NUM_FRAMES,
     height_px: int = FRAME_HEIGHT_PX,
     longest_s: float = math.inf,
-) -> list[tuple[float, Image]]:
+) -> list[tuple[float, ImageArray]]:
     """Return evenly spaced frames of a clip with the skeletons of its people.
 
     Args:
@@ -178,7 +174,7 @@ def pose_frames(
         start_s = min(clip.annotation["fine"][0]["start_s"], end_s - longest_s)
         end_s = start_s + longest_s
     scale = min(1.0, height_px / probe.height_px)
-    pictures: list[tuple[float, Image]] = []
+    pictures: list[tuple[float, ImageArray]] = []
     with open_frames(
         path,
         probe,
@@ -199,9 +195,9 @@ def pose_frames(
     return pictures[:num_frames]
 
 
-def pose_strip(clip: AnnotatedClip, longest_s: float = math.inf) -> Image:
+def pose_strip(clip: AnnotatedClip, longest_s: float = math.inf) -> ImageArray:
     """Return frames of a clip side by side, each with its time, as one (H, W, 3) RGB image."""
-    pictures: list[Image] = []
+    pictures: list[ImageArray] = []
     for pts_s, image in pose_frames(clip, longest_s=longest_s):
         at = (6, image.shape[0] - 8)
         for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
@@ -224,7 +220,7 @@ def pose_strip_jpeg(clip: AnnotatedClip) -> bytes:
     return data.tobytes()
 
 
-def clip_figure(clip: AnnotatedClip) -> Image:
+def clip_figure(clip: AnnotatedClip) -> ImageArray:
     """Return :func:`pose_strip` with the three levels of annotation below it, (H, W, 3) RGB."""
     strip = pose_strip(clip)
     width_px = strip.shape[1]

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import numpy as np
 import PIL.Image
-from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont
 
 from annotators.motion.describe import describe_motion
 from annotators.pictures.preview import side_rgb
 from annotators.wording.phrases import in_words
 from annotators.wording.timeline import timeline
+from data.arrays import FloatArray
 from data.motion.skeleton import BONES, FPS, JOINT_NAMES
 
 WIDTH_PX: Final = 480
@@ -31,7 +31,7 @@ GRID_M: Final = 0.5
 MAX_STEPS: Final = 8
 
 
-def told_steps(joints_TJ3: NDArray[np.floating]) -> list[tuple[float, float, str]]:
+def told_steps(joints_TJ3: FloatArray) -> list[tuple[float, float, str]]:
     """Describe a motion as steps of (start_s, end_s, text), in order of time.
 
     Args:
@@ -45,7 +45,7 @@ def told_steps(joints_TJ3: NDArray[np.floating]) -> list[tuple[float, float, str
 
 
 def draw_motion(
-    joints_TJ3: NDArray[np.floating], title: str, steps: Sequence[tuple[float, float, str]]
+    joints_TJ3: FloatArray, title: str, steps: Sequence[tuple[float, float, str]]
 ) -> list[PIL.Image.Image]:
     """Draw one image per frame: the figure, its path on the floor, the title and the current step.
 
@@ -81,7 +81,7 @@ def draw_motion(
     return pictures
 
 
-def draw_strip(joints_TJ3: NDArray[np.floating], title: str, columns: int = 8) -> PIL.Image.Image:
+def draw_strip(joints_TJ3: FloatArray, title: str, columns: int = 8) -> PIL.Image.Image:
     """Draw evenly spaced frames of a motion side by side, with the title in the corner.
 
     Args:
@@ -139,7 +139,7 @@ def _limb_rgb(joint: str) -> tuple[int, int, int]:
     return side_rgb(joint) if sided else (110, 110, 110)
 
 
-def _view(joints: NDArray[np.floating]) -> NDArray[np.float64]:
+def _view(joints: FloatArray) -> FloatArray:
     """Rotate world positions to the viewer's axes, (..., 3): x right, y up, z toward the viewer."""
     yaw, pitch = np.radians(VIEW_YAW_DEG), np.radians(VIEW_PITCH_DEG)
     x = joints[..., 0] * np.cos(yaw) - joints[..., 2] * np.sin(yaw)
@@ -148,11 +148,11 @@ def _view(joints: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.stack([x, y, z * np.cos(pitch) + joints[..., 1] * np.sin(pitch)], axis=-1)
 
 
-def _floor(joints_TJ3: NDArray[np.floating]) -> NDArray[np.float64]:
+def _floor(joints_TJ3: FloatArray) -> FloatArray:
     return np.array([0.0, float(joints_TJ3[..., 1].min()), 0.0])
 
 
-def _projection(joints_TJ3: NDArray[np.floating]) -> tuple[NDArray[np.float64], Any]:
+def _projection(joints_TJ3: FloatArray) -> tuple[FloatArray, Any]:
     """Fit the whole motion into the image.
 
     Returns:
@@ -163,14 +163,14 @@ def _projection(joints_TJ3: NDArray[np.floating]) -> tuple[NDArray[np.float64], 
     scale = min(WIDTH_PX / (high[0] - low[0]), (HEIGHT_PX - 40) / (high[1] - low[1]))
     middle = (low + high) / 2
 
-    def to_px(points: NDArray[np.floating]) -> NDArray[np.float64]:
+    def to_px(points: FloatArray) -> FloatArray:
         flat = (_view(points)[..., :2] - middle) * scale
         return flat * np.array([1.0, -1.0]) + np.array([WIDTH_PX / 2, HEIGHT_PX / 2 + 20])
 
     return to_px(joints_TJ3), to_px
 
 
-def _draw_floor(pen: ImageDraw.ImageDraw, joints_TJ3: NDArray[np.floating], to_px: Any) -> None:
+def _draw_floor(pen: ImageDraw.ImageDraw, joints_TJ3: FloatArray, to_px: Any) -> None:
     floor = _floor(joints_TJ3)
     ground = joints_TJ3[:, 0]
     low = np.floor((ground.min(axis=0) - 1.0) / GRID_M) * GRID_M

@@ -16,7 +16,6 @@ from typing import Final, Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from scipy.linalg import solveh_banded
 from scipy.ndimage import gaussian_filter1d, median_filter
@@ -26,13 +25,11 @@ from annotators.clips.camera import global_shift
 from annotators.poses.landmarks import NUM_LANDMARKS, PoseModel
 from annotators.poses.side_swaps import find_side_swaps, swap_sides
 from annotators.poses.tracker import Observation, PeopleTracker, Tracklet
+from data.arrays import FloatArray, ImageArray, IndexArray
 from data.config import Config
 from data.errors import ItemError, Reason
 from data.motion.skeleton import FPS, JOINT, JOINT_NAMES, MIRROR, NUM_JOINTS, PARENTS
 from data.records import Clip, Frame, PoseTrack, VideoProbe
-
-Array = NDArray[np.float64]
-
 
 _SHORT_S: Final = 1.0
 _SHORT_MIN_QUALITY: Final = 0.7
@@ -158,7 +155,7 @@ _ANCHORS: Final = tuple(
 """Joints that determine the position of the body relative to the camera."""
 
 
-def _joint_weights() -> Array:
+def _joint_weights() -> FloatArray:
     weights_JN = np.zeros((NUM_JOINTS, NUM_LANDMARKS))
 
     def add(joint: str, landmark: str, weight: float) -> None:
@@ -204,10 +201,10 @@ class _Camera:
     focal_px: float
     x_px: float
     y_px: float
-    times_M: Array
-    shift_M2: Array
+    times_M: FloatArray
+    shift_M2: FloatArray
 
-    def steadied(self, pixels_TJ2: Array, pts_T: Array) -> Array:
+    def steadied(self, pixels_TJ2: FloatArray, pts_T: FloatArray) -> FloatArray:
         """Remove the rotation of the camera since the first frame from pixel positions."""
         shift_T2 = np.stack(
             [np.interp(pts_T, self.times_M, self.shift_M2[:, axis]) for axis in (0, 1)], axis=1
@@ -228,10 +225,10 @@ class _Panning:
 
     def __init__(self, *, measured: bool) -> None:
         self._measured = measured
-        self._last_HW: NDArray[np.uint8] | None = None
+        self._last_HW: ImageArray | None = None
         self._shifts: list[tuple[float, float]] = []
 
-    def add(self, image_HW3: NDArray[np.uint8]) -> None:
+    def add(self, image_HW3: ImageArray) -> None:
         """Add the next frame, (H, W, 3) RGB."""
         shift = None
         if self._measured:
@@ -244,7 +241,7 @@ class _Panning:
             self._last_HW = luma_HW
         self._shifts.append(shift or (0.0, 0.0))
 
-    def shift_M2(self) -> Array:
+    def shift_M2(self) -> FloatArray:
         """Return the displacement since the first frame, (M, 2), in image widths."""
         return np.cumsum(np.array(self._shifts).reshape(-1, 2), axis=0) / _PANNING_WIDTH_PX
 
@@ -373,7 +370,7 @@ def _build_track(
 
     return PoseTrack(
         track_id=0,
-        pts_s=pts_T,
+        pts_s=pts_T.astype(np.float64),
         joints_3d=body_TJ3.astype(np.float32),
         root_trajectory=root_T3.astype(np.float32),
         joints_2d=pixels_TJ2.astype(np.float32),
@@ -383,13 +380,13 @@ def _build_track(
     )
 
 
-def _confidence_weights() -> Array:
+def _confidence_weights() -> FloatArray:
     """Return the weights, (22, 33), that average landmark confidences to joint confidences."""
     weights_JN = np.abs(JOINT_WEIGHTS_JN)
     return weights_JN / weights_JN.sum(axis=1, keepdims=True)
 
 
-def _grid(times_M: Array) -> tuple[Array, NDArray[np.intp], Array]:
+def _grid(times_M: FloatArray) -> tuple[FloatArray, IndexArray, FloatArray]:
     """Return the 20 fps time grid and the position of each time between two measurements.
 
     Returns:
@@ -406,7 +403,7 @@ def _grid(times_M: Array) -> tuple[Array, NDArray[np.intp], Array]:
     return pts_T, left_T, share_T
 
 
-def _blend_frames(values_MX: Array, left_T: NDArray[np.intp], share_T: Array) -> Array:
+def _blend_frames(values_MX: FloatArray, left_T: IndexArray, share_T: FloatArray) -> FloatArray:
     share = share_T.reshape(-1, *[1] * (values_MX.ndim - 1))
     return values_MX[left_T] * (1 - share) + values_MX[left_T + 1] * share
 
@@ -415,8 +412,8 @@ def _blend_frames(values_MX: Array, left_T: NDArray[np.intp], share_T: Array) ->
 
 
 def smooth(
-    points_TJD: Array, method: Literal["one_euro", "savgol", "none"], rate_hz: float = FPS
-) -> Array:
+    points_TJD: FloatArray, method: Literal["one_euro", "savgol", "none"], rate_hz: float = FPS
+) -> FloatArray:
     """Remove jitter without delay.
 
     ``one_euro`` is the filter of Casiez et al. (CHI 2012), applied forward and backward and
@@ -442,7 +439,7 @@ def smooth(
 _MIN_CUTOFF_HZ, _CUTOFF_PER_SPEED, _SPEED_CUTOFF_HZ = 1.6, 4.0, 3.0
 
 
-def _one_euro(points_TJD: Array, rate_hz: float) -> Array:
+def _one_euro(points_TJD: FloatArray, rate_hz: float) -> FloatArray:
     smoothed = np.empty_like(points_TJD)
     smoothed[0] = points_TJD[0]
     velocity_JD = np.zeros_like(points_TJD[0])
@@ -460,7 +457,9 @@ def _one_euro(points_TJD: Array, rate_hz: float) -> Array:
 # ------------------------------------------------------------------------------------ body
 
 
-def with_constant_bones(body_TJ3: Array, confidence_TJ: Array, height_m: float) -> Array:
+def with_constant_bones(
+    body_TJ3: FloatArray, confidence_TJ: FloatArray, height_m: float
+) -> FloatArray:
     """Make bone lengths constant and symmetric while keeping the bone directions.
 
     The bone lengths of monocular estimates vary from frame to frame with the estimated depth.
@@ -497,7 +496,7 @@ def with_constant_bones(body_TJ3: Array, confidence_TJ: Array, height_m: float) 
     return result_TJ3
 
 
-def _weighted_median(values_T: Array, weights_T: Array) -> float:
+def _weighted_median(values_T: FloatArray, weights_T: FloatArray) -> float:
     order = np.argsort(values_T)
     total = np.cumsum(weights_T[order])
     return float(values_T[order][np.searchsorted(total, total[-1] / 2)])
@@ -512,8 +511,8 @@ _MIN_FEET_CONFIDENCE = 0.4
 
 
 def _root_trajectory(
-    body_TJ3: Array, pixels_TJ2: Array, confidence_TJ: Array, camera: _Camera
-) -> Array:
+    body_TJ3: FloatArray, pixels_TJ2: FloatArray, confidence_TJ: FloatArray, camera: _Camera
+) -> FloatArray:
     """Estimate the pelvis trajectory from the position and the size of the body in the image.
 
     The translation that projects the metric body onto its pixels is the solution of one linear
@@ -566,7 +565,7 @@ def _root_trajectory(
     return np.stack([x_T - x_T[0], height_T, distance_T[0] - distance_T], axis=1)
 
 
-def _rise(lowest_T: Array, seen_T: Array) -> Array:
+def _rise(lowest_T: FloatArray, seen_T: FloatArray) -> FloatArray:
     """Return the height of the lowest joint above the floor, (T,), meters.
 
     The height is 0 while it is within the noise of a standing person.
@@ -583,7 +582,7 @@ def _rise(lowest_T: Array, seen_T: Array) -> Array:
     return seen_T * np.maximum(above_T, 0) * sure_T * sure_T * (3 - 2 * sure_T)
 
 
-def lower_envelope(values_T: Array, weights_T: Array) -> Array:
+def lower_envelope(values_T: FloatArray, weights_T: FloatArray) -> FloatArray:
     """Fit a smooth curve along the lower edge of a series.
 
     The method is asymmetric least squares (Eilers 2005). The curve follows a linear drift exactly

@@ -24,12 +24,9 @@ from typing import Any, Final
 import cv2
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from numpy.typing import NDArray
 
 from annotators.poses.tflite_graph import without_outputs
-
-Image = NDArray[np.uint8]
-Float = NDArray[np.float32]
+from data.arrays import FloatArray, ImageArray
 
 NUM_LANDMARKS: Final = 33
 DETECTOR_MEMBER: Final = "pose_detector.tflite"
@@ -79,7 +76,7 @@ class Roi:
     rotation_rad: float
 
     @classmethod
-    def around(cls, center_px: Float, rim_px: Float) -> "Roi":
+    def around(cls, center_px: FloatArray, rim_px: FloatArray) -> "Roi":
         """Return the square around a circle, given its center and its rim point above the head."""
         dx, dy = (float(v) for v in rim_px - center_px)
         # For an upright body the rim point is above the center, at angle pi/2 in a y-up frame.
@@ -101,7 +98,7 @@ class Roi:
         """Return the distance between the centers of two squares."""
         return math.hypot(self.x_px - other.x_px, self.y_px - other.y_px)
 
-    def to_crop(self, crop_px: int) -> NDArray[np.float64]:
+    def to_crop(self, crop_px: int) -> FloatArray:
         """Return the affine map from image pixels to pixels of a ``crop_px`` wide crop, (2, 3)."""
         scale = crop_px / self.size_px
         cos, sin = math.cos(self.rotation_rad) * scale, math.sin(self.rotation_rad) * scale
@@ -112,7 +109,7 @@ class Roi:
             [[cos, sin, half - cos * x - sin * y], [-sin, cos, half + sin * x - cos * y]]
         )
 
-    def to_image(self, points_K2: Float) -> Float:
+    def to_image(self, points_K2: FloatArray) -> FloatArray:
         """Convert points in units of the square (0..1) to image pixels, (K, 2)."""
         cos, sin = math.cos(self.rotation_rad), math.sin(self.rotation_rad)
         x_K, y_K = (points_K2[:, 0] - 0.5) * self.size_px, (points_K2[:, 1] - 0.5) * self.size_px
@@ -132,7 +129,7 @@ class Detection:
     """
 
     score: float
-    box_4: Float
+    box_4: FloatArray
     roi: Roi
 
 
@@ -150,10 +147,10 @@ class Landmarks:
     """
 
     presence: float
-    image_N2: Float
-    depth_N: Float
-    world_N3: Float
-    visibility_N: Float
+    image_N2: FloatArray
+    depth_N: FloatArray
+    world_N3: FloatArray
+    visibility_N: FloatArray
     next_roi: Roi
 
 
@@ -212,7 +209,11 @@ class PoseModel:
         self.close()
 
     def detect(
-        self, image_HW3: Image, windows_px: Sequence[tuple[int, int, int, int]], *, min_score: float
+        self,
+        image_HW3: ImageArray,
+        windows_px: Sequence[tuple[int, int, int, int]],
+        *,
+        min_score: float,
     ) -> list[Detection]:
         """Detect people in windows of an image.
 
@@ -248,7 +249,7 @@ class PoseModel:
             ]
         return sorted(found, key=lambda detection: -detection.score)
 
-    def landmarks(self, image_HW3: Image, roi: Roi, *, mirrored: bool = False) -> Landmarks:
+    def landmarks(self, image_HW3: ImageArray, roi: Roi, *, mirrored: bool = False) -> Landmarks:
         """Predict the landmarks of the person in a square of the image.
 
         Args:
@@ -346,7 +347,7 @@ class _Network:
                 raise ValueError(f"no output for {name} among shapes {list(shapes.values())}")
             self._outputs[name] = fitting[0]
 
-    def run(self, image_HW3: Float) -> dict[str, Float]:
+    def run(self, image_HW3: FloatArray) -> dict[str, FloatArray]:
         """Run the network on one image, (H, W, 3) float32, and return the outputs by name."""
         self._interpreter.set_tensor(self._input, image_HW3[None])
         self._interpreter.invoke()
@@ -385,18 +386,18 @@ def _is_heatmap(shape: tuple[int, ...]) -> bool:
     return len(shape) == 4 and shape[3] == _NUM_WITH_AUXILIARY
 
 
-def _sigmoid(values: Float) -> Float:
+def _sigmoid(values: FloatArray) -> FloatArray:
     return (1 / (1 + np.exp(-np.clip(values, -80, 80)))).astype(np.float32)
 
 
 @cache
-def anchors(input_px: int) -> Float:
+def anchors(input_px: int) -> FloatArray:
     """Return the centers of the detector's anchors as shares of its input, (P, 2).
 
     The feature maps have strides 8, 16, 32, 32 and 32, with two anchors per cell each. Maps of
     equal stride are interleaved, so cells of stride 32 have six anchors.
     """
-    layers: list[Float] = []
+    layers: list[FloatArray] = []
     for stride, per_cell in ((8, 2), (16, 2), (32, 6)):
         cells = math.ceil(input_px / stride)
         center = (np.arange(cells, dtype=np.float32) + 0.5) / cells
@@ -406,7 +407,9 @@ def anchors(input_px: int) -> Float:
     return np.concatenate(layers)
 
 
-def decode_detections(scores_L: Float, boxes_L: Float, input_px: int) -> tuple[Float, Float]:
+def decode_detections(
+    scores_L: FloatArray, boxes_L: FloatArray, input_px: int
+) -> tuple[FloatArray, FloatArray]:
     """Decode raw detector outputs to scores (P,) and points (P, 6, 2) as shares of the input.
 
     The points are the top left and bottom right corner of the box, the hip center, a point on the
@@ -428,7 +431,9 @@ def decode_detections(scores_L: Float, boxes_L: Float, input_px: int) -> tuple[F
     return _sigmoid(scores_L.reshape(-1)), points_P62
 
 
-def merge_detections(scores_D: Float, points_D62: Float) -> list[tuple[float, Float]]:
+def merge_detections(
+    scores_D: FloatArray, points_D62: FloatArray
+) -> list[tuple[float, FloatArray]]:
     """Merge overlapping boxes into their score-weighted mean (weighted non-maximum suppression).
 
     Args:
@@ -441,7 +446,7 @@ def merge_detections(scores_D: Float, points_D62: Float) -> list[tuple[float, Fl
     remaining = np.argsort(-scores_D)
     low_D2, high_D2 = points_D62[:, 0], points_D62[:, 1]
     area_D = np.prod(np.maximum(high_D2 - low_D2, 0), axis=1)
-    merged: list[tuple[float, Float]] = []
+    merged: list[tuple[float, FloatArray]] = []
     while len(remaining) > 0:
         best = remaining[0]
         overlap_2 = np.minimum(high_D2[best], high_D2[remaining]) - np.maximum(
@@ -458,7 +463,7 @@ def merge_detections(scores_D: Float, points_D62: Float) -> list[tuple[float, Fl
     return merged
 
 
-def refine_with_heatmap(points_K2: Float, heatmap_HWK: Float) -> Float:
+def refine_with_heatmap(points_K2: FloatArray, heatmap_HWK: FloatArray) -> FloatArray:
     """Move each point to the center of mass of its heat map near the point.
 
     Points whose heat map has a low maximum there are not moved.

@@ -10,8 +10,8 @@ Shapes: M measured frames, J = 22 joints.
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data.arrays import BoolArray, FloatArray
 from data.motion.skeleton import JOINT, MIRROR
 
 GROUPS: Final = tuple(
@@ -27,9 +27,7 @@ MAX_SWAP_S: Final = 0.5
 """Longer swaps are not corrected, because it is unknown which of the two assignments is right."""
 
 
-def find_side_swaps(
-    body_MJ3: NDArray[np.float64], times_M: NDArray[np.float64]
-) -> NDArray[np.bool_]:
+def find_side_swaps(body_MJ3: FloatArray, times_M: FloatArray) -> BoolArray:
     """Return where the left and the right joint are exchanged, (M, J).
 
     Args:
@@ -55,9 +53,7 @@ def find_side_swaps(
     return swapped_MJ
 
 
-def swap_sides(
-    values_MJX: NDArray[np.float64], swapped_MJ: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def swap_sides(values_MJX: FloatArray, swapped_MJ: BoolArray) -> FloatArray:
     """Exchange the values of left and right joints where they are swapped, (M, J, ...)."""
     mask = swapped_MJ.reshape(*swapped_MJ.shape, *[1] * (values_MJX.ndim - 2))
     return np.where(mask, values_MJX[:, list(MIRROR)], values_MJX)

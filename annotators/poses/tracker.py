@@ -22,20 +22,17 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from annotators.poses.landmarks import (
     MIRRORED_LANDMARKS,
     Detection,
-    Image,
     Landmarks,
     PoseModel,
     Roi,
 )
+from data.arrays import FloatArray, ImageArray
 from data.records import Frame
-
-Float = NDArray[np.float32]
 
 WINDOW_SHARES: Final = (1.0, 0.6, 0.38)
 """Sides of the square search windows, as shares of the shorter side of the frame."""
@@ -138,7 +135,7 @@ class Tracklet:
     """
 
     observations: list[Observation]
-    appearance: Float | None
+    appearance: FloatArray | None
     num_agreed: int = 1
     num_checked: int = 1
     last_agreed_step: int = 0
@@ -257,10 +254,10 @@ def is_same_body(first: Landmarks, second: Landmarks) -> bool:
     return float(on_limbs) > _MAX_ON_LIMBS
 
 
-def appearance_of(image_HW3: Image, landmarks: Landmarks) -> Float | None:
+def appearance_of(image_HW3: ImageArray, landmarks: Landmarks) -> FloatArray | None:
     """Return a normalized color histogram of a person's torso and thighs, or None when hidden."""
     points = landmarks.image_N2
-    parts: list[Float] = []
+    parts: list[FloatArray] = []
     for corners in ((11, 12, 24, 23), (23, 24, 26, 25)):
         patch = _patch(image_HW3, points[list(corners)])
         if patch is None:
@@ -275,7 +272,7 @@ def appearance_of(image_HW3: Image, landmarks: Landmarks) -> Float | None:
     return (np.concatenate([parts[0], parts[-1]]) / 2).astype(np.float32)
 
 
-def _patch(image_HW3: Image, corners_42: Float) -> NDArray[np.uint8] | None:
+def _patch(image_HW3: ImageArray, corners_42: FloatArray) -> ImageArray | None:
     """Return colors at a grid of points in a quadrangle, (K, 3), or None if outside the image."""
     u, v = np.meshgrid(np.linspace(0.15, 0.85, 12), np.linspace(0.1, 0.9, 12))
     u, v = u.reshape(-1, 1), v.reshape(-1, 1)
@@ -290,7 +287,7 @@ def _patch(image_HW3: Image, corners_42: Float) -> NDArray[np.uint8] | None:
     return image_HW3[points_K2[:, 1], points_K2[:, 0]]
 
 
-def appearance_distance(first: Float | None, second: Float | None) -> float:
+def appearance_distance(first: FloatArray | None, second: FloatArray | None) -> float:
     """Return the Hellinger distance of two appearances, from 0 (equal) to 1.
 
     The distance is 0.5 when one of the appearances is unknown.
@@ -334,7 +331,7 @@ class PeopleTracker:
         self._active: list[Tracklet] = []
         self._lost: list[Tracklet] = []
         self._ended: list[Tracklet] = []
-        self._past: deque[tuple[int, float, Image]] = deque()
+        self._past: deque[tuple[int, float, ImageArray]] = deque()
         self._step = -1
         self._refused: list[Roi] = []
         self._num_searches = 0
@@ -376,7 +373,7 @@ class PeopleTracker:
 
     # -------------------------------------------------------------------------------- tracking
 
-    def _look(self, image: Image, roi: Roi) -> Landmarks | None:
+    def _look(self, image: ImageArray, roi: Roi) -> Landmarks | None:
         """Predict landmarks in a square, and once more if the body does not fit the square."""
         landmarks = self._model.landmarks(image, roi)
         if landmarks.presence < self._min_presence:
@@ -389,7 +386,7 @@ class PeopleTracker:
                 return None
         return landmarks if float(landmarks.visibility_N.mean()) > _MIN_FOLLOWED else None
 
-    def _agrees(self, image: Image, landmarks: Landmarks, *, is_known: bool) -> bool:
+    def _agrees(self, image: ImageArray, landmarks: Landmarks, *, is_known: bool) -> bool:
         """Return whether further predictions place the joints at the same pixels.
 
         Args:
@@ -416,7 +413,7 @@ class PeopleTracker:
         limit = np.interp(presence, SURE_PRESENCE, (MAX_DISAGREEMENT, MAX_SURE_DISAGREEMENT))
         return sum(distances) / len(distances) <= lenience * float(limit)
 
-    def _follow(self, image: Image, now_s: float, *, check: bool) -> None:
+    def _follow(self, image: ImageArray, now_s: float, *, check: bool) -> None:
         for track in [*self._active, *self._lost]:
             was_lost = track.lost
             landmarks = self._look(image, track.predict_roi(now_s))
@@ -429,14 +426,14 @@ class PeopleTracker:
                     self._check(image, track)
         self._sort_out()
 
-    def _is_back(self, image: Image, track: Tracklet, landmarks: Landmarks) -> bool:
+    def _is_back(self, image: ImageArray, track: Tracklet, landmarks: Landmarks) -> bool:
         """Return whether a body found at the expected position of a lost person is that person."""
         if self._is_followed(landmarks, except_for=track):
             return False
         looks = appearance_distance(track.appearance, appearance_of(image, landmarks))
         return looks < STRANGER and self._agrees(image, landmarks, is_known=False)
 
-    def _check(self, image: Image, track: Tracklet) -> None:
+    def _check(self, image: ImageArray, track: Tracklet) -> None:
         """Check by a second prediction and by appearance that a track is still on its person."""
         track.num_checked += 1
         landmarks = track.last.landmarks
@@ -477,7 +474,7 @@ class PeopleTracker:
             for other in self._active
         )
 
-    def _drop_shadows(self, image: Image) -> None:
+    def _drop_shadows(self, image: ImageArray) -> None:
         """Mark the worse of two tracks that lie on one person as lost."""
         for first, second in combinations(list(self._active), 2):
             if first.lost or second.lost:
@@ -492,7 +489,7 @@ class PeopleTracker:
             del loser.observations[keep:]
         self._sort_out()
 
-    def _misfit(self, image: Image, track: Tracklet) -> float:
+    def _misfit(self, image: ImageArray, track: Tracklet) -> float:
         """Return how badly the last observation fits the track in appearance and movement."""
         if len(track.observations) < 4:
             return 2.0
@@ -519,7 +516,7 @@ class PeopleTracker:
 
     # ------------------------------------------------------------------------------- searching
 
-    def _search(self, image: Image, now_s: float) -> None:
+    def _search(self, image: ImageArray, now_s: float) -> None:
         """Search for people in all windows."""
         height, width = image.shape[:2]
         large, small = search_windows(width, height)
@@ -551,7 +548,7 @@ class PeopleTracker:
             wait = 2.0
         self._next_search_s = now_s + wait * self._search_interval_s
 
-    def _rescue(self, image: Image, now_s: float) -> None:
+    def _rescue(self, image: ImageArray, now_s: float) -> None:
         """Search for lost people around their expected positions."""
         height, width = image.shape[:2]
         windows: list[Window] = []
@@ -568,7 +565,7 @@ class PeopleTracker:
 
     def _adopt(
         self,
-        image: Image,
+        image: ImageArray,
         now_s: float,
         proposals: Sequence[Detection],
         budget: int,
@@ -596,7 +593,7 @@ class PeopleTracker:
 
     def _examine(
         self,
-        image: Image,
+        image: ImageArray,
         proposals: Sequence[Detection],
         budget: int,
         refused: list[Roi],
@@ -619,7 +616,7 @@ class PeopleTracker:
                 found.append(landmarks)
         return found
 
-    def _confirm(self, image: Image, roi: Roi) -> Landmarks | None:
+    def _confirm(self, image: ImageArray, roi: Roi) -> Landmarks | None:
         """Return the body in a square if several predictions agree on it, else None."""
         landmarks = self._look(image, roi)
         if landmarks is not None:
@@ -670,7 +667,7 @@ def _is_like(first: Roi, second: Roi) -> bool:
     )
 
 
-def _mixed(old: Float | None, new: Float | None) -> Float | None:
+def _mixed(old: FloatArray | None, new: FloatArray | None) -> FloatArray | None:
     if old is None or new is None:
         return new if old is None else old
     return (0.7 * old + 0.3 * new).astype(np.float32)

@@ -30,7 +30,7 @@ from annotators.stages.staged import (
 )
 from annotators.texts.kinematic_captions import CaptionConfig, by_prominence, caption_from_motion
 from annotators.texts.language_annotations import ClipTexts, VideoTexts, annotate_videos_with
-from annotators.texts.rule_annotations import AnnotationConfig, annotate_clip, summarise_video
+from annotators.texts.rule_annotations import AnnotationConfig, annotate_clip, summarize_video
 from annotators.texts.visual_captions import (
     ClipView,
     VideoView,
@@ -149,7 +149,7 @@ def _annotate(job: _TextJob) -> _Texts:
     if job.scan.scan is None:
         raise AssertionError(f"{job.scan.video.video_id}: a rejected video has no texts")
     tracks = job.tracks()
-    facts = summarise_video(
+    facts = summarize_video(
         list(job.scan.clips),
         tracks,
         job.scan.scan.duration_s,

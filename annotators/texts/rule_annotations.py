@@ -273,7 +273,7 @@ def shot_size(track: PoseTrack, frame_size_px: tuple[int, int]) -> str:
     return "close-up" if frame.height_share > 0.5 else "medium"
 
 
-def summarise_video(
+def summarize_video(
     clips: Sequence[Clip],
     tracks_by_clip: Mapping[str, Sequence[PoseTrack]],
     duration_s: float,

@@ -25,9 +25,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 from pydantic import Field
 
+from data.arrays import FloatArray, ImageArray, IndexArray
 from data.config import Config
 from data.errors import ItemError, Reason
 from data.records import Frame, VideoProbe
@@ -55,7 +55,6 @@ _DECORD_MIN_WIDTH_PX: Final = 32
 _SEEKS_BY_INDEX: Final = frozenset({"mov", "matroska", "avi"})
 _DECORD_ERRORS: Final = () if decord is None else (decord.DECORDError, RuntimeError)
 DecoderName = Literal["decord", "pyav"]
-Image = NDArray[np.uint8]
 
 
 class ReaderConfig(Config):
@@ -141,8 +140,8 @@ def _scaled_size(probe: VideoProbe, scale: float) -> tuple[int, int]:
 
 
 def _select(
-    pts_s: NDArray[np.float64], start_s: float, end_s: float | None, sample_fps: float | None
-) -> NDArray[np.intp]:
+    pts_s: FloatArray, start_s: float, end_s: float | None, sample_fps: float | None
+) -> IndexArray:
     """Ascending indices of the frames in a span, subsampled to a regular grid."""
     first = int(np.searchsorted(pts_s, start_s - _EPSILON_S))
     last = len(pts_s)
@@ -172,7 +171,7 @@ class FrameReader:
         self,
         path: Path,
         scan: Scan,
-        indices: NDArray[np.intp],
+        indices: IndexArray,
         size_px: tuple[int, int],
         decoder: Literal["auto", "decord", "pyav"],
         *,
@@ -241,7 +240,7 @@ class FrameReader:
     def _count(self, code: str) -> None:
         self._counts[code] = self._counts.get(code, 0) + 1
 
-    def _frame(self, index: int, image: Image) -> Frame:
+    def _frame(self, index: int, image: ImageArray) -> Frame:
         self._num_yielded += 1
         quarter_turns = self._scan.probe.rotation_deg // 90
         if quarter_turns:
@@ -275,9 +274,7 @@ class FrameReader:
                 "Set decoder to auto.",
             )
 
-    def _iterate_decord(
-        self, indices: NDArray[np.intp]
-    ) -> Generator[Frame, None, NDArray[np.intp]]:
+    def _iterate_decord(self, indices: IndexArray) -> Generator[Frame, None, IndexArray]:
         """Yield frames until decord fails; return the indices of the remaining frames."""
         for position, index in enumerate(indices.tolist()):
             try:
@@ -292,7 +289,7 @@ class FrameReader:
 
     # PyAV
 
-    def _iterate_pyav(self, indices: NDArray[np.intp]) -> Generator[Frame]:
+    def _iterate_pyav(self, indices: IndexArray) -> Generator[Frame]:
         wanted = np.zeros(len(self._scan.timeline.pts), dtype=np.bool_)
         wanted[indices] = True
         reformatter = VideoReformatter()

@@ -10,7 +10,7 @@ from annotators.texts.rule_annotations import (
     annotate_clip,
     check_medium,
     check_step,
-    summarise_video,
+    summarize_video,
 )
 from annotators.wording.timeline import timeline
 from benchmarks.support.corpus import Motion, mocap
@@ -29,7 +29,7 @@ from tests.support.motions import (
 def _annotate(motion: Motion, start_s: float = 20.0) -> Annotation:
     track = as_track(motion, start_s=start_s)
     clip = as_clip(track)
-    facts = summarise_video([clip], {clip.clip_id: [track]}, 30.0, FRAME_SIZE_PX, 2)
+    facts = summarize_video([clip], {clip.clip_id: [track]}, 30.0, FRAME_SIZE_PX, 2)
     return annotate_clip(clip, [track], facts, AnnotationConfig())
 
 
@@ -115,7 +115,7 @@ def test_coarse_tells_facts() -> None:
 
 def test_a_video_without_people_has_facts() -> None:
     clip = as_clip(as_track(standing()))
-    facts = summarise_video([clip], {}, 5.0, FRAME_SIZE_PX, 1)
+    facts = summarize_video([clip], {}, 5.0, FRAME_SIZE_PX, 1)
     assert facts.num_people == 0
     assert facts.coarse
 
@@ -167,5 +167,5 @@ def test_config_refuses_what_it_does_not_know() -> None:
         AnnotationConfig.model_validate({"annotator": "oracle"})
     with pytest.raises(ValueError, match="at least one person"):
         track = as_track(standing())
-        facts = summarise_video([], {}, 5.0, FRAME_SIZE_PX, 1)
+        facts = summarize_video([], {}, 5.0, FRAME_SIZE_PX, 1)
         annotate_clip(as_clip(track), [], facts, AnnotationConfig())

@@ -1,4 +1,4 @@
-"""Motions to files that other programs read: BVH, NumPy arrays, folders like HumanML3D's.
+"""Export motions as BVH files, NumPy arrays and HumanML3D folders.
 
 Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), D = 263 features, N bones that
 start in one joint. Positions are meters, y up.
@@ -61,38 +61,39 @@ _AXES: Final = {
     JOINT["pelvis"]: ("left_hip", "right_hip", "spine2"),
     JOINT["spine3"]: ("left_shoulder", "right_shoulder", "head"),
 }
-"""Joints in which several bones start, with the joints that tell where their left and their up is
-even if the bones have no length (as CMU's around the chest)."""
+"""Joints in which several bones start, with the joints that define their left and up directions.
+These exist even if the bones have no length (as in the chest of CMU)."""
 
 _AXES_WEIGHT_M2: Final = 1e-6
-"""Against the squares of bone lengths: the axes decide only what the bones leave open."""
+"""Weight of the axes, small compared with squared bone lengths, so that they decide only what the
+bones leave undetermined."""
 _FIT_ROUNDS: Final = 3
 _FLIP_AXIS: Final = (0.0, 0.0, 1.0)
-"""Half a turn takes place about this axis, across all bones that can point against their rest."""
+"""Axis of a half turn, perpendicular to all bones that can point against their rest direction."""
 
 
 def bvh_name(joint: str) -> str:
-    """The name of one of our joints in BVH files: ``left_knee`` is ``LeftLeg``."""
+    """Return the BVH name of a joint: ``left_knee`` is ``LeftLeg``."""
     side, _, base = joint.rpartition("_")
     return side.capitalize() + _JOINTS[base][0]
 
 
 def write_bvh(path: Path, joints_TJ3: FloatArray, fps: float = FPS) -> None:
-    """Write a motion as a BVH file in meters, y up, that Blender and our own importer read.
+    """Write a motion as a BVH file in meters, y up, readable by Blender and our importer.
 
-    A BVH skeleton is rigid, positions need not be: bones have the median lengths of the motion, and
-    the bones that start together in the pelvis or the chest keep their usual angles. All other
-    bones keep their directions in each frame, the pelvis its place. Rotations are the shortest
-    that do so, since positions do not tell how a limb twists, and continuous: no angle leaps by a
-    turn.
+    A BVH skeleton is rigid, positions may not be. Bones get the median lengths of the motion, and
+    bones that start together in the pelvis or the chest keep their median angles. All other bones
+    keep their directions in each frame, and the pelvis its position. Since positions do not
+    determine the twist of a limb, rotations are the shortest ones. Angles are continuous.
 
     Args:
-        path: of the file; its folder is made. Replaced whole or not at all.
+        path: the file, which is replaced atomically; its folder is created.
         joints_TJ3: positions, (T, 22, 3), meters, y up.
         fps: frames per second.
 
     Raises:
-        ValueError: for another shape, no frames, positions that are not finite, a bad rate.
+        ValueError: the shape is wrong, there are no frames, a position is not finite, or the rate
+            is not positive.
     """
     _check_joints(joints_TJ3)
     if not 0 < fps < np.inf:
@@ -103,7 +104,7 @@ def write_bvh(path: Path, joints_TJ3: FloatArray, fps: float = FPS) -> None:
         _continuous_deg(rotation.as_euler(order, degrees=True))
         for rotation, order in zip(local_J, _ORDERS, strict=True)
     ]
-    # The file goes down each branch before the next, our joints go level by level.
+    # The file is ordered depth-first, our joints are ordered by level.
     columns = [angles[joint] for joint in _branches(0)]
     text = StringIO()
     text.write("HIERARCHY\n" + "\n".join(_hierarchy(0, offset_J3)))
@@ -116,11 +117,11 @@ def write_joints(path: Path, joints_TJ3: FloatArray) -> None:
     """Write a motion as a ``.npy`` file of float32.
 
     Args:
-        path: of the file; its folder is made. Replaced whole or not at all.
+        path: the file, which is replaced atomically; its folder is created.
         joints_TJ3: positions, (T, 22, 3), meters, y up, 20 fps.
 
     Raises:
-        ValueError: for another shape, no frames, positions that are not finite.
+        ValueError: the shape is wrong, there are no frames, or a position is not finite.
     """
     _check_joints(joints_TJ3)
     _write_array(path, joints_TJ3)
@@ -130,11 +131,11 @@ def write_features(path: Path, features_TD: FloatArray) -> None:
     """Write features as a ``.npy`` file of float32.
 
     Args:
-        path: of the file; its folder is made. Replaced whole or not at all.
-        features_TD: (T, 263), not normalized.
+        path: the file, which is replaced atomically; its folder is created.
+        features_TD: features, (T, 263), not normalized.
 
     Raises:
-        ValueError: for another shape, no rows, features that are not finite.
+        ValueError: the shape is wrong, there are no rows, or a feature is not finite.
     """
     if features_TD.ndim != 2 or features_TD.shape[1] != NUM_FEATURES or not len(features_TD):
         raise ValueError(
@@ -148,27 +149,27 @@ def write_features(path: Path, features_TD: FloatArray) -> None:
 def write_humanml3d(
     root: Path, name: str, features_TD: FloatArray, captions: Sequence[str], split: Split
 ) -> None:
-    """Add a motion to a folder in HumanML3D's layout, for loaders that read that data set.
+    """Add a motion to a folder in the layout of HumanML3D, for loaders of that dataset.
 
-    Words are tagged ``OTHER``, a tag that those loaders know: we have no tagger.
+    Words are tagged ``OTHER``, a tag that those loaders accept, because we have no tagger.
 
     Args:
-        root: of the data set; its folders are made.
-        name: of the motion, e.g. ``000001``; a motion of that name is replaced.
-        features_TD: (T, 263), not normalized.
-        captions: of the whole motion, at least one.
-        split: the list that the motion is added to.
+        root: folder of the dataset; created if missing.
+        name: name of the motion, e.g. ``000001``; a motion of that name is replaced.
+        features_TD: features, (T, 263), not normalized.
+        captions: captions of the whole motion, at least one.
+        split: split whose list the motion is added to.
 
     Raises:
-        ValueError: features as for :func:`write_features`; no captions, or one with ``#`` or a
-            line break in it, which end a caption in this layout.
+        ValueError: as :func:`write_features`; or there is no caption, or a caption contains ``#``
+            or a line break, which end a caption in this layout.
     """
     lines: list[str] = []
     for caption in captions:
         if not caption.strip() or set("#\n\r") & set(caption):
             raise ValueError(
                 f"captions: expected words without '#' and line breaks, found {caption!r}. "
-                "Take them out."
+                "Remove them."
             )
         words = re.findall(r"[\w'-]+", caption.lower())
         lines.append(f"{caption}#{' '.join(f'{word}/OTHER' for word in words)}#0.0#0.0\n")
@@ -201,7 +202,7 @@ def _check_finite(name: str, values: FloatArray) -> None:
     if bad.size:
         raise ValueError(
             f"{name}: expected finite numbers, found others in {bad.size} of {len(values)} frames, "
-            f"the first in frame {bad[0]}. Cut these frames out, or fill them in."
+            f"the first in frame {bad[0]}. Remove these frames, or interpolate them."
         )
 
 
@@ -209,14 +210,14 @@ def _check_finite(name: str, values: FloatArray) -> None:
 
 
 def _branches(joint: int) -> Iterator[int]:
-    """A joint and all after it, each branch to its end."""
+    """Yield a joint and its descendants, depth-first."""
     yield joint
     for child in _CHILDREN[joint]:
         yield from _branches(child)
 
 
 def _hierarchy(joint: int, offset_J3: FloatArray, depth: int = 0) -> Iterator[str]:
-    """The lines of a joint and of all after it."""
+    """Yield the lines of a joint and its descendants."""
     indent = "\t" * depth
     rotations = " ".join(f"{axis}rotation" for axis in _ORDERS[joint])
     channels = f"3 {rotations}" if depth else f"6 Xposition Yposition Zposition {rotations}"
@@ -242,7 +243,7 @@ def _numbers(values_3: FloatArray) -> str:
 
 
 def _pose(joints_TJ3: FloatArray) -> tuple[FloatArray, list[Rotation]]:
-    """Offsets of the joints from their parents at rest, (J, 3), and their local rotations, (T,)."""
+    """Compute rest offsets from the parents, (J, 3), and local rotations of all joints, (T,)."""
     num_frames = len(joints_TJ3)
     bone_TJ3 = joints_TJ3 - joints_TJ3[:, np.maximum(PARENTS, 0)]
     length_J = np.median(np.linalg.norm(bone_TJ3, axis=-1), axis=0)
@@ -267,7 +268,7 @@ def _pose(joints_TJ3: FloatArray) -> tuple[FloatArray, list[Rotation]]:
 
 
 def _axes(joints_TJ3: FloatArray, joint: int) -> FloatArray:
-    """Left, up and ahead of the pelvis or chest as columns, (T, 3, 3)."""
+    """Left, up and forward directions of the pelvis or chest as columns, (T, 3, 3)."""
     left, right, up = (joints_TJ3[:, JOINT[name]] for name in _AXES[joint])
     across_T3 = _unit(left - right)
     ahead_T3 = _unit(np.cross(across_T3, up - joints_TJ3[:, joint]))
@@ -275,23 +276,25 @@ def _axes(joints_TJ3: FloatArray, joint: int) -> FloatArray:
 
 
 def _fit(bones_TN3: FloatArray, axes_T33: FloatArray) -> tuple[Rotation, FloatArray]:
-    """The closest rotations of a rigid set of bones, (T,), and these bones at rest, (N, 3).
+    """Fit rotations of a rigid set of bones, (T,), and the bones at rest, (N, 3).
 
-    Bones at rest and rotations are found in turns; for bones that are rigid the first is exact.
+    Rest bones and rotations are estimated alternately. The first round is exact for rigid bones.
     """
     turn_T33 = axes_T33
     shape_N3 = np.zeros_like(bones_TN3[0])
     for _ in range(_FIT_ROUNDS):
-        shape_N3 = np.median(bones_TN3 @ turn_T33, axis=0)  # rows times R: turned back
+        shape_N3 = np.median(
+            bones_TN3 @ turn_T33, axis=0
+        )  # row vectors times R: the inverse rotation
         covariance_T33 = np.swapaxes(bones_TN3, 1, 2) @ shape_N3 + _AXES_WEIGHT_M2 * axes_T33
         u_T33, _, vt_T33 = np.linalg.svd(covariance_T33)
-        u_T33[:, :, 2] *= np.linalg.det(u_T33 @ vt_T33)[:, None]  # no mirror images
+        u_T33[:, :, 2] *= np.linalg.det(u_T33 @ vt_T33)[:, None]  # proper rotations only
         turn_T33 = u_T33 @ vt_T33
     return Rotation.from_matrix(turn_T33), shape_N3
 
 
 def _shortest(rest_3: FloatArray, bone_T3: FloatArray) -> Rotation:
-    """The shortest rotations from the rest direction to bones, (T,); none for no length."""
+    """Shortest rotations from the rest direction to bones, (T,); the identity for zero length."""
     cross_T3 = np.cross(rest_3, bone_T3)
     size_T = np.linalg.norm(cross_T3, axis=1)
     along_T = bone_T3 @ rest_3
@@ -301,11 +304,11 @@ def _shortest(rest_3: FloatArray, bone_T3: FloatArray) -> Rotation:
 
 
 def _continuous_deg(angles_T3: FloatArray) -> FloatArray:
-    """The same rotations by angles that do not leap.
+    """Express the same rotations by continuous angles.
 
-    Each rotation has two triples of angles within a turn: (a, b, c) and
-    (a + 180, 180 - b, c + 180). Whether the one nearer to the frame before is of the other kind
-    does not depend on the kind there, so all changes are found at once.
+    Each rotation has two triples of angles: (a, b, c) and (a + 180, 180 - b, c + 180). Whether the
+    triple closest to that of the previous frame is of the other kind does not depend on the kind of
+    the previous one, so all changes are found at once.
     """
     other_T3 = angles_T3 * (1.0, -1.0, 1.0) + 180.0
     stay_T = _turn_deg(angles_T3[1:] - angles_T3[:-1])

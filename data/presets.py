@@ -1,11 +1,12 @@
-"""Presets: named sets of values of a configuration, with a part of it merged over them.
+"""Presets: named sets of configuration values, over which a partial configuration is merged.
 
-A preset is a plain dict beside the configuration that it fills. Whoever runs something names one
-and gives the fields that differ, nested as the configuration is::
+A preset is a plain dict next to its configuration class. A run names a preset and passes the fields
+that differ, nested like the configuration::
 
     resolve(TrainAllConfig, PRESETS, "tiny", {"lm": {"loop": {"steps": 500}}}, home)
 
-Paths of presets begin with :data:`HOME`, which stands for the folder of the machine that runs.
+Paths in presets start with :data:`HOME`, which is replaced by the home folder of the machine on
+which the run executes.
 """
 
 import difflib
@@ -23,12 +24,13 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticUndefined, core_schema
 
 HOME: Final = "$AVATARGPT_HOME"
-"""What a path under the home folder of the running machine begins with."""
+"""Placeholder for the home folder at the start of a path."""
 NOTHING: Final[dict[str, Any]] = {}
-"""No change to a preset."""
+"""No changes to a preset."""
 OVERRULES: Final = "overrules"
-"""Class attribute of a configuration: field to the fields that a preset loses when it is changed,
-because they only make sense together (``kind`` of a quantizer and its ``num_quantizers``)."""
+"""Name of a class attribute of configurations. It maps a field to the fields whose preset values
+are dropped when the field is changed, because they only make sense together (such as ``kind`` and
+``num_quantizers`` of a quantizer)."""
 
 Presets = Mapping[str, Mapping[str, Any]]
 Config = TypeVar("Config", bound=BaseModel)
@@ -41,17 +43,17 @@ def resolve(
     changes: Config | Mapping[str, Any],
     home: Path,
 ) -> Config:
-    """A preset with changes merged over it field by field.
+    """Create a configuration from a preset, with changes merged over it field by field.
 
     Args:
-        config_type: what the values make.
-        presets: the presets by name.
-        preset: name of one; empty: none, and the changes are all there is.
-        changes: a part of the configuration; or a whole one, which stands as it is.
-        home: what :data:`HOME` at the beginning of a value stands for.
+        config_type: class of the configuration.
+        presets: presets by name.
+        preset: name of the preset; empty for none.
+        changes: a partial configuration, or a complete one, which is returned unchanged.
+        home: home folder that replaces :data:`HOME`.
 
     Raises:
-        ValueError: there is no such preset or field, or the values do not fit together.
+        ValueError: the preset or a field does not exist, or the values are invalid.
     """
     if isinstance(changes, BaseModel):
         if preset:
@@ -67,10 +69,10 @@ def resolve(
 
 
 def preset_values(presets: Presets, preset: str) -> Mapping[str, Any]:
-    """The values of a preset.
+    """Return the values of a preset.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no preset of that name.
     """
     if preset not in presets:
         raise ValueError(
@@ -83,15 +85,14 @@ def preset_values(presets: Presets, preset: str) -> Mapping[str, Any]:
 def merge(
     config_type: type[BaseModel] | None, below: Mapping[str, Any], above: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Values over other values, nested ones field by field.
+    """Merge values over other values, nested ones field by field.
 
-    A null says "as the preset has it" where the configuration takes none (forms send such), and is
-    a value where it does.
+    Forms send null for empty fields. A null is ignored if the field does not accept None.
 
     Args:
-        config_type: what the values are of; None: of a plain mapping.
-        below: values that hold where ``above`` says nothing.
-        above: values that win.
+        config_type: class of the configuration; None for a plain mapping.
+        below: values of lower priority.
+        above: values of higher priority.
     """
     above = {
         name: value
@@ -117,10 +118,10 @@ def merge(
 
 
 def check_names(config_type: type[BaseModel], values: Mapping[str, Any], where: str = "") -> None:
-    """Refuse names that are no fields of a configuration, and say which may be meant.
+    """Check that all names are fields of a configuration, and suggest similar names.
 
     Raises:
-        ValueError: there is one, or a section is not made of fields.
+        ValueError: a name is not a field, or a section is not a mapping.
     """
     for name, value in values.items():
         path = f"{where}{name}"
@@ -141,14 +142,15 @@ def check_names(config_type: type[BaseModel], values: Mapping[str, Any], where: 
 
 
 def parse_assignments(config_type: type[BaseModel], assignments: Sequence[str]) -> dict[str, Any]:
-    """``loop.steps=500`` and the like as a part of a configuration.
+    """Parse assignments such as ``loop.steps=500`` into a partial configuration.
 
     Args:
-        config_type: the configuration.
-        assignments: a path of field names, ``=``, and a JSON value; what is not JSON is a text.
+        config_type: class of the configuration.
+        assignments: dotted path of field names, ``=``, and a JSON value. A value that is not valid
+            JSON is taken as text.
 
     Raises:
-        ValueError: one is no assignment, or names no field.
+        ValueError: the form is wrong, or a name is not a field.
     """
     changes: dict[str, Any] = {}
     for assignment in assignments:
@@ -157,7 +159,7 @@ def parse_assignments(config_type: type[BaseModel], assignments: Sequence[str]) 
         if not equals or not all(names):
             raise ValueError(
                 f"{assignment!r}: expected FIELD=VALUE, such as loop.steps=500, found something "
-                "else. Remedy: write it so."
+                "else. Remedy: use this form."
             )
         changes = merge(None, changes, _nested(names, _value(config_type, names, text)))
     check_names(config_type, changes)
@@ -165,7 +167,7 @@ def parse_assignments(config_type: type[BaseModel], assignments: Sequence[str]) 
 
 
 def section_type(config_type: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """The configuration that a field holds (or may hold), or None when it holds a value."""
+    """Return the configuration class of a field, or None if the field holds a plain value."""
     field = config_type.model_fields.get(name)
     for one in () if field is None else _alternatives(field.annotation):
         if isinstance(one, type) and issubclass(one, BaseModel):
@@ -174,13 +176,14 @@ def section_type(config_type: type[BaseModel], name: str) -> type[BaseModel] | N
 
 
 class PartOf:
-    """Marks a flow's parameter that takes a part of a configuration, or a whole one.
+    """Annotation of a flow parameter that accepts a partial or a complete configuration.
 
-    ``Annotated[TrainAllConfig | dict[str, Any], PartOf(TrainAllConfig)]``: forms show every field,
-    none is required, and none has a default, so that a form gives only what was filled in.
+    ``Annotated[TrainAllConfig | dict[str, Any], PartOf(TrainAllConfig)]``: forms show all fields
+    without defaults, and none is required, so that a form submits only the fields that were filled
+    in.
 
     Args:
-        config_type: the configuration.
+        config_type: class of the configuration.
     """
 
     def __init__(self, config_type: type[BaseModel]) -> None:
@@ -208,20 +211,20 @@ class PartOf:
 
 
 def one_of(presets: Presets) -> Any:
-    """Marks a flow's parameter that names a preset: forms offer the names, other ones are refused.
+    """Annotation of a flow parameter that names a preset. Forms offer only the existing names.
 
-    ``Annotated[str, one_of(PRESETS)]``; the empty name is no preset.
+    Use it as ``Annotated[str, one_of(PRESETS)]``; the empty name selects no preset.
     """
     return Field(json_schema_extra={"enum": ["", *sorted(presets)]})
 
 
 @cache
 def part_model(config_type: type[BaseModel]) -> type[BaseModel]:
-    """A model like a configuration, every field of which may be left out, at any depth."""
+    """Create a copy of a configuration class in which all fields are optional, at any depth."""
     fields: dict[str, Any] = {}
     for name, field in config_type.model_fields.items():
         part = copy(field)
-        # A factory, which is never called, is no default that a form would show and send.
+        # A form would show and submit a default, but not a factory, which is never called.
         part.default, part.default_factory, part.validate_default = PydanticUndefined, dict, False
         fields[name] = (_parts_in(field.annotation), part)
     return create_pydantic_model(
@@ -251,7 +254,7 @@ def _takes_none(config_type: type[BaseModel], name: str) -> bool:
 
 
 def _at_home(value: Any, home: str) -> Any:
-    """A value with the home folder where :data:`HOME` stands at a beginning."""
+    """Replace :data:`HOME` at the start of texts by the home folder."""
     if isinstance(value, str):
         is_there = value == HOME or value.startswith(f"{HOME}/")
         return home + value.removeprefix(HOME) if is_there else value
@@ -278,7 +281,7 @@ def _value(config_type: type[BaseModel], names: Sequence[str], text: str) -> Any
         value = json.loads(text)
     except ValueError:
         return text
-    # A model named 4 is a text, where a text is expected.
+    # A text field keeps the text: a model may be named 4.
     is_text = any(kind in {str, Path} for kind in kinds)
     return text if is_text and not isinstance(value, str | NoneType) else value
 
@@ -292,7 +295,7 @@ def _paths(config_type: type[BaseModel], where: str = "") -> Iterator[str]:
 
 
 def _meant(config_type: type[BaseModel], name: str, where: str) -> str:
-    """What a wrong name may stand for: a like name here, or the same one further in."""
+    """Suggest a similar name in the same section, or the same name in a nested section."""
     paths = difflib.get_close_matches(name, config_type.model_fields, n=2)
     for cutoff in (1.0, 0.6):
         paths = paths or [

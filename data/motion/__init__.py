@@ -1,1 +1,1 @@
-"""Skeleton, motion features and their quality."""
+"""The skeleton, motion features, their normalization, quality checks and splits."""

@@ -1,15 +1,15 @@
-"""Joint positions to the 263-d motion features of HumanML3D, and back; mirroring.
+"""Convert joint positions to the 263-d motion features of HumanML3D and back, and mirror motions.
 
 Shapes: B batch (any leading dimensions), T frames at 20 fps, J = 22 joints (see
 :mod:`data.motion.skeleton`), N = J - 1 bones (bone n ends in joint n + 1), D = ``NUM_FEATURES``.
 Positions are meters, y up; the person's left is +x when facing +z.
 
 Source: Guo et al., "Generating Diverse and Natural 3D Human Motions from Text", CVPR 2022, and the
-feature extraction published with it. Numbers agree with the published vectors, which evaluators and
-checkpoints depend on, including what looks like a mistake there (see :data:`HEADING_TRAP`).
+feature extraction published with it. The results agree with the published vectors, on which
+evaluators and checkpoints depend, including an apparent mistake (see :data:`HEADING_TRAP`).
 
-Every function takes NumPy arrays or torch tensors and returns what it was given, in its dtype;
-inside, all is float64 torch. Recovery and mirroring are differentiable.
+Every function accepts NumPy arrays or torch tensors and returns the same type and dtype; internally
+it uses float64 tensors. Recovery and mirroring are differentiable.
 """
 
 import re
@@ -30,19 +30,19 @@ Lengths = NDArray[np.integer[Any]] | Tensor | Sequence[int]
 _NUM_BONES: Final = NUM_JOINTS - 1
 
 ROOT_YAW_VELOCITY: Final = slice(0, 1)
-"""Half the change of yaw per frame, as an angle of a quaternion: rad/frame."""
+"""Half the change of yaw per frame, as in a quaternion, rad/frame."""
 ROOT_VELOCITY: Final = slice(ROOT_YAW_VELOCITY.stop, ROOT_YAW_VELOCITY.stop + 2)
-"""x and z of the root's velocity in the frame of the root, m/frame."""
+"""x and z of the root velocity in the coordinates of the root, m/frame."""
 ROOT_HEIGHT: Final = slice(ROOT_VELOCITY.stop, ROOT_VELOCITY.stop + 1)
 """Height of the root above the floor, m."""
 LOCAL_POSITIONS: Final = slice(ROOT_HEIGHT.stop, ROOT_HEIGHT.stop + 3 * _NUM_BONES)
-"""Joints 1-21 with the root's x, z and yaw removed (y stays above the floor), m."""
+"""Positions of joints 1-21 without the root's x, z and yaw (y is above the floor), m."""
 LOCAL_ROTATIONS: Final = slice(LOCAL_POSITIONS.stop, LOCAL_POSITIONS.stop + 6 * _NUM_BONES)
-"""Rotations of joints 1-21 relative to their parents: first column, then second, of the matrix."""
+"""Rotations of joints 1-21 relative to their parents: first and second column of the matrix."""
 LOCAL_VELOCITIES: Final = slice(LOCAL_ROTATIONS.stop, LOCAL_ROTATIONS.stop + 3 * NUM_JOINTS)
-"""Velocities of all joints in the frame of the root, m/frame."""
+"""Velocities of all joints in the coordinates of the root, m/frame."""
 FOOT_CONTACTS: Final = slice(LOCAL_VELOCITIES.stop, LOCAL_VELOCITIES.stop + 4)
-"""1 where a foot joint rests, in the order of :data:`CONTACT_JOINTS`."""
+"""1 if a foot joint is at rest, in the order of :data:`CONTACT_JOINTS`."""
 
 FEATURE_GROUPS: Final = {
     "root_yaw_velocity": ROOT_YAW_VELOCITY,
@@ -53,18 +53,18 @@ FEATURE_GROUPS: Final = {
     "local_velocities": LOCAL_VELOCITIES,
     "foot_contacts": FOOT_CONTACTS,
 }
-"""The groups of the feature vector, in order and without gaps."""
+"""Groups of the feature vector, in order and without gaps."""
 assert FOOT_CONTACTS.stop == NUM_FEATURES  # noqa: S101 - D of the skeleton's own module
 
 CONTACT_JOINTS: Final = tuple(
     JOINT[name] for name in ("left_ankle", "left_foot", "right_ankle", "right_foot")
 )
 CONTACT_THRESHOLD_M2: Final = 0.002
-"""A foot joint rests while its squared displacement per frame is below this (published)."""
+"""Squared displacement per frame below which a foot joint is at rest (published value)."""
 
 HEADING_SIGMA_FRAMES: Final = 20.0
-"""Standard deviation of the Gaussian that smooths the heading (published)."""
-_HEADING_RADIUS_FRAMES: Final = 80  # 4 sigma, where the published filter cuts the Gaussian off.
+"""Standard deviation of the Gaussian that smooths the heading (published value)."""
+_HEADING_RADIUS_FRAMES: Final = 80  # 4 sigma, where the published filter truncates the Gaussian.
 
 HEADING_TRAP: Final = {
     "left_hip": 1.0,
@@ -72,13 +72,13 @@ HEADING_TRAP: Final = {
     "right_shoulder": 1.0,
     "left_shoulder": -1.0,
 }
-"""Weights of the joints in the axis across the body from which the per-frame heading comes.
+"""Weights of the joints in the across-body axis that defines the heading of every frame.
 
-The axis should run from the person's left to the right. The published inverse kinematics takes the
-hips in the other order than its caller hands them over, so the hip vector enters negated and
-the heading is that of the shoulders minus the hips. It is kept, because published statistics,
-evaluators and checkpoints were made with it: "corrected", local positions move by up to 0.54 m.
-The facing of frame 0 (:func:`canonical_joints`) uses the right order.
+The axis should run from the person's left to the right. The published inverse kinematics expects
+the hips in the opposite order of its caller, so the hip vector is negated, and the heading is that
+of the shoulders minus the hips. The mistake is kept, because published statistics, evaluators and
+checkpoints include it; without it, local positions change by up to 0.54 m. The facing direction of
+frame 0 (:func:`canonical_joints`) uses the correct order.
 """
 _FACING_AXIS: Final = HEADING_TRAP | {"left_hip": -1.0, "right_hip": 1.0}
 
@@ -105,10 +105,10 @@ REFERENCE_BONE_LENGTHS_M: Final = {
     "left_wrist": 0.266012,
     "right_wrist": 0.269876,
 }
-"""Length of the bone that ends in each joint, measured in frame 0 of HumanML3D clip 000021."""
+"""Length of the bone that ends in each joint, in frame 0 of HumanML3D clip 000021."""
 
 MIN_BONE_M: Final = 1e-5
-"""A bone shorter than this has no direction of its own."""
+"""Length below which the direction of a bone is undefined."""
 
 _REST_DIRECTIONS: Final = {
     **dict.fromkeys(("left_hip", "left_collar"), (1.0, 0.0, 0.0)),
@@ -116,15 +116,15 @@ _REST_DIRECTIONS: Final = {
     **dict.fromkeys(("spine1", "spine2", "spine3", "neck"), (0.0, 1.0, 0.0)),
     **dict.fromkeys(("head", "left_foot", "right_foot"), (0.0, 0.0, 1.0)),
 }
-"""Bone directions in which all rotations are none; the other bones (legs and arms) hang down."""
+"""Bone directions for which all rotations are the identity; legs and arms point down."""
 _REST_N3: Final = torch.tensor(
     [_REST_DIRECTIONS.get(name, (0.0, -1.0, 0.0)) for name in JOINT_NAMES[1:]], dtype=torch.float64
 )
-# Where a bone points exactly against its rest direction, it turns about this axis across it.
+# Rotation axis of a bone that points exactly against its rest direction.
 _FLIP_AXIS_N3: Final = _REST_N3.roll(1, dims=-1).abs()
 
-# The published kinematic chains of the arms start at the collars with the rotation of the root,
-# not with that of spine3, their parent.
+# In the published kinematic chains, the rotations of the collars are relative to the root, not to
+# their parent spine3.
 _ROTATION_PARENTS_N: Final = [
     0 if "collar" in name else parent
     for name, parent in zip(JOINT_NAMES[1:], PARENTS[1:], strict=True)
@@ -137,11 +137,11 @@ _FIRST_CHILD: Final = [
 _RIGHT_LEG: Final = [JOINT["right_knee"] - 1, JOINT["right_ankle"] - 1]
 
 HeadingWrap = Literal["continuous", "published"]
-"""What the yaw velocity is in a frame where the heading passes the direction opposite to frame 0.
+"""Yaw velocity in a frame where the heading passes the direction opposite to frame 0.
 
-The quaternion changes its sign there, and the published arcsine then gives the velocity with the
-wrong sign, so that recovery turns the rest of the motion by twice the step. ``continuous`` gives
-the true velocity; all other frames and numbers are equal.
+The quaternion changes its sign there, and the published arcsine yields a velocity with the wrong
+sign, so that recovery turns the rest of the motion by twice the step. ``continuous`` yields the
+true velocity. All other frames and values are equal.
 """
 
 
@@ -151,24 +151,25 @@ def canonical_joints(
     *,
     retarget: bool = True,
 ) -> ArrayT:
-    """Place a motion as features see it: reference skeleton, floor 0, origin, facing +z.
+    """Normalize a motion: reference skeleton, floor at 0, start at the origin, facing +z.
 
-    Retargeting keeps the direction of every bone and sets its length to that of the reference
-    skeleton, and scales the root's path by the ratio of the right legs' lengths (frame 0). This
-    is what the published inverse and forward kinematics amount to: headings cancel. A bone
-    without length (CMU's pelvis and spine1 coincide) points to the joint after its end.
+    Retargeting keeps the direction of every bone, sets its length to that of the reference
+    skeleton, and scales the root's path by the ratio of the right legs' lengths in frame 0. This
+    equals the published inverse and forward kinematics, in which the headings cancel. The
+    direction of a bone of zero length (pelvis and spine1 of CMU coincide) is that to the child of
+    its end.
 
     Args:
         joints_BTJ3: positions, (..., T, 22, 3), meters, y up.
-        lengths_B: frames of each motion, (...); frames after them are ignored. None: all T.
+        lengths_B: number of frames of each motion, (...); later frames are padding. None: all T.
         retarget: whether to change the bone lengths.
 
     Returns:
         Positions, (..., T, 22, 3), meters. Frames after a motion's length repeat its last frame.
 
     Raises:
-        ValueError: for wrong shapes, lengths outside 1..T, values that are not finite, and bones
-            without direction.
+        ValueError: a shape is wrong, a length is outside 1..T, a value is not finite, or a bone has
+            no direction.
     """
     joints = _hold_last(_joints(joints_BTJ3), lengths_B)
     return _like(_canonical(joints, retarget=retarget), joints_BTJ3)
@@ -181,14 +182,14 @@ def joints_to_features(
     retarget: bool = True,
     heading_wrap: HeadingWrap = "continuous",
 ) -> ArrayT:
-    """The features of each motion: one row per frame but the last, which has no velocity.
+    """Compute the features of motions: one row per frame except the last, which has no velocity.
 
-    Differentiable but for the foot contacts. The heading of frame t depends on 80 frames to either
-    side, so features of a cropped motion are not cropped features.
+    The result is differentiable except for the foot contacts. The heading of a frame depends on 80
+    frames on either side, so features of a cropped motion differ from cropped features.
 
     Args:
-        joints_BTJ3: positions, (..., T, 22, 3), meters, y up, 20 fps, in any place and facing.
-        lengths_B: frames of each motion, (...), at least 2. None: all T.
+        joints_BTJ3: positions, (..., T, 22, 3), meters, y up, 20 fps, any location and heading.
+        lengths_B: number of frames of each motion, (...), at least 2. None: all T.
         retarget: as in :func:`canonical_joints`.
         heading_wrap: see :data:`HeadingWrap`.
 
@@ -196,7 +197,7 @@ def joints_to_features(
         (..., T - 1, D). Rows from ``lengths_B - 1`` on are 0.
 
     Raises:
-        ValueError: as :func:`canonical_joints`, and for motions of fewer than 2 frames.
+        ValueError: as :func:`canonical_joints`, or a motion has fewer than 2 frames.
     """
     raw = _joints(joints_BTJ3)
     if raw.shape[-3] < 2:
@@ -235,10 +236,10 @@ def joints_to_features(
 
 
 def features_to_joints(features_BTD: ArrayT) -> ArrayT:
-    """The joint positions that features describe; differentiable.
+    """Recover joint positions from features; differentiable.
 
-    Uses the root's velocities and the local positions, as published; rotations and joint velocities
-    repeat what these say. Frame t needs only rows up to t, so padding at the end does no harm.
+    As published, only the root velocities and the local positions are used, because rotations and
+    joint velocities are redundant. Frame t depends only on rows up to t, so padding is harmless.
 
     Args:
         features_BTD: (..., T, D), not normalized.
@@ -247,7 +248,7 @@ def features_to_joints(features_BTD: ArrayT) -> ArrayT:
         Positions, (..., T, 22, 3), meters, y up; frame 0 at x = z = 0.
 
     Raises:
-        ValueError: if the last dimension is not D.
+        ValueError: the last dimension is not D.
     """
     if features_BTD.ndim < 2 or features_BTD.shape[-1] != NUM_FEATURES:
         raise ValueError(
@@ -255,7 +256,7 @@ def features_to_joints(features_BTD: ArrayT) -> ArrayT:
             "Pass whole feature vectors, before normalization."
         )
     features = _double(features_BTD)
-    # Velocities lead from a row's frame to the next: shift by one, from rest.
+    # The velocity of a row leads to the next frame: shift by one row, beginning with 0.
     moved = functional.pad(features[..., :-1, : ROOT_VELOCITY.stop], (0, 0, 1, 0))
     yaw_BT = 2 * moved[..., 0].cumsum(-1)
     zero_BT = torch.zeros_like(yaw_BT)
@@ -268,15 +269,17 @@ def features_to_joints(features_BTD: ArrayT) -> ArrayT:
 
 
 def stream_joints(chunks_TD: Iterable[Tensor]) -> Iterator[Tensor]:
-    """:func:`features_to_joints` of a motion that comes in pieces, in constant memory.
+    """Apply :func:`features_to_joints` to a motion in chunks, in constant memory.
 
     Args:
-        chunks_TD: (T, D) each, not normalized.
+        chunks_TD: chunks of features, (T, D) each, not normalized.
 
     Yields:
-        Positions of each piece, (T, 22, 3), meters; together those of the whole motion.
+        Positions of each chunk, (T, 22, 3), meters; together they equal those of the whole motion.
     """
-    held: Tensor | None = None  # the row before, whose velocities lead to the first of the piece
+    held: Tensor | None = (
+        None  # the previous row, whose velocities lead to the first row of the chunk
+    )
     yaw = torch.zeros((), dtype=torch.float64)
     place = torch.zeros(3, dtype=torch.float64)
     on_floor = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
@@ -292,16 +295,16 @@ def stream_joints(chunks_TD: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def mirror_joints(joints_BTJ3: ArrayT) -> ArrayT:
-    """The motion in a mirror: left and right swapped, x negated.
+    """Mirror a motion: swap left and right, negate x.
 
     Args:
         joints_BTJ3: positions, (..., 22, 3).
 
     Returns:
-        (..., 22, 3).
+        Positions, (..., 22, 3).
 
     Raises:
-        ValueError: if the last dimensions are not (22, 3).
+        ValueError: the last dimensions are not (22, 3).
     """
     joints = _double(joints_BTJ3)
     _check_joint_shape(joints)
@@ -309,20 +312,20 @@ def mirror_joints(joints_BTJ3: ArrayT) -> ArrayT:
 
 
 def mirror_features(features_BTD: ArrayT) -> ArrayT:
-    """The features of the mirrored motion.
+    """Compute the features of the mirrored motion.
 
-    Equal to mirroring the joints first, but for one thing: the reference skeleton is not symmetric
-    (legs differ by 7 mm, hips by 7 mm), and the retargeting of a mirrored motion gives
-    every limb the length of the side where it then is. The heading trap does not break it.
+    The result equals the features of mirrored joints with one exception: the reference skeleton is
+    not symmetric (legs and hips differ by 7 mm), and retargeting a mirrored motion gives every limb
+    the length of its new side. :data:`HEADING_TRAP` does not affect the equality.
 
     Args:
-        features_BTD: (..., D), not normalized (normalized ones have asymmetric means).
+        features_BTD: (..., D), not normalized, because the means are not symmetric.
 
     Returns:
-        (..., D).
+        Features, (..., D).
 
     Raises:
-        ValueError: if the last dimension is not D.
+        ValueError: the last dimension is not D.
     """
     features = _double(features_BTD)
     if features.shape[-1] != NUM_FEATURES:
@@ -338,13 +341,13 @@ _FLIP_X: Final = [-1.0, 1.0, 1.0]
 
 
 def _mirror_tables() -> tuple[list[int], list[float]]:
-    """For each feature: which one it takes its value from when mirrored, and with which sign."""
+    """For each mirrored feature: index and sign of the feature that it is taken from."""
     index = np.arange(NUM_FEATURES)
     sign = np.ones(NUM_FEATURES)
     sign[ROOT_YAW_VELOCITY] = -1
     sign[ROOT_VELOCITY] = _FLIP_X[0], _FLIP_X[2]
     mirror = np.array(MIRROR)
-    # A mirrored rotation is M R M with M = diag(-1, 1, 1): signs of its first two columns.
+    # A mirrored rotation is M R M with M = diag(-1, 1, 1); these are the signs of two columns.
     columns = np.array([1.0, -1.0, -1.0, -1.0, 1.0, 1.0])
     for group, swap, flip in (
         (LOCAL_POSITIONS, mirror[1:] - 1, _FLIP_X),
@@ -378,14 +381,14 @@ _MIRRORED_WORDS: Final = re.compile(
 
 
 def mirror_text(text: str) -> str:
-    """The description of the mirrored motion.
+    """Rewrite a description for the mirrored motion.
 
-    Rule: the words left and right swap, also in leftward, left-handed, lefts and the like, and so
-    do clockwise and counterclockwise (anticlockwise becomes clockwise and comes back as
-    counterclockwise). Words that only contain them stay (upright). They also stay where a
-    fixed phrase shows that no side is meant: "right away", "right now", "right angle", "gets right
-    back up", "he left the room", "what is left". In doubt they swap: "steps right before turning"
-    names a side far more often than a moment in such texts.
+    The words left and right are swapped, including forms such as leftward, left-handed and lefts,
+    and so are clockwise and counterclockwise (anticlockwise becomes clockwise, which becomes
+    counterclockwise). Words that merely contain them (upright) are kept, and so are fixed phrases
+    without a side: "right away", "right now", "right angle", "gets right back up", "he left the
+    room", "what is left". Ambiguous cases are swapped: "steps right before turning" refers to a
+    side far more often than to a moment in such texts.
     """
 
     def swapped(match: re.Match[str]) -> str:
@@ -396,7 +399,7 @@ def mirror_text(text: str) -> str:
             return _in_case_of(word, "a clockwise" if match["article"] else "clockwise")
         if match["clockwise"]:
             return _in_case_of(word, "counterclockwise")
-        if match["upleft"]:  # not "upright", which would be another word
+        if match["upleft"]:  # not "upright", which is another word
             return _in_case_of(word, "up right")
         return _in_case_of(word, _SIDE_WORDS[word.lower()])
 
@@ -416,7 +419,7 @@ def _double(array: NDArray[np.floating[Any]] | Tensor) -> Tensor:
 
 
 def _like(result: Tensor, given: ArrayT) -> ArrayT:
-    """``result`` as the kind of array and dtype that the caller passed."""
+    """Convert a result to the array type and dtype of the caller's argument."""
     if isinstance(given, Tensor):
         return result.to(given.dtype)
     return result.detach().numpy().astype(given.dtype, copy=False)
@@ -442,9 +445,9 @@ def _joints(joints_BTJ3: NDArray[np.floating[Any]] | Tensor) -> Tensor:
 
 
 def _hold_last(joints: Tensor, lengths_B: Lengths | None, at_least: int = 1) -> Tensor:
-    """Overwrite padding with the motion's last frame.
+    """Replace padding by the last frame of the motion.
 
-    With that, the floor and the edge rule of the smoothing filter need to know nothing of lengths.
+    The floor and the edge mode of the smoothing filter are then independent of the lengths.
     """
     if lengths_B is not None:
         lengths = torch.as_tensor(lengths_B, device=joints.device)
@@ -482,9 +485,10 @@ def _turn(vectors: Tensor, yaw: Tensor) -> Tensor:
 
 
 def bones_without_direction(joints_BTJ3: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
-    """Where neither a bone nor the joint after its end tells a direction, (..., T, N).
+    """Find bones whose direction is undefined, even by the child of their end, (..., T, N).
 
-    Also marks the right shin where the right leg of frame 0 has no length to scale the root by.
+    Also marks the right shin if the right leg has no length in frame 0, by which the root is
+    scaled.
     """
     vectors, lengths = _bone_vectors(_double(joints_BTJ3))
     pointless = torch.linalg.vector_norm(vectors, dim=-1) < MIN_BONE_M
@@ -493,7 +497,7 @@ def bones_without_direction(joints_BTJ3: NDArray[np.floating[Any]]) -> NDArray[n
 
 
 def _bone_vectors(joints: Tensor) -> tuple[Tensor, Tensor]:
-    """Vector (..., N, 3), not of unit length, and length (..., N) of each bone."""
+    """Vector, (..., N, 3), not normalized, and length, (..., N), of each bone."""
     starts = joints[..., list(PARENTS[1:]), :]
     bones = joints[..., 1:, :] - starts
     lengths = torch.linalg.vector_norm(bones, dim=-1)
@@ -507,7 +511,7 @@ def _bone_vectors(joints: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _bones(joints: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit direction (..., N, 3) and length (..., N) of each bone."""
+    """Unit direction, (..., N, 3), and length, (..., N), of each bone."""
     bones, lengths = _bone_vectors(joints)
     norms = torch.linalg.vector_norm(bones, dim=-1, keepdim=True)
     if (norms < MIN_BONE_M).any():
@@ -546,7 +550,7 @@ def _canonical(joints: Tensor, *, retarget: bool) -> Tensor:
 
 
 def _forward(joints: Tensor, axis: Mapping[str, float]) -> Tensor:
-    """Components x and z of up cross the unit axis across the body, (..., T, 2)."""
+    """Components x and z of the cross product of up and the unit across-body axis, (..., T, 2)."""
     weights = joints.new_tensor(list(axis.values()))
     across = weights @ joints[..., [JOINT[name] for name in axis], :]
     across = functional.normalize(across, dim=-1)
@@ -554,7 +558,7 @@ def _forward(joints: Tensor, axis: Mapping[str, float]) -> Tensor:
 
 
 def _half_yaw(joints: Tensor) -> Tensor:
-    """Half the rotation about y that turns the smoothed heading to +z, (..., T), in ±pi/2."""
+    """Half the rotation about y that maps the smoothed heading to +z, (..., T), in ±pi/2."""
     forward = _forward(joints, HEADING_TRAP)
     radius = _HEADING_RADIUS_FRAMES
     offset_K = torch.arange(-radius, radius + 1, dtype=joints.dtype, device=joints.device)
@@ -563,7 +567,7 @@ def _half_yaw(joints: Tensor) -> Tensor:
     flat = functional.pad(signal.reshape(-1, 1, signal.shape[-1]), (radius, radius), "replicate")
     smooth = functional.conv1d(flat, kernel_K[None, None]).reshape(signal.shape)
     half_yaw = -torch.atan2(smooth[..., 0, :], smooth[..., 1, :]) / 2
-    # The published heading of frame 0 is +z, whatever the smoothed one says.
+    # As published, the heading of frame 0 is +z instead of the smoothed one.
     return torch.cat([torch.zeros_like(half_yaw[..., :1]), half_yaw[..., 1:]], dim=-1)
 
 
@@ -571,7 +575,7 @@ def _yaw_velocity(half_yaw_BT: Tensor, wrap: HeadingWrap) -> Tensor:
     change = half_yaw_BT.diff(dim=-1)
     if wrap == "published":
         return change.sin().asin()
-    # A rotation by half angle a is the same as one by a + pi.
+    # Half angles a and a + pi describe the same rotation.
     return change - torch.pi * (change / torch.pi).round()
 
 
@@ -579,8 +583,8 @@ def _rotations_6d(joints: Tensor, yaw_BT: Tensor) -> Tensor:
     """First two columns of each joint's rotation relative to its parent, (..., T, N, 6)."""
     directions, _ = _bones(joints)
     rest_N3, flip_N3 = _REST_N3.to(joints.device), _FLIP_AXIS_N3.to(joints.device)
-    # The shortest rotation that takes the rest direction to the bone: with axis k = rest x bone and
-    # c = rest . bone it is c I + [k]x + k k' / (1 + c), or half a turn where they are opposite.
+    # The shortest rotation from the rest direction to the bone, with axis k = rest x bone and
+    # c = rest . bone, is c I + [k]x + k k' / (1 + c), or half a turn if they are opposite.
     axis = torch.linalg.cross(rest_N3.expand_as(directions), directions)
     cosine = (rest_N3 * directions).sum(-1)[..., None, None]
     identity = torch.eye(3, dtype=joints.dtype, device=joints.device)
@@ -592,7 +596,7 @@ def _rotations_6d(joints: Tensor, yaw_BT: Tensor) -> Tensor:
     half_turn = 2 * flip_N3[:, :, None] * flip_N3[:, None, :] - identity
     global_N = torch.where(opposite, half_turn, cosine * identity + skew + outer)
 
-    root = _turn(identity, yaw_BT[..., None]).mT[..., None, :, :]  # rows turned: its transpose
+    root = _turn(identity, yaw_BT[..., None]).mT[..., None, :, :]  # rotated rows: the transpose
     parents = torch.cat([root, global_N], dim=-3)[..., _ROTATION_PARENTS_N, :, :]
     local = parents.mT @ global_N[..., :2]
     return local.mT.flatten(-2)

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of motion features: computed, loaded, stored, applied.
+"""Compute, load, store and apply the mean and standard deviation of motion features.
 
 Shapes: D = ``NUM_FEATURES`` (see :mod:`data.motion.features`); features are (..., D).
 """
@@ -27,24 +27,23 @@ from data.motion.features import (
 )
 
 STATS_FORMAT: Final = "motion_feature_stats/1"
-"""Stands in the metadata of a stored file."""
+"""Format identifier in the metadata of a stored file."""
 
 EVALUATOR_SCALE: Final = 25.0
-"""The published evaluator gives the root and the contacts this much more weight."""
+"""Factor by which the published evaluator increases the weight of the root and the contacts."""
 _EVALUATOR_GROUPS: Final = (ROOT_YAW_VELOCITY, ROOT_VELOCITY, ROOT_HEIGHT, FOOT_CONTACTS)
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureStats:
-    """Statistics to normalize motion features with.
+    """Mean and standard deviation for the normalization of motion features.
 
     Attributes:
-        mean_D: (D,) float64.
-        std_D: (D,) float64, every value above 0.
+        mean_D: mean, (D,), float64.
+        std_D: standard deviation, (D,), float64, all values above 0.
 
     Raises:
-        ValueError: for other shapes, values that are not finite, and deviations that are not
-            above 0.
+        ValueError: a shape is wrong, a value is not finite, or a deviation is not above 0.
     """
 
     mean_D: NDArray[np.float64]
@@ -69,20 +68,20 @@ class FeatureStats:
             )
 
     def normalize(self, features: ArrayT) -> ArrayT:
-        """(features - mean) / std, in the dtype and kind of ``features``, (..., D)."""
+        """Return (features - mean) / std, (..., D), as the array type of ``features``."""
         mean, std = self._for(features)
         return (features - mean) / std
 
     def denormalize(self, features: ArrayT) -> ArrayT:
-        """Undo :meth:`normalize`, (..., D)."""
+        """Invert :meth:`normalize`, (..., D)."""
         mean, std = self._for(features)
         return features * std + mean
 
     def for_evaluator(self) -> "FeatureStats":
-        """What the published evaluator normalizes with: std / 25 for the root and the contacts.
+        """Return the published evaluator's statistics: std / 25 for the root and the contacts.
 
-        Scores are only comparable after ``stats.for_evaluator().normalize(features)`` on features
-        that are not normalized.
+        Scores are comparable only if the unnormalized features are normalized by
+        ``stats.for_evaluator().normalize(features)``.
         """
         std_D = self.std_D.copy()
         for group in _EVALUATOR_GROUPS:
@@ -90,30 +89,30 @@ class FeatureStats:
         return FeatureStats(self.mean_D, std_D)
 
     def save(self, path: Path) -> None:
-        """Write a safetensors file, whole or not at all."""
+        """Write a safetensors file atomically."""
         temporary = path.with_name(f"{path.name}.tmp")
         save_file(
             {"mean": self.mean_D, "std": self.std_D},
             temporary,
-            # One entry: safetensors writes several in any order, and the same statistics should be
-            # the same file (tokenizers are told apart by it).
+            # One entry, because safetensors writes several in arbitrary order. Equal statistics
+            # must give equal files, whose hash is a part of the tokenizer's id.
             metadata={"about": json.dumps({"format": STATS_FORMAT, "layout": _layout()})},
         )
         temporary.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> "FeatureStats":
-        """Read what :meth:`save` wrote.
+        """Load a file written by :meth:`save`.
 
         Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if it is no file of feature statistics, or of another feature layout.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file has another format or feature layout.
         """
         remedy = "Write the file with FeatureStats.save, or read .npy files with load_published."
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
-                if "about" in metadata:  # older files have the entries themselves
+                if "about" in metadata:  # older files store the entries directly
                     metadata = json.loads(metadata["about"])
                 if metadata.get("format") != STATS_FORMAT:
                     raise ValueError(
@@ -146,21 +145,21 @@ class FeatureStats:
 
 
 def compute_stats(motions: Iterable[NDArray[np.floating[Any]]]) -> FeatureStats:
-    """Statistics over all rows of many motions, in one pass and constant memory.
+    """Compute statistics over all rows of many motions, in one pass and constant memory.
 
-    Pass the training split only. Merges each motion's float64 sums of squared deviations (Chan et
-    al. 1983), which does not lose digits where deviations are small beside the mean.
+    Pass only the training split. The float64 sums of squared deviations of the motions are merged
+    (Chan et al. 1983), which is accurate even if deviations are small compared with the mean.
 
     Args:
         motions: features of each motion, (T, D), not normalized, without padding.
 
     Returns:
-        The mean, and the standard deviation (divided by the number of rows) averaged within
-        each feature group as published, so that a group keeps its proportions.
+        The mean, and the population standard deviation, averaged within each feature group as
+        published, so that a group keeps its proportions.
 
     Raises:
-        ValueError: for no rows, wrong shapes, values that are not finite, and groups that never
-            change.
+        ValueError: there are no rows, a shape is wrong, a value is not finite, or a feature group
+            never changes.
     """
     num_rows = 0
     mean_D = np.zeros(NUM_FEATURES)
@@ -194,7 +193,7 @@ def compute_stats(motions: Iterable[NDArray[np.floating[Any]]]) -> FeatureStats:
 
 
 def group_std(std_D: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each deviation replaced by the mean of its feature group, (D,), as published."""
+    """Replace each deviation by the mean of its feature group as published, (D,)."""
     grouped_D = np.empty(NUM_FEATURES)
     for group in FEATURE_GROUPS.values():
         grouped_D[group] = std_D[group].mean()
@@ -202,11 +201,11 @@ def group_std(std_D: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def load_published(mean_path: Path, std_path: Path) -> FeatureStats:
-    """The ``Mean.npy`` and ``Std.npy`` that came with a dataset, used as they are.
+    """Load the published ``Mean.npy`` and ``Std.npy`` of a dataset unchanged.
 
     Raises:
-        FileNotFoundError: if a file is missing.
-        ValueError: if a file holds anything but D usable numbers (pickles are refused).
+        FileNotFoundError: a file is missing.
+        ValueError: a file does not hold D usable numbers. Nothing is unpickled.
     """
     return FeatureStats(_load_array(mean_path), _load_array(std_path))
 
@@ -226,7 +225,7 @@ def _layout() -> str:
 
 
 def _found(values: NDArray[np.float64], wrong: NDArray[np.bool_]) -> str:
-    """Where the wrong values are: group, count, first."""
+    """Describe wrong values: their number, and the group of the first one."""
     first = int(np.flatnonzero(wrong)[0])
     name = next(name for name, group in FEATURE_GROUPS.items() if first < group.stop)
     return f"{int(wrong.sum())} wrong ones, the first {values[first]} in {name} (feature {first})"

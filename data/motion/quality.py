@@ -1,4 +1,4 @@
-"""Making a motion fit to learn from: frame rate, measures of quality, and gates that say why.
+"""Resample motions, measure their quality, and reject defective ones with a reason.
 
 Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), N bones, F = 2 feet, K resampled
 frames, W filter taps. Positions are meters, y up.
@@ -20,30 +20,31 @@ from data.motion.features import MIN_BONE_M, bones_without_direction
 from data.motion.skeleton import BONES, FPS, JOINT, JOINT_NAMES, NUM_JOINTS
 
 _PASSBAND: Final = 0.9
-"""Cut-off of the resampling filter, as a share of the lower rate's Nyquist frequency."""
+"""Cut-off of the resampling filter, as a fraction of the lower rate's Nyquist frequency."""
 _ZERO_CROSSINGS: Final = 20
 _KAISER_BETA: Final = 8.0
-# With these, 0.9 passes to half and everything from 1.01 × Nyquist on is damped by 80 dB.
+# With these values the filter halves 0.9 × Nyquist and attenuates frequencies above 1.01 × Nyquist
+# by 80 dB.
 
 SKATE_HEIGHT_M: Final = 0.025
-"""From this height above the floor on, a toe is not on it."""
+"""Height above the floor from which a toe does not count as on the floor."""
 _TOES: Final = (JOINT["left_foot"], JOINT["right_foot"])
 
 
 def resample(
     values_T: FloatArray, source_fps: Fraction, target_fps: Fraction | int = FPS
 ) -> FloatArray:
-    """Bring a motion to another frame rate, without aliasing and without shifting time.
+    """Resample a motion to another frame rate, without aliasing and without a time shift.
 
     Output frame k is the signal at ``k / target_fps`` seconds after the first frame, for any pair
-    of rates: each is a sum of source frames weighted by a Kaiser-windowed sinc, which cuts off
+    of rates. Each is a sum of source frames weighted by a Kaiser-windowed sinc, which cuts off
     just below the lower rate's Nyquist frequency (9 Hz for 20 fps; human motion ends
-    near 6 Hz). The ends are continued by point reflection, so that a steady walk stays one.
+    near 6 Hz). The ends are extended by point reflection, which continues a steady walk.
 
     Args:
-        values_T: (T, ...) positions or any other signal; no angles, no rotations.
-        source_fps: exact rate of ``values_T``, frames per second.
-        target_fps: exact rate of the result.
+        values_T: positions or another signal, (T, ...), but not angles or rotations.
+        source_fps: exact frame rate of ``values_T``.
+        target_fps: exact frame rate of the result.
 
     Returns:
         (T', ...) with ``T' = floor((T - 1) * target_fps / source_fps) + 1``, same dtype.
@@ -86,22 +87,22 @@ def resample(
 
 
 def foot_skate(joints_TJ3: FloatArray, fps: float = FPS) -> float | None:
-    """Mean horizontal speed of toes on the floor, m/s; 0 is perfect.
+    """Compute the mean horizontal speed of toes on the floor in m/s; 0 is perfect.
 
-    Each toe and frame counts by its height ``h`` above the lowest joint of the motion with weight
-    ``2 - 2 ** (h / 0.025 m)``, from 1 on the floor to 0 at 2.5 cm: the foot skating measure of
-    Zhang et al., "Mode-Adaptive Neural Networks for Quadruped Motion Control", SIGGRAPH 2018, here
-    divided by the weights, so that it is a speed and standing on one leg does not halve it.
-    Contacts found by *slowness* (the contact features) would hide the skating they should show.
-    Real motion is not at 0, because feet roll and swing low: the median is 0.09 m/s over 124 CMU
-    motions. Compare sets of like motions.
+    Each toe and frame has the weight ``2 - 2 ** (h / 0.025 m)``, where ``h`` is its height above
+    the lowest joint of the motion: 1 on the floor, 0 at 2.5 cm. This is the foot skating measure of
+    Zhang et al., "Mode-Adaptive Neural Networks for Quadruped Motion Control", SIGGRAPH 2018,
+    divided by the sum of the weights, so that the result is a speed and standing on one leg does
+    not halve it. Contacts that are detected by low speed (the contact features) would hide the
+    skating. Real motion is not at 0, because feet roll and swing low: the median of 124 CMU motions
+    is 0.09 m/s. Compare only sets of similar motions.
 
     Args:
         joints_TJ3: positions, (T, 22, 3), meters, y up.
         fps: frames per second.
 
     Returns:
-        The speed, or None when no toe is ever on the floor.
+        The speed, or None if no toe is ever on the floor.
     """
     toes = joints_TJ3[:, _TOES].astype(np.float64)
     height_TF = toes[..., 1] - joints_TJ3[..., 1].min()
@@ -114,13 +115,13 @@ def foot_skate(joints_TJ3: FloatArray, fps: float = FPS) -> float | None:
 
 
 def jitter(joints_TJ3: FloatArray, fps: float = FPS) -> float | None:
-    """Mean jerk of all joints, m/s³: the size of the third difference of positions.
+    """Compute the mean jerk of all joints in m/s³ from the third difference of positions.
 
     Source: the "jitter" of Yi et al. (TransPose, SIGGRAPH 2021), there in 100 m/s³.
 
     Args:
         joints_TJ3: positions, (T, 22, 3), meters.
-        fps: frames per second; jitter of different rates does not compare.
+        fps: frames per second; jitter at different rates is not comparable.
 
     Returns:
         The jerk, or None for fewer than 4 frames.
@@ -132,15 +133,15 @@ def jitter(joints_TJ3: FloatArray, fps: float = FPS) -> float | None:
 
 
 def bone_length_drift(joints_TJ3: FloatArray) -> tuple[float, str]:
-    """How much the bones of a motion change their length; 0 for a rigid skeleton.
+    """Measure how much the bones of a motion change their length; 0 for a rigid skeleton.
 
     Args:
         joints_TJ3: positions, (T, 22, 3), meters.
 
     Returns:
         The spread of the worst bone (95th minus 5th percentile over frames, as a share of the
-        median), and the joint in which that bone ends. Bones that are points throughout (some
-        skeletons put two joints in one place) do not count.
+        median), and the joint in which that bone ends. Bones of zero length are ignored, because
+        some skeletons place two joints at one position.
     """
     lengths_TN = _bone_lengths(joints_TJ3)
     low_N, median_N, high_N = np.quantile(lengths_TN, [0.05, 0.5, 0.95], axis=0)
@@ -159,20 +160,20 @@ def _bone_lengths(joints_TJ3: FloatArray) -> NDArray[np.float64]:
 def mend_spikes(
     joints_TJ3: FloatArray, max_speed_m_s: float, max_frames: int = 4, fps: float = FPS
 ) -> tuple[FloatArray, int]:
-    """Bridge moments at which an estimate loses a joint: it leaps away and leaps back.
+    """Interpolate short spikes, in which a pose estimate loses a joint and finds it again.
 
-    A joint that moves faster than a body can, and does so again within ``max_frames``, was not
-    there in between: these frames are filled in from both sides. A leap without return stays: it is
-    not known which side of it is right.
+    If a joint moves faster than ``max_speed_m_s`` twice within ``max_frames``, its positions in
+    between are interpolated. A single jump is kept, because it is unknown which side of it is
+    right.
 
     Args:
         joints_TJ3: positions, (T, 22, 3), meters.
-        max_speed_m_s: of a joint relative to the pelvis.
-        max_frames: longest absence.
+        max_speed_m_s: maximum speed of a joint relative to the pelvis.
+        max_frames: maximum length of a spike.
         fps: frames per second.
 
     Returns:
-        The motion, and how many positions were filled in.
+        The motion, and the number of interpolated positions.
     """
     relative_TJ3 = joints_TJ3 - joints_TJ3[:, :1]
     speed_TJ = np.linalg.norm(np.diff(relative_TJ3, axis=0), axis=-1) * fps
@@ -195,7 +196,7 @@ def mend_spikes(
 
 
 class FlawKind(StrEnum):
-    """Why a motion should not be learnt from; stable codes."""
+    """Why a motion is unsuitable for training; stable codes."""
 
     NON_FINITE = "non_finite"
     TOO_SHORT = "too_short"
@@ -206,7 +207,7 @@ class FlawKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """One reason to drop a motion.
+    """One reason to reject a motion.
 
     Attributes:
         kind: the stable code.
@@ -220,15 +221,15 @@ class Flaw:
 
 
 class MotionGates(Config):
-    """What a motion must be to be learnt from.
+    """Limits that a motion must satisfy to be used for training.
 
     Attributes:
-        min_frames: 40 frames (2 s) is HumanML3D's shortest motion.
-        max_root_speed_m_s: of the pelvis; sprinters reach 12.
-        max_joint_speed_m_s: of any joint beside the pelvis. On 124 CMU motions real kicks reach
-            11.2, tracking errors 16.7 to 33.9.
-        max_limb_drift: see :func:`bone_length_drift`; marker-based CMU motions reach 0.13,
-            rigid ones stay near 0.
+        min_frames: minimum length. The shortest motions of HumanML3D have 40 frames (2 s).
+        max_root_speed_m_s: maximum speed of the pelvis. Sprinters reach 12 m/s.
+        max_joint_speed_m_s: maximum speed of a joint relative to the pelvis. In 124 CMU motions,
+            real kicks reach 11.2 m/s, and tracking errors 16.7 to 33.9 m/s.
+        max_limb_drift: maximum of :func:`bone_length_drift`. Marker-based CMU motions reach 0.13,
+            rigid skeletons stay near 0.
     """
 
     min_frames: int = Field(default=40, ge=2)
@@ -238,7 +239,7 @@ class MotionGates(Config):
 
 
 def find_flaws(joints_TJ3: FloatArray, gates: MotionGates, fps: float = FPS) -> tuple[Flaw, ...]:
-    """All reasons not to learn from a motion; empty when it passes.
+    """Find all reasons to reject a motion.
 
     Args:
         joints_TJ3: positions, (T, 22, 3), meters, y up.
@@ -246,9 +247,9 @@ def find_flaws(joints_TJ3: FloatArray, gates: MotionGates, fps: float = FPS) -> 
         fps: frames per second.
 
     Returns:
-        Flaws in the order of :class:`FlawKind`, one per kind at most: the worst. Positions that
-        are not finite are told alone: nothing else can be measured there. What has no flaw,
-        :func:`data.motion.features.joints_to_features` accepts.
+        The worst flaw of each kind, in the order of :class:`FlawKind`; empty if the motion passes.
+        If positions are not finite, this is the only flaw, because nothing else can be measured.
+        :func:`data.motion.features.joints_to_features` accepts every motion without flaws.
 
     Raises:
         ValueError: if the shape is not (T, 22, 3).
@@ -265,7 +266,7 @@ def find_flaws(joints_TJ3: FloatArray, gates: MotionGates, fps: float = FPS) -> 
                 FlawKind.NON_FINITE,
                 f"Expected finite positions, found others in {broken.size} of {len(joints_TJ3)} "
                 f"frames, the first in frame {broken[0]}.",
-                "Cut these frames out, or fill them in.",
+                "Remove these frames, or interpolate them.",
             ),
         )
     flaws: list[Flaw] = []
@@ -313,8 +314,8 @@ def find_flaws(joints_TJ3: FloatArray, gates: MotionGates, fps: float = FPS) -> 
             Flaw(
                 FlawKind.COLLAPSED,
                 f"Expected joints in different places, found {JOINT_NAMES[BONES[bone][1]]} on its "
-                f"parent in frame {frame}, with nothing to tell the direction.",
-                "Fill these joints in, or leave the motion out.",
+                f"parent in frame {frame}, so that the direction of the bone is undefined.",
+                "Interpolate these joints, or leave the motion out.",
             )
         )
     return tuple(flaws)

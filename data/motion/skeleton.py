@@ -39,32 +39,32 @@ NUM_JOINTS: Final = len(JOINT_NAMES)
 JOINT: Final = {name: index for index, name in enumerate(JOINT_NAMES)}
 
 PARENTS: Final = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19)
-"""Parent of every joint; the pelvis has none."""
+"""Parent of every joint; -1 for the pelvis."""
 
 BONES: Final = tuple((parent, joint) for joint, parent in enumerate(PARENTS) if parent >= 0)
 
 NUM_FEATURES: Final = 263
-"""D, of a row of the features of HumanML3D: see :mod:`data.motion_features`. The number that all
-published models expect."""
+"""D, the number of HumanML3D features per frame, see :mod:`data.motion.features`. All published
+models expect it."""
 
 MIRROR: Final = tuple(
     JOINT[name.replace("left_", "\0").replace("right_", "left_").replace("\0", "right_")]
     for name in JOINT_NAMES
 )
-"""Index of the joint on the other side of the body (midline joints map to themselves)."""
+"""Index of the joint on the other side of the body. Midline joints map to themselves."""
 
 
 def heading_rad(joints_TJ3: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Yaw of the body's facing direction per frame, radians.
+    """Compute the yaw of the body's facing direction in radians.
 
-    The facing direction is y-up crossed with the right-to-left axis of hips plus shoulders,
-    as HumanML3D defines it. 0 faces +z, positive turns to the person's own left (toward +x).
+    As in HumanML3D, the facing direction is the cross product of the right-to-left axis (hips plus
+    shoulders) and up. 0 faces +z; positive angles turn to the person's left (toward +x).
 
     Args:
         joints_TJ3: positions, (T, 22, 3), meters, y up.
 
     Returns:
-        (T,) angles in (-pi, pi].
+        Angles in (-pi, pi], (T,).
     """
     across_T3 = (
         joints_TJ3[:, JOINT["left_hip"]]
@@ -72,6 +72,6 @@ def heading_rad(joints_TJ3: NDArray[np.floating]) -> NDArray[np.floating]:
         + joints_TJ3[:, JOINT["left_shoulder"]]
         - joints_TJ3[:, JOINT["right_shoulder"]]
     )
-    # across = person's left. forward = across x up, with up = (0, 1, 0).
+    # `across` points to the person's left; forward = across x up with up = (0, 1, 0).
     forward_x_T, forward_z_T = -across_T3[:, 2], across_T3[:, 0]
     return np.arctan2(forward_x_T, forward_z_T)

@@ -1,8 +1,8 @@
-"""Which motions train, validate and test: decided by content, so that it never changes.
+"""Assign motions to splits by a hash, so that the assignment never changes.
 
-A motion's group (its subject or source video where one is known, else its own content) is hashed to
-a number from 0 to 1, and the number to a split. Data added later moves nothing; what belongs
-together (one person, one video, a motion and its mirror image) stays together.
+The group of a motion (its subject or source video if known, else its own content) is hashed to a
+number in [0, 1), which selects the split. Adding data does not move existing motions. Motions of
+one subject or video, and a motion and its mirror image, stay in one split.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ _SALT: Final = "avatargpt-split-1"
 
 
 class SplitConfig(Config):
-    """Shares of the splits; by default about those of HumanML3D."""
+    """Shares of the splits. The defaults are close to those of HumanML3D."""
 
     train: float = Field(default=0.80, ge=0, le=1)
     val: float = Field(default=0.05, ge=0, le=1)
@@ -36,11 +36,11 @@ class SplitConfig(Config):
 
 
 def split_of(group: str, config: SplitConfig) -> Split:
-    """The split of a group of motions.
+    """Return the split of a group of motions.
 
     Args:
-        group: what must stay together, e.g. ``cmu/07``, a ``video_id`` or a ``motion_id``.
-        config: the shares.
+        group: name of the group, e.g. ``cmu/07``, a ``video_id`` or a ``motion_id``.
+        config: shares of the splits.
     """
     digest = hashlib.sha256(f"{_SALT}:{group}".encode()).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64

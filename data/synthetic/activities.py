@@ -1,11 +1,12 @@
-"""Synthetic motions made by rules, with captions: for smoke tests and the demo, not to learn from.
+"""Generate synthetic motions with captions by rules, for smoke tests and the demo.
 
-A stick figure of the reference proportions does one simple thing: walks, waves, kicks. Feet and
-hands are placed, knees and elbows follow, so that bones keep their lengths and feet stay where they
-stand. Amplitude, speed, phase, size and side are random but decided by the seed.
+A stick figure with reference proportions performs one simple activity, such as walking, waving or
+kicking. Feet and hands are placed, and knees and elbows follow by inverse kinematics, so that bones
+keep their lengths and standing feet do not slide. Amplitude, speed, phase, size and side are random
+and determined by the seed. The motions are too simple to train useful models.
 
 Shapes: T frames at 20 fps, J = 22 joints (see :mod:`data.motion.skeleton`), K moments of an action,
-L points along a path. Positions are meters, y up; while an activity is laid out the person starts
+L points along a path. Positions are meters, y up. While an activity is planned, the person starts
 facing +z, with +x to the left. Angles are radians.
 """
 
@@ -28,12 +29,12 @@ from data.motion.skeleton import FPS, JOINT, NUM_JOINTS
 from data.motion_records import Found, ImportedMotion, MotionText, Pending, content_id
 
 PROCEDURAL_VERSION: Final = "2"
-"""Raised whenever a rule changes what a seed gives."""
+"""Raised whenever a change affects the motion of a seed."""
 PREFIX: Final = "procedural:"
 MIN_SECONDS: Final = 2.5
 MAX_SECONDS: Final = 120.0
 FOUND_SECONDS: Final = (3.0, 6.0)
-"""Lengths of the motions that :func:`find_procedural` gives."""
+"""Range of the lengths of motions from :func:`find_procedural`."""
 
 _GRAVITY_MPS2: Final = 9.81
 _SIDES: Final = ("left", "right")
@@ -41,7 +42,7 @@ _SIGN: Final = {"left": 1.0, "right": -1.0}
 
 
 def _bone(name: str, x: float, y: float, z: float) -> FloatArray:
-    """The bone that ends in a joint, (3,), at rest."""
+    """Rest vector of the bone that ends in a joint, (3,)."""
     way_3 = np.array([x, y, z])
     return way_3 / np.linalg.norm(way_3) * REFERENCE_BONE_LENGTHS_M[name]
 
@@ -56,10 +57,10 @@ _TRUNK: Final = (
     ("collar", "spine3", 1.0, (0.55, 0.8, -0.1)),
     ("shoulder", "collar", 1.0, (0.95, 0.25, -0.1)),
 )
-"""Joint, parent, share of the trunk's bend, and direction of the bone at rest (left side)."""
+"""Joint, parent, share of the trunk's bend, and rest direction of the bone (left side)."""
 
 _FOOT: Final = (0.1, -0.45, 0.9)
-"""Direction of the left foot when it stands."""
+"""Direction of the left foot while standing."""
 _ANKLE_M: Final = {side: -float(_bone(f"{side}_foot", *_FOOT)[1]) for side in _SIDES}
 _LEG_M: Final = REFERENCE_BONE_LENGTHS_M["right_knee"] + REFERENCE_BONE_LENGTHS_M["right_ankle"]
 _ARM_M: Final = {
@@ -67,23 +68,23 @@ _ARM_M: Final = {
     for side in _SIDES
 }
 _REACH: Final = 0.995
-"""No leg is stretched further, as a share of its length."""
+"""Maximum extension of a leg, as a fraction of its length."""
 _PELVIS_M: Final = (
     min(_ANKLE_M.values()) + 0.985 * _LEG_M - float(_bone("right_hip", -0.6, -0.8, 0.0)[1])
 )
-"""Height of the pelvis of a person who stands."""
+"""Height of the pelvis while standing."""
 _HALF_WIDTH_M: Final = 0.09
-"""Distance of a standing foot from the middle."""
+"""Lateral distance of a standing foot from the midline."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Arm:
-    """Where a hand is from its shoulder.
+    """Position of a hand relative to its shoulder.
 
     Attributes:
-        lift_T: 0 hangs, a quarter turn points forward, half a turn up.
-        out_T: turned from there to the outside.
-        reach_T: distance, as a share of the arm's length.
+        lift_T: elevation; 0 points down, pi / 2 forward, pi up.
+        out_T: rotation from there to the outside.
+        reach_T: distance, as a fraction of the arm's length.
     """
 
     lift_T: FloatArray
@@ -93,12 +94,12 @@ class _Arm:
 
 @dataclass(frozen=True, slots=True)
 class _Foot:
-    """Where a foot is.
+    """Position of a foot.
 
     Attributes:
-        toe_T3: its tip, meters.
-        yaw_T: where it points.
-        pitch_T: how far the heel is lifted about the tip.
+        toe_T3: position of the toes, meters.
+        yaw_T: direction of the foot.
+        pitch_T: rotation that lifts the heel about the toes.
     """
 
     toe_T3: FloatArray
@@ -108,18 +109,18 @@ class _Foot:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A motion laid out.
+    """A planned motion.
 
     Attributes:
-        time_T: seconds.
+        time_T: time of the frames, seconds.
         root_T2: x and z of the pelvis, meters.
-        height_T: of the pelvis as far as the legs reach, meters.
-        yaw_T: where the pelvis faces.
+        height_T: height of the pelvis, which is reduced where the legs are too short, meters.
+        yaw_T: heading of the pelvis.
         pitch_T: forward bend of the trunk.
-        arms: by side.
-        feet: by side.
-        captions: that tell it.
-        settle_frames: frames over which the pelvis gives way where legs do not reach.
+        arms: hand positions by side.
+        feet: foot positions by side.
+        captions: descriptions of the motion.
+        settle_frames: number of frames over which a reduction of the height is smoothed.
     """
 
     time_T: FloatArray
@@ -136,19 +137,19 @@ class _Plan:
 def generate_motion(
     activity: str, seed: int, seconds: float
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Make one synthetic motion.
+    """Generate one synthetic motion.
 
     Args:
         activity: one of :data:`ACTIVITIES`.
-        seed: decides everything that is random.
-        seconds: length, 2.5 to 120.
+        seed: seed of all random choices.
+        seconds: length of the motion, 2.5 to 120.
 
     Returns:
-        Positions, (T, 22, 3), meters, y up, 20 fps, the floor at 0, starting near the origin and
-        facing anywhere; and two to four wordings of what is done.
+        Positions, (T, 22, 3), meters, y up, 20 fps, with the floor at 0, a start near the origin
+        and a random heading; and two to four descriptions.
 
     Raises:
-        ValueError: for an unknown activity and other lengths.
+        ValueError: the activity is unknown, or the length is out of range.
     """
     if activity not in _LAYOUTS:
         raise ValueError(
@@ -157,7 +158,7 @@ def generate_motion(
     if not MIN_SECONDS <= seconds <= MAX_SECONDS:
         raise ValueError(
             f"seconds: expected {MIN_SECONDS:g} to {MAX_SECONDS:g}, found {seconds}. "
-            "Shorter motions hold no whole action."
+            "Shorter motions cannot hold a whole action."
         )
     rng = np.random.default_rng([seed, zlib.crc32(activity.encode())])
     plan = _LAYOUTS[activity](rng, _standing(rng, np.arange(round(seconds * FPS)) / FPS))
@@ -167,11 +168,11 @@ def generate_motion(
 
 
 def find_procedural(count: int, seed: int = 0) -> Found:
-    """Synthetic motions as a source of the import; activities take turns.
+    """Generate synthetic motions for an import, cycling through the activities.
 
     Args:
-        count: how many. More of one seed begin with the same ones.
-        seed: another one gives other motions.
+        count: number of motions. A larger number with the same seed starts with the same motions.
+        seed: seed of the motions.
     """
     for number in range(count):
         activity = ACTIVITIES[number % len(ACTIVITIES)]
@@ -183,20 +184,20 @@ def find_procedural(count: int, seed: int = 0) -> Found:
 
 
 def parse_procedural(source: str) -> tuple[int, int] | None:
-    """Count and seed of a source spelled ``procedural:COUNT`` or ``procedural:COUNT:SEED``.
+    """Parse a source of the form ``procedural:COUNT`` or ``procedural:COUNT:SEED``.
 
     Returns:
-        (count, seed), the seed 0 where it is left out; None for a source of another kind.
+        (count, seed), where the seed defaults to 0; None for another kind of source.
 
     Raises:
-        ValueError: it begins so, but is spelled otherwise.
+        ValueError: the source has the prefix but another form.
     """
     if not source.startswith(PREFIX):
         return None
     found = re.fullmatch(r"procedural:(\d{1,7})(?::(\d{1,9}))?", source)
     if found is None or int(found[1]) < 1:
         raise ValueError(
-            f"source: expected procedural:COUNT or procedural:COUNT:SEED with whole numbers and at "
+            f"source: expected procedural:COUNT or procedural:COUNT:SEED with integers and at "
             f"least 1 motion, found {source}. Write procedural:100, for example."
         )
     return int(found[1]), int(found[2] or 0)
@@ -223,13 +224,13 @@ def _read(activity: str, seed: int, motion_id: str, name: str) -> ImportedMotion
 
 
 def _joints(plan: _Plan) -> FloatArray:
-    """The figure of a plan, (T, 22, 3)."""
+    """Compute the joint positions of a plan, (T, 22, 3)."""
     joints_TJ3 = np.zeros((len(plan.time_T), NUM_JOINTS, 3))
     facing = Rotation.from_euler("Y", plan.yaw_T[:, None])
     left_T3 = facing.apply([1.0, 0.0, 0.0])
     ankles = {side: _ankle(plan.feet[side], side) for side in _SIDES}
 
-    # The trunk from a pelvis at 0, then the pelvis as high as planned and as the legs allow.
+    # Place the trunk on a pelvis at height 0, then raise it as planned and as the legs allow.
     for name, parent, share, (x, y, z) in _TRUNK:
         bent = facing * Rotation.from_euler("X", share * plan.pitch_T[:, None])
         for side in _SIDES if name in ("hip", "collar", "shoulder") else ("",):
@@ -239,7 +240,7 @@ def _joints(plan: _Plan) -> FloatArray:
             joints_TJ3[:, JOINT[joint]] = joints_TJ3[:, JOINT[start]] + bone_T3
     joints_TJ3[..., [0, 2]] += plan.root_T2[:, None]
     limit_T = np.min([_limit(joints_TJ3, ankles[side], side) for side in _SIDES], axis=0)
-    # A minimum that reaches as far as the two means after it: they stay below the limit.
+    # The minimum filter is as wide as both mean filters, so that the result stays below the limit.
     width = 2 * plan.settle_frames - 1
     limit_T = minimum_filter1d(limit_T, 2 * width - 1, mode="nearest")
     for _ in range(2):
@@ -262,7 +263,7 @@ def _joints(plan: _Plan) -> FloatArray:
         )
         shoulder_T3 = joints_TJ3[:, JOINT[f"{side}_shoulder"]]
         hand_T3 = shoulder_T3 + facing.apply(way_T3) * (arm.reach_T * _ARM_M[side])[:, None]
-        # Elbows of hanging arms point back and a little out, of arms to the side down.
+        # Elbows point backward and slightly outward for hanging arms, and down for lateral arms.
         tilt_T = _SIGN[side] * (0.8 * np.sin(arm.out_T) - 0.3)
         hinge_T3 = facing.apply(np.insert(tilt_T[:, None], 0, [[-1.0], [0.0]], axis=1))
         _bend(joints_TJ3, f"{side}_elbow", f"{side}_wrist", shoulder_T3, hand_T3, hinge_T3)
@@ -279,12 +280,12 @@ def _foot_rotation(foot: _Foot) -> Rotation:
 
 
 def _ankle(foot: _Foot, side: str) -> FloatArray:
-    """Where the ankle of a foot is, (T, 3)."""
+    """Position of the ankle of a foot, (T, 3)."""
     return foot.toe_T3 - _foot_rotation(foot).apply(_foot_bone(side))
 
 
 def _limit(joints_TJ3: FloatArray, ankle_T3: FloatArray, side: str) -> FloatArray:
-    """Height of the pelvis at which a leg is stretched, (T,), for joints with the pelvis at 0."""
+    """Pelvis height at which a leg is fully extended, (T,), for joints with the pelvis at 0."""
     way_T3 = ankle_T3 - joints_TJ3[:, JOINT[f"{side}_hip"]]
     leg_m = REFERENCE_BONE_LENGTHS_M[f"{side}_knee"] + REFERENCE_BONE_LENGTHS_M[f"{side}_ankle"]
     beside_T = np.sum(way_T3[:, [0, 2]] ** 2, axis=1)
@@ -299,14 +300,14 @@ def _bend(
     target_T3: FloatArray,
     hinge_T3: FloatArray,
 ) -> None:
-    """Place the two bones of a limb so that it ends at the target, or as near as it comes.
+    """Place the two bones of a limb so that it ends at the target or as close as possible.
 
     Args:
-        joints_TJ3: changed at the two joints.
-        middle: knee or elbow.
-        end: ankle or wrist.
-        start_T3: hip or shoulder.
-        target_T3: where the end should be.
+        joints_TJ3: joint positions; those of ``middle`` and ``end`` are changed in place.
+        middle: name of the knee or elbow.
+        end: name of the ankle or wrist.
+        start_T3: position of the hip or shoulder.
+        target_T3: target position of ``end``.
         hinge_T3: axis about which the limb bends.
     """
     upper_m, lower_m = REFERENCE_BONE_LENGTHS_M[middle], REFERENCE_BONE_LENGTHS_M[end]
@@ -326,13 +327,13 @@ def _bend(
 
 
 def _ease(share_T: FloatArray) -> FloatArray:
-    """From 0 to 1 while the share does so, without jerks at the ends."""
+    """Minimum-jerk transition from 0 to 1 while the share goes from 0 to 1."""
     share_T = np.asarray(np.clip(share_T, 0.0, 1.0), dtype=np.float64)
     return share_T**3 * (10 - 15 * share_T + 6 * share_T**2)
 
 
 def _keyed(time_T: FloatArray, times: Sequence[float], values: Sequence[float]) -> FloatArray:
-    """Through the values at the times, resting at each, (T,)."""
+    """Interpolate values at given times, at rest at each of them, (T,)."""
     total_T = np.full_like(time_T, values[0])
     for index in range(1, len(times)):
         share_T = (time_T - times[index - 1]) / (times[index] - times[index - 1])
@@ -343,14 +344,14 @@ def _keyed(time_T: FloatArray, times: Sequence[float], values: Sequence[float]) 
 def _bumps(
     time_T: FloatArray, start_K: FloatArray, rise_s: float, hold_s: float, fall_s: float
 ) -> FloatArray:
-    """From 0 to 1 and back once from each start, (T,)."""
+    """Rise from 0 to 1 and fall back after each start, (T,)."""
     up_T = _ease((time_T[:, None] - start_K) / rise_s)
     down_T = _ease((time_T[:, None] - start_K - rise_s - hold_s) / fall_s)
     return (up_T - down_T).sum(axis=1)
 
 
 def _starts(rng: np.random.Generator, time_T: FloatArray, period_s: float, most: int) -> FloatArray:
-    """Starts of up to ``most`` actions of a length, one after the other, in the time there is."""
+    """Start times of up to ``most`` consecutive actions that fit into the motion, (K,)."""
     free_s = float(time_T[-1]) - 0.4
     count = int(rng.integers(1, max(min(int(free_s / period_s), most), 1) + 1))
     first_s = 0.2 + rng.uniform(0.0, 1.0) * max(free_s - count * period_s, 0.0)
@@ -358,7 +359,7 @@ def _starts(rng: np.random.Generator, time_T: FloatArray, period_s: float, most:
 
 
 def _sway(rng: np.random.Generator, time_T: FloatArray, size: float) -> FloatArray:
-    """Slow movement of somebody who does nothing, (T,)."""
+    """Slow movement of a person at rest, (T,)."""
     slow_hz, fast_hz = rng.uniform(0.15, 0.3), rng.uniform(0.3, 0.6)
     phase, other = rng.uniform(0, 2 * np.pi, 2)
     waves_T = np.sin(2 * np.pi * slow_hz * time_T + phase)
@@ -366,7 +367,7 @@ def _sway(rng: np.random.Generator, time_T: FloatArray, size: float) -> FloatArr
 
 
 def _side(rng: np.random.Generator) -> tuple[str, str]:
-    """A side, and the other one."""
+    """Choose a side. Return it and the opposite side."""
     side = _SIDES[int(rng.integers(2))]
     return side, "right" if side == "left" else "left"
 
@@ -375,7 +376,7 @@ def _side(rng: np.random.Generator) -> tuple[str, str]:
 
 
 def _standing(rng: np.random.Generator, time_T: FloatArray) -> _Plan:
-    """Somebody who stands, from which all activities start."""
+    """Plan of a standing person, on which all activities are based."""
     zero_T = np.zeros_like(time_T)
     half_width_m = rng.uniform(0.9, 1.5) * _HALF_WIDTH_M
     splay = rng.uniform(0.0, 0.2)
@@ -404,7 +405,10 @@ def _standing(rng: np.random.Generator, time_T: FloatArray) -> _Plan:
 def _walk(
     rng: np.random.Generator, plan: _Plan, speed_m_s: float, turn_per_m: float = 0.0
 ) -> _Plan:
-    """Walk along a line that bends to the left by so many radians per meter; backward below 0."""
+    """Walk along a curve that turns left by ``turn_per_m`` radians per meter.
+
+    A negative speed walks backward.
+    """
     time_T = plan.time_T
     stride_s = float(np.clip(1.25 - 0.25 * abs(speed_m_s), 0.9, 1.2) * rng.uniform(0.95, 1.05))
     duty = rng.uniform(0.58, 0.64)
@@ -425,7 +429,7 @@ def _walk(
     for side in _SIDES:
         cycle_T = time_T / stride_s + phase + (0.5 if side == "left" else 0.0)
         within_T = cycle_T % 1.0
-        # The body is over a foot in the middle of its stance.
+        # The body is above a foot in the middle of its stance phase.
         stance_s = (np.floor(cycle_T) + duty / 2 - cycle_T) * stride_s + time_T
         swing_T = np.clip((within_T - duty) / (1 - duty), 0.0, 1.0)
         place_T2, yaw_T = at(speed_m_s * (stance_s + stride_s * swing_T**2 * (3 - 2 * swing_T)))
@@ -442,7 +446,7 @@ def _walk(
     swing = float(rng.uniform(0.25, 0.5))
     beat_T = np.cos(2 * np.pi * (time_T / stride_s + phase - duty / 2))
     arms = {
-        # A hand goes forward with the foot of the other side.
+        # A hand swings forward with the opposite foot.
         side: replace(arm, lift_T=0.1 - _SIGN[side] * swing * beat_T, reach_T=0.9 + 0 * time_T)
         for side, arm in plan.arms.items()
     }
@@ -691,7 +695,7 @@ def _kick(rng: np.random.Generator, plan: _Plan) -> _Plan:
     moments = np.array([0.0, 0.4, 0.6, 0.68, 0.9, 1.4]) / fast
     start_K = _starts(rng, time_T, float(moments[-1]) + 0.2, 3)
     high = rng.uniform(0.5, 0.8) * _LEG_M
-    # The foot is drawn up under the knee, thrown forward, drawn back and put down.
+    # The foot is lifted below the knee, kicked forward, pulled back and put down.
     up_T, ahead_T, pitch_T = np.zeros((3, len(time_T)))
     for start_s in start_K.tolist():
         times = (start_s + moments).tolist()
@@ -776,4 +780,4 @@ _LAYOUTS: Final[Mapping[str, Callable[[np.random.Generator, _Plan], _Plan]]] = {
     "walk_backward": _walk_backward,
 }
 ACTIVITIES: Final = tuple(_LAYOUTS)
-"""What :func:`generate_motion` can make."""
+"""Activities of :func:`generate_motion`."""

@@ -1,1 +1,1 @@
-"""What a dataset is made of: records, schemas, the store, the skeleton and the video reader."""
+"""Datasets: records, schemas, the store, importers, motion features, video and workers."""

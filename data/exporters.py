@@ -37,15 +37,15 @@ _JOINTS: Final = {
     "elbow": ("ForeArm", _LEFT, "ZXY"),
     "wrist": ("Hand", _LEFT, "ZXY"),
 }
-"""Name in the file; direction of the bone that ends there in the rest pose, a T-pose that faces +z
-(left side); order of rotations.
+"""Name in the file, direction of the bone that ends in the joint in the rest pose (a T-pose facing
++z, left side), and order of rotations.
 
-Names are Mixamo's without its prefix, which retargeting tools know. The order is the one whose
-middle angle stays away from 90 degrees: the pitch for the pelvis, whose yaw goes all the way round;
-the twist for limbs, which the shortest rotations leave alone.
+The names are those of Mixamo without its prefix, which retargeting tools recognize. The middle
+angle of each order must stay away from 90 degrees. It is the pitch for the pelvis, whose yaw takes
+all values, and the twist for limbs, which is small for the shortest rotations.
 """
 _END_M: Final = {"head": 0.12, "foot": 0.05, "wrist": 0.08}
-"""Lengths of the end sites, which no joint tells."""
+"""Lengths of the end sites, which the joints do not determine."""
 
 _BASE_NAMES: Final = tuple(
     name.removeprefix("left_").removeprefix("right_") for name in JOINT_NAMES

@@ -98,7 +98,7 @@ def _find_one(root: Path, split: Split | None, path: Path) -> Found:
     twin = ContentId("humanml3d", file_chunks(original)) if mirrored else None
     read = partial(_read, path=path, name=name, split=split)
     spans = [(None, whole)] if whole or not crops else []
-    for span, told in (*spans, *sorted(crops.items())):
+    for span, captions in (*spans, *sorted(crops.items())):
         motion_id = content.with_parts(f"{span}")
         mirrored_of = twin.with_parts(f"{span}") if twin else ""
         suffix = "" if span is None else f"#{span[0]:g}-{span[1]:g}"
@@ -107,7 +107,7 @@ def _find_one(root: Path, split: Split | None, path: Path) -> Found:
             motion_id,
             source_id,
             f"{item}{suffix}",
-            partial(read, motion_id, source_id, span, told, mirrored_of),
+            partial(read, motion_id, source_id, span, captions, mirrored_of),
         )
 
 

@@ -1,1 +1,1 @@
-"""The dataset on disk: Parquet tables, manifest, publication and checks."""
+"""Read, write and check datasets on disk: Parquet tables, manifest, publication."""

@@ -85,7 +85,7 @@ def dataset_card(manifest: Mapping[str, Any]) -> str:
         "license": license_id,
         "tags": ["human-motion", "text-to-motion", "motion-captioning"],
         "size_categories": [_size_category(tables[default]["rows"] if default else 0)],
-        # A dataset without rows has no configuration, and no key for them.
+        # The key is left out for a dataset without rows, which has no configurations.
         **({"configs": [_config(*item, default) for item in tables.items()]} if tables else {}),
     }
     rows = "\n".join(

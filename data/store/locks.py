@@ -69,8 +69,8 @@ def lock_holder(folder: Path) -> str:
 
 
 def _holder(descriptor: int) -> str:
-    told = os.pread(descriptor, _HOLDER_BYTES, 0).decode(errors="replace").strip()
-    return told or "an unknown process"
+    holder = os.pread(descriptor, _HOLDER_BYTES, 0).decode(errors="replace").strip()
+    return holder or "an unknown process"
 
 
 def _acquire(path: Path) -> int:

@@ -1,1 +1,1 @@
-"""Video files: found, probed and decoded."""
+"""Find, probe and decode video files."""

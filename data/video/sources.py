@@ -87,8 +87,8 @@ class Discovery:
 
 def shortened(names: Sequence[str]) -> str:
     """The first names of a list and, if it is longer, their total number; for messages."""
-    told = ", ".join(names[:_SHOWN_NAMES])
-    return told if len(names) <= _SHOWN_NAMES else f"{told} … ({len(names)} in all)"
+    shown = ", ".join(names[:_SHOWN_NAMES])
+    return shown if len(names) <= _SHOWN_NAMES else f"{shown} … ({len(names)} in all)"
 
 
 def path_item_id(path: Path) -> str:

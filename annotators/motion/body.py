@@ -51,8 +51,6 @@ UPRIGHT_DEG: Final = 45.0
 here)."""
 LYING_DEG: Final = 60.0
 UPSIDE_DOWN_DEG: Final = 125.0
-STANDING_HIPS: Final = 0.85
-"""With higher hips the legs are about straight and carry the body."""
 LOW_HIPS: Final = 0.70
 """With lower hips the body squats, sits or kneels (knees bent by about 90 degrees)."""
 GROUND_HIPS: Final = 0.35
@@ -61,7 +59,6 @@ LYING_SHOULDERS: Final = 0.60
 NEAR_FLOOR: Final = 0.22
 """A lower knee or hand touches the floor. The margin is needed because joints are inside the body
 and the floor is estimated."""
-STRAIGHT_KNEE_DEG: Final = 50.0
 FEET_UNDER: Final = 0.35
 """Largest horizontal distance from the hips to the feet in a squat, where the feet carry the
 body."""
@@ -510,28 +507,34 @@ def level_changes(signals: Signals) -> list[MotionEvent]:
     """Find large downward and upward movements of the hips."""
     if not signals.posture_seen:
         return []
-    leg_m = signals.size.leg_m
     hips_T = gaussian_filter1d(hip_height(signals), 2.0, mode="nearest")
     result: list[MotionEvent] = []
     points = turning_points(hips_T, MIN_SINK if signals.exact else MIN_SINK_ESTIMATED)
     for start, end in itertools.pairwise(points):
         span = trim_ramp(hips_T, start, end)
-        change = float(hips_T[span[1] - 1] - hips_T[span[0]])
-        if not any(signals.seen(f"{side}_leg", span, 0.7) for side in signals.leg_sides):
-            continue
-        speed_mps = np.abs(np.gradient(hips_T)[slice(*span)]) * FPS * leg_m
-        result.append(
-            measure_event(
-                signals,
-                span,
-                EventKind.RISE if change > 0 else EventKind.SINK,
-                Part.BODY,
-                direction=Direction.UP if change > 0 else Direction.DOWN,
-                magnitude=abs(change) * leg_m,
-                peak_speed=float(speed_mps.max()),
+        if any(signals.seen(f"{side}_leg", span, 0.7) for side in signals.leg_sides):
+            result.append(
+                _level_change(signals, span, hips_T, EventKind.RISE, EventKind.SINK, Part.BODY)
             )
-        )
     return result
+
+
+def _level_change(
+    signals: Signals, span: Span, height_T: FloatArray, up: EventKind, down: EventKind, part: Part
+) -> MotionEvent:
+    """Measure a change of the height of a part, whose height (T,) is in leg lengths."""
+    leg_m = signals.size.leg_m
+    change = float(height_T[span[1] - 1] - height_T[span[0]])
+    speed_mps = np.abs(np.gradient(height_T)[slice(*span)]) * FPS * leg_m
+    return measure_event(
+        signals,
+        span,
+        up if change > 0 else down,
+        part,
+        direction=Direction.UP if change > 0 else Direction.DOWN,
+        magnitude=abs(change) * leg_m,
+        peak_speed=float(speed_mps.max()),
+    )
 
 
 def presses(signals: Signals, held: list[Posture]) -> list[MotionEvent]:
@@ -558,16 +561,9 @@ def presses(signals: Signals, held: list[Posture]) -> list[MotionEvent]:
             or not any(p.start_s - 0.2 <= low_s <= p.end_s + 0.2 for p in down)
         ):
             continue
-        speed_mps = np.abs(np.gradient(shoulders_T)[slice(*span)]) * FPS * leg_m
         result.append(
-            measure_event(
-                signals,
-                span,
-                EventKind.PRESS if change > 0 else EventKind.UNPRESS,
-                Part.TORSO,
-                direction=Direction.UP if change > 0 else Direction.DOWN,
-                magnitude=abs(change) * leg_m,
-                peak_speed=float(speed_mps.max()),
+            _level_change(
+                signals, span, shoulders_T, EventKind.PRESS, EventKind.UNPRESS, Part.TORSO
             )
         )
     return result

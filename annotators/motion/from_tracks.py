@@ -41,11 +41,6 @@ _TEXT_COLUMNS: Final = (
 )
 
 
-def is_dataset(path: Path) -> bool:
-    """Return whether a folder is an annotated dataset."""
-    return (path / "dataset.json").is_file()
-
-
 def find_video_motions(root: Path) -> Found:
     """Find the motions of all people in all clips of a dataset.
 

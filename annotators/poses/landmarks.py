@@ -140,7 +140,6 @@ class Landmarks:
     Attributes:
         presence: probability that the crop shows a person, 0..1.
         image_N2: (33, 2) positions in pixels of the image.
-        depth_N: (33,) depth relative to the hips in pixels, negative toward the camera.
         world_N3: (33, 3) meters, origin between the hips, x right, y down, z away from the camera.
         visibility_N: (33,) probability that the landmark is visible, 0..1; 0 outside the image.
         next_roi: square around the person, to crop the next frame.
@@ -148,7 +147,6 @@ class Landmarks:
 
     presence: float
     image_N2: FloatArray
-    depth_N: FloatArray
     world_N3: FloatArray
     visibility_N: FloatArray
     next_roi: Roi
@@ -290,7 +288,6 @@ class PoseModel:
         return Landmarks(
             presence=float(outputs["presence"].reshape(())),
             image_N2=image_N2[:NUM_LANDMARKS],
-            depth_N=points_N5[:NUM_LANDMARKS, 2] * roi.size_px,
             world_N3=world_N3[:NUM_LANDMARKS] @ turn_33,
             visibility_N=seen_N[:NUM_LANDMARKS].astype(np.float32),
             next_roi=Roi.around(image_N2[_ROI_CENTER], image_N2[_ROI_SCALE]),

@@ -45,7 +45,6 @@ def body_at(x_px: float, y_px: float = 200.0, size_px: float = 200.0) -> Landmar
     return Landmarks(
         presence=1.0,
         image_N2=shape_N2 * size_px + np.array([x_px, y_px], np.float32),
-        depth_N=np.zeros(33, np.float32),
         world_N3=np.zeros((33, 3), np.float32),
         visibility_N=np.ones(33, np.float32),
         next_roi=Roi(x_px, y_px, size_px, 0.0),

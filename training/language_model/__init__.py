@@ -1,1 +1,1 @@
-"""The motion language model, its training and its generation."""
+"""The motion language model: its architecture, training and generation."""

@@ -1,6 +1,7 @@
-"""Instructions as tensors of ids.
+"""Encodes instructions into batches of ids, and groups them by length.
 
-Shapes: B rows, S prompt ids, L answer ids, G groups.
+Shapes: B is the number of rows, S the length of a prompt, L the length of an answer, G the number
+of groups.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,17 +21,17 @@ from training.language_model.model import Batch
 from training.language_model.packed import pack
 
 TASKS: Final = tuple(Task)
-"""Order of tasks in :attr:`Batch.tasks_B`."""
+"""The tasks that :attr:`Batch.tasks_B` indexes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An instruction as ids.
+    """An encoded instruction.
 
     Attributes:
-        instruction: itself.
-        prompt: S ids.
-        answer: L ids.
+        instruction: the instruction.
+        prompt: S ids of the prompt.
+        answer: L ids of the answer, including its end.
     """
 
     instruction: Instruction
@@ -39,13 +40,13 @@ class Encoded:
 
 
 class InstructionEncoder:
-    """Turns prompts and answers into ids.
+    """Encodes prompts and answers into ids.
 
     Args:
-        text: tokeniser of text.
-        vocabulary: the model's.
-        max_prompt: ids of a prompt at most.
-        max_answer: ids of an answer at most.
+        text: text tokenizer.
+        vocabulary: id space of the model.
+        max_prompt: maximum number of ids of a prompt.
+        max_answer: maximum number of ids of an answer.
     """
 
     def __init__(
@@ -56,7 +57,11 @@ class InstructionEncoder:
         self.max_prompt, self.max_answer = max_prompt, max_answer
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """Ids of a prompt: text pieces, and motions between start and end, then the end of text."""
+        """Encode a prompt: text pieces, motions between start and end tokens, and the end of text.
+
+        Raises:
+            ValueError: a motion code is from another motion tokenizer.
+        """
         ids: list[int] = []
         for part in prompt:
             if isinstance(part, str):
@@ -69,19 +74,19 @@ class InstructionEncoder:
         return ids
 
     def answer_ids(self, instruction: Instruction) -> list[int]:
-        """Ids of an answer with its end."""
+        """Encode the answer of an instruction, including its end."""
         if isinstance(instruction.answer, str):
             return [*self.text.encode(instruction.answer), TEXT_END]
         return [*self.vocabulary.motion_ids(instruction.answer), self.vocabulary.motion_end]
 
     def encode(self, instruction: Instruction) -> Encoded:
-        """Prompt and answer."""
+        """Encode the prompt and the answer of an instruction."""
         return Encoded(
             instruction, self.prompt_ids(instruction.prompt), self.answer_ids(instruction)
         )
 
     def fitting(self, instructions: Iterable[Instruction]) -> list[Encoded]:
-        """Those that can be learnt whole, by length; others are left out, never cut."""
+        """Encode instructions and sort them by length; too long ones are dropped, not truncated."""
         kept = [
             one
             for one in map(self.encode, instructions)
@@ -90,10 +95,11 @@ class InstructionEncoder:
         return sorted(kept, key=lambda one: (len(one.answer), len(one.prompt)))
 
     def batch(self, groups: Sequence[Sequence[Encoded]]) -> Batch:
-        """A batch.
+        """Build a batch.
 
         Args:
-            groups: rows that are padded together for attention; none is empty.
+            groups: groups of rows. The rows of a group are padded to the same length for attention.
+                No group may be empty.
         """
         rows = [one for group in groups for one in group]
         tasks = [one.instruction.task for one in rows]
@@ -102,10 +108,10 @@ class InstructionEncoder:
         ]
         inputs = [(start, *one.answer[:-1]) for start, one in zip(starts, rows, strict=True)]
         return Batch(
-            _joined(one.prompt for one in rows),
+            _concatenated(one.prompt for one in rows),
             pack([[len(one.prompt) for one in group] for group in groups]),
-            _joined(inputs),
-            _joined(one.answer for one in rows),
+            _concatenated(inputs),
+            _concatenated(one.answer for one in rows),
             pack([[len(one.answer) for one in group] for group in groups]),
             torch.tensor([task.answers_motion for task in tasks]),
             torch.tensor([TASKS.index(task) for task in tasks]),
@@ -113,26 +119,31 @@ class InstructionEncoder:
 
 
 def cheapest_groups(rows: Sequence[Encoded], count: int) -> list[list[Encoded]]:
-    """Rows of like lengths together, cut into the groups whose attention costs least when padded.
+    """Divide rows into groups of similar lengths, minimizing the cost of padded attention.
 
-    A few long rows come to stand alone, and many short ones together.
+    The rows are sorted by length, and dynamic programming finds the best places to cut the sorted
+    rows into groups. Long rows end up in small groups and short rows in large ones.
 
     Args:
-        rows: B of them, in any order.
-        count: G, up to B; no group is empty.
+        rows: B rows, in any order.
+        count: G, the number of groups, at most B.
+
+    Returns:
+        The groups; none is empty.
     """
-    rows = _neighbours(rows, count)
+    rows = _sorted_by_lengths(rows, count)
     prompts_B = np.array([len(one.prompt) for one in rows])
     answers_B = np.array([len(one.answer) for one in rows])
     sizes = len(rows)
-    # costs_BB[i, j]: rows i to j as one group; longest of i..j by running maxima from each i on.
+    # costs_BB[i, j] is the cost of rows i to j as one group. The longest of these rows is the
+    # running maximum from row i on.
     costs_BB = np.full((sizes, sizes), np.inf)
     for first in range(sizes):
         prompts, answers = (np.maximum.accumulate(n[first:]) for n in (prompts_B, answers_B))
-        # Prompts see themselves; answers see themselves and prompts.
+        # Prompts attend to themselves; answers attend to themselves and to the prompts.
         scores = prompts**2 + answers * (answers + prompts)
         costs_BB[first, first:] = scores * np.arange(1, sizes - first + 1)
-    # best_B[j]: the cheapest way to have rows 0 to j in so many groups.
+    # best_B[j] is the lowest cost of rows 0 to j, in as many groups as were added so far.
     best_B = costs_BB[0]
     begins: list[NDArray[np.int64]] = []
     for _ in range(count - 1):
@@ -146,20 +157,20 @@ def cheapest_groups(rows: Sequence[Encoded], count: int) -> list[list[Encoded]]:
     return [list(rows[begin:end]) for end, begin in pairwise(cuts)][::-1]
 
 
-def _neighbours(rows: Sequence[Encoded], runs: int) -> list[Encoded]:
-    # In an order whose runs have prompts and answers alike.
+def _sorted_by_lengths(rows: Sequence[Encoded], runs: int) -> list[Encoded]:
+    """Sort rows so that neighbors are similar in both the prompt and the answer length."""
     by_answer = sorted(rows, key=lambda one: len(one.answer))
     bands = max(1, round(runs**0.5))
     ordered: list[Encoded] = []
     for band in range(bands):
         part = by_answer[band * len(rows) // bands : (band + 1) * len(rows) // bands]
-        # There and back: the end of a band is the neighbour of the next one's beginning.
+        # Every other band is reversed, so that the end of a band is similar to the next beginning.
         ordered += sorted(part, key=lambda one: len(one.prompt), reverse=bool(band % 2))
     return ordered
 
 
 def pad_prompts(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Prompts as (B, S) ids and (B, S) mask."""
+    """Pad prompts to the longest one, and return (B, S) ids and a (B, S) mask (0 at padding)."""
     lengths_B = torch.tensor([len(prompt) for prompt in prompts])
     ids_BS = pad_sequence(
         [torch.tensor(prompt) for prompt in prompts], batch_first=True, padding_value=TEXT_PAD
@@ -168,5 +179,5 @@ def pad_prompts(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return ids_BS, mask_BS.long()
 
 
-def _joined(rows: Iterable[Iterable[int]]) -> Tensor:
+def _concatenated(rows: Iterable[Iterable[int]]) -> Tensor:
     return torch.tensor(list(chain.from_iterable(rows)))

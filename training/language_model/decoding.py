@@ -1,14 +1,17 @@
-"""The language model as ``transformers.generate`` calls it: one decoder, a head for each kind.
+"""Adapts the language model to ``generate`` of transformers: one decoder with two heads.
 
-A row's ids are those of its own kind (text pieces; or, of motion, pad, end, start and codes), and
-so are its logits: a text answer cannot hold a motion token, nor the reverse, and rows of motion
-alone never pay for the text vocabulary.
+The ids and logits of a row are those of its own kind: text pieces for a text answer; pad, end,
+start and motion codes for a motion answer. A text answer therefore cannot contain a motion token
+and a motion answer cannot contain text, and a batch of motion answers alone does not compute text
+logits.
 
-A decoder stepped by hand, with fused projections and a cache of its own, was 1.02 to 1.24 times as
-fast in batches of 32 (``docs/benchmarks.md``) and is not worth its ties to transformers' insides.
+A decoding loop of our own, with fused projections and its own cache, was only 1.02 to 1.22 times as
+fast in batches of 32 at the size of the preset ``small`` and above (``docs/benchmarks.md``). It was
+removed, because it depended on internals of transformers.
 
-Shapes: B rows, S prompt ids, L ids of this step, D T5's width, V text pieces, K ``num_codes``,
-W columns of logits: the greatest of the kinds that the rows have.
+Shapes: B is the number of rows, S the length of the prompts, L the number of ids of this step, D
+the width of T5, V the number of text pieces, K the ``num_codes``, M = 3 + K the number of motion
+ids, W the number of logits: M or V, the larger one if the rows are of both kinds.
 """
 
 from typing import Any, Final
@@ -23,17 +26,17 @@ from training.instructions.vocabulary import NUM_SPECIAL_CODES
 from training.language_model.model import MotionLm, TwoHeads
 
 START_ID: Final = 2
-"""Begins a motion. Pad and end are those of text."""
+"""Id of the start of a motion. Pad and end have the same ids as in text."""
 FIRST_CODE_ID: Final = NUM_SPECIAL_CODES
-"""Ids of codes follow."""
+"""Id of the first motion code."""
 
 
 class AnswerKinds:
-    """What the rows of one batch answer with.
+    """The kind of answer, text or motion, of each row of a batch.
 
     Args:
-        model: whose motion tokens they are.
-        motion_B: (B,) bool of prompts, rows that answer with motion.
+        model: the language model.
+        motion_B: (B,) bool, which prompts are answered with a motion.
     """
 
     def __init__(self, model: MotionLm, motion_B: Tensor) -> None:
@@ -41,20 +44,20 @@ class AnswerKinds:
         self.all_motion = bool(motion_B.all())
         self.all_text = not bool(motion_B.any())
         self.motion_MD = _by_id(model.t5.shared.motion_table(), 0)
-        """(3 + K, D) embeddings of motion ids."""
+        """(M, D) embeddings of the motion ids."""
 
     def motion_rows(self, count: int) -> Tensor:
-        """(B,) bool; beams of a prompt stand together."""
+        """Return which of ``count`` rows are motions; the beams of a prompt are adjacent rows."""
         return self.motion_B.repeat_interleave(count // len(self.motion_B))
 
 
 class AnsweringT5(T5PreTrainedModel, GenerationMixin):
-    """T5 of a language model with its embeddings and heads; the weights are the model's own.
+    """The T5 of a language model with its embeddings and heads. It shares the model's weights.
 
-    ``generate`` is to be given ``decoder_kinds``, an :class:`AnswerKinds`.
+    ``generate`` must be called with ``decoder_kinds``, an :class:`AnswerKinds`.
 
     Args:
-        model: in evaluation mode, on its device.
+        model: language model in evaluation mode, on its device.
     """
 
     def __init__(self, model: MotionLm) -> None:
@@ -74,15 +77,15 @@ class AnsweringT5(T5PreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         **_: Any,
     ) -> Seq2SeqLMOutput:
-        """Logits of the ids that come next, (B, 1, W).
+        """Return the logits of the next ids, (B, 1, W).
 
         Args:
-            decoder_input_ids: (B, L) that came last.
-            decoder_kinds: of the rows.
-            encoder_outputs: of the prompts, (B, S, D).
-            attention_mask: (B, S) of the prompts; None where none is padded.
-            past_key_values: of the ids before these.
-            use_cache: whether to keep keys and values.
+            decoder_input_ids: (B, L) last ids of the answers.
+            decoder_kinds: kind of answer of each row.
+            encoder_outputs: encoder states of the prompts, (B, S, D).
+            attention_mask: (B, S) mask of the prompts; None if no prompt is padded.
+            past_key_values: cache of the earlier ids.
+            use_cache: whether to return an updated cache.
         """
         motion_B = decoder_kinds.motion_rows(len(decoder_input_ids))
         decoded = self.decoder(
@@ -125,7 +128,7 @@ class AnsweringT5(T5PreTrainedModel, GenerationMixin):
 
 
 def _by_id(values: Tensor, dim: int) -> Tensor:
-    """What is there for codes, start, end and pad, in the order of ids."""
+    """Reorder values of codes, start, end and pad by the ids of this module."""
     num_codes = values.shape[dim] - NUM_SPECIAL_CODES
     codes, start, end, pad = values.split([num_codes, 1, 1, 1], dim)
     return torch.cat([pad, end, start, codes], dim)

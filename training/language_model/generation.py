@@ -1,10 +1,11 @@
-"""Answers of the motion language model: text or motion, batched, with a KV cache.
+"""Generates answers of the motion language model, text or motion, in batches with a KV cache.
 
-``transformers`` generates; this module gives it rows of both kinds in one batch, their lengths, and
-a seed. Of several motions that were drawn for a text, the model itself can choose: it also learnt
-to describe motions, and tells how likely the text is as the description of each.
+``generate`` of transformers does the decoding. This module adds batches of both kinds of answers,
+limits on the length of each answer, and seeds. It can also sample several motions for a text and
+rank them with the model itself, which is trained to describe motions too: the best motion is the
+one that the model is most likely to describe with that text.
 
-Shapes: B rows, S prompt ids, L answer ids.
+Shapes: B is the number of rows, S the length of the prompts, L the length of the answers.
 """
 
 import json
@@ -45,52 +46,65 @@ from training.language_model.model import (
 )
 
 MAX_TEXT: Final = 192
-"""Pieces of a text answer at most, unless a request says otherwise."""
+"""Maximum number of pieces of a text answer, unless a request sets another one."""
 MAX_MOTION: Final = 98
-"""Tokens of a motion answer at most: 19.6 s, twice the longest motion of HumanML3D."""
+"""Maximum number of tokens of a motion answer, unless a request sets another one: 19.6 s, which is
+twice the longest motion of HumanML3D."""
 
 
 class Sampling(Config):
-    """How answers are chosen; by default greedily."""
+    """Decoding parameters; the default is greedy decoding."""
 
-    temperature: float = Field(default=0.0, ge=0, description="0: the likeliest token, always.")
-    top_k: int = Field(default=0, ge=0, description="Only among so many likeliest; 0: all.")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="Only among the likeliest.")
-    beams: int = Field(default=1, ge=1)
-    seed: int = 0
+    temperature: float = Field(
+        default=0.0, ge=0, description="Sampling temperature; 0: greedy decoding or beam search."
+    )
+    top_k: int = Field(
+        default=0, ge=0, description="Sample only from this many most likely tokens; 0: from all."
+    )
+    top_p: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Sample only from the most likely tokens with this total probability.",
+    )
+    beams: int = Field(default=1, ge=1, description="Number of beams.")
+    seed: int = Field(default=0, description="Seed of the samples.")
     best_of: int = Field(
         default=1,
         ge=1,
-        description="Motions drawn for a text, of which the one is taken that the model itself "
-        "would most likely describe so; one that has not ended is taken only if none has.",
+        description="Number of motions sampled for a text. The model returns the one that it would "
+        "most likely describe with this text, and prefers motions that ended by themselves.",
     )
 
     @model_validator(mode="after")
     def _check_best_of(self) -> "Sampling":
         if self.best_of > 1 and not self.temperature:
             raise ValueError(
-                f"best_of: expected 1 at temperature 0, where all answers are the same, found "
+                f"best_of: expected 1 at temperature 0, where all samples are equal, found "
                 f"{self.best_of}. Remedy: raise temperature, or set best_of to 1."
             )
         return self
 
 
 DRAWN: Final = Sampling(temperature=1.0, top_p=0.9)
-"""For motion that is not held by what is around it: the likeliest tokens seldom end."""
+"""Default for motions without a caption, such as predictions. Greedy motions seldom end by
+themselves (docs/benchmarks.md)."""
 CHOSEN: Final = Sampling(temperature=0.7, top_p=0.95, best_of=4)
-"""For motion that a text asks for: nearer to the likeliest, and the model chooses among several."""
+"""Default for motions with a caption: a lower temperature, and the best of four samples. In
+docs/benchmarks.md more of these motions show their caption than of :data:`DRAWN` ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked.
+    """A prompt, with the kind and the length of its answer.
 
     Attributes:
-        prompt: from :func:`training.instructions.tasks.prompt_of`.
+        prompt: prompt from :func:`training.instructions.tasks.prompt_of`.
         motion: whether the answer is a motion.
-        min_length: tokens of the answer at least, without its end.
-        max_length: at most; 0: the default for its kind. With ``min_length`` the same, exactly.
-        caption: that the motion is to show; :attr:`Sampling.best_of` goes by it.
+        min_length: minimum number of tokens of the answer, without its end token.
+        max_length: maximum number of tokens; 0: the default of the kind. If it equals
+            ``min_length``, the answer has exactly this length.
+        caption: caption of the requested motion, which :attr:`Sampling.best_of` requires.
     """
 
     prompt: Prompt
@@ -101,18 +115,18 @@ class Request:
 
     @property
     def longest(self) -> int:
-        """Tokens of the answer at most."""
+        """Maximum number of tokens of the answer."""
         return self.max_length or (MAX_MOTION if self.motion else MAX_TEXT)
 
 
 class MotionLanguageModel:
-    """A trained model that answers.
+    """A trained language model that answers prompts.
 
     Args:
-        model: in evaluation mode.
-        text: its text tokeniser.
-        tokenizer_id: of the motion tokenizer that its motion tokens are of.
-        device: to compute on.
+        model: trained model. It is set to evaluation mode and moved to ``device``.
+        text: text tokenizer of the model.
+        tokenizer_id: id of the motion tokenizer that the model was trained with.
+        device: device to compute on.
     """
 
     def __init__(
@@ -132,20 +146,20 @@ class MotionLanguageModel:
         *,
         batch_size: int = 32,
     ) -> list[str | Codes]:
-        """Answer requests of any kinds, in batches of alike lengths.
+        """Answer requests of both kinds, in batches of similar lengths.
 
-        The same requests, sampling and batch size give the same answers.
+        The same requests, sampling and batch size result in the same answers.
 
         Args:
-            requests: what is asked.
-            sampling: how; None: greedily.
-            batch_size: answers at a time.
+            requests: requests to answer.
+            sampling: decoding parameters; None: greedy decoding.
+            batch_size: number of answers that are generated at a time.
 
         Returns:
-            A text or motion codes for each, in order.
+            A text or motion codes for each request, in order.
 
         Raises:
-            ValueError: ``best_of`` is above 1, and a request has no caption to choose by.
+            ValueError: ``best_of`` is above 1 and a request has no caption.
         """
         sampling = sampling or Sampling()
         each = sampling.best_of
@@ -153,8 +167,8 @@ class MotionLanguageModel:
             return self._drawn(requests, sampling, batch_size)
         if not all(request.motion and request.caption for request in requests):
             raise ValueError(
-                "best_of: expected 1 for answers that are not motions of a text, which the model "
-                f"cannot choose by, found {each}. Remedy: set best_of to 1."
+                "best_of: expected 1 for answers that are not motions with a caption, because the "
+                f"model cannot rank them, found {each}. Remedy: set best_of to 1."
             )
         repeated = [request for request in requests for _ in range(each)]
         drawn = self._drawn(repeated, sampling, batch_size)
@@ -172,16 +186,16 @@ class MotionLanguageModel:
     def caption_scores(
         self, motions: Sequence[Codes], captions: Sequence[str], *, batch_size: int = 32
     ) -> list[float]:
-        """How likely the model would describe each motion by its caption.
+        """Return how likely the model is to describe each motion with its caption.
 
         Args:
-            motions: codes of each.
-            captions: one for each.
-            batch_size: pairs at a time.
+            motions: codes of each motion.
+            captions: caption of each motion.
+            batch_size: number of motions that are scored at a time.
 
         Returns:
-            Mean log-likelihood of a caption's pieces and its end, at most 0; minus infinity for a
-            motion without codes.
+            Mean log-likelihood of the pieces of each caption and its end, which is at most 0; minus
+            infinity for a motion without codes.
         """
         scores = [-math.inf] * len(motions)
         rows = {
@@ -202,13 +216,13 @@ class MotionLanguageModel:
         return scores
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """Ids of a prompt."""
+        """Encode a prompt into ids."""
         return self._encoder.prompt_ids(prompt)
 
     def _drawn(
         self, requests: Sequence[Request], sampling: Sampling, batch_size: int
     ) -> list[str | Codes]:
-        """One answer to each request."""
+        """Return one answer to each request."""
         prompts = [self._encoder.prompt_ids(request.prompt) for request in requests]
         order = sorted(range(len(requests)), key=lambda i: (len(prompts[i]), i))
         answers: dict[int, str | Codes] = {}
@@ -230,8 +244,8 @@ class MotionLanguageModel:
         prompts_BS, mask_BS = (part.to(self.device) for part in pad_prompts(prompts))
         motion_B = torch.tensor([request.motion for request in requests], device=self.device)
         lengths = _Lengths(requests, self.text.num_pieces)
-        answers: Any = self._t5  # its generate is typed for other uses
-        out_BL: Tensor = answers.generate(
+        t5: Any = self._t5  # the type of generate does not allow our keywords
+        out_BL: Tensor = t5.generate(
             inputs=prompts_BS,
             attention_mask=mask_BS,
             decoder_kinds=AnswerKinds(self.model, motion_B),
@@ -270,12 +284,17 @@ class MotionLanguageModel:
 
 
 def _has_ended(request: Request, codes: Codes) -> bool:
-    """Whether the model ended a motion by itself, or had to at the length that was asked for."""
+    """Return whether a motion ended by itself, or has exactly the requested length."""
     return len(codes) < request.longest or request.min_length == request.longest
 
 
 class _Lengths(LogitsProcessor):
-    """Keeps each row's answer within its lengths, and out of pieces that no answer has."""
+    """Enforces the minimum and maximum length of each answer, and excludes ids that are not used.
+
+    Args:
+        requests: request of each row.
+        num_pieces: number of text pieces. The logits of a T5 may have more columns.
+    """
 
     def __init__(self, requests: Sequence[Request], num_pieces: int) -> None:
         longest = [request.longest for request in requests]
@@ -286,36 +305,36 @@ class _Lengths(LogitsProcessor):
         self._num_pieces = num_pieces
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        said = input_ids.shape[1] - 1
+        length = input_ids.shape[1] - 1
         repeats = len(scores) // len(self._motion_B)
         motion_B, min_B, max_B = (
             values.to(scores.device).repeat_interleave(repeats)
             for values in (self._motion_B, self._min_B, self._max_B)
         )
         scores[:, self._num_pieces :].masked_fill_(~motion_B[:, None], -torch.inf)
-        # A motion has no start and no pad inside.
+        # Start and pad never occur inside a motion.
         scores[:, [TEXT_PAD, START_ID]] = scores[:, [TEXT_PAD, START_ID]].masked_fill(
             motion_B[:, None], -torch.inf
         )
-        scores[:, TEXT_END].masked_fill_(said < min_B, -torch.inf)
-        over_B = said >= max_B
+        scores[:, TEXT_END].masked_fill_(length < min_B, -torch.inf)
+        over_B = length >= max_B
         scores.masked_fill_(over_B[:, None], -torch.inf)
         scores[:, TEXT_END].masked_fill_(over_B, 0.0)
         return scores
 
 
 def load_motion_lm(path: Path, device: str = "cpu") -> MotionLanguageModel:
-    """The language model of a run (its best checkpoint) or of a checkpoint.
+    """Load the language model of a checkpoint, or of the best checkpoint of a run.
 
     Raises:
-        training.checkpoints.CheckpointError: there is none, or it is damaged.
+        training.checkpoints.CheckpointError: the checkpoint is missing or damaged.
     """
     with reading(path):
         return open_motion_lm(read_checkpoint(path, KIND), torch.device(device))
 
 
 def open_motion_lm(checkpoint: Checkpoint, device: torch.device) -> MotionLanguageModel:
-    """The language model of a checkpoint."""
+    """Build the language model of a checkpoint."""
     config = MotionLmConfig.model_validate(checkpoint.config["model"])
     values: dict[str, Any] = json.loads((checkpoint.folder / T5_FILE).read_text())
     scaled = values.pop("scaled")

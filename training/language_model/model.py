@@ -1,13 +1,14 @@
 """The motion language model: T5 with motion tokens and two heads (AvatarGPT §3.2-3.3).
 
-Motion tokens are seen through an adapter: one linear layer from the frozen codebook, and three
-learned special vectors, to the width of T5. T5's own head answers with text; a second linear head
-answers with motion. Which head is used is settled by the task, so that a text answer has no motion
-token and a motion answer no text, whatever the weights. The paper's ablations are options: learned
-motion embeddings, and one softmax over both vocabularies.
+The embeddings of motion tokens come from an adapter, a linear layer that maps the frozen codebook
+and three learned special vectors to the width of T5. The head of T5 predicts text, and a second
+linear head predicts motion tokens. The task determines the head, so that a text answer never
+contains motion tokens and a motion answer never contains text. The ablations of the paper are
+options: learned motion embeddings, and one softmax over both vocabularies.
 
-Shapes: B rows, S prompt ids, D T5's width, V text pieces, K ``num_codes``, C ``code_dim``, N ids
-of all prompts of a batch, M ids of all its answers.
+Shapes: B is the number of rows, S the length of a prompt, D the width of T5, V the number of text
+pieces, K the ``num_codes``, C the ``code_dim``, N the number of ids of all prompts of a batch, M
+the number of ids of all its answers.
 """
 
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ from training.instructions.vocabulary import (
     TextTokenizer,
     Vocabulary,
 )
-from training.language_model.packed import Packing, answer_states, take_packed
+from training.language_model.packed import Packing, answer_states, use_packed_attention
 
 KIND: Final = "motion_lm"
 """Kind of the checkpoints of this model."""
@@ -41,18 +42,24 @@ T5_FILE: Final = "t5.json"
 
 
 class T5Size(Config):
-    """A T5 trained from scratch; the defaults are small enough for a CPU."""
+    """Size of a T5 that is trained from scratch; the defaults are small enough for a CPU."""
 
-    width: int = Field(default=256, ge=8)
-    ff_width: int = Field(default=512, ge=8)
-    layers: int = Field(default=4, ge=1, description="Of the encoder, and of the decoder.")
-    heads: int = Field(default=4, ge=1)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    num_pieces: int = Field(default=2000, ge=128, description="Text pieces, trained on the texts.")
+    width: int = Field(default=256, ge=8, description="Width of the embeddings (d_model).")
+    ff_width: int = Field(default=512, ge=8, description="Width of the feed-forward layers (d_ff).")
+    layers: int = Field(
+        default=4, ge=1, description="Number of layers of the encoder, and of the decoder."
+    )
+    heads: int = Field(default=4, ge=1, description="Number of attention heads.")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout probability.")
+    num_pieces: int = Field(
+        default=2000,
+        ge=128,
+        description="Vocabulary size of the text tokenizer, which is trained on the texts.",
+    )
 
 
 class MotionLmConfig(Config):
-    """The language model."""
+    """Architecture of the language model."""
 
     overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "base": ("scratch",),
@@ -60,37 +67,45 @@ class MotionLmConfig(Config):
     }
 
     base: str = Field(
-        default="", description="T5 or FLAN-T5: hub name or folder. Empty: from scratch."
+        default="",
+        description="Hub name or folder of a pretrained T5 or FLAN-T5. Empty: train from scratch.",
     )
-    scratch: T5Size = Field(default_factory=T5Size, description="Used where there is no base.")
+    scratch: T5Size = Field(default_factory=T5Size, description="Size of the T5 if base is empty.")
     embedding: Literal["adapter", "learned"] = Field(
-        default="adapter", description="How motion tokens enter: from the codebook, or learned."
+        default="adapter",
+        description="Embeddings of motion tokens. adapter: projected from the codebook; learned: "
+        "trained from scratch.",
     )
     heads: Literal["two", "shared"] = Field(
-        default="two", description="One softmax per kind of answer, or one over both."
+        default="two",
+        description="two: separate softmax for text and motion; shared: one softmax over both.",
     )
-    lora_rank: int = Field(default=0, ge=0, description="Of T5's attention; 0: full fine-tuning.")
-    gradient_checkpointing: bool = False
+    lora_rank: int = Field(
+        default=0, ge=0, description="Rank of LoRA on T5's attention; 0: full fine-tuning."
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Whether to save memory by recomputing activations."
+    )
     attention_groups: int = Field(
         default=2,
         ge=1,
-        description="Groups of like lengths that a part's rows are padded in for attention: more "
-        "pad less, fewer are fewer calls.",
+        description="Number of groups of similar lengths that rows are padded in for attention. "
+        "More groups need less padding but more kernel calls.",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Instructions as ids, one behind the other.
+    """A batch of instructions. The ids of its rows are concatenated, without padding.
 
     Attributes:
-        prompts_N: ids of all prompts.
-        prompts: which of them are whose.
-        inputs_M: what the decoder sees: the answers, one later.
-        labels_M: what it is to say.
-        answers: which of these are whose.
-        motion_B: bool, rows that answer with motion.
-        tasks_B: index of each row's task.
+        prompts_N: (N,) ids of all prompts.
+        prompts: position of the rows in ``prompts_N``.
+        inputs_M: (M,) decoder inputs of all answers: the labels shifted right.
+        labels_M: (M,) ids of all answers.
+        answers: position of the rows in ``inputs_M`` and ``labels_M``.
+        motion_B: (B,) bool, which rows answer with a motion.
+        tasks_B: (B,) index of the task of each row.
     """
 
     prompts_N: Tensor
@@ -102,7 +117,7 @@ class Batch:
     tasks_B: Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        """On a device."""
+        """Move the batch to a device."""
         return Batch(
             self.prompts_N.to(device, non_blocking=True),
             self.prompts.to(device),
@@ -116,12 +131,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class LmOutput:
-    """What a batch came to.
+    """Output of a forward pass.
 
     Attributes:
-        losses_B: mean cross-entropy over the tokens of each row.
-        correct_B: tokens that the model would have said.
-        tokens_B: tokens of each answer.
+        losses_B: (B,) mean cross-entropy over the answer tokens of each row.
+        correct_B: (B,) number of answer tokens that the model predicts correctly.
+        tokens_B: (B,) number of answer tokens.
     """
 
     losses_B: Tensor
@@ -130,7 +145,13 @@ class LmOutput:
 
 
 class MotionEmbedding(nn.Module):
-    """Embeddings of text pieces and motion tokens in one id space."""
+    """Embeddings of text pieces and motion tokens in one id space.
+
+    Args:
+        text: embedding of the text pieces.
+        codebook_KC: (K, C) codebook of the motion tokenizer.
+        config: configuration of the model.
+    """
 
     def __init__(self, text: nn.Embedding, codebook_KC: Tensor, config: MotionLmConfig) -> None:
         super().__init__()
@@ -140,7 +161,7 @@ class MotionEmbedding(nn.Module):
         self.codebook_KC: Tensor
         self.register_buffer("codebook_KC", codebook_KC.clone())
         self.adapted = config.embedding == "adapter"
-        # Motion should enter at the size that text has.
+        # Motion embeddings are initialized with the standard deviation of text embeddings.
         std = float(text.weight.detach().std())
         if self.adapted:
             scale = codebook_KC.square().sum(1).mean().sqrt().clamp(min=1e-6)
@@ -154,22 +175,29 @@ class MotionEmbedding(nn.Module):
             nn.init.normal_(self.learned.weight, std=std)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """(…,) ids to (…, D)."""
+        """Embed ids of any shape, (…,) to (…, D)."""
         return functional.embedding(ids, self.table())
 
     def table(self) -> Tensor:
-        """Of all ids, (V + K + 3, D)."""
+        """Return the embeddings of all ids, (V + K + 3, D)."""
         return torch.cat([self.text.weight, self.motion_table()])
 
     def motion_table(self) -> Tensor:
-        """Of motion tokens, (K + 3, D)."""
+        """Return the embeddings of the motion tokens, (K + 3, D)."""
         if not self.adapted:
             return self.learned.weight
         return self.adapter(torch.cat([self.codebook_KC, self.specials]))
 
 
 class TwoHeads(nn.Module):
-    """Text head and motion head."""
+    """The text head and the motion head.
+
+    Args:
+        text: text head.
+        num_codes: K.
+        text_scale: factor of the states before the text head.
+        shared: whether both kinds of answers use one softmax over text and motion.
+    """
 
     def __init__(self, text: nn.Linear, num_codes: int, *, text_scale: float, shared: bool) -> None:
         super().__init__()
@@ -180,17 +208,17 @@ class TwoHeads(nn.Module):
         self.shared = shared
 
     def text_logits(self, hidden_D: Tensor) -> Tensor:
-        """(…, V), or (…, V + K + 3) of the shared softmax."""
+        """Return the logits of text answers, (…, V), or (…, V + K + 3) if the softmax is shared."""
         text = self.text(hidden_D * self.text_scale)
         return torch.cat([text, self.motion(hidden_D)], -1) if self.shared else text
 
     def motion_logits(self, hidden_D: Tensor) -> Tensor:
-        """(…, K + 3), or (…, V + K + 3) of the shared softmax."""
+        """Return the logits of motions, (…, K + 3), or (…, V + K + 3) if the softmax is shared."""
         return self.text_logits(hidden_D) if self.shared else self.motion(hidden_D)
 
 
 class _Unregistered:
-    """The embedding for a stack of T5: called, but not stored a second time."""
+    """Wraps the embedding for the stacks of T5, so that its weights are registered only once."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -200,12 +228,12 @@ class _Unregistered:
 
 
 class MotionLm(nn.Module):
-    """T5 that reads and writes motion.
+    """A T5 whose prompts and answers may contain motion tokens.
 
     Args:
-        config: of the model.
-        t5: from :func:`build_t5`; it is changed in place.
-        codebook_KC: of the motion tokenizer, (K, C).
+        config: configuration of the model.
+        t5: T5 from :func:`build_t5`. It is modified in place.
+        codebook_KC: (K, C) codebook of the motion tokenizer.
     """
 
     def __init__(
@@ -213,8 +241,8 @@ class MotionLm(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.t5: Any = t5  # its methods are typed for other uses
-        take_packed(t5)
+        self.t5: Any = t5  # the types of its methods do not allow packed rows
+        use_packed_attention(t5)
         text = t5.get_input_embeddings()
         self.vocabulary = Vocabulary(text.num_embeddings, len(codebook_KC))
         embedding = MotionEmbedding(text, codebook_KC, config)
@@ -222,9 +250,9 @@ class MotionLm(nn.Module):
         for stack in (self.t5.encoder, self.t5.decoder):
             del stack.embed_tokens
             stack.embed_tokens = _Unregistered(embedding)
-        # T5 1.0 scales what its head sees; the motion head has no such custom.
+        # T5 1.0 scales the states before its head. The motion head does not need this.
         scale = t5.config.d_model**-0.5 if t5.config.scale_decoder_outputs else 1.0
-        # A copy: transformers may have tied the head to the embedding, FLAN-T5's is its own.
+        # The head is copied, because transformers may have tied it to the embedding.
         head = nn.Linear(t5.config.d_model, text.num_embeddings, bias=False)
         if config.base:
             head.weight = nn.Parameter(t5.lm_head.weight.detach().clone())
@@ -244,11 +272,11 @@ class MotionLm(nn.Module):
 
     @property
     def heads(self) -> TwoHeads:
-        """Of the answers."""
+        """The heads that predict the answers."""
         return self.t5.lm_head
 
     def forward(self, batch: Batch) -> LmOutput:
-        """Losses of a batch; prompts are one sequence of text and motion embeddings."""
+        """Return the losses of a batch."""
         embedding: MotionEmbedding = self.t5.shared
         table = embedding.table()
         hidden_MD = answer_states(
@@ -263,7 +291,7 @@ class MotionLm(nn.Module):
         correct_B = torch.zeros_like(losses_B)
         motion_M = batch.motion_B[rows_M]
         heads = self.heads
-        # Each head sees only the tokens that are its own; none at all is a sum of nothing.
+        # Each head computes only its own tokens, of which there may be none.
         for motion in (False, True):
             own_M = motion_M == motion
             labels = batch.labels_M[own_M]
@@ -279,7 +307,7 @@ class MotionLm(nn.Module):
         return LmOutput(losses_B / tokens_B, correct_B, tokens_B)
 
     def encode(self, prompts_BS: Tensor, mask_BS: Tensor) -> BaseModelOutput:
-        """Encoder states of prompts."""
+        """Return the encoder states of padded prompts, (B, S, D)."""
         return self.t5.encoder(input_ids=prompts_BS, attention_mask=mask_BS)
 
     def _add_lora(self, rank: int) -> None:
@@ -297,10 +325,14 @@ class MotionLm(nn.Module):
 
 
 def build_t5(config: MotionLmConfig, num_pieces: int) -> T5ForConditionalGeneration:
-    """A pretrained T5, or a new one.
+    """Load the pretrained T5 ``config.base``, or build a new T5.
+
+    Args:
+        config: configuration of the model.
+        num_pieces: vocabulary size of a new T5.
 
     Raises:
-        ValueError: ``base`` cannot be loaded.
+        ValueError: ``config.base`` cannot be loaded.
     """
     if config.base:
         try:
@@ -310,14 +342,15 @@ def build_t5(config: MotionLmConfig, num_pieces: int) -> T5ForConditionalGenerat
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"base: expected a T5 with safetensors, found: {str(error).splitlines()[0]} "
-                "Remedy: name a folder that holds one, or a model of a hub that can be reached."
+                "Remedy: set base to a folder that contains one, or to a model of a hub that can "
+                "be reached."
             ) from error
         return loaded
     return T5ForConditionalGeneration(t5_config(config.scratch, num_pieces))
 
 
 def t5_config(size: T5Size, num_pieces: int) -> T5Config:
-    """FLAN-T5's kind of T5 (gated GELU, untied head) of another size."""
+    """Return the configuration of a T5 of another size, of FLAN-T5's kind (gated GELU, untied)."""
     values: dict[str, Any] = {"tie_word_embeddings": False, "decoder_start_token_id": TEXT_PAD}
     return T5Config(
         vocab_size=num_pieces,
@@ -336,10 +369,10 @@ def t5_config(size: T5Size, num_pieces: int) -> T5Config:
 
 
 def base_tokenizer(base: str) -> TextTokenizer:
-    """The tokeniser of a pretrained T5.
+    """Load the text tokenizer of a pretrained T5.
 
     Raises:
-        ValueError: it has none that can be read.
+        ValueError: the tokenizer is missing or cannot be read.
     """
     from transformers import AutoTokenizer  # noqa: PLC0415 - slow, rarely used
 
@@ -348,8 +381,8 @@ def base_tokenizer(base: str) -> TextTokenizer:
         return TextTokenizer(tokenizer.backend_tokenizer.to_str())
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"base: expected a T5 tokeniser in {base}, found: {str(error).splitlines()[0]} "
-            "Remedy: save tokenizer.json beside the model."
+            f"base: expected a T5 tokenizer in {base}, found: {str(error).splitlines()[0]} "
+            "Remedy: save tokenizer.json in the folder of the model."
         ) from error
 
 

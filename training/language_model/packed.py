@@ -1,16 +1,18 @@
-"""T5 on rows that lie one behind the other, without padding between them.
+"""T5 on packed rows, which are concatenated without padding.
 
-Of a T5 layer only attention needs to know where a row begins: everything else is done for each id
-alone. So ids of all rows are one sequence, and for attention alone they are laid out as groups of
-rows of like length, padded to the longest of their group. The function is that of transformers'
-modules, whose weights these are.
+In a T5 layer only attention depends on where a row begins; all other operations work on each id
+alone. The ids of all rows are therefore one sequence, and only for attention the rows are padded,
+in groups of similar lengths. The results are those of the modules of transformers, whose weights
+are used.
 
-This reaches into transformers: attention and norms take the place of its own. It is worth 1.3 times
-the speed of padding groups of like lengths (``docs/benchmarks.md``), so it is kept behind
-:func:`take_packed` alone, for the releases of transformers that its tests were passed with.
+This module replaces the attention and the norms of transformers' T5, so it depends on internals of
+that library. Packing is at least 1.3 times as fast as padding all operations in groups of similar
+lengths (``docs/benchmarks.md``), which is why it is kept. :func:`use_packed_attention` is the only
+entry point, and it refuses releases of transformers other than the one that the tests pass with.
 
-Shapes: N ids of all rows, B rows, P places of all groups, G rows of a group, S its padded length
-(Q of queries, K of keys), H heads, E width of a head.
+Shapes: N is the number of ids of all rows, B the number of rows, P the number of padded positions
+of all groups, G the number of rows of a group, S its padded length (Q of queries, K of keys), H the
+number of heads, E the width of a head, D the width of the model, M the number of answer ids.
 """
 
 from collections.abc import Sequence
@@ -28,19 +30,19 @@ from transformers.activations import NewGELUActivation
 from transformers.models.t5.modeling_t5 import T5Attention, T5DenseGatedActDense, T5LayerNorm
 
 TRANSFORMERS: Final = "5.23"
-"""Release whose T5 this stands in for; pyproject.toml asks for the same."""
+"""Release of transformers whose T5 is replaced; pyproject.toml requires the same release."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Where the ids of rows stand: one behind the other, and padded in groups.
+    """The positions of rows in the packed sequence, and in padded groups.
 
     Attributes:
-        rows_N: row of each id.
-        places_N: place of each id among those of all groups.
-        ids_P: id that stands at a place, an index into N; at a place of padding, any.
-        held_P: bool, places that are no padding.
-        groups: rows and padded length of each.
+        rows_N: (N,) row of each id.
+        places_N: (N,) padded position of each id.
+        ids_P: (P,) packed position of the id at each padded position; 0 at padding.
+        held_P: (P,) bool, false at padding.
+        groups: number of rows and padded length of each group.
     """
 
     rows_N: Tensor
@@ -50,7 +52,7 @@ class Packing:
     groups: tuple[tuple[int, int], ...]
 
     def to(self, device: torch.device) -> "Packing":
-        """On a device."""
+        """Move the packing to a device."""
         return Packing(
             self.rows_N.to(device, non_blocking=True),
             self.places_N.to(device, non_blocking=True),
@@ -60,7 +62,7 @@ class Packing:
         )
 
     def padding(self, dtype: torch.dtype) -> list[Tensor]:
-        """Of each group, what is added to the scores of its keys: (G, 1, 1, S)."""
+        """Return the attention mask of each group, (G, 1, 1, S), to be added to the scores."""
         added_P = torch.zeros(self.held_P.shape, dtype=dtype, device=self.held_P.device)
         added_P.masked_fill_(~self.held_P, torch.finfo(dtype).min)
         parts = added_P.split([rows * length for rows, length in self.groups])
@@ -71,16 +73,16 @@ class Packing:
 
 
 def pack(lengths: Sequence[Sequence[int]]) -> Packing:
-    """Lay out rows.
+    """Pack rows.
 
     Args:
-        lengths: of the rows of each group, in their order; at least one id each.
+        lengths: lengths of the rows of each group, in order. Each row has at least one id.
     """
     groups = tuple((len(group), max(group)) for group in lengths)
     lengths_B = torch.tensor(list(chain(*lengths)))
     padded_B = torch.tensor([length for rows, length in groups for _ in range(rows)])
     rows_N = torch.repeat_interleave(lengths_B)
-    # How far a row is moved by the padding of those before it.
+    # The number of padding positions before each row.
     moved_B = (padded_B - lengths_B).cumsum(0) - (padded_B - lengths_B)
     places_N = torch.arange(len(rows_N)) + moved_B[rows_N]
     ids_P = torch.zeros(int(padded_B.sum()), dtype=torch.long)
@@ -91,10 +93,10 @@ def pack(lengths: Sequence[Sequence[int]]) -> Packing:
 
 
 class _HeadLayout:
-    """A packing for queries, keys and values: each head is laid out for itself.
+    """A packing of queries, keys or values, in which each head has its own rows.
 
     Attributes:
-        groups: (G, H, S) of each.
+        groups: (G, H, S) of each group.
     """
 
     def __init__(self, packing: Packing, heads: int) -> None:
@@ -115,29 +117,33 @@ class _HeadLayout:
             places.append(place.view(rows, heads, length).transpose(1, 2).flatten(0, 1))
             begin = own.stop
         self.groups = [(rows, heads, length) for rows, length in packing.groups]
-        # Of each place of a head, the (id, head) that stands there; and the other way round.
+        # The packed index (id, head) of each padded position of a head, and the inverse.
         self.sources = torch.cat(sources)
         self.places = torch.cat(places)[packing.places_N].flatten()
         self.held = torch.cat(held)[:, None]
 
     def spread(self, x_1ND: Tensor) -> list[Tensor]:
-        """What each id has of each head, in groups (G, H, S, E)."""
+        """Pad a packed sequence (1, N, H·E) into groups, (G, H, S, E) each."""
         width = x_1ND.shape[-1] // self.groups[0][1]
-        x = _Moved.apply(x_1ND.reshape(-1, width), self.sources, self.places, None)
+        x = _Permutation.apply(x_1ND.reshape(-1, width), self.sources, self.places, None)
         parts = x.split(list(map(prod, self.groups)))
         return [part.view(*shape, width) for part, shape in zip(parts, self.groups, strict=True)]
 
     def gather(self, groups: Sequence[Tensor]) -> Tensor:
-        """The way back, (1, N, H·E)."""
+        """Pack groups (G, H, S, E) into a sequence (1, N, H·E), the inverse of :meth:`spread`."""
         width = groups[0].shape[-1]
         x = torch.cat([group.reshape(-1, width) for group in groups])
-        # What padding asks for changes nothing: it gets no gradient.
-        x = _Moved.apply(x, self.places, self.sources, self.held)
+        # Padding does not affect the result, so its gradient is 0.
+        x = _Permutation.apply(x, self.places, self.sources, self.held)
         return x.view(1, -1, self.groups[0][1] * width)
 
 
-class _Moved(torch.autograd.Function):
-    """Vectors at other places. Each that counts moves once: so does its gradient, unsummed."""
+class _Permutation(torch.autograd.Function):
+    """Permutes vectors, except padding.
+
+    Each vector that is not padding is used exactly once, so that its gradient is another
+    permutation. Autograd would accumulate it with ``index_add``.
+    """
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -154,9 +160,9 @@ class _Moved(torch.autograd.Function):
 
 
 class _PackedAttention(T5Attention):
-    """T5's attention, also of packed rows: when it is told how they lie."""
+    """The attention of T5, which also takes packed rows if their layouts are passed."""
 
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - a keyword more
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - one more keyword
         self,
         hidden_states: Tensor,
         mask: Tensor | None = None,
@@ -173,7 +179,7 @@ class _PackedAttention(T5Attention):
             )
         crossed = key_value_states is not None
         source = key_value_states if crossed else hidden_states
-        # Of the rows themselves, then of those that a decoder crosses to.
+        # The layouts are those of the rows themselves and, for cross-attention, of the prompts.
         own, keys = layouts[0], layouts[int(crossed)]
         if position_bias is None:
             position_bias = self._added(keys, crossed, hidden_states.dtype)
@@ -198,7 +204,7 @@ class _PackedAttention(T5Attention):
         if self.is_causal:
             later_SS = torch.ones(longest, longest, dtype=torch.bool, device=bias_1HSS.device)
             bias_1HSS = bias_1HSS.masked_fill(later_SS.triu(1), torch.finfo(dtype).min)
-            # Padding comes after a row's ids: none of them sees it.
+            # Padding comes after the ids of a row, so the causal mask hides it from them.
             return [bias_1HSS[..., :length, :length] for _, length in keys.packing.groups]
         return [
             bias_1HSS[..., :length, :length] + padding
@@ -221,14 +227,17 @@ def _attend(
             dropout_p=dropout,
             scale=1.0,
         )
-    # CPUs have no kernel for a bias that learns; the fallback scales, and guards against rows that
-    # see nothing.
+    # CPUs have no fused kernel for a bias with a gradient. The fallback of torch also computes a
+    # scaling and a check for fully masked rows, neither of which is needed here.
     scores = (query_GHQE @ key_GHKE.transpose(-1, -2)).add_(added)
     return functional.dropout(scores.softmax(-1), dropout) @ value_GHKE
 
 
 class _RmsNorm(torch.autograd.Function):
-    """x / rms(x) · w with its gradient by hand: a third of what autograd makes of it on CPUs."""
+    """RMS norm, x / rms(x) · w, with a hand-written gradient.
+
+    On CPUs this takes a third of the time that autograd takes.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -244,14 +253,14 @@ class _RmsNorm(torch.autograd.Function):
         (gradient,) = gradients
         product = gradient * unit
         weight_gradient_D = product.flatten(0, -2).sum(0)
-        # The part of the gradient along x itself changes nothing.
+        # The norm does not depend on the length of x, so the gradient along x is removed.
         along = product @ (weight_D / -len(weight_D))
         x_gradient = (gradient * weight_D).addcmul_(unit, along[..., None]).mul_(inverse)
         return x_gradient, weight_gradient_D, None
 
 
 class _FusedNorm(T5LayerNorm):
-    """T5's norm as one operation instead of five."""
+    """The norm of T5 as one operation instead of five."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         if hidden_states.device.type == "cpu" and torch.is_grad_enabled():
@@ -261,49 +270,49 @@ class _FusedNorm(T5LayerNorm):
         )
 
 
-def take_packed(t5: T5ForConditionalGeneration) -> None:
-    """Let a T5 take packed rows, and spare it what transformers computes step by step.
+def use_packed_attention(t5: T5ForConditionalGeneration) -> None:
+    """Replace the attention, the norms and GELU of a T5 in place, so that it takes packed rows.
 
     Raises:
-        RuntimeError: the installed transformers is of another release, or its T5 has other parts.
+        RuntimeError: another release of transformers is installed, or the T5 has other modules.
     """
     found = transformers.__version__
     if not found.startswith(f"{TRANSFORMERS}."):
         raise RuntimeError(
-            f"transformers: expected release {TRANSFORMERS}, found {found}, whose T5 may compute "
-            f"something else. Remedy: install transformers {TRANSFORMERS}; or pass "
-            "tests/training/language_model with the new one, then raise TRANSFORMERS in packed.py "
-            "and the range in pyproject.toml."
+            f"transformers: expected release {TRANSFORMERS}, found {found}, whose T5 may differ. "
+            f"Remedy: install transformers {TRANSFORMERS}; or run tests/training/language_model "
+            "with the new release, and if they pass, change TRANSFORMERS in packed.py and the "
+            "range in pyproject.toml."
         )
-    taken = 0
+    replaced = 0
     for module in t5.modules():
         if type(module) is T5Attention:
             module.__class__ = _PackedAttention
-            taken += 1
+            replaced += 1
         elif type(module) is T5LayerNorm:
             module.__class__ = _FusedNorm
         elif isinstance(module, T5DenseGatedActDense) and isinstance(module.act, NewGELUActivation):
             module.act = nn.GELU("tanh")
-    # An encoder's layer has one, a decoder's has two.
+    # A layer of the encoder has one attention, a layer of the decoder has two.
     expected = len(t5.encoder.block) + 2 * len(t5.decoder.block)
-    if taken != expected:
+    if replaced != expected:
         raise RuntimeError(
-            f"T5: expected {expected} attentions to pack, found {taken}. "
-            "Remedy: build the T5 with transformers' own modules."
+            f"T5: expected {expected} attention modules of transformers, found {replaced}. "
+            "Remedy: build the T5 without custom attention modules."
         )
 
 
 def answer_states(
     t5: Any, prompts_ND: Tensor, prompts: Packing, answers_MD: Tensor, answers: Packing
 ) -> Tensor:
-    """The decoder's last states of rows of prompts and answers, (M, D).
+    """Return the last decoder states of all answers, (M, D).
 
     Args:
-        t5: that was given to :func:`take_packed`.
-        prompts_ND: embeddings of all prompts.
-        prompts: their rows.
-        answers_MD: embeddings of what the decoder sees.
-        answers: their rows, in the groups of the prompts.
+        t5: T5 that was modified by :func:`use_packed_attention`.
+        prompts_ND: (N, D) embeddings of all prompts.
+        prompts: packing of the prompts.
+        answers_MD: (M, D) embeddings of the decoder inputs of all answers.
+        answers: packing of the answers, in the same groups of rows as the prompts.
     """
     heads = t5.config.num_heads
     own, seen = _HeadLayout(answers, heads), _HeadLayout(prompts, heads)

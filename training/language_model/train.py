@@ -1,10 +1,10 @@
 """Train the motion language model: ``python -m training.language_model.train config.json``.
 
-Also under torchrun, and by the Prefect flow ``train-motion-lm``. Started again, it goes on. All
-tasks are learnt together: every update mixes them. Nothing is padded but scores of attention, in
-groups of like lengths.
+Several processes are started with ``torchrun --nproc-per-node N -m training.language_model.train
+config.json``, which is also what the Prefect flow ``train-motion-lm`` runs. The same command
+resumes an interrupted training. All tasks are trained jointly: every update mixes them.
 
-Shapes: B rows, K codes, C ``code_dim``.
+Shapes: B is the number of rows, K the number of codes, C the ``code_dim``.
 """
 
 import json
@@ -69,39 +69,62 @@ PUBLISHED_LOOP: Final = LoopConfig(
 
 
 class TrainMotionLmConfig(Config):
-    """A training of the motion language model."""
+    """Configuration of a training of the motion language model."""
 
-    run: ExpandedPath = Field(description="Folder of the run; what is there is gone on with.")
-    dataset: ExpandedPath = Field(description="Dataset with motions and their tokens.")
-    plans: tuple[ExpandedPath, ...] = Field(
-        default=(), description="More datasets whose annotations give scenes, tasks and steps."
+    run: ExpandedPath = Field(description="Folder of the run. An interrupted run in it is resumed.")
+    dataset: ExpandedPath = Field(
+        description="Folder of the dataset. It must have motions and their tokens."
     )
-    tokenizer: ExpandedPath = Field(description="Run or checkpoint of the motion VQ-VAE.")
-    model: MotionLmConfig = Field(default_factory=MotionLmConfig)
-    instructions: InstructionConfig = Field(default_factory=InstructionConfig)
+    plans: tuple[ExpandedPath, ...] = Field(
+        default=(), description="More datasets whose annotations are used for the planning tasks."
+    )
+    tokenizer: ExpandedPath = Field(
+        description="Folder of a training run or checkpoint of the motion VQ-VAE."
+    )
+    model: MotionLmConfig = Field(
+        default_factory=MotionLmConfig, description="Architecture of the language model."
+    )
+    instructions: InstructionConfig = Field(
+        default_factory=InstructionConfig, description="Weights of the tasks, and their limits."
+    )
     splits: SplitConfig = Field(
-        default_factory=SplitConfig, description="Of plans; motions have theirs in their table."
+        default_factory=SplitConfig,
+        description="Shares of the splits of plans. Motions have theirs in the motions table.",
     )
     min_grounding_score: float | None = Field(
-        default=None, ge=0, le=1, description="Least agreement of annotations with their motion."
+        default=None,
+        ge=0,
+        le=1,
+        description="Annotations with a lower grounding score are skipped; empty: none.",
     )
-    min_quality: float = Field(default=0.0, ge=0, le=1, description="Least confidence of poses.")
+    min_quality: float = Field(
+        default=0.0, ge=0, le=1, description="Motions with a lower pose confidence are skipped."
+    )
     stage: Literal["pretrain", "instruct"] = Field(
         default="instruct",
-        description="pretrain: spans of text and motion to be restored, and translation between "
-        "them; instruct: all tasks.",
+        description="pretrain: span corruption of text and motion, and translation between them; "
+        "instruct: all tasks.",
     )
     initial: Path | None = Field(
-        default=None, description="Run or checkpoint to start from, such as a pre-training."
+        default=None,
+        description="Run or checkpoint to initialize the weights from, such as a pre-training.",
     )
-    max_prompt: int = Field(default=512, ge=16, description="Ids; longer ones are left out.")
-    max_answer: int = Field(default=256, ge=8, description="Ids; longer ones are left out.")
-    validation_items: int = Field(default=48, ge=1, description="Of each task.")
-    loop: LoopConfig = PUBLISHED_LOOP
+    max_prompt: int = Field(
+        default=512, ge=16, description="Instructions with longer prompts, in ids, are skipped."
+    )
+    max_answer: int = Field(
+        default=256, ge=8, description="Instructions with longer answers, in ids, are skipped."
+    )
+    validation_items: int = Field(
+        default=48, ge=1, description="Maximum number of validation instructions of each task."
+    )
+    loop: LoopConfig = Field(
+        default=PUBLISHED_LOOP, description="Steps, batch size, optimizer and checkpoints."
+    )
 
 
 PRESETS: Final[Presets] = {
-    # As published, on FLAN-T5-large, for a GPU.
+    # The published configuration on FLAN-T5-large, for GPUs.
     "paper": {
         "run": f"{HOME}/runs/lm-paper",
         "dataset": f"{HOME}/motions",
@@ -109,7 +132,7 @@ PRESETS: Final[Presets] = {
         "model": {"base": "google/flan-t5-large", "gradient_checkpointing": True},
         "loop": PUBLISHED_LOOP.model_dump(mode="json", exclude_unset=True),
     },
-    # From scratch, what two CPU cores train in an hour.
+    # Trains from scratch on two CPU cores in 40 minutes; its results are in docs/benchmarks.md.
     "small": {
         "run": f"{HOME}/runs/lm-small",
         "dataset": f"{HOME}/motions",
@@ -140,7 +163,7 @@ PRESETS: Final[Presets] = {
             "max_minutes": 40,
         },
     },
-    # A few steps, to try an installation.
+    # A few steps, to check an installation.
     "tiny": {
         "run": f"{HOME}/runs/lm-tiny",
         "dataset": f"{HOME}/motions",
@@ -169,15 +192,19 @@ PRESETS: Final[Presets] = {
         },
     },
 }
-"""Named sets of values; a run names one and gives what differs (:mod:`data.presets`)."""
+"""Presets of this configuration; a run overrides single fields of one (:mod:`data.presets`)."""
 
 
 class LmLearner(Learner):
-    """The motion language model for the loop.
+    """Adapts the motion language model to the training loop.
 
     Args:
-        config: of the training.
-        tokenizer: that made the motion tokens.
+        config: configuration of the training.
+        tokenizer: motion tokenizer that the tokens of the dataset are from.
+
+    Raises:
+        ValueError: the tokenizer has several codes per token, the motions have no tokens of this
+            tokenizer, or a split has no instructions.
     """
 
     kind = KIND
@@ -190,15 +217,15 @@ class LmLearner(Learner):
             raise ValueError(
                 f"{config.tokenizer}: expected one code per token, found "
                 f"{tokenizer.model.quantizer.num_quantizers}: a residual tokenizer. "
-                "Remedy: train the language model on a tokenizer of kind ema or fsq."
+                "Remedy: use a motion tokenizer whose quantizer is of kind ema or fsq."
             )
         self._config = config
         self.loop = config.loop
         self.config = config.model_dump(mode="json")
         self.left_out: Counter[str] = Counter()
         self._num_left_out = 0
-        # The step that was cut last: its parts ask one after the other.
-        self._cut: tuple[int, list[list[list[Encoded]]]] | None = None
+        # The parts of the last step, because the parts of a step are requested one by one.
+        self._step_parts: tuple[int, list[list[list[Encoded]]]] | None = None
         self._train = read_mixture(config, tokenizer, "train", self.left_out)
         self._val = read_mixture(config, tokenizer, "val", Counter())
         torch.manual_seed(config.loop.seed)
@@ -221,7 +248,7 @@ class LmLearner(Learner):
         if not any(self._validation.values()):
             raise ValueError(
                 f"{config.dataset}: expected instructions in the val split, found none. "
-                "Remedy: more motions or plans, or greater shares for val."
+                "Remedy: add motions or plans, or raise the share of the val split."
             )
         counts = {str(task): count for task, count in self._train.counts.items()}
         self.data = {
@@ -236,7 +263,10 @@ class LmLearner(Learner):
         }
 
     def _text_tokenizer(self, start: Checkpoint | None) -> TextTokenizer:
-        """That of the run: training one again need not give the same pieces."""
+        """Load or train the text tokenizer of the run.
+
+        It is stored in the run, because training it again may result in other pieces.
+        """
         config = self._config
         file = config.run / TOKENIZER_FILE
         if file.exists():
@@ -246,7 +276,7 @@ class LmLearner(Learner):
         elif config.model.base:
             text = base_tokenizer(config.model.base)
         else:
-            # Each text once: plans repeat their own in several tasks.
+            # Duplicates are removed, because the texts of a plan are used in several tasks.
             texts = dict.fromkeys(_texts(self._train))
             text = train_text_tokenizer(texts, config.model.scratch.num_pieces)
         write_text(file, text.serialized)
@@ -255,10 +285,10 @@ class LmLearner(Learner):
     def losses(
         self, model: nn.Module, step: int, part: int, ranks: Ranks
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of one part of one process, each instruction of the step counting alike."""
+        """Return the loss of one part of the batch; all instructions of the step weigh the same."""
         batch = self._encoder.batch(self._parts(step, ranks)[part]).to(ranks.device)
         output = model(batch)
-        # Parts differ in size; the loop takes the mean over those of all processes.
+        # The loop averages over the parts of all processes, but parts differ in size.
         parts = ranks.world * self.loop.accumulate
         loss = output.losses_B.sum() * (parts / self.loop.batch_size)
         rows_B = torch.stack(
@@ -274,24 +304,30 @@ class LmLearner(Learner):
         return loss, {"tasks": sums.index_add(0, batch.tasks_B, rows_B)}
 
     def summarize(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
-        """Loss and token accuracy of each task, and what did not fit since the start."""
+        """Return the loss and token accuracy of each task.
+
+        ``too_long`` is the number of instructions dropped for their length since the start.
+        """
         return {"too_long": float(self._num_left_out), **task_metrics(sums["tasks"])}
 
     def validate(self, device: torch.device) -> dict[str, float]:
-        """Loss and token accuracy of each task, with the main wordings; ``loss`` is their mean."""
+        """Return the loss and token accuracy of each task, with the main wordings of the prompts.
+
+        ``loss`` is the mean of the losses of the tasks.
+        """
         metrics = task_losses(self._lm, self._encoder, self._validation, device)
         losses = [value for name, value in metrics.items() if name.endswith("_loss")]
         return {"loss": sum(losses) / len(losses), **metrics}
 
     def items_of(self, step: int) -> list[str]:
-        """Motions and plans of a step's instructions."""
+        """Return the ids of the motions and plans in the batch of a step."""
         return list(dict.fromkeys(one.instruction.source_id for one in self.rows_of(step)))
 
     def rows_of(self, step: int) -> list[Encoded]:
-        """The step's instructions, of all processes.
+        """Return the instructions of a step, over all processes, sorted by length.
 
         Raises:
-            TrainingError: none is short enough.
+            TrainingError: all instructions of the step are too long.
         """
         loop = self.loop
         drawn = self._corrupted(self._train.sample(loop.seed, step, loop.batch_size), step)
@@ -299,22 +335,24 @@ class LmLearner(Learner):
         self._num_left_out += len(drawn) - len(fitting)
         if not fitting:
             raise TrainingError(
-                f"step {step}: expected instructions of up to {self._config.max_prompt} and "
-                f"{self._config.max_answer} ids, found none. Remedy: raise max_prompt, max_answer."
+                f"step {step}: expected prompts of at most {self._config.max_prompt} ids and "
+                f"answers of at most {self._config.max_answer} ids, found none. "
+                "Remedy: raise max_prompt or max_answer."
             )
-        # What does not fit is made up for by what does: steps keep their size.
+        # Others are repeated in place of those that are too long, to keep the size of the batch.
         return [fitting[i * len(fitting) // len(drawn)] for i in range(len(drawn))]
 
     def _parts(self, step: int, ranks: Ranks) -> list[list[list[Encoded]]]:
-        """A process's share of the step's instructions, in groups of like lengths."""
-        if self._cut is None or self._cut[0] != step:
-            # They are sorted by length: every rank gets rows of all lengths, none waits.
+        """Return this process's share of a step: its parts, each in groups of similar lengths."""
+        if self._step_parts is None or self._step_parts[0] != step:
+            # The instructions are sorted by length. Taking every n-th one gives all ranks the same
+            # amount of work.
             share = self.rows_of(step)[ranks.rank :: ranks.world]
             parts = self.loop.accumulate
             each = min(self._config.model.attention_groups, len(share) // parts)
             groups = cheapest_groups(share, parts * each)
-            self._cut = step, [groups[i * each : (i + 1) * each] for i in range(parts)]
-        return self._cut[1]
+            self._step_parts = step, [groups[i * each : (i + 1) * each] for i in range(parts)]
+        return self._step_parts[1]
 
     def _corrupted(self, drawn: list[Instruction], step: int) -> list[Instruction]:
         if self._config.stage != "pretrain":
@@ -329,11 +367,17 @@ def task_losses(
     rows: Mapping[Task, Sequence[Encoded]],
     device: torch.device,
 ) -> dict[str, float]:
-    """Loss and token accuracy of each task, the true answer before each token given."""
+    """Return the loss and token accuracy of each task, with teacher forcing.
+
+    Args:
+        model: language model in evaluation mode.
+        encoder: encoder of the rows.
+        rows: encoded instructions of each task, sorted by length.
+        device: device of the model.
+    """
     sums = torch.zeros(len(TASKS), 4)
     for task, asked in rows.items():
         for first in range(0, len(asked), _VALIDATION_BATCH):
-            # They are sorted by length.
             batch = encoder.batch([asked[first : first + _VALIDATION_BATCH]])
             output = model(batch.to(device))
             sums[TASKS.index(task)] += torch.stack(
@@ -348,7 +392,7 @@ def task_losses(
 
 
 def task_metrics(sums: Tensor) -> dict[str, float]:
-    """Metrics of (tasks, 4) sums of losses, rows, right tokens, tokens."""
+    """Compute metrics from (number of tasks, 4) sums: loss, rows, correct tokens, tokens."""
     metrics: dict[str, float] = {}
     for task, (loss, rows, correct, tokens) in zip(TASKS, sums.tolist(), strict=True):
         if rows:
@@ -363,10 +407,16 @@ def read_mixture(
     split: Split,
     left_out: Counter[str],
 ) -> Mixture:
-    """The instructions of a split.
+    """Read the instructions of a split.
+
+    Args:
+        config: configuration of the training.
+        tokenizer: motion tokenizer that the tokens of the dataset are from.
+        split: split to read.
+        left_out: counter of the annotations that are skipped, by reason.
 
     Raises:
-        ValueError: motions lack tokens of this tokenizer, or there is nothing to learn.
+        ValueError: motions have no tokens of this tokenizer, or the split has no instructions.
     """
     tokens = read_motion_tokens(config.dataset, tokenizer.tokenizer_id)
     codes = {motion_id: found[:, 0] for motion_id, found in tokens.items()}
@@ -389,10 +439,10 @@ def _texts(mixture: Mixture) -> Iterator[str]:
 
 
 def train_motion_lm(config: TrainMotionLmConfig) -> TrainingResult:
-    """Train in this process; see :func:`training.loop.train` for what can go wrong."""
+    """Train in this process; see :func:`training.loop.train` for the errors it raises."""
     with start_ranks(config.loop) as ranks:
         tokenizer = load_tokenizer(config.tokenizer)
-        # The first process writes the text tokeniser of the run, the others read it.
+        # Rank 0 writes the text tokenizer of the run, and the other ranks read it.
         if ranks.rank:
             dist.barrier()
         learner = LmLearner(config, tokenizer)
@@ -402,7 +452,7 @@ def train_motion_lm(config: TrainMotionLmConfig) -> TrainingResult:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Train by a configuration file; what the user can mend ends in a message."""
+    """Train from a configuration file; an error that the user can fix is printed as a message."""
     try:
         (path,) = arguments
         train_motion_lm(TrainMotionLmConfig.model_validate_json(Path(path).read_text()))

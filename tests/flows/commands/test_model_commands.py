@@ -202,7 +202,7 @@ def test_describe_prints_steps_tasks_and_the_scene(
     ("name", "complaint"),
     [
         ("none", "none.npy"),
-        ("short", "4 frames at least, found 3"),
+        ("short", "at least 4 frames, found 3"),
         ("broken", "1 of 60 rows"),
     ],
 )
@@ -243,7 +243,7 @@ def test_how_many_motions_are_drawn_is_checked_before_a_model_is_loaded(
 def test_several_likeliest_answers_are_refused(tmp_path: Path) -> None:
     asked = ("t2m", "a person waves", "--temperature", "0", "--model", tmp_path / "absent")
     result = _run(*asked, "--best-of", "3")
-    assert "expected 1 at temperature 0, where all answers are the same, found 3" in str(
+    assert "expected 1 at temperature 0, where all samples are equal, found 3" in str(
         result.exception
     )
     # Not asked for several, the likeliest answer is one: what is missing then is the model.

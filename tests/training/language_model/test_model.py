@@ -21,7 +21,7 @@ from training.instructions.vocabulary import (
 from training.language_model.batches import InstructionEncoder, cheapest_groups
 from training.language_model.generation import MotionLanguageModel, Request, Sampling
 from training.language_model.model import MotionLm, MotionLmConfig, T5Size, build_t5, t5_config
-from training.language_model.packed import TRANSFORMERS, take_packed
+from training.language_model.packed import TRANSFORMERS, use_packed_attention
 
 K, C = 32, 16
 TEXTS = [
@@ -143,12 +143,12 @@ def test_packing_refuses_a_t5_that_it_was_not_made_for(monkeypatch: pytest.Monke
     t5 = T5ForConditionalGeneration(t5_config(SIZE, 200))
     monkeypatch.setattr("transformers.__version__", f"{major}.{minor + 1}.0")
     with pytest.raises(RuntimeError, match=f"expected release {TRANSFORMERS}, found"):
-        take_packed(t5)
+        use_packed_attention(t5)
     monkeypatch.undo()
     other: Any = t5.decoder.block[0]
     other.layer[0].SelfAttention = nn.Identity()
-    with pytest.raises(RuntimeError, match="expected 6 attentions to pack, found 5"):
-        take_packed(t5)
+    with pytest.raises(RuntimeError, match="expected 6 attention modules of transformers, found 5"):
+        use_packed_attention(t5)
 
 
 def test_the_loss_of_a_motion_is_by_the_motion_head_only(text: TextTokenizer) -> None:
@@ -405,5 +405,5 @@ def test_best_of_is_refused_where_nothing_can_be_chosen_by(text: TextTokenizer) 
     between = Request(prompt_of(Task.M2M, head=(1, 2), tail=(3, 4)), motion=True)
     told = Request(prompt_of(Task.M2T, codes=(1, 2)), motion=False)
     for request in (between, told):
-        with pytest.raises(ValueError, match="cannot choose by, found 2"):
+        with pytest.raises(ValueError, match="model cannot rank them, found 2"):
             lm.answer([request], sampling)

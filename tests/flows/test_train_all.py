@@ -216,7 +216,7 @@ def test_the_model_answers_in_a_notebook(trained: tuple[Path, TrainAllSummary]) 
     story = model.describe(np.concatenate([between, between]))
     assert [step.start_s for step in story.steps] == [0, 5]
     assert model.imagine("a kitchen").plan == []  # nothing is computed before it is read
-    with pytest.raises(ValueError, match=r"expected 4 frames at least, found 2"):
+    with pytest.raises(ValueError, match=r"expected at least 4 frames, found 2"):
         model.m2t(wave[:2])
     with pytest.raises(CheckpointError, match="expected the folder of a model"):
         avatargpt.load_model(summary.model / "lm")

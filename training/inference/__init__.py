@@ -1,1 +1,1 @@
-"""A trained model in use: motions, texts, plans and long motion."""
+"""Inference with a trained model: motions, texts, plans and long motion."""

@@ -1,13 +1,15 @@
-"""The closed loop: plans and motions without end, and descriptions of them (AvatarGPT §3.4).
+"""The closed loop: generates and describes motions of any length (AvatarGPT §3.4).
 
-Forwards, scene and task give the next task, the task its steps, each step a motion, and each
-junction of two motions an in-between; the tokens of all are decoded as one stream. Backwards, the
-pieces of a motion are told, what is told gives tasks, and these the scene.
+To generate, the model predicts the next task from the scene and the task, the steps of each task, a
+motion for each step, and an in-between for each junction of two motions. All tokens are decoded as
+one stream. To describe, the model captions the segments of a motion as steps, and predicts tasks
+from the steps and a scene from the tasks.
 
-Nothing here grows with the length of the motion but the plan: tokens, features and joints pass
-through as pieces.
+Memory does not grow with the length of the motion, except for the plan, because tokens, features
+and joints are streamed in chunks.
 
-Shapes: T frames at 20 fps, J = 22 joints, D = 263 features, L motion tokens.
+Shapes: T is the number of frames at 20 fps, J = 22 the number of joints, D = 263 the number of
+features, L the number of motion tokens.
 """
 
 from collections import Counter
@@ -31,37 +33,56 @@ from training.language_model.generation import CHOSEN, DRAWN, Sampling
 
 
 class ImagineConfig(Config):
-    """How the closed loop plans and moves."""
+    """Settings of the closed loop."""
 
-    seconds: float = Field(default=60.0, gt=0, description="Of motion, at least.")
+    seconds: float = Field(default=60.0, gt=0, description="Minimum length of the motion.")
     step_seconds: float | None = Field(
-        default=None, gt=0.8, description="Of each step's motion; None: as long as the model likes."
+        default=None,
+        gt=0.8,
+        description="Length of the motion of each step; empty: the model decides.",
     )
-    in_between: bool = Field(default=True, description="Fill junctions; else only join them.")
+    in_between: bool = Field(
+        default=True,
+        description="Whether to generate a motion between steps. Otherwise they are only joined.",
+    )
     context: float = Field(
-        default=0.4, gt=0, lt=0.5, description="Share of a motion that a junction is told of."
+        default=0.4,
+        gt=0,
+        lt=0.5,
+        description="Share of each of the two motions that an in-between is given.",
     )
-    between_seconds: float | None = Field(default=None, gt=0, description="Of an in-between.")
-    tries: int = Field(default=3, ge=1, description="Samples before a task or step is skipped.")
-    max_skipped: int = Field(default=8, ge=1, description="Tasks in a row without any motion.")
-    max_steps: int = Field(default=12, ge=1, description="Of one task; more are left out.")
+    between_seconds: float | None = Field(
+        default=None, gt=0, description="Length of an in-between; empty: the model decides."
+    )
+    tries: int = Field(
+        default=3, ge=1, description="Number of samples before a task or step is skipped."
+    )
+    max_skipped: int = Field(
+        default=8, ge=1, description="Stop after this many tasks in a row without a motion."
+    )
+    max_steps: int = Field(
+        default=12, ge=1, description="Maximum number of steps of a task; further ones are dropped."
+    )
     plan: Sampling = Field(
-        default_factory=lambda: Sampling(temperature=1.0, top_k=10), description="Of texts."
+        default_factory=lambda: Sampling(temperature=1.0, top_k=10),
+        description="Decoding parameters of tasks and steps.",
     )
-    motion: Sampling = Field(default=CHOSEN, description="Of the motions of steps.")
-    between: Sampling = Field(default=DRAWN, description="Of in-betweens.")
+    motion: Sampling = Field(
+        default=CHOSEN, description="Decoding parameters of the motions of steps."
+    )
+    between: Sampling = Field(default=DRAWN, description="Decoding parameters of in-betweens.")
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedSpan:
-    """A part of a long motion.
+    """A part of a long motion: the motion of a step, or an in-between.
 
     Attributes:
         kind: ``step`` or ``between``.
-        task: that it belongs to; of an in-between, the task that it leads to.
+        task: task of the step; for an in-between, the task that it leads to.
         step: text of the step; empty for an in-between.
-        start_s: where it begins.
-        end_s: where it ends.
+        start_s: start time, seconds.
+        end_s: end time, seconds.
     """
 
     kind: str
@@ -76,8 +97,8 @@ class PlannedTask:
     """A task of a plan.
 
     Attributes:
-        task: what is done.
-        steps: how; empty when the model gave none.
+        task: text of the task.
+        steps: texts of its steps; empty if the model predicted none.
     """
 
     task: str
@@ -85,16 +106,16 @@ class PlannedTask:
 
 
 class LongMotion:
-    """A motion as it is imagined: iterate over one of its streams, once.
+    """A motion that is generated while it is read. Only one of its streams can be read, once.
 
     Args:
-        decode: pieces of tokens (L, 1) to pieces of features (T, D).
+        decode: function that decodes chunks of tokens (L, 1) into chunks of features (T, D).
 
     Attributes:
-        codes: pieces of its tokens.
-        plan: parts so far, in order; whole when the stream has ended.
-        notes: what was skipped, and why.
-        junctions: frames at which a part meets the next.
+        codes: stream of chunks of tokens.
+        plan: parts so far, in order. It is complete when the stream has ended.
+        notes: messages about skipped tasks and steps.
+        junctions: frames at which two parts meet.
     """
 
     def __init__(self, decode: Callable[[Iterator[Tensor]], Iterator[Tensor]]) -> None:
@@ -105,11 +126,11 @@ class LongMotion:
         self._decode = decode
 
     def features(self) -> Iterator[Features]:
-        """Pieces of the motion, (T, D) each, not normalised."""
+        """Stream the motion as chunks of features, (T, D) each, not normalized."""
         return (piece.numpy() for piece in self._features())
 
     def joints(self) -> Iterator[NDArray[np.float32]]:
-        """Pieces of the motion as joints, (T, J, 3) each, metres."""
+        """Stream the motion as chunks of joints, (T, J, 3) each, in meters."""
         return (piece.numpy() for piece in stream_joints(self._features()))
 
     def _features(self) -> Iterator[Tensor]:
@@ -117,7 +138,7 @@ class LongMotion:
 
 
 class ImaginationError(RuntimeError):
-    """The model plans nothing that can be moved; the message has the remedy."""
+    """The model predicts no step with a motion; the message states the remedy."""
 
 
 def plan(
@@ -127,15 +148,15 @@ def plan(
     count: int = 3,
     sampling: Sampling | None = None,
 ) -> Iterator[PlannedTask]:
-    """The next tasks in a scene, and the steps of each.
+    """Predict the next tasks in a scene, and the steps of each.
 
     Args:
-        model: trained.
-        scene: where it happens.
-        task: what is done first; None: what the model does in that scene.
-        count: how many tasks.
-        sampling: how texts are drawn; its seed grows from task to task. None: as the closed loop
-            draws them.
+        model: trained model.
+        scene: description of the scene.
+        task: the first task; None: the model predicts it from the scene.
+        count: number of tasks.
+        sampling: decoding parameters, whose seed is increased from task to task. None: the default
+            of the closed loop.
     """
     usual = sampling or ImagineConfig().plan
     current = task or scene
@@ -149,17 +170,17 @@ def plan(
 def imagine(
     model: MotionModel, scene: str, task: str | None = None, config: ImagineConfig | None = None
 ) -> LongMotion:
-    """Plan and move in a scene, for as long as is asked.
+    """Generate a plan and a motion of any length in a scene.
 
     Args:
-        model: trained.
-        scene: where it happens.
-        task: what is done first; None: what the model does in that scene.
-        config: how.
+        model: trained model.
+        scene: description of the scene.
+        task: the first task; None: the model predicts it from the scene.
+        config: settings of the closed loop; None: the defaults.
 
     Returns:
-        The motion; it is computed while one of its streams is read. A stream raises
-        :class:`ImaginationError` when nothing at all can be planned.
+        The motion, which is generated while one of its streams is read. Reading raises
+        :class:`ImaginationError` if the first tasks have no step with a motion.
     """
     config = config or ImagineConfig()
     long = LongMotion(partial(_decoded, model))
@@ -177,9 +198,9 @@ def _decoded(model: MotionModel, codes: Iterator[Tensor]) -> Iterator[Tensor]:
 def _codes_of(
     model: MotionModel, scene: str, first: str | None, config: ImagineConfig, long: LongMotion
 ) -> Iterator[Codes]:
-    """The tokens of all parts, in order; writes the plan as it goes."""
+    """Stream the tokens of all parts, in order, and append to the plan."""
     wanted = config.seconds * CODES_PER_S
-    given = 0  # tokens
+    given = 0  # number of tokens so far
     before: Codes = ()
     current, steps_before = first, tuple[str, ...]()
     skipped = round_number = 0
@@ -196,11 +217,11 @@ def _codes_of(
             if skipped >= config.max_skipped:
                 if not long.plan:
                     raise ImaginationError(
-                        f"scene {scene!r}: expected steps that can be moved, found none in "
+                        f"scene {scene!r}: expected steps with a motion, found none in "
                         f"{skipped} tasks ({'; '.join(long.notes[-2:])}). "
-                        "Remedy: train the model longer, or name a task that it was trained on."
+                        "Remedy: train the model longer, or give a task that it was trained on."
                     )
-                long.notes.append(f"ended early: {skipped} tasks in a row gave no motion")
+                long.notes.append(f"ended early: {skipped} tasks in a row have no motion")
                 return
             continue
         skipped, steps_before = 0, steps
@@ -230,13 +251,13 @@ def _next_task(
     round_number: int,
     long: LongMotion,
 ) -> str:
-    # Without a task, the scene itself is what is going on.
+    # Without a task, the scene takes its place in the prompt.
     asked = current or scene
     for attempt in range(config.tries):
         found = model.next_task(scene, asked, _seeded(config.plan, round_number, attempt))
         if found and found != current:
             return found
-    long.notes.append(f"after {asked!r}: no other task in {config.tries} samples; it is repeated")
+    long.notes.append(f"repeated {asked!r}: no other task in {config.tries} samples")
     return asked
 
 
@@ -250,7 +271,7 @@ def _steps(
 ) -> tuple[str, ...]:
     for attempt in range(config.tries):
         steps = model.steps_of(task, _seeded(config.plan, round_number, attempt))
-        # A step that keeps coming back is a loop, not a plan.
+        # An answer that repeats one step is a degenerate loop, not a plan.
         common = Counter(steps).most_common(1)
         looping = bool(common) and common[0][1] > max(2, len(steps) // 2)
         if steps and steps != before and not looping:
@@ -267,7 +288,7 @@ def _motions(
     round_number: int,
     long: LongMotion,
 ) -> list[tuple[str, Codes]]:
-    """The steps that could be moved, with their tokens; all steps in one batch."""
+    """Return the steps that have a motion, with its tokens; all steps are one batch."""
     waiting = list(enumerate(steps))
     found: dict[int, Codes] = {}
     for attempt in range(config.tries):
@@ -287,7 +308,7 @@ def _between(
     config: ImagineConfig,
     round_number: int,
 ) -> list[Codes]:
-    """What leads to each motion from the one before it; nothing to the very first."""
+    """Return the in-between before each motion; it is empty before the very first motion."""
     chain = [before, *motions]
     if not config.in_between:
         return [()] * len(motions)
@@ -310,17 +331,17 @@ def _tail(codes: Codes, share: float) -> Codes:
 
 
 def _seeded(sampling: Sampling, round_number: int, attempt: int) -> Sampling:
-    # Each round and each new try draws anew; the same seed imagines the same.
+    # Each round and each attempt has its own seed, which depends on the user's seed alone.
     seed = sampling.seed * 1_000_003 + round_number * 101 + attempt
     return sampling.model_copy(update={"seed": seed})
 
 
-# ---------------------------------------------------------------------------------------- backwards
+# -------------------------------------------------------------------------------------- description
 
 
 @dataclass(frozen=True, slots=True)
 class TextSpan:
-    """A text on a part of a motion."""
+    """A text with the part of a motion that it describes."""
 
     text: str
     start_s: float
@@ -329,12 +350,12 @@ class TextSpan:
 
 @dataclass(frozen=True, slots=True)
 class MotionStory:
-    """A long motion in words.
+    """The description of a long motion.
 
     Attributes:
-        steps: one caption per piece.
-        tasks: one per group of pieces.
-        scene: of the whole.
+        steps: a caption of each segment.
+        tasks: a task for each group of segments.
+        scene: scene of the whole motion; empty if unknown.
     """
 
     steps: tuple[TextSpan, ...]
@@ -343,35 +364,39 @@ class MotionStory:
 
 
 class DescribeConfig(Config):
-    """How a long motion is cut for its description."""
+    """Settings of the description of a long motion."""
 
-    piece_seconds: float = Field(default=5.0, ge=0.8, description="Of motion that one step tells.")
-    steps_per_task: int = Field(default=4, ge=1)
-    sampling: Sampling = Field(default_factory=Sampling)
+    piece_seconds: float = Field(
+        default=5.0, ge=0.8, description="Length of the segment that one step describes."
+    )
+    steps_per_task: int = Field(default=4, ge=1, description="Number of steps per task.")
+    sampling: Sampling = Field(
+        default_factory=Sampling, description="Decoding parameters of the texts."
+    )
 
 
 def describe(
     model: MotionModel, features: Features, config: DescribeConfig | None = None
 ) -> MotionStory:
-    """Tell a motion of any length: pieces to steps, steps to tasks, tasks to the scene.
+    """Describe a motion of any length: segments as steps, steps as tasks, and tasks as a scene.
 
     Args:
-        model: trained.
-        features: (T, D), not normalised.
-        config: how.
+        model: trained model.
+        features: (T, D) features, not normalized.
+        config: settings; None: the defaults.
 
     Raises:
-        ValueError: it is shorter than one token.
+        ValueError: the motion is shorter than one token.
     """
     config = config or DescribeConfig()
     size = round(config.piece_seconds * CODES_PER_S) * FRAMES_PER_CODE
     if len(features) < FRAMES_PER_CODE:
         raise ValueError(
             f"motion: expected {FRAMES_PER_CODE} frames or more, found {len(features)}. "
-            "Remedy: give a longer motion."
+            "Remedy: pass a longer motion."
         )
     starts = list(range(0, len(features), size))
-    # A rest that is too short to be told belongs to the piece before.
+    # A remainder of less than half a segment is added to the last segment.
     if len(starts) > 1 and len(features) - starts[-1] < size // 2:
         starts.pop()
     ends = [*starts[1:], len(features)]
@@ -384,10 +409,10 @@ def describe(
     tasks: list[TextSpan] = []
     for first in range(0, len(steps), config.steps_per_task):
         group = steps[first : first + config.steps_per_task]
-        told = [step.text for step in group if step.text]
-        task = model.task_of(told, config.sampling) if told else ""
+        captions = [step.text for step in group if step.text]
+        task = model.task_of(captions, config.sampling) if captions else ""
         tasks.append(TextSpan(task, group[0].start_s, group[-1].end_s))
     scenes = [model.scene_of(task.text, config.sampling) for task in tasks if task.text]
-    # The scene that most tasks point to.
+    # The most frequent scene wins.
     scene = Counter(scenes).most_common(1)[0][0] if scenes else ""
     return MotionStory(steps, tuple(tasks), scene)

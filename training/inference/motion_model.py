@@ -1,4 +1,4 @@
-"""The trained model as users call it: every task, on text, features and plans.
+"""The trained model as users call it, with a method for each task.
 
 ::
 
@@ -6,7 +6,8 @@
     features = model.text_to_motion(["a person kicks"])[0]
     print(model.motion_to_text([features])[0])
 
-Shapes: T frames at 20 fps, D = 263 features (not normalised), L motion tokens.
+Shapes: T is the number of frames at 20 fps, D = 263 the number of features (not normalized), L the
+number of motion tokens.
 """
 
 import json
@@ -33,30 +34,30 @@ from training.tokenizer.motion_tokenizer import MotionTokenizer, load_tokenizer
 Features = NDArray[np.float32]
 
 MODEL_FILE: Final = "model.json"
-"""Of a model folder: names the checkpoints of ``vqvae`` and ``lm`` inside it."""
+"""File of a model folder that describes the model. The checkpoints are in ``vqvae`` and ``lm``."""
 FORMAT: Final = "avatargpt-model/1"
 MIN_MOTION: Final = 4
-"""Tokens of a generated motion at least."""
+"""Minimum number of tokens of a motion that is generated from a caption."""
 MAX_BETWEEN: Final = 50
-"""Tokens of an in-between at most, as published."""
+"""Maximum number of tokens of an in-between, as published."""
 
 
 class MotionModel:
-    """Language model and motion tokenizer, one after the other.
+    """A language model with its motion tokenizer.
 
     Args:
-        lm: the language model.
-        tokenizer: the motion tokenizer that it was trained with.
+        lm: language model.
+        tokenizer: motion tokenizer that the language model was trained with.
 
     Raises:
-        ValueError: the two do not belong together.
+        ValueError: the language model was trained with another motion tokenizer.
     """
 
     def __init__(self, lm: MotionLanguageModel, tokenizer: MotionTokenizer) -> None:
         if lm.tokenizer_id != tokenizer.tokenizer_id:
             raise ValueError(
                 f"motion tokenizer: expected {lm.tokenizer_id}, which the language model was "
-                f"trained with, found {tokenizer.tokenizer_id}. Remedy: use that one."
+                f"trained with, found {tokenizer.tokenizer_id}. Remedy: use the expected one."
             )
         self.lm = lm
         self.tokenizer = tokenizer
@@ -69,7 +70,16 @@ class MotionModel:
         seconds: float | None = None,
         sampling: Sampling = CHOSEN,
     ) -> list[Features]:
-        """A motion of each caption, (T, D); of so many seconds where they are given."""
+        """Generate a motion for each caption.
+
+        Args:
+            captions: captions of the motions.
+            seconds: length of each motion; None: the model decides.
+            sampling: decoding parameters.
+
+        Returns:
+            Features of each motion, (T, D).
+        """
         return [self.decode(codes) for codes in self.text_to_codes(captions, seconds, sampling)]
 
     def text_to_codes(
@@ -78,7 +88,7 @@ class MotionModel:
         seconds: float | None = None,
         sampling: Sampling = CHOSEN,
     ) -> list[Codes]:
-        """The motion tokens of each caption."""
+        """Generate the tokens of a motion for each caption; see :meth:`text_to_motion`."""
         requests: list[Request] = []
         for caption in captions:
             if seconds is None:
@@ -97,13 +107,19 @@ class MotionModel:
         seconds: float | None = None,
         sampling: Sampling | None = None,
     ) -> Features:
-        """A motion that leads from one to the other: head, middle and tail decoded as one.
+        """Generate the motion between a beginning and an ending.
 
         Args:
-            head: (T, D), how it begins.
-            tail: (T, D), how it ends.
-            seconds: of the middle; None: as long as the model likes.
-            sampling: how to choose.
+            head: (T, D) features of the beginning.
+            tail: (T, D) features of the ending.
+            seconds: length of the middle; None: the model decides.
+            sampling: decoding parameters; None: greedy decoding.
+
+        Returns:
+            (T, D) features of beginning, middle and ending, decoded together.
+
+        Raises:
+            ValueError: the beginning or the ending is shorter than one token.
         """
         begin, end = self.encode(head), self.encode(tail)
         (middle,) = self.codes_between([(begin, end)], seconds, sampling)
@@ -115,7 +131,7 @@ class MotionModel:
         seconds: float | None = None,
         sampling: Sampling | None = None,
     ) -> list[Codes]:
-        """The middle of each pair of beginning and ending."""
+        """Generate the tokens between each pair of beginning and ending; see :meth:`in_between`."""
         low, high = _lengths(seconds, MAX_BETWEEN)
         requests = [
             _motion_request(prompt_of(Task.M2M, head=head, tail=tail), low, high)
@@ -126,7 +142,19 @@ class MotionModel:
     def predict(
         self, features: Features, seconds: float | None = None, sampling: Sampling = DRAWN
     ) -> Features:
-        """A motion with what comes after it, (T, D)."""
+        """Continue a motion.
+
+        Args:
+            features: (T, D) features of the beginning.
+            seconds: length of the continuation; None: the model decides.
+            sampling: decoding parameters.
+
+        Returns:
+            (T, D) features of the beginning and its continuation, decoded together.
+
+        Raises:
+            ValueError: the beginning is shorter than one token.
+        """
         begin = self.encode(features)
         low, high = _lengths(seconds, 0)
         request = _motion_request(prompt_of(Task.PREDICT, head=begin), low, high)
@@ -137,54 +165,54 @@ class MotionModel:
     def motion_to_text(
         self, motions: Sequence[Features], sampling: Sampling | None = None
     ) -> list[str]:
-        """A caption of each motion."""
+        """Generate a caption for each motion, given its features, (T, D)."""
         return self.codes_to_text([self.encode(motion) for motion in motions], sampling)
 
     def codes_to_text(
         self, motions: Sequence[Codes], sampling: Sampling | None = None
     ) -> list[str]:
-        """A caption of each motion's tokens."""
+        """Generate a caption for each motion, given its tokens."""
         requests = [Request(prompt_of(Task.M2T, codes=codes), motion=False) for codes in motions]
         return self._texts(requests, sampling)
 
     def next_task(self, scene: str, task: str, sampling: Sampling | None = None) -> str:
-        """What comes after a task in a scene."""
+        """Generate the task that follows a task in a scene."""
         prompt = prompt_of(Task.CT2T, scene=scene, task_text=task)
         return self._texts([Request(prompt, motion=False)], sampling)[0]
 
     def steps_of(self, task: str, sampling: Sampling | None = None) -> tuple[str, ...]:
-        """The steps of a task; empty when the answer holds none."""
+        """Generate the steps of a task; empty if the answer has no numbered steps."""
         prompt = prompt_of(Task.T2S, task_text=task)
         return parse_steps(self._texts([Request(prompt, motion=False)], sampling)[0])
 
     def task_of(self, steps: Sequence[str], sampling: Sampling | None = None) -> str:
-        """The task that steps carry out."""
+        """Generate the task that the given steps carry out."""
         prompt = prompt_of(Task.S2T, steps=steps)
         return self._texts([Request(prompt, motion=False)], sampling)[0]
 
     def scene_of(self, task: str, sampling: Sampling | None = None) -> str:
-        """A scene in which a task is done."""
+        """Generate a scene in which a task takes place."""
         prompt = prompt_of(Task.T2C, task_text=task)
         return self._texts([Request(prompt, motion=False)], sampling)[0]
 
     # ----------------------------------------------------------------------------------- tokens
 
     def encode(self, features: Features) -> Codes:
-        """Tokens of a motion.
+        """Encode the features of a motion, (T, D), into tokens.
 
         Raises:
-            ValueError: it is shorter than one token.
+            ValueError: the motion is shorter than one token.
         """
         if len(features) < self.tokenizer.frames_per_token:
             raise ValueError(
-                f"motion: expected {self.tokenizer.frames_per_token} frames at least, found "
-                f"{len(features)}. Remedy: give a longer one."
+                f"motion: expected at least {self.tokenizer.frames_per_token} frames, found "
+                f"{len(features)}. Remedy: pass a longer motion."
             )
         (codes_LQ,) = self.tokenizer.encode([features])
         return tuple(codes_LQ[:, 0].tolist())
 
     def decode(self, codes: Codes) -> Features:
-        """Features of tokens, (4 L, D)."""
+        """Decode tokens into features, (L · frames_per_token, D)."""
         return self.tokenizer.decode(np.asarray(codes, np.int64))
 
     def _motions(self, requests: Sequence[Request], sampling: Sampling | None) -> list[Codes]:
@@ -207,17 +235,21 @@ def _lengths(seconds: float | None, most: int) -> tuple[int, int]:
 
 
 def load_motion_model(path: Path, device: str = "cpu") -> MotionModel:
-    """A model folder, as ``train-all`` writes it.
+    """Load a model folder that ``train-all`` wrote.
+
+    Args:
+        path: model folder.
+        device: torch device to compute on.
 
     Raises:
-        CheckpointError: it is no model folder, or its checkpoints are damaged.
+        CheckpointError: the folder is not a model folder, or a checkpoint in it is damaged.
     """
     folder = path.expanduser()
     file = folder / MODEL_FILE
     if not file.exists():
         raise CheckpointError(
             f"{folder}: expected the folder of a model, found no {MODEL_FILE}. "
-            "Remedy: make one with avatargpt train-all, or name models/latest."
+            "Remedy: train a model with avatargpt train-all, or give its folder models/latest."
         )
     with reading(folder):
         info = json.loads(file.read_text())
@@ -226,7 +258,7 @@ def load_motion_model(path: Path, device: str = "cpu") -> MotionModel:
                 f"{folder}: expected {FORMAT}, found {info.get('format')}. "
                 "Remedy: use another model."
             )
-        # One flipped bit in the weights changes every answer, and nothing else would tell.
+        # A single flipped bit in the weights can change every answer without any other symptom.
         version = version_of(folder / "vqvae", folder / "lm")
         if info["version"] != version:
             raise CheckpointError(
@@ -238,5 +270,5 @@ def load_motion_model(path: Path, device: str = "cpu") -> MotionModel:
 
 
 def version_of(vqvae: Path, lm: Path) -> str:
-    """The name of a version: of the weights of its two checkpoints."""
+    """Return the name of a model version, a hash of the weights of its two checkpoints."""
     return f"v-{content_hash(*(folder / WEIGHTS for folder in (vqvae, lm)))[:12]}"

@@ -106,13 +106,17 @@ with BatchChatService(config, KEY, Path(sys.argv[2])) as service:
 def test_kill_nine_after_submitting_submits_nothing_twice(tmp_path: Path) -> None:
     with ChatServer(polls_per_batch=10**9) as server:
         command = [sys.executable, "-c", _CLIENT, server.base_url, str(tmp_path)]
-        process = subprocess.Popen(command)
-        _wait_for(lambda: len(server.batches) == 3)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        # As if the kill had come between making a batch and writing its id down.
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            _wait_for(
+                lambda: submitted(tmp_path) == set(server.batches) and len(server.batches) == 3
+            )
+            process.kill()
+            # It was killed when all batches had been submitted, and before any reply.
+            assert process.stdout.read() == ""
+        assert process.returncode == -signal.SIGKILL
+        # As if the kill had come between the creation of a batch and the saving of its id.
         states = sorted((tmp_path / "batches").rglob("*.json"))
-        assert len(states) == 3
         state = json.loads(states[0].read_text())
         states[0].write_text(json.dumps({**state, "batch_id": ""}))
         server.polls_per_batch = 1
@@ -121,6 +125,12 @@ def test_kill_nine_after_submitting_submits_nothing_twice(tmp_path: Path) -> Non
         assert len(server.calls) == 30
     lines = dict(line.split() for line in done.stdout.splitlines())
     assert lines == {str(n): "success" for n in range(30)}
+
+
+def submitted(cache: Path) -> set[str]:
+    """Ids of the batches in the saved states."""
+    states = (json.loads(path.read_text()) for path in (cache / "batches").rglob("*.json"))
+    return {state["batch_id"] for state in states}
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:

@@ -115,7 +115,7 @@ def test_standing_still() -> None:
     assert description.activity == "stand"
     assert description.events == ()
     assert [posture.kind for posture in description.postures] == ["standing"]
-    assert description.still
+    assert description.still == ((description.start_s, description.end_s),)
 
 
 def test_a_body_that_stays_bent_over_has_an_activity() -> None:

@@ -22,7 +22,8 @@ def test_only_seen_joints_are_drawn() -> None:
     draw_skeleton(image, joints_J2, [False] * NUM_JOINTS)
     assert not image.any()
     draw_skeleton(image, joints_J2, [True] * NUM_JOINTS)
-    assert image[50, 50].any()
+    # All joints are at one pixel, where a circle is drawn; corners stay black.
+    assert image[50, 50].tolist() == [0, 170, 255]
     assert not image[0, 0].any()
 
 
@@ -36,7 +37,10 @@ def test_pictures_of_a_dataset(walk_clip: Path, pose_model_path: Path, tmp_path:
     strip = pose_strip(clip)
     # Five frames of 480 x 270, at most 240 high.
     assert strip.shape == (240, 5 * 427, 3)
-    assert clip_figure(clip).shape[0] > strip.shape[0]
+    figure = clip_figure(clip)
+    np.testing.assert_array_equal(figure[:240], strip)
+    # Dark letters on white.
+    assert (figure[240:].min(), figure[240:].max()) == (20, 255)
     assert best_clip(dataset, "no such clip") is None
     picture(config.dataset, tmp_path / "clip.png", clip.annotation["clip_id"])
     assert PIL.Image.open(tmp_path / "clip.png").width == strip.shape[1]

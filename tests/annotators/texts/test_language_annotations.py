@@ -73,6 +73,11 @@ def _video(*clips: ClipTexts, scene: str = "", name: str = "v") -> VideoTexts:
     return VideoTexts(name, scene, clips)
 
 
+def _billed(asked: Asked) -> tuple[int, int]:
+    """Tokens in and out that the server bills for the reply GOOD; the prompt has two texts."""
+    return 20 + (len(asked.text) - len("\n")) // 4, len(json.dumps(GOOD)) // 4
+
+
 def _one(result: dict[str, VideoAnnotations]) -> Annotation:
     (done,) = result.values()
     (annotation,) = done.annotations
@@ -91,9 +96,9 @@ def test_three_levels(server: ChatServer, annotate: Annotate) -> None:
     assert annotation.grounding_score == 1.0
     assert annotation.prompt_id.startswith("annotation-")
     assert annotation.prompt_id.endswith("+motion")
-    assert annotation.tokens_in > 0
     (asked,) = server.calls
-    assert asked.schema is not None
+    assert (annotation.tokens_in, annotation.tokens_out) == _billed(asked)
+    assert asked.schema == AnnotationReply.model_json_schema()
     assert 'The whole video: "A hall."' in asked.text
     assert "The left wrist rises 1.1 m." in asked.text
 
@@ -135,7 +140,7 @@ def test_an_error_nobody_foresaw_costs_its_clip_only(
     assert (lost.outcome, lost.medium, lost.fine) == (Outcome.INVALID, (), ())
     assert lost.reason.startswith("unexpected error: TypeError: ")
     assert json.loads(lost.reply) == GOOD
-    assert lost.tokens_in > 0
+    assert (lost.tokens_in, lost.tokens_out) == _billed(server.calls[0])
     assert kept.outcome is Outcome.SUCCESS
     ((clip, error),) = done.failed
     assert clip.clip_id == "a"

@@ -29,9 +29,8 @@ def test_pictures_stand_where_they_are_marked() -> None:
     parts = load_prompt("clip_change").fill_parts(
         [("0.0 s:", picture), ("1.0 s:", picture)], previous="", start_s="0.0", end_s="1.0"
     )
-    assert parts[:4] == ("0.0 s:", picture, "1.0 s:", picture)
-    assert isinstance(parts[4], str)
-    assert "between 0.0 s and 1.0 s" in parts[4]
+    question = "\nWhat has moved between 0.0 s and 1.0 s?\n"
+    assert parts == ("0.0 s:", picture, "1.0 s:", picture, question)
 
 
 def test_a_wrong_file_is_told(tmp_path: Path) -> None:

@@ -54,11 +54,6 @@ class VideoProbe:
     constant_rate: bool
     issues: tuple[str, ...]
 
-    @property
-    def healthy(self) -> bool:
-        """Whether the packet scan found nothing wrong."""
-        return not self.issues
-
 
 @dataclass(frozen=True, slots=True)
 class Frame:

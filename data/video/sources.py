@@ -72,16 +72,12 @@ class Discovery:
     Attributes:
         files: absolute paths of regular files, sorted; each real file once.
         rejections: sources and files with video names that cannot be used, sorted by item.
-        num_ignored: number of files in folders that are hidden or have no video extension.
-        num_duplicates: number of further paths to files that are already in ``files``.
         usable_ids: ``item_id`` of lists, folders and globs that contributed files. Rejections of
             them by an earlier run, when they were missing or empty, no longer apply.
     """
 
     files: tuple[Path, ...]
     rejections: tuple[Rejection, ...]
-    num_ignored: int = 0
-    num_duplicates: int = 0
     usable_ids: frozenset[str] = frozenset()
 
 
@@ -127,12 +123,10 @@ class _Search:
         self._recursive = recursive
         self._paths: set[Path] = set()
         self._rejections: dict[str, Rejection] = {}
-        self._ignored: set[Path] = set()
         self._usable: set[str] = set()
 
     def result(self) -> Discovery:
         files: dict[str, Path] = {}
-        num_duplicates = 0
         for path in sorted(self._paths):
             if not _is_utf8(path):
                 self._reject_name(path)
@@ -142,14 +136,11 @@ class _Search:
             except ItemError as error:
                 self._reject(str(path), error)
                 continue
-            if files.setdefault(os.path.realpath(path), path) is not path:
-                num_duplicates += 1
+            files.setdefault(os.path.realpath(path), path)
         rejections = sorted(self._rejections.values(), key=lambda rejection: rejection.item)
         return Discovery(
             tuple(files.values()),
             tuple(rejections),
-            len(self._ignored - self._paths),
-            num_duplicates,
             frozenset(_item_id(item) for item in self._usable.difference(self._rejections)),
         )
 
@@ -204,7 +195,6 @@ class _Search:
                 self._usable.add(parent)
             candidates = [name for name in (*names, *folders) if _is_video_name(Path(name))]
             self._paths.update(path / name for name in candidates)
-            self._ignored.update(path / name for name in names if name not in candidates)
             num_candidates += len(candidates)
             folders[:] = sorted(
                 name
@@ -219,7 +209,6 @@ class _Search:
         files = [path for path in found if _is_video_name(path) or not path.is_dir()]
         matches = [path for path in files if takes_any or _is_video_name(path)]
         self._paths.update(matches)
-        self._ignored.update(set(files).difference(matches))
         if matches:
             self._usable.add(source)
         else:

@@ -133,6 +133,7 @@ def test_other_arrays_are_told(folder: Path) -> None:
     for name, array in (("1", np.zeros((9, 251))), ("2", np.array([{}], dtype=object))):
         np.save(folder / "new_joint_vecs" / f"{name}.npy", array)
     pending = [p for p in find_motions(folder) if p.item.endswith(("/1.npy", "/2.npy"))]
+    assert len(pending) == 2
     for item in pending:
         assert isinstance(item, Pending)
         with pytest.raises(ItemError) as caught:
@@ -144,7 +145,7 @@ def test_other_arrays_are_told(folder: Path) -> None:
 def test_kit_texts_of_the_shared_file() -> None:
     texts = read_kit_texts(MOCAP / "cmu_texts.jsonl")
     assert texts["07_03"] == ("A person walks forward.",)
-    assert len(texts) > 20
+    assert len(texts) == 24
 
 
 def test_kit_texts_of_a_folder(tmp_path: Path) -> None:

@@ -39,7 +39,6 @@ def test_real_folder(videos_dir: Path) -> None:
     videos = [path for path in videos_dir.iterdir() if path.suffix in {".mp4", ".mkv", ".avi"}]
     assert len(found.files) == len(videos) == 21
     assert found.rejections == ()
-    assert found.num_ignored == len(list(videos_dir.iterdir())) - len(videos)
     assert list(found.files) == sorted(found.files)
 
 
@@ -47,7 +46,6 @@ def test_folder(tree: Path) -> None:
     found = discover_videos([str(tree)])
     assert names(found, tree) == ["a.MKV", "b.mp4", "deep/c.avi", "deep/er/d.webm"]
     assert found.rejections == ()
-    assert found.num_ignored == 3
     assert names(discover_videos([str(tree)], recursive=False), tree) == ["a.MKV", "b.mp4"]
 
 
@@ -64,7 +62,6 @@ def test_each_real_file_once(tree: Path) -> None:
     (tree / "loop").symlink_to(tree)
     found = discover_videos([str(tree)])
     assert names(found, tree) == ["a.MKV", "b.mp4", "deep/c.avi", "deep/er/d.webm"]
-    assert found.num_duplicates == 1
 
 
 def test_linked_folder_is_followed(tree: Path, tmp_path: Path) -> None:
@@ -237,7 +234,7 @@ def test_bad_list_stops_the_run(tree: Path, name: str, content: bytes | None, pr
     path = tree / name
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ValueError, match="expected") as caught:
+    with pytest.raises(ValueError, match=r"expected (a readable list|at least one)") as caught:
         discover_videos([str(path)])
     message = str(caught.value)
     assert str(path) in message

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from data.errors import ItemError, Reason
+from data.workers import workers as workers_module
 from data.workers.process_pool import PoolError
 from data.workers.unexpected import UnexpectedErrors, UnexpectedErrorsError
-from data.workers.workers import WorkerConfig, Workers, usable_cpus
+from data.workers.workers import WorkerConfig, Workers
 
 FAST = WorkerConfig(num_workers=2, min_timeout_s=3.0, timeout_per_video_s=0.001)
 
@@ -178,22 +179,24 @@ def test_a_worker_that_grows_beyond_its_memory_is_stopped() -> None:
     assert results["small"] == "done"
 
 
-def test_closing_ends_items_in_progress_at_once() -> None:
+def test_closing_ends_items_in_progress_at_once(tmp_path: Path) -> None:
     workers = Workers(WorkerConfig(num_workers=2))
     failed: list[BaseException] = []
+    files = [tmp_path / "a", tmp_path / "b"]
 
     def work() -> None:
         try:
-            list(workers.run(_sleep, [600.0, 600.0], video_s=lambda _: 0.0))
+            list(workers.run(pid_and_wait, map(str, files)))
         except PoolError as error:
             failed.append(error)
 
     thread = threading.Thread(target=work)
     thread.start()
-    time.sleep(0.5)
+    pids = _written_pids(files)
     workers.close()
     thread.join(60)
-    assert len(failed) == 1
+    assert [str(error) for error in failed] == ["the worker processes were stopped"]
+    assert not any(_running(pid) for pid in pids)
     with pytest.raises(PoolError, match="stopped"):
         list(workers.run(_sleep, [0.0], video_s=lambda _: 0.0))
 
@@ -207,11 +210,19 @@ def test_a_generator_that_is_left_stops_its_items() -> None:
 
 
 def test_one_worker_per_usable_cpu_by_default() -> None:
-    assert WorkerConfig().resolved_num_workers == usable_cpus() >= 1
+    assert WorkerConfig().resolved_num_workers == len(os.sched_getaffinity(0))
     assert WorkerConfig().timeout_s(10.0) == 120.0 + 600.0
     # A file of 10 GB on a slow disk takes longer to read than any fixed limit.
     assert WorkerConfig().timeout_s(0.0, 10_000_000_000) == 120.0 + 1200.0
-    assert 1e9 <= WorkerConfig().resolved_memory_bytes <= 4e9
+
+
+@pytest.mark.parametrize(("machine_bytes", "limit_bytes"), [(2e9, 1e9), (8e9, 2.4e9), (64e9, 4e9)])
+def test_workers_share_the_memory_within_limits(
+    machine_bytes: float, limit_bytes: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers_module, "usable_memory_bytes", lambda: machine_bytes)
+    assert WorkerConfig(num_workers=3).resolved_memory_bytes == limit_bytes
+    assert WorkerConfig(num_workers=3, memory_gb=7).resolved_memory_bytes == 7e9
 
 
 _PARENT = """
@@ -247,11 +258,16 @@ def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, str(script), *map(str, files)], env={**os.environ, "PYTHONPATH": str(root)}
     )
-    assert _wait_for(lambda: all(file.exists() and file.read_text() for file in files))
-    pids = [int(file.read_text()) for file in files]
+    pids = _written_pids(files)
     parent.kill()
     parent.wait()
     assert _wait_for(lambda: not any(_running(pid) for pid in pids))
+
+
+def _written_pids(files: list[Path]) -> list[int]:
+    """Wait until :func:`pid_and_wait` runs for every file."""
+    assert _wait_for(lambda: all(file.exists() and file.read_text() for file in files))
+    return [int(file.read_text()) for file in files]
 
 
 def _running(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""The run's configuration: presets, and what of it decides the rows."""
+"""The configuration of a run: presets, and the settings that determine the rows."""
 
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,12 @@ def _models(prompts: Path | None = None, **service: Any) -> dict[str, Any]:
 def test_what_decides_the_rows_is_the_recipe(tmp_path: Path) -> None:
     assert _recipe() == _recipe(budget_usd=3, workers={"num_workers": 1}, retry_rejected=True)
     assert _recipe() != _recipe(clips={"max_clip_s": 5})
-    # How a service is reached may change between runs; what it answers with may not.
+    # Settings of the connection may change between runs; those of the replies may not.
     assert _recipe(**_models()) == _recipe(**_models(max_concurrency=2, batch=True, timeout_s=9))
     assert _recipe(**_models()) != _recipe(**_models(temperature=0.5))
     (tmp_path / "repair.txt").write_text("Again: {problems}")
     assert _recipe(**_models()) != _recipe(**_models(tmp_path))
-    # A service that nobody asks decides nothing.
+    # The settings of an unused service are not part of the recipe.
     assert _recipe() == _recipe(captions={"service": {"model": "m"}})
 
 

@@ -59,7 +59,7 @@ def test_what_fails_in_a_batch_goes_into_the_next(tmp_path: Path) -> None:
     assert "500" in replies[3].reason
     assert replies[5].outcome is Outcome.REFUSED
     assert all(replies[n].outcome is Outcome.SUCCESS for n in range(12) if n not in (3, 5))
-    # 1, 10 and 11 a second time, 3 a second and a third time.
+    # Requests 1, 10 and 11 are sent twice, request 3 three times.
     assert counts == {1: 12, 2: 4, 3: 1}
 
 
@@ -84,7 +84,7 @@ def test_an_endpoint_without_batches_stops_the_run(tmp_path: Path) -> None:
 
 
 class ChatServerless:
-    """Nobody listens there."""
+    """An endpoint without a server."""
 
     base_url = "http://127.0.0.1:9/v1"
 
@@ -115,7 +115,7 @@ def test_kill_nine_after_submitting_submits_nothing_twice(tmp_path: Path) -> Non
             # It was killed when all batches had been submitted, and before any reply.
             assert process.stdout.read() == ""
         assert process.returncode == -signal.SIGKILL
-        # As if the kill had come between the creation of a batch and the saving of its id.
+        # Simulate a kill between the creation of a batch and the saving of its id.
         states = sorted((tmp_path / "batches").rglob("*.json"))
         state = json.loads(states[0].read_text())
         states[0].write_text(json.dumps({**state, "batch_id": ""}))
@@ -128,7 +128,7 @@ def test_kill_nine_after_submitting_submits_nothing_twice(tmp_path: Path) -> Non
 
 
 def submitted(cache: Path) -> set[str]:
-    """Ids of the batches in the saved states."""
+    """Return the ids of the batches in the saved states."""
     states = (json.loads(path.read_text()) for path in (cache / "batches").rglob("*.json"))
     return {state["batch_id"] for state in states}
 

@@ -1,4 +1,4 @@
-"""A visual language model in this process: the real code on a tiny model with random weights."""
+"""A visual language model in this process, tested with a tiny model with random weights."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def requests(videos_dir: Path) -> list[VlmRequest]:
-    """Of different lengths, with different numbers of real frames."""
+    """Requests of different lengths, with different numbers of real frames."""
     path = videos_dir / "worker_walk.mp4"
     with open_frames(path, probe_video(path), sample_fps=1.0, max_side_px=128) as reader:
         images = [frame.image for frame in reader]
@@ -46,7 +46,7 @@ def test_answers_do_not_depend_on_the_batch(folder: Path, requests: list[VlmRequ
         assert reply.outcome is (Outcome.TRUNCATED if cut_off else Outcome.SUCCESS)
     # Each request has an equal share of the time of its batch.
     assert len({reply.latency_s for reply in by_three[:3]}) == 1
-    # A picture more is so many tokens more, and what is shown changes what is said.
+    # An additional image adds its tokens, and the content of an image changes the reply.
     assert by_one[1].tokens_in > by_one[0].tokens_in + TOKENS_PER_IMAGE
     black = VlmRequest("You describe.", ("First:", np.zeros((72, 128, 3), np.uint8), "What?"))
     model = LocalVlm(LocalVlmConfig(model=str(folder), device="cpu", max_new_tokens=12))

@@ -1,4 +1,4 @@
-"""The service layer against a real server on loopback, faults and all."""
+"""The client of remote models against a real server on loopback that injects faults."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ PICTURE = Jpeg.encode(np.full((60, 80, 3), 90, np.uint8), 80)
 
 
 class Answer(BaseModel):
-    """What structured requests ask for."""
+    """Schema of structured requests."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,7 +50,7 @@ def config_of(server: ChatServer, **more: object) -> ChatConfig:
 
 
 def script(*faults: str | None) -> Callable[[Asked], str | None]:
-    """Faults of the first calls of a key, in order."""
+    """Inject these faults, in order, into the first calls of each key."""
     return lambda asked: faults[asked.number - 1] if asked.number <= len(faults) else None
 
 
@@ -71,7 +71,7 @@ def test_a_reply_has_its_text_and_its_bill(cache: Path, api: str) -> None:
     assert (reply.tokens_in, reply.tokens_out) == (281, 3)
     assert reply.cost_usd == pytest.approx((281 + 30) / 1e6)
     assert reply.request_id == call.request_id
-    # The server takes this long.
+    # The server delays every reply by this time.
     assert reply.latency_s >= 0.05
 
 
@@ -208,7 +208,7 @@ def test_a_kept_reply_comes_back_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [400, 422, 500])
 def test_an_unknown_form_is_told_with_any_status(cache: Path, status: int) -> None:
-    """llama-cpp-python answers an unknown response_format with 500, FastAPI servers with 422."""
+    """llama-cpp-python rejects an unknown response_format with 500, FastAPI servers with 422."""
     with ChatServer(
         answer=lambda _: '{"text": "x"}',
         structures=("json_object",),
@@ -229,7 +229,7 @@ def test_what_the_server_supports_is_found_out(
         with ChatService(config_of(server, api=api), KEY, cache) as service:
             for n in range(3):
                 assert service.ask(ask_for(str(n), schema=Answer)).outcome is Outcome.SUCCESS
-        # One rejected call for every way that the server does not know, once.
+        # Every unsupported way to request JSON costs one rejected call, only once.
         steps = ["json_schema", "json_object", None].index(structures[0] if structures else None)
         assert len(server.calls) == 3 + steps
         told = "additionalProperties" in server.calls[-1].text
@@ -336,7 +336,7 @@ def test_a_budget_is_never_overshot(cache: Path) -> None:
     assert outcomes.keys() == {Outcome.SUCCESS, Outcome.BUDGET}
     assert service.spend.usd == pytest.approx(billed, rel=0.01)
     assert 0.05 - 2 * 0.0106 < billed <= 0.05
-    # The server is gone: what is kept needs no call, and the rest is over the budget again.
+    # Without the server, cached replies need no call, and the rest exceeds the budget again.
     with ChatService(config, KEY, cache, budget=Budget(tokens=0)) as service:
         kept = [r for _, r in service.ask_many((n, ask_for(str(n))) for n in range(60))]
         assert service.spend.calls == 0
@@ -364,7 +364,7 @@ def test_pictures_are_counted_by_the_published_rules() -> None:
     assert patches.image_tokens(512, 288) == 234
 
 
-# ----------------------------------------------------------------------------------- kill and go
+# -------------------------------------------------------------------------------------- crashes
 
 _CLIENT = """
 import sys
@@ -379,7 +379,7 @@ with ChatService(config, KEY, Path(sys.argv[2])) as service:
 
 
 def test_kill_nine_three_times_pays_for_no_reply_twice(cache: Path) -> None:
-    """Paid twice may be only what was on its way to the client when it was killed."""
+    """Only replies on their way to the client when it was killed may be paid for twice."""
     kept: set[str] = set()
     with ChatServer(delay_s=0.05) as server:
         command = [sys.executable, "-c", _CLIENT, server.base_url, str(cache)]
@@ -389,7 +389,7 @@ def test_kill_nine_three_times_pays_for_no_reply_twice(cache: Path) -> None:
                 answered = [process.stdout.readline() for _ in range(more)]
                 process.kill()
                 answered += process.stdout
-            # It was killed after so many replies, and before all of them.
+            # The client was killed after this number of replies, before the last one.
             assert process.returncode == -signal.SIGKILL
             assert more <= len(list(filter(None, answered))) < 120
             kept |= kept_ids(cache)
@@ -402,6 +402,6 @@ def test_kill_nine_three_times_pays_for_no_reply_twice(cache: Path) -> None:
     lines = dict(line.split() for line in last.stdout.splitlines())
     assert lines == {str(n): "success" for n in range(120)}
     assert len(paid) == 120
-    # Nobody wrote down the first of two replies, and no more were on their way than at a time.
+    # The first of two replies was not cached, and there are no more than the concurrent calls.
     assert all(len(kept.intersection(ids)) == 1 for ids in paid.values())
     assert sum(len(ids) - 1 for ids in paid.values()) <= 3 * 4

@@ -1,4 +1,4 @@
-"""Clips: even windows inside shots, and what scanning a file refuses."""
+"""Shots are cut into clips of equal length, and unreadable files are rejected."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -63,9 +63,9 @@ def test_clips_cover_shots_exactly_within_the_limits(scan: VideoScan, config: Cl
         for clip in inside:
             length_s = clip.end_s - clip.start_s
             assert length_s == pytest.approx((clip.end_frame - clip.start_frame) * frame_s)
-            # Where a single frame is longer than a clip may be, there is no shorter one.
+            # A clip has at least one frame, even if the frame is longer than the limit.
             assert length_s <= max(config.max_clip_s, frame_s) + 1e-5
-            # Halves differ by a frame.
+            # Halves differ by at most one frame.
             assert length_s >= config.min_clip_s - frame_s - 1e-5
     assert len(rejections) == num_short
     ids = [clip.clip_id for clip in clips] + [rejection.item_id for rejection in rejections]

@@ -1,4 +1,4 @@
-"""Shots: exact cuts on real clips, and what must or must not be a cut on frames made from them."""
+"""Shots are found exactly on real clips, and on sequences made from their frames."""
 
 import json
 from collections.abc import Callable
@@ -116,7 +116,7 @@ def test_a_single_shot_is_not_cut(real_clip: Callable[[str], Path], name: str) -
     assert (shot.camera == "moving") == (name in MOVING_CAMERA), shot.camera_speed
 
 
-# ------------------------------------------------------------------------------- is a cut
+# ---------------------------------------------------------------------------------- cuts
 
 
 @pytest.mark.parametrize("crf", [20, 42])
@@ -171,7 +171,7 @@ def test_long_black_stretch_is_a_shot_and_short_black_ends_are_not(man: Frames) 
     assert find_cuts(np.concatenate([black[:10], man, black[:10]])) == []
 
 
-# ---------------------------------------------------------------------------- is no cut
+# ------------------------------------------------------------------------------ no cuts
 
 
 @pytest.mark.parametrize("trap", sorted(TRAPS))

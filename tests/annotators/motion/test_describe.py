@@ -19,8 +19,8 @@ from tests.support.motions import (
 BANDAI = "bandai_joints22_20fps.npz"
 CMU = "cmu_joints22_20fps.npz"
 
-# Floors: some points under what was measured on the second half of the takes, which was looked at
-# only for its score (one edge, CLAP_NEAR, was moved once after that).
+# Lower limits, some points below the scores on the held-out half of the takes, of which only the
+# score was inspected (one threshold, CLAP_NEAR, was changed once after that).
 BANDAI_CLASSES = {
     "walk": ("walk", 0.90),
     "run": ("run", 0.90),
@@ -76,7 +76,7 @@ def _some_mocap() -> list[Motion]:
 
 
 def _facts(description: MotionDescription, *, swap: bool = False) -> list[tuple[str, ...]]:
-    """What was told, without numbers; with ``swap``, left and right exchanged."""
+    """Return a description without numbers; ``swap`` exchanges left and right."""
     facts = [
         (f"{e.start_s:.1f}", *map(str, (e.kind, e.part, e.side, e.direction, e.level, e.count)))
         for e in description.events

@@ -1,4 +1,4 @@
-"""The pelvis' path of people in videos: feet that stand do not slide, the picture keeps the way."""
+"""The pelvis path of people in videos: feet do not slide, and the path in the image is kept."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def _walk() -> PoseTrack:
 
 
 def _trembling(track: PoseTrack, amount_m: float) -> PoseTrack:
-    """With the noise of a path that is estimated from a picture: 1-4 Hz."""
+    """Add noise of 1-4 Hz, like that of a path estimated from images."""
     draw = np.random.default_rng(0)
     time_T = np.arange(track.num_frames) / 20
     noise_T3 = sum(

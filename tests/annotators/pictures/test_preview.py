@@ -1,4 +1,4 @@
-"""Pictures: skeletons lie on the people, the chosen clip is the asked one."""
+"""Previews show the skeletons of the people in the requested clip."""
 
 from pathlib import Path
 

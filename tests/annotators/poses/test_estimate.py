@@ -1,4 +1,4 @@
-"""People of the real clips, and what their tracks promise."""
+"""Poses of the people in real clips, and the invariants of their tracks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,11 +26,11 @@ from tests.support.clips import clip_params, with_clip
 Estimate = Callable[..., list[PoseTrack]]
 
 PEOPLE = {
-    # name: (start_s, end_s, fewest tracks, most tracks). SOURCES.tsv counts who matters; what else
-    # is to be seen in the pictures is said here.
+    # name: (start_s, end_s, fewest tracks, most tracks). SOURCES.tsv has the number of main people;
+    # the comments name what else is visible.
     "juggle_football.mp4": (0, 10.3, 1, 1),
-    "woman_dog.mp4": (0, 9.7, 1, 1),  # the dog is nobody
-    # Hands and a torso without a head: finding nobody is right, one person would be too.
+    "woman_dog.mp4": (0, 9.7, 1, 1),  # the dog is not a person
+    # Hands and a torso without a head: no person and one person are both right.
     "pour_coffee_hands.mp4": (0, 9.6, 0, 1),
     "balance_single_cam01.mp4": (0, 1.7, 1, 2),  # a bystander stands at the left edge
     "balance_single_cam03.mp4": (0, 1.7, 1, 1),
@@ -55,7 +55,7 @@ MOVING = {"basketball_two.mp4", "arm_wrestling.mp4", "street_crowd_dance.avi", "
 
 @pytest.fixture(scope="module")
 def estimate(pose_model_path: Path, real_clip: Callable[[str], Path]) -> Estimate:
-    """Poses of a span of a clip, computed once; an empty list when there is nobody."""
+    """Return the tracks of a span of a clip, computed once; without people it is empty."""
     model = PoseModel.load(pose_model_path, num_threads=2)
     known: dict[tuple[str, float, float], list[PoseTrack]] = {}
 
@@ -99,11 +99,11 @@ def test_finds_the_people_who_are_there(estimate: Estimate, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "start_s", "end_s", "count"),
     [
-        with_clip("one_by_one_entry.mp4", 0, 5, 0),  # nobody has come yet
+        with_clip("one_by_one_entry.mp4", 0, 5, 0),  # before anyone enters
         with_clip("one_by_one_entry.mp4", 10, 15, 1),
         with_clip("one_by_one_entry.mp4", 30, 33, 1),
         with_clip("bikes_multishot.mp4", 0, 1.2, 0),  # a van's roof
-        # A hand, taken for a person for 0.9 s.
+        # A hand, which the detector takes for a person for 0.9 s.
         with_clip("bottles_no_person.mp4", 19.91, 29.865, 0),
         with_clip("bikes_multishot.mp4", 3.08, 5.48, 1),  # a cyclist
         with_clip("composite_a_multishot.mp4", 0, 4, 2),
@@ -150,7 +150,7 @@ def test_tracks_keep_their_promises(estimate: Estimate, name: str) -> None:
 
 @pytest.mark.corpus
 def test_left_and_right_are_the_persons_own(estimate: Estimate) -> None:
-    """The juggler faces the camera: his left is on the viewer's right, and he faces +z."""
+    """The juggler faces the camera (+z), so his left is on the viewer's right."""
     track = one(estimate, "juggle_football.mp4")
     left, right = JOINT["left_shoulder"], JOINT["right_shoulder"]
     assert np.median(track.joints_2d[:, left, 0] - track.joints_2d[:, right, 0]) > 20
@@ -165,7 +165,7 @@ def test_who_is_seen_from_behind_has_made_half_a_turn(estimate: Estimate) -> Non
 
 
 def test_headings_follow_the_picture(estimate: Estimate) -> None:
-    """The woman in the park walks to the left: a quarter turn."""
+    """The woman in the park walks to the left, which is a quarter turn."""
     assert mean_heading(walking_woman(estimate)) == pytest.approx(-np.pi / 2, abs=0.5)
 
 
@@ -178,8 +178,8 @@ def walking_woman(estimate: Estimate) -> PoseTrack:
     return min(tracks, key=lambda t: t.root_trajectory[-1, 0] - t.root_trajectory[0, 0])
 
 
-def test_the_trajectory_is_in_metres(estimate: Estimate) -> None:
-    """A walk through the park is about as fast as people walk, sideways and on the ground."""
+def test_the_trajectory_is_in_meters(estimate: Estimate) -> None:
+    """The walk through the park has a plausible speed, goes sideways and stays on the ground."""
     track = walking_woman(estimate)
     seconds = track.pts_s[-1] - track.pts_s[0]
     way = track.root_trajectory[-1] - track.root_trajectory[0]
@@ -204,7 +204,7 @@ def test_feet_stand_on_the_floor(estimate: Estimate) -> None:
 
 
 def test_a_jump_leaves_the_floor(estimate: Estimate) -> None:
-    """The man jumps off a roof with a somersault; the gap in it is filled and marked."""
+    """The man does a somersault from a roof; the gap in his track is filled and marked."""
     jumper = max(
         estimate("park_walk_and_jump.mp4", 0, 7.7),
         key=lambda t: t.root_trajectory[-1, 0] - t.root_trajectory[0, 0],
@@ -240,7 +240,7 @@ def test_a_crowd_is_followed_up_to_the_limit(estimate: Estimate) -> None:
 
 
 def body(seed: int = 0, num_frames: int = 40) -> NDArray[np.float64]:
-    """Some joints around a pelvis at 0."""
+    """Return random joints around a pelvis at 0."""
     rng = np.random.default_rng(seed)
     joints_TJ3 = np.tile(rng.normal(size=(1, 22, 3)) * 0.4, (num_frames, 1, 1))
     return joints_TJ3 - joints_TJ3[:, :1]

@@ -1,4 +1,4 @@
-"""The networks and the geometry around them."""
+"""The pose networks and the geometry around them."""
 
 import math
 import zipfile
@@ -28,7 +28,7 @@ def test_a_roi_maps_its_corners_to_the_crop_and_back() -> None:
     corners_42 = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
     image_42 = roi.to_image(corners_42)
     to_crop = roi.to_crop(256)
-    # Pixel centres lie half a pixel from the corners of both grids.
+    # Pixel centers are half a pixel from the corners in both grids.
     crop_42 = (image_42 - 0.5) @ to_crop[:, :2].T + to_crop[:, 2] + 0.5
     np.testing.assert_allclose(crop_42, corners_42 * 256, atol=1e-3)
     assert np.linalg.norm(image_42[0] - image_42[1]) == pytest.approx(120, abs=1e-3)

@@ -1,4 +1,4 @@
-"""Arms or legs that change places for some frames are put back; bodies that turn are left alone."""
+"""Arms or legs that are exchanged for some frames are corrected, and turning bodies are not."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_a_short_swap_is_found_and_undone(group: int, start: int, length: int) -
         seen[frame, joints] = walk[frame, [MIRROR[j] for j in joints]]
     swapped = find_side_swaps(seen, _times(seen))
     mended = swap_sides(seen, swapped)
-    # Legs that pass each other look alike swapped or not, at the ends of the swap.
+    # At the ends of the swap, legs that pass each other look the same swapped or not.
     assert np.abs(mended - walk).max() < (1e-9 if group == 0 else 0.2)
     assert swapped[:, list(GROUPS[1 - group])].sum() == 0
     confidence = np.arange(seen.shape[0] * 22.0).reshape(-1, 22)

@@ -1,4 +1,4 @@
-"""Following people: crossings, gaps, doubles and people who are none."""
+"""Tracking of people: crossings, gaps, duplicates and false detections."""
 
 import math
 from fractions import Fraction
@@ -39,7 +39,7 @@ def model(pose_model_path: Path) -> PoseModel:
 
 
 def body_at(x_px: float, y_px: float = 200.0, size_px: float = 200.0) -> Landmarks:
-    """A made-up, fully visible body."""
+    """Return a synthetic, fully visible body."""
     rng = np.random.default_rng(7)
     shape_N2 = rng.uniform(-0.35, 0.35, (33, 2)).astype(np.float32)
     return Landmarks(
@@ -52,13 +52,13 @@ def body_at(x_px: float, y_px: float = 200.0, size_px: float = 200.0) -> Landmar
 
 
 def walker(
-    first_step: int, last_step: int, speed_px: float, colour: NDArray[np.float32], x0: float = 0.0
+    first_step: int, last_step: int, speed_px: float, color: NDArray[np.float32], x0: float = 0.0
 ) -> Tracklet:
-    """Somebody who walks evenly; at step 0 at ``x0``."""
+    """Return a track with constant speed, which is at ``x0`` at step 0."""
     seen = [
         Observation(i, i / 20, body_at(x0 + speed_px * i)) for i in range(first_step, last_step)
     ]
-    return Tracklet(seen, colour)
+    return Tracklet(seen, color)
 
 
 def test_opinions_on_one_body_agree_and_on_two_do_not() -> None:
@@ -84,7 +84,7 @@ def test_a_short_gap_is_joined_and_a_long_one_is_not() -> None:
 
 
 def test_after_a_crossing_everybody_goes_on_where_they_went() -> None:
-    """Both vanish behind something and come out on the other side."""
+    """Both people are hidden for a while and reappear on the other side."""
     parts = [
         walker(0, 20, 10, RED),
         walker(0, 20, -10, RED, x0=440),
@@ -113,7 +113,7 @@ def test_two_tracks_on_one_person_become_one() -> None:
 def test_a_person_is_expected_where_the_movement_leads() -> None:
     track = walker(0, 10, 6, RED)
     assert track.predict_roi(10 / 20).x_px == pytest.approx(60)
-    # Never farther than a third of the body away, however long the person is gone.
+    # The extrapolation is limited to about a third of the body, for any time.
     assert track.predict_roi(100.0).x_px <= 54 + 0.35 * 200
 
 
@@ -131,7 +131,7 @@ def test_windows_cover_the_frame(size: tuple[int, int]) -> None:
         assert seen.all()
 
 
-# ------------------------------------------------------------------------- on real pictures
+# --------------------------------------------------------------------------- on real images
 
 
 def follow(model: PoseModel, images: list[Image], config: PoseConfig) -> list[PoseTrack]:
@@ -164,7 +164,7 @@ def cutout(
     seconds: float,
     speed_px: float = 0.0,
 ) -> list[Image]:
-    """A box (left, top, right, bottom) of every frame; it moves right by a speed per second."""
+    """Crop a box (left, top, right, bottom), which moves right by a speed, from every frame."""
     left, top, right, bottom = box
     with open_frames(
         path, probe_video(path), start_s=start_s, end_s=start_s + seconds, sample_fps=20
@@ -177,13 +177,13 @@ def cutout(
 
 
 MAN_ON_THE_ROOF = (440, 20, 840, 500)
-"""Where the sample clip shows him for its first four seconds."""
+"""Box around the man in the first four seconds of the sample clip."""
 
 
 def test_two_people_keep_their_tracks_when_they_cross(model: PoseModel, sample_clip: Path) -> None:
-    """One real person passes in front of another one, from left to right and back."""
+    """One real person passes in front of another one, in the opposite direction."""
     front = cutout(sample_clip, (480, 20, 810, 500), seconds=3.0)
-    # The woman walks to the left; the box goes with her.
+    # The woman walks to the left, and the box follows her.
     behind = cutout(sample_clip, (1374, 530, 1594, 970), start_s=1.7, seconds=3.0, speed_px=-289)
     count = min(len(front), len(behind))
     images: list[Image] = []
@@ -202,7 +202,7 @@ def test_two_people_keep_their_tracks_when_they_cross(model: PoseModel, sample_c
     assert len(left) == 1
     for i, sign in ((right[0], 1), (left[0], -1)):
         assert tracks[i].num_frames > 0.9 * count
-        # A swap would be a step back of half the frame.
+        # A swap of the tracks would be a jump back by half the frame.
         assert (sign * np.diff(x_of[i])).min() > -60
 
 

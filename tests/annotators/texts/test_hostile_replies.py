@@ -1,4 +1,4 @@
-"""Replies of servers that are broken or hostile: each is data with a reason, cleaned, of a size."""
+"""Replies of broken or hostile servers become data with a reason, cleaned and of limited size."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ def _completion(text: str, **usage: object) -> dict[str, Any]:
 
 @contextmanager
 def _server(body: bytes, encoding: str = "identity") -> Generator[str]:
-    """Gives every request the same body."""
+    """Responds to every request with the same body."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -46,7 +46,7 @@ def _server(body: bytes, encoding: str = "identity") -> Generator[str]:
                 self.close_connection = True
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Say nothing."""
+            """Suppress the log of requests."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)

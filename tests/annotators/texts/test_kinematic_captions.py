@@ -76,7 +76,7 @@ def test_prose_tells_side_count_and_place() -> None:
     assert "their right hand" in text
     assert "four times" in text
     assert "left hand" not in text
-    # Seconds count from the start of the clip, not of the video.
+    # Times in captions are relative to the start of the clip, not of the video.
     assert not re.search(r"\b3\d(\.\d)? seconds", text)
 
 
@@ -121,7 +121,7 @@ def test_tracks_at_other_times_are_not_counted_together() -> None:
 def test_framing_of_parts() -> None:
     track = as_track(standing())
     assert framing(track, FRAME_SIZE_PX).extent == "full"
-    # Feet under the lower edge of the picture are not seen, however sure the model is.
+    # Feet below the lower edge of the image are not visible, whatever their confidence.
     assert framing(track, (1280, 600)).extent == "knees_up"
     assert framing(_upper_body_only(track), FRAME_SIZE_PX).extent == "upper_body"
 

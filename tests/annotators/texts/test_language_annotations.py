@@ -1,4 +1,4 @@
-"""Annotations by a model: form, repair, one scene per video, untrusted captions, re-asking."""
+"""Annotations by a model: validation, repair, one scene per video, untrusted captions."""
 
 import json
 from collections.abc import Callable, Generator
@@ -74,7 +74,7 @@ def _video(*clips: ClipTexts, scene: str = "", name: str = "v") -> VideoTexts:
 
 
 def _billed(asked: Asked) -> tuple[int, int]:
-    """Tokens in and out that the server bills for the reply GOOD; the prompt has two texts."""
+    """Return the input and output tokens that the server bills for a prompt of two texts."""
     return 20 + (len(asked.text) - len("\n")) // 4, len(json.dumps(GOOD)) // 4
 
 
@@ -132,7 +132,7 @@ def test_a_first_clip_without_a_reply_leaves_the_scene_to_the_next(
 def test_an_error_nobody_foresaw_costs_its_clip_only(
     server: ChatServer, annotate: Annotate, policy: str
 ) -> None:
-    # A measurement that lacks its events: whatever is checked against it fails.
+    # Checks against a description without events raise an error.
     broken = replace(MOTION, events=None)  # pyright: ignore[reportArgumentType]
     bad = replace(_texts("a"), description=broken)
     done = annotate(_video(bad, _texts("b")), grounding={"policy": policy})["v"]
@@ -249,7 +249,7 @@ def test_a_caption_cannot_leave_its_place(
     assert attack not in messages[0]["content"]
     user = messages[1]["content"]
     user = user if isinstance(user, str) else "".join(part["text"] for part in user)
-    # One block, closed once, and each caption in it is one JSON string.
+    # The captions are in one block, which is closed once, and each is one JSON string.
     assert user.count("<descriptions>") == user.count("</descriptions>") == 1
     block = user.split("<descriptions>\n")[1].split("\n</descriptions>")[0]
     assert [json.loads(line) for line in block.splitlines()] == [
@@ -258,7 +258,7 @@ def test_a_caption_cannot_leave_its_place(
 
 
 def test_a_model_that_falls_for_it_leaks_nothing(server: ChatServer, annotate: Annotate) -> None:
-    """The model obeys: it puts its instructions into the form it was asked for."""
+    """The model follows the injected text and returns its instructions in a valid form."""
 
     def obey(asked: Asked) -> str:
         system = asked.body["messages"][0]["content"]

@@ -1,4 +1,4 @@
-"""Captions by a model: what it is shown, in which order, and what becomes of its replies."""
+"""Captions by a model: the frames and their order in requests, and the handling of replies."""
 
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_frames_are_of_their_times(real_clip: Callable[[str], Path], name: str) 
     for frame, time_s in zip(frames, wanted, strict=True):
         assert abs(frame.time_s - time_s) <= step_s + 1e-6
         assert max(frame.picture.width_px, frame.picture.height_px) == 96
-    # The pictures are those of OpenCV's own reading at these times.
+    # The images are equal to those that OpenCV reads at these times.
     capture = cv2.VideoCapture(str(path))
     for frame in frames:
         capture.set(cv2.CAP_PROP_POS_FRAMES, round(frame.time_s / step_s))
@@ -121,7 +121,7 @@ def test_all_frames_in_one_request(
     asked = server.calls[0]
     assert asked.num_pictures == 4
     assert "The clip lasts 4.0 s. Its 4 frames:" in asked.text
-    # Times are those of the clip, in order, each before its picture.
+    # Times are relative to the clip, in order, each before its image.
     times = [line for line in asked.text.splitlines() if line.endswith(" s:")]
     assert times == ["0.5 s:", "1.5 s:", "2.5 s:", "3.5 s:"]
     assert "The whole video: A yard." in asked.text
@@ -138,7 +138,7 @@ def test_changes_then_a_summary(walk_clip: Path, server: ChatServer, service: Ch
     views = [_view(walk_clip, config, name) for name in ("a", "b")]
     captions = list(caption_clips(views, service, config))
     assert [c.clip_id for c in captions] == ["a", "b"]
-    # Equal clips are asked for once: three changes and one summary.
+    # Requests for equal clips are sent once: three changes and one summary.
     assert len(server.calls) == 4
     changes, summary = server.calls[:3], server.calls[3]
     assert all(call.num_pictures == 2 for call in changes)
@@ -148,7 +148,7 @@ def test_changes_then_a_summary(walk_clip: Path, server: ChatServer, service: Ch
     assert f"The change before: 1.5 s to 2.5 s: {NOTE}" in changes[2].text
     assert summary.num_pictures == 4
     assert summary.text.count(NOTE) == 3
-    # What a caption cost is all its calls.
+    # The cost of a caption is that of all its calls.
     first = captions[0]
     assert first.prompt_id.startswith("clip_summary-")
     assert first.text == "A walk."
@@ -162,7 +162,7 @@ def test_a_failed_change_fails_its_caption_alone(
     views = [_view(walk_clip, config, "a"), _view(walk_clip, config, "b", scene="Other.")]
 
     def fault(asked: Asked) -> str | None:
-        # The summary of "b" alone, as only it tells the scene.
+        # Only the summary of "b", because only its prompt contains the scene.
         return "refusal" if "Other." in asked.text else None
 
     server.fault = fault
@@ -192,7 +192,7 @@ def test_failures_are_rows(walk_clip: Path, server: ChatServer, service: ChatSer
     }
     assert captions["g"].reason == "unreadable"
     assert all(c.reason for c in captions.values() if c.outcome is not Outcome.SUCCESS)
-    # What was cut off is kept, since it was paid for; it is not taken for a caption.
+    # A truncated reply is stored, because it was paid for, but it is not a caption.
     assert captions["c"].text == "A w"
 
 

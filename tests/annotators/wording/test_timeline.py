@@ -1,4 +1,4 @@
-"""What is told of a motion, before and after it is put into words."""
+"""The timeline of a motion, and its wording."""
 
 import re
 from dataclasses import replace
@@ -48,7 +48,7 @@ PARTS = {
         (Part.BODY,),
     ),
 }
-"""The parts that do it; arms where nothing else is said."""
+"""The parts of each kind of event; others are events of the arms."""
 
 
 def _event(kind: EventKind, part: Part, side: Side | None = None) -> MotionEvent:
@@ -76,7 +76,7 @@ def _raising_and_lowering_both_arms() -> Motion:
 
 
 def _walking_round_a_corner() -> Motion:
-    """Four seconds ahead, a quarter turn to the left within a second, and on."""
+    """Return a walk straight ahead with a quarter turn to the left in it."""
     walk = generate_motion("walk_forward", 1, 9.0)[0].astype(np.float64)
     yaw_T = ramp(len(walk), 80, 100, 0.0, np.pi / 2)
     cos_T1, sin_T1 = np.cos(yaw_T)[:, None], np.sin(yaw_T)[:, None]

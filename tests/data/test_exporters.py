@@ -1,4 +1,4 @@
-"""Files for other programs: what was written is read back as it was."""
+"""Exported files are read back unchanged."""
 
 import re
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Presets hold: a part of a configuration goes over them field by field, a typo is named."""
+"""Presets: partial configurations are merged field by field, and typos are reported."""
 
 from pathlib import Path
 from typing import Annotated, Any

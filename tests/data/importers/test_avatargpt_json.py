@@ -1,4 +1,4 @@
-"""The authors' release: in without its faults, and out again."""
+"""Import of the AvatarGPT release without its defects, and export in its format."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def imported(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _made(folder: Path) -> Path:
-    """A file of the release's form with its faults: captions thrice, and an apology for steps."""
+    """A file in the format of the release with its defects: repeated captions, and chatter."""
 
     def caption(detail: str, executable: str) -> dict[str, Any]:
         return {"detail": detail, "executable": executable, "simplified": [detail, detail]}
@@ -130,7 +130,7 @@ def test_out_again_gives_what_came_in(imported: Path, tmp_path: Path) -> None:
 
 
 def test_its_form_is_one_that_comes_in(imported: Path, tmp_path: Path) -> None:
-    """What we export, we import: the same rows but for the ids."""
+    """Exported files are imported as the same rows, except for the ids."""
     export_avatargpt_json(imported, tmp_path / "json")
     report = import_avatargpt_json([tmp_path / "json"], tmp_path / "again")
     assert (report.num_videos, report.num_repeated) == (1, 0)

@@ -1,4 +1,4 @@
-"""Foreign files that are damaged, odd or hostile: each costs itself, and says why."""
+"""Damaged, unusual and hostile files: each is rejected with a reason and stops no other."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def _npy(array: Any) -> bytes:
 
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:
-    """An array's header without its data."""
+    """The header of an array without its data."""
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         file, {"descr": "<f4", "fortran_order": False, "shape": shape}
@@ -77,7 +77,7 @@ def _flip(path: Path, mark: bytes, offset: int) -> None:
 
 
 def _make_sources(folder: Path) -> dict[str, Reason]:
-    """Write what aborted imports; returns the reason that each should have."""
+    """Write files that once aborted an import. Return their expected rejection reasons."""
     folder.mkdir()
     bvh = _bvh(folder)
     (folder / "zzz.bvh").write_bytes(
@@ -372,7 +372,7 @@ def test_json_of_the_release_that_needs_more_memory_than_there_is(tmp_path: Path
 
 @pytest.mark.parametrize("seed", range(3))
 def test_flipped_cut_and_renamed_files_raise_nothing_unforeseen(tmp_path: Path, seed: int) -> None:
-    """What a longer search of this kind found is mended; this keeps a little of it running."""
+    """A short fuzz test. Longer ones found the errors that the other tests cover."""
     draw = np.random.default_rng(seed)
     _bvh(tmp_path)
     np.save(tmp_path / "walk.npy", WALK)

@@ -1,4 +1,4 @@
-"""BVH: two real skeletons, the same motions as the shared joints, and files that are broken."""
+"""BVH import: two real skeletons, comparison with the shared joints, and broken files."""
 
 import re
 from fractions import Fraction
@@ -27,7 +27,7 @@ JOINTS = generate_motion("walk_forward", 1, 3.0)[0]
 
 @pytest.fixture(scope="module")
 def walk_bvh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 frames as we write them: meters, y up, names as Mixamo's without its prefix."""
+    """60 frames of our exporter: meters, y up, names of Mixamo without its prefix."""
     path = tmp_path_factory.mktemp("bvh") / "walk.bvh"
     write_bvh(path, JOINTS)
     return path
@@ -38,7 +38,7 @@ def _read(data: bytes, name: str = "x") -> ImportedMotion:
 
 
 def _aligned_error_m(ours: NDArray[np.float32], theirs: NDArray[np.float64]) -> float:
-    """Mean distance of joints after the best rotation and shift of the whole motion."""
+    """Mean distance of joints after the optimal rotation and translation of the whole motion."""
     length = min(len(ours), len(theirs))
     a = ours[:length].astype(np.float64).reshape(-1, 3)
     b = theirs[:length].reshape(-1, 3)
@@ -50,7 +50,7 @@ def _aligned_error_m(ours: NDArray[np.float32], theirs: NDArray[np.float64]) -> 
 
 @pytest.mark.corpus
 def test_the_shared_joints_are_those_of_the_bvh_files() -> None:
-    """Every sixth of the 90 files, in full: names, unit, axes, leading T-pose, rate."""
+    """Check names, unit, axes, leading T-pose and frame rate on every sixth of the 90 files."""
     by_key = {key.removeprefix("cmu_"): motion for key, _, motion in mocap(CMU, "label")}
     found = list(find_motions(MOCAP / "cmu_bvh.zip"))
     assert len(found) == 90
@@ -70,7 +70,7 @@ def test_the_shared_joints_are_those_of_the_bvh_files() -> None:
 @pytest.mark.corpus
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_leading_tposes_are_left_out(count: int) -> None:
-    """The file has one; others of its database have two."""
+    """This file starts with one T-pose; others of its database start with two."""
     text = (SAMPLES / "cmu_02_01.bvh").read_text()
     head, rate, motion = text.partition("Frame Time: .0083333\n")
     first = motion.splitlines(keepends=True)[0]
@@ -103,7 +103,7 @@ def test_bandai_namco(name: str) -> None:
 
 
 def _changed(text: str, change: str) -> bytes:
-    """A file after a change of its units, axes or names."""
+    """A file with other units, axes or names."""
     head, _, motion = text.partition("MOTION")
     if change == "centimeters":
         scale = 100
@@ -145,7 +145,7 @@ def test_other_units_and_names_give_the_same_motion(walk_bvh: Path, change: str)
 
 
 def test_z_up(walk_bvh: Path) -> None:
-    """The body turned onto z, as many tools export it."""
+    """A body with z up, as many tools export it."""
     text = walk_bvh.read_text()
     head, _, motion = text.partition("MOTION")
     # A quarter turn about x in front of the root's own rotations: another root above it.
@@ -248,7 +248,7 @@ MIXAMO = ("UpLeg", "Leg", "Foot", "ToeBase", "Shoulder", "Arm", "ForeArm", "Hand
 
 
 def _skeleton(prefix: str, limbs: tuple[str, ...]) -> bytes:
-    """A body that stands for two seconds and slides forward, in centimeters."""
+    """A standing body that slides forward for two seconds, in centimeters."""
 
     def joint(name: str, offset: tuple[float, float, float], *children: str) -> str:
         channels = "CHANNELS 3 Zrotation Xrotation Yrotation"

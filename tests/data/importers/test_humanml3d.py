@@ -1,4 +1,4 @@
-"""A HumanML3D folder: crops, splits, mirror images, known bad clips."""
+"""Import of a HumanML3D folder: crops, splits, mirror images, known defective clips."""
 
 import shutil
 from pathlib import Path

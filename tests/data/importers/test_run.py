@@ -1,4 +1,4 @@
-"""Motions of every source into one table: encoded, checked, split, mirrored, resumed."""
+"""Import of all kinds of sources: encoding, checks, splits, mirror images, resuming."""
 
 import pickle
 import subprocess
@@ -63,7 +63,7 @@ def _made(count: int) -> list[Motion]:
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder with a bit of everything."""
+    """A folder with files of all kinds."""
     folder = tmp_path_factory.mktemp("sources")
     write_bvh(folder / "CMU_49_02.bvh", resample(JUMP, Fraction(20), Fraction(120)), 120)
     write_bvh(folder / "bow.bvh", generate_motion("bow", 5, 4.0)[0])
@@ -87,7 +87,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sentences to be joined by the number of a CMU sequence."""
+    """Sentences that are joined by the number of a CMU sequence."""
     path = tmp_path_factory.mktemp("texts") / "texts.jsonl"
     path.write_text('{"cmu_id": "49_02", "kit": [{"captions": ["A person is jumping."]}]}\n')
     return path
@@ -274,7 +274,7 @@ def test_other_gates_are_another_dataset(root: Path, sources: Path) -> None:
 
 
 def test_one_subject_lies_in_one_split_whatever_the_file(tmp_path: Path) -> None:
-    """The same motion as BVH and as joints must not be learnt from and tested on."""
+    """The same motion as BVH and as joints must not be in both the train and the test split."""
     arrays: dict[str, Any] = {
         f"cmu_{subject}_{take:02}": motion
         for number, subject in enumerate(("02", "49"))

@@ -1,4 +1,4 @@
-"""Sources are searched by workers: what they find, in which order, and what stops a search."""
+"""Search of sources by workers: results, their order, and errors."""
 
 import io
 import os
@@ -44,7 +44,7 @@ def _header(shape: tuple[int, ...], *, column_major: bool = False) -> bytes:
 
 
 def _zeros(path: Path, num_frames: int, *, column_major: bool = False) -> None:
-    """Write a motion of zeros that is a thousandth of its size on the disk."""
+    """Write a motion of zeros, which compresses to a thousandth of its size."""
     with (
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         archive.open("walk.npy", "w", force_zip64=True) as file,
@@ -183,7 +183,7 @@ def _id(array: NDArray[Any], fps: int = 20) -> str:
 
 
 def test_ids_are_those_of_the_values_in_row_major_order(tmp_path: Path) -> None:
-    """They decide what is known of a dataset: an importer may not change them."""
+    """Ids decide which motions a dataset already has, so importers must not change them."""
     long = np.tile(WALK, (120, 1, 1))
     assert long.nbytes > 1024**2
     scattered = np.asfortranarray(long)

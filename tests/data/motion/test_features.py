@@ -1,4 +1,4 @@
-"""Motion features against the published vectors, and what must hold on real motion capture."""
+"""Motion features compared with the published vectors, and properties on real motions."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from tests.support.motions import some_motions
 
 SAMPLE = REFERENCE / "humanml3d_sample"
 FILTER_REACH = 80
-"""Frames to either side that the smoothed heading sees."""
+"""Radius of the heading filter in frames."""
 
 
 MOTIONS = some_motions()

@@ -1,4 +1,4 @@
-"""Feature statistics: against the published files, and against all rows at once."""
+"""Feature statistics compared with the published files and with a direct computation."""
 
 from pathlib import Path
 

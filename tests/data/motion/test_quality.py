@@ -37,7 +37,7 @@ RATES = [
 
 @pytest.fixture(scope="module")
 def walk() -> FloatArray:
-    """A person who walks."""
+    """A walking person."""
     return generate_motion("walk_forward", 4, 3.0)[0].astype(np.float64)
 
 
@@ -51,7 +51,7 @@ def mocap(corpus: Path) -> dict[str, FloatArray]:
 
 @pytest.fixture(scope="module")
 def standing() -> FloatArray:
-    """One frame, held for 3 s, feet on the floor."""
+    """One frame, repeated for 3 s, with feet on the floor."""
     frame = motions.standing(1.0)[:1]
     return (frame - [0, frame[..., 1].min(), 0]).repeat(3 * FPS, axis=0)
 

@@ -1,4 +1,4 @@
-"""The skeleton: order, mirror, heading, against the reference clip's files."""
+"""The skeleton: joint order, mirroring and heading, compared with the reference clip."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Splits by content: stable, about the shares asked for, groups together."""
+"""Splits by content: stability, shares, and groups that stay together."""
 
 import pytest
 

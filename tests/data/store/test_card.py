@@ -1,4 +1,4 @@
-"""The dataset card: its metadata and example suit what the dataset holds."""
+"""The dataset card: metadata and example match the content of the dataset."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +30,7 @@ KINDS = {
 
 
 def _write(root: Path, kind: str, *, terms: str = "") -> dict[str, Any]:
-    """Publish two rows of each table; the metadata of the card."""
+    """Publish two rows of each table, and return the metadata of the card."""
     values = {
         "license": terms,
         "joints_3d": np.arange(3 * 22 * 3, dtype=np.float32),
@@ -113,7 +113,7 @@ def test_joints_are_reshaped_without_this_package(tmp_path: Path) -> None:
 
 @pytest.fixture
 def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., datasets.Dataset]:
-    """Opens a folder as a reader does who has nothing but Hugging Face's own package."""
+    """Opens a folder with Hugging Face's package alone."""
     # The environment's HF_HUB_OFFLINE was read when these were imported.
     for package in ("datasets.config", "huggingface_hub.constants"):
         monkeypatch.setattr(f"{package}.HF_HUB_OFFLINE", True)

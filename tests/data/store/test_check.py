@@ -1,4 +1,4 @@
-"""What a check of a dataset finds, and that each finding says what to do."""
+"""The findings of a dataset check, and their remedies."""
 
 import json
 import re
@@ -68,7 +68,7 @@ def _flip(path: Path) -> None:
 
 
 def _rewritten(root: Path, table: str, rows: list[dict[str, Any]]) -> None:
-    """A part that was written anew by hand, with a manifest that fits."""
+    """Rewrite a part by hand, with a matching manifest."""
     path = _part(root, table)
     written = write_tables(path, table, [_table(table, rows)])
     _entry(root, table, rows=written.rows, bytes=written.bytes, sha256=written.sha256)

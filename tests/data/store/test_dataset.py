@@ -1,4 +1,4 @@
-"""Reading a dataset: filtered in Parquet, a few rows at a time, whatever its size."""
+"""Reading a dataset of any size in batches, filtered in Parquet."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""A stranger's dataset: opening it reads and changes nothing outside its folder."""
+"""Untrusted datasets: opening one neither reads nor changes anything outside its folder."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A folder of the victim's, with a file that looks like a part."""
+    """A folder outside the dataset, with a file that looks like a part."""
     folder = tmp_path / "outside"
     (folder / "videos").mkdir(parents=True)
     pq.write_table(rows_table("videos", [_row("videos")]), folder / "videos/part-000001.parquet")

@@ -1,4 +1,4 @@
-"""The lock of a folder: one holder, none left behind, refused where it cannot be had."""
+"""The lock of a folder: one holder, no leftover file, refusal where locks are unavailable."""
 
 import errno
 import fcntl

@@ -1,4 +1,4 @@
-"""The store: atomic publication, roll-forward after a crash, replacement, refusal."""
+"""The dataset writer: atomic publication, recovery after a crash, replacement, refusal."""
 
 import hashlib
 import json
@@ -28,12 +28,12 @@ RECIPE = {"clips": {"max_clip_s": 10.0}, "poses": {"max_people": 4}}
 
 
 def _damaged_files(root: Path) -> list[str]:
-    """What a check finds in files; the rows of these tests share ids as no real ones do."""
+    """Findings of a check in files. Findings in ids are ignored, as these rows share ids."""
     return [finding.file for finding in check_dataset(root) if finding.file not in SCHEMAS]
 
 
 class Crash(BaseException):
-    """Stands for SIGKILL inside one process: nothing catches it."""
+    """Simulates SIGKILL within one process: nothing catches it."""
 
 
 def _rows(name: str, count: int, video_id: str = "v0") -> list[Row]:
@@ -129,7 +129,7 @@ def test_joint_leaves_are_byte_stream_split_and_schema_tells_the_skeleton(tmp_pa
 
 
 def _fail_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Crash at the ``step``-th time that a file is put in its place."""
+    """Crash at the ``step``-th replacement of a file."""
     replace = Path.replace
     left = step
 
@@ -146,7 +146,7 @@ def _fail_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 def _crash_at(
     monkeypatch: pytest.MonkeyPatch, step: int, root: Path, change: Callable[[DatasetWriter], Any]
 ) -> bool:
-    """Change a dataset, crashing at a step; whether it crashed."""
+    """Change a dataset and crash at a step. Return whether the step was reached."""
     with monkeypatch.context() as patch:
         _fail_at(patch, step)
         try:

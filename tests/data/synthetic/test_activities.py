@@ -1,4 +1,4 @@
-"""Synthetic motions: they are bodies, do what they are called, and come in as a source."""
+"""Synthetic motions: valid bodies, the named activities, and their use as a source."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Videos that are tiny, huge or both: read, or refused before they fill the memory."""
+"""Tiny and huge videos are read, or rejected before they exhaust memory."""
 
 import resource
 import struct
@@ -72,14 +72,14 @@ def test_a_gif_with_a_huge_canvas_is_refused_before_it_is_decoded(tmp_path: Path
 
 
 def _look_into(path: Path) -> tuple[int, int]:
-    """Frames that a file is found to have, and those of its first seconds."""
+    """Number of frames of a file, and the frames of its first seconds."""
     probe = probe_video(path)
     with open_frames(path, probe, end_s=8.0, sample_fps=20.0) as frames:
         return probe.num_packets, sum(1 for _ in frames)
 
 
 def _write_gif(path: Path, side_px: int, num_frames: int, pause_cs: int = 4) -> Path:
-    """A GIF whose frames change one pixel each, 24 bytes a frame, whatever its canvas."""
+    """A GIF whose frames change one pixel each and take 24 bytes, for any canvas size."""
     head = b"GIF89a" + struct.pack("<HHBBB", side_px, side_px, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
     pause = b"\x21\xf9\x04\x04" + struct.pack("<H", pause_cs) + b"\0\0"
     pixel = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
@@ -88,7 +88,7 @@ def _write_gif(path: Path, side_px: int, num_frames: int, pause_cs: int = 4) -> 
 
 
 def test_a_small_gif_that_would_take_hours_is_refused(tmp_path: Path) -> None:
-    """2.4 MB hold 100,000 pictures of 64 MB each, which last 67 minutes."""
+    """A file of 2.4 MB holds 100,000 frames of 64 MB each, 67 minutes long."""
     path = _write_gif(tmp_path / "hours.gif", 4000, 100_000)
     assert path.stat().st_size < 2_500_000
     with pytest.raises(ItemError, match="100000 frames of 4000 x 4000") as caught:
@@ -98,7 +98,7 @@ def test_a_small_gif_that_would_take_hours_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_limit_does_not_grow_with_the_length_that_a_file_declares(tmp_path: Path) -> None:
-    """3 KB that last 22 hours: a minute of work for each second would be two months."""
+    """A file of 3 KB is 22 hours long; a minute per second of video would be two months."""
     path = _write_gif(tmp_path / "slow.gif", 100, 125, pause_cs=65_000)
     duration_s = probe_video(path).duration_s
     assert duration_s > 80_000

@@ -1,4 +1,4 @@
-"""The reader on real clips and on files damaged in every way we know."""
+"""The reader on real clips and on files with all known kinds of damage."""
 
 import hashlib
 import pickle
@@ -373,7 +373,7 @@ def test_rotation(clip: Path, tmp_path: Path, clockwise_deg: int, mirrored: bool
 
 
 def test_times_of_avi_with_reordered_frames(clip: Path, tmp_path: Path) -> None:
-    """AVI stores decoding order only: no frame may be lost to made-up times."""
+    """AVI stores only the decoding order: no frame may be lost to generated times."""
     path = corruption.remuxed(clip, tmp_path / "b.avi")
     probe = probe_video(path)
     assert "no_timestamps" in probe.issues
@@ -605,7 +605,7 @@ def test_bad_file_is_refused_with_its_reason(clip: Path, tmp_path: Path, name: s
 
 
 def test_permission_denied(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root may read everything, so the refusal is made here."""
+    """Root may read every file, so the refusal is simulated."""
 
     def refuse(*_args: object, **_kwargs: object) -> None:
         raise PermissionError(13, "Permission denied")

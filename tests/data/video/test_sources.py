@@ -1,4 +1,4 @@
-"""What a user may name, and what comes of it."""
+"""Discovery of video files by files, folders, globs and lists."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.support import corruption
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of small files named like videos, and other things; the working directory."""
+    """The working directory, with small files named like videos, and other files."""
     root = tmp_path / "videos"
     for name in ("b.mp4", "a.MKV", "notes.txt", "cover.jpg", "deep/c.avi", "deep/er/d.webm"):
         path = root / name
@@ -167,7 +167,7 @@ def test_address_is_rejected_without_its_secrets(tree: Path) -> None:
 
 
 def test_unreadable_folder(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root may read everything, so the refusal is made here."""
+    """Root may read every folder, so the refusal is simulated."""
     scandir = os.scandir
 
     def refuse(path: str) -> object:

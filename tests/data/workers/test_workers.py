@@ -1,4 +1,4 @@
-"""Workers: a hang, a crash and a bad item each cost one item; no worker outlives its parent."""
+"""Workers: a hang, a crash or a bad item affects one item; workers end with their parent."""
 
 import os
 import signal
@@ -99,7 +99,7 @@ def test_runs_that_share_processes_count_their_own_errors() -> None:
 
 
 def _log_and_hang(item: str) -> str:
-    """Writes when it starts and ends; "once" dies the first time, "hang" always hangs."""
+    """Log start and end of an item; "once" dies the first time, "hang" always hangs."""
     folder = Path(item).parent
     with (folder / "log").open("a") as log:
         log.write(f"{Path(item).name} starts {os.getpid()}\n")
@@ -140,7 +140,7 @@ def _sleep(seconds: float) -> str:
 
 
 def test_limits_do_not_follow_a_clock_that_jumps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The computer's clock is set an hour ahead while items are worked on."""
+    """The system clock is set an hour ahead while items are processed."""
     real_s, started_s = time.time, time.monotonic()
 
     def jumping_s() -> float:
@@ -154,7 +154,7 @@ def test_limits_do_not_follow_a_clock_that_jumps(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_clock_starts_with_the_work_of_an_item() -> None:
-    """Four items of 0.6 s wait for one process, each with a limit of 1.5 s."""
+    """Four items of 0.6 s queue for one process, each with a limit of 1.5 s."""
     config = WorkerConfig(num_workers=1, min_timeout_s=1.5, timeout_per_video_s=0.001)
     with Workers(config) as workers:
         results = list(workers.run(_sleep, [0.6, 0.61, 0.62, 0.63], video_s=lambda _: 0.0))

@@ -42,12 +42,12 @@ from data.video.sources import shortened
 from data.workers.unexpected import UnexpectedErrors
 from data.workers.workers import WorkerConfig, Workers
 from flows.configuration import resolve_config
-from flows.first_run import nothing_came
+from flows.first_run import describe_empty_run
 from flows.paths import require_absolute
 from flows.runtime.failures import StageError, describe, is_usage, stage
 from flows.runtime.interruption import stopping
 from flows.runtime.limits import concurrency_limiter
-from flows.runtime.progress import StageProgress, tell
+from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.reporting import ProgressBar, outlives_server, show_markdown, show_table
 from flows.runtime.start_deployment import start_training
 from flows.settings import api_key, pose_model_path, replies_dir
@@ -141,7 +141,9 @@ def _reporter(shard: str) -> Callable[[Progress], None]:
             *([f"{progress.cost_usd:.4f} USD"] if progress.cost_usd else []),
         ]
         note = ", ".join(notes)
-        tell(StageProgress(progress.stage, progress.done, progress.total, shard, parts, note))
+        report_progress(
+            StageProgress(progress.stage, progress.done, progress.total, shard, parts, note)
+        )
         if now_s - last_s < REPORT_EVERY_S and progress.done < progress.total:
             return
         last_s = now_s
@@ -265,7 +267,7 @@ def annotate_videos(
         if not summary.rows["annotations"] and summary.remaining is None:
             rejections = list_rejections(ingested, done.unpublished, writer.work)
             found = "no clip could be annotated"
-            raise StageError(nothing_came(config.dataset, found, rejections))
+            raise StageError(describe_empty_run(config.dataset, found, rejections))
     _show(summary)
     unexpected.require_none()
     if spend.unanswered:

@@ -11,7 +11,7 @@ MAX_TOLD_REJECTIONS: Final = 5
 """In the message of a run that has nothing else to show."""
 
 
-def nothing_came(root: Path, found: str, rejections: Sequence[Rejection]) -> str:
+def describe_empty_run(root: Path, found: str, rejections: Sequence[Rejection]) -> str:
     """Why a dataset is empty: what was rejected, and the remedies of some of it.
 
     Args:

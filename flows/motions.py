@@ -21,10 +21,10 @@ from data.synthetic.activities import parse_procedural
 from data.video.sources import shortened
 from data.workers.unexpected import UnexpectedErrors
 from flows.configuration import resolve_config
-from flows.first_run import nothing_came
+from flows.first_run import describe_empty_run
 from flows.paths import require_absolute
 from flows.runtime.failures import StageError, stage
-from flows.runtime.progress import StageProgress, tell
+from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.reporting import outlives_server, show_table
 
 
@@ -57,7 +57,7 @@ def import_sources(
 
     def report(progress: ImportProgress) -> None:
         note = f"{progress.known} known, {progress.rejected.total()} rejected"
-        tell(StageProgress("motions", progress.done, None, note=note))
+        report_progress(StageProgress("motions", progress.done, None, note=note))
         logger.info(
             "%d items of %d sources: %d known before, %d new motions, %d rejected",
             progress.done,
@@ -119,6 +119,6 @@ def import_motions(
     unexpected.require_none()
     if not rows["motions"] and not rows["annotations"]:
         raise StageError(
-            nothing_came(config.dataset, "nothing could be imported", progress.unpublished)
+            describe_empty_run(config.dataset, "nothing could be imported", progress.unpublished)
         )
     return summary

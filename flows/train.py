@@ -14,7 +14,7 @@ from data.presets import NOTHING, PartOf, one_of
 from flows.configuration import resolve_config
 from flows.paths import require_absolute
 from flows.runtime.failures import stage
-from flows.runtime.progress import StageProgress, tell
+from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.reporting import outlives_server, show_table
 from flows.runtime.training_process import num_processes, run_training
 from training.checkpoints import read_checkpoint
@@ -147,7 +147,7 @@ def tokenize(config: TokenizeConfig) -> TokenizeResult:
     logger = get_run_logger()
 
     def report(done: int, total: int) -> None:
-        tell(StageProgress("tokens", done, total))
+        report_progress(StageProgress("tokens", done, total))
         logger.info("%d of %d motions tokenised", done, total)
 
     with stage("tokenize-motions", str(config.dataset)):

@@ -7,7 +7,7 @@ import typer
 
 from data.errors import Reason, Stage
 from flows.commands.options import DatasetFolder, Json, Quiet, print_json, print_json_rows, show
-from flows.runtime.progress import StageProgress, tell
+from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.progress_bars import progress_bars
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def check(dataset: DatasetFolder, as_json: Json = False, quiet: Quiet = False) -
     from data.store.check import Severity, check_dataset  # noqa: PLC0415 - slow, and not always needed
 
     def report(done: int, total: int) -> None:
-        tell(StageProgress("parts", done, total))
+        report_progress(StageProgress("parts", done, total))
 
     with progress_bars(quiet=quiet):
         findings = check_dataset(dataset.expanduser(), report)

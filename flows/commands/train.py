@@ -8,7 +8,7 @@ import typer
 
 from flows.commands.options import Json, Quiet, absolute_source, print_json, show
 from flows.commands.running import FLOWS, Assignments, ConfigFile, Preset, read_config
-from flows.runtime.progress import StageProgress, tell
+from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.progress_bars import progress_bars
 from flows.settings import Settings
 
@@ -114,7 +114,7 @@ def tokenize_motions(
     from training.tokenizer.tokenize import TokenizeConfig, tokenize_motions  # noqa: PLC0415
 
     def report(done: int, total: int) -> None:
-        tell(StageProgress("tokens", done, total))
+        report_progress(StageProgress("tokens", done, total))
 
     with progress_bars(quiet=quiet):
         result = tokenize_motions(TokenizeConfig(dataset=dataset, tokenizer=tokenizer), report)

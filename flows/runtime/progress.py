@@ -30,7 +30,7 @@ Listener = Callable[[StageProgress], None]
 _listeners: list[Listener] = []
 
 
-def tell(progress: StageProgress) -> None:
+def report_progress(progress: StageProgress) -> None:
     """Tell everybody who listens; from any thread."""
     for listener in tuple(_listeners):
         listener(progress)

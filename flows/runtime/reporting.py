@@ -164,7 +164,7 @@ class _Server(logging.Filter):
         self._lock = threading.Lock()
         self._asked_s = float("-inf")
         self._lost = False
-        self._told = False
+        self._warned = False
         self._watched = False
 
     def watch(self) -> None:
@@ -186,7 +186,7 @@ class _Server(logging.Filter):
         """A call did not reach the server."""
         with self._lock:
             self._lost, self._asked_s = True, time.monotonic()
-        self._tell()
+        self._warn_once()
 
     def is_lost(self) -> bool:
         url = PREFECT_API_URL.value() or ""
@@ -196,7 +196,7 @@ class _Server(logging.Filter):
                 self._lost, self._asked_s = not answers(url), time.monotonic()
             lost = self._lost
         if lost:
-            self._tell()
+            self._warn_once()
         return lost
 
     def reached(self) -> None:
@@ -204,11 +204,11 @@ class _Server(logging.Filter):
         with self._lock:
             self._lost, self._asked_s = False, time.monotonic()
 
-    def _tell(self) -> None:
+    def _warn_once(self) -> None:
         with self._lock:
-            if self._told:
+            if self._warned:
                 return
-            self._told = True
+            self._warned = True
         get_logger("avatargpt").warning(
             "The Prefect server at %s does not answer. The work goes on; its progress is not "
             "recorded until the server is back.",

@@ -17,7 +17,7 @@ import torch
 from prefect import get_run_logger
 
 from flows.runtime.interruption import stopping
-from flows.runtime.progress import StageProgress, tell
+from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.reporting import ProgressBar
 from flows.settings import off_current_folder
 from training.loop import METRICS_FILE
@@ -63,7 +63,7 @@ def run_training(module: str, config_json: str, run: Path, processes: int, key: 
     ]
     logger.info("%s: %d processes, output in %s", module, processes, run / LOG_FILE)
     # Its bar begins with it, not with the first steps, which come much later.
-    tell(StageProgress(key, 0, None, note="starting"))
+    report_progress(StageProgress(key, 0, None, note="starting"))
     report = _reporter(key)
     with (run / LOG_FILE).open("ab") as log:
         begin = log.tell()
@@ -133,7 +133,7 @@ def _reporter(key: str) -> Callable[[dict[str, Any]], None]:
         total = row.get("of", total)
         if not total:
             return
-        tell(
+        report_progress(
             StageProgress(
                 key,
                 row["step"],

@@ -1,4 +1,4 @@
-"""Commands that tell what is in a dataset: its state, what was rejected, whether it is whole."""
+"""Commands that inspect a dataset: its status, its rejections, its integrity, its card."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -20,7 +20,7 @@ browse_app = typer.Typer()
 
 @browse_app.command()
 def status(dataset: DatasetFolder, as_json: Json = False) -> None:
-    """Tell what is in a dataset, what is unfinished, what failed, and what to run next."""
+    """Show what a dataset holds, what is unfinished, what failed, and what to run next."""
     from annotators.status import read_status  # noqa: PLC0415 - slow, and not always needed
 
     found = read_status(dataset.expanduser())
@@ -47,7 +47,7 @@ def _status_lines(status: "DatasetStatus") -> Iterator[str]:
             if count:
                 yield f"{table:<16}{count:>12,}{_size(status.bytes_by_table[table]):>12}"
     yield from _failed_lines("Rejected", status.rejected)
-    yield from _failed_lines("Texts that a model did not write", status.outcomes)
+    yield from _failed_lines("Texts that no model wrote", status.outcomes)
     staged = status.staged
     if staged.videos or staged.poses:
         yield ""
@@ -88,20 +88,21 @@ def _size(num_bytes: int) -> str:
 def rejections(
     dataset: DatasetFolder,
     reason: Annotated[
-        list[Reason] | None, typer.Option(metavar="CODE", help="Only of this reason; repeatable.")
+        list[Reason] | None, typer.Option(metavar="CODE", help="Show only this reason; repeatable.")
     ] = None,
     stage: Annotated[
-        list[Stage] | None, typer.Option(metavar="STAGE", help="Only of this stage; repeatable.")
+        list[Stage] | None, typer.Option(metavar="STAGE", help="Show only this stage; repeatable.")
     ] = None,
     item: Annotated[
-        str, typer.Option(metavar="TEXT", help="Only items whose name or id contains this.")
+        str,
+        typer.Option(metavar="TEXT", help="Show only items whose name or ID contains this text."),
     ] = "",
     as_list: Annotated[
-        bool, typer.Option("--list", help="Show each item instead of groups.")
+        bool, typer.Option("--list", help="List every item instead of groups.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Tell why items were rejected, grouped by stage and reason, and what to do about it."""
+    """Show why items were rejected, grouped by stage and reason, and how to fix it."""
     from data.store.dataset import Dataset  # noqa: PLC0415 - slow, and not always needed
 
     chosen = {"reason": reason, "stage": stage}
@@ -121,14 +122,14 @@ def rejections(
         else:
             print_json({"total": total, "groups": groups})
         return
-    asked = " of those asked for" if where or item else ""
-    show(f"{dataset}: {total:,} rejections{asked}")
+    matching = " that match" if where or item else ""
+    show(f"{dataset}: {total:,} rejections{matching}")
     for line in _rejection_lines(rows()) if as_list else _group_lines(groups):
         show(line)
 
 
 def _grouped(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Groups of rows by stage and reason, the largest first, each with one of its rows."""
+    """Group rejections by stage and reason, largest group first, with one example each."""
     groups: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         example = {name: row[name] for name in ("item", "detail", "remedy")}
@@ -141,7 +142,7 @@ def _group_lines(groups: list[dict[str, Any]]) -> Iterator[str]:
     for group in groups:
         yield ""
         yield f"{group['count']:>8,} x {group['reason']} ({group['stage']})"
-        yield f"           e.g. {_told(group)}"
+        yield f"           e.g. {_detail(group)}"
         yield f"           Remedy: {group['remedy']}"
 
 
@@ -149,19 +150,19 @@ def _rejection_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     for row in rows:
         yield ""
         yield f"{row['reason']} ({row['stage']}, {row['item_id']})"
-        yield f"  {_told(row)}"
+        yield f"  {_detail(row)}"
         yield f"  Remedy: {row['remedy']}"
 
 
-def _told(row: dict[str, Any]) -> str:
-    """What was expected and found, with the item; some details name it themselves."""
+def _detail(row: dict[str, Any]) -> str:
+    """Return the detail of a rejection, preceded by its item unless the detail names it."""
     item, detail = row["item"] or "", row["detail"] or ""
     return detail if item in detail else f"{item}: {detail}"
 
 
 @browse_app.command()
 def check(dataset: DatasetFolder, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Verify every part of a dataset; exit code 1 when something is not as it was written."""
+    """Verify the checksum of every part of a dataset; exit with 1 if something is damaged."""
     from data.store.check import Severity, check_dataset  # noqa: PLC0415 - slow, and not always needed
 
     def report(done: int, total: int) -> None:
@@ -176,7 +177,7 @@ def check(dataset: DatasetFolder, as_json: Json = False, quiet: Quiet = False) -
         for finding in findings:
             for line in (f"{finding.severity}: {finding.file}: {finding.found}", finding.remedy):
                 show(line)
-        show(f"{dataset}: {f'{errors} errors' if errors else 'all is as it was written'}")
+        show(f"{dataset}: {f'{errors} errors' if errors else 'no errors'}")
     if errors:
         raise typer.Exit(1)
 
@@ -186,11 +187,11 @@ def card(
     dataset: DatasetFolder,
     license_id: Annotated[
         str,
-        typer.Option("--license", help="Identifier as Hugging Face spells it, such as cc-by-4.0."),
+        typer.Option("--license", help="Hugging Face license identifier, such as cc-by-4.0."),
     ],
     as_json: Json = False,
 ) -> None:
-    """Set the license of a dataset, and write its card (README.md) anew."""
+    """Set the license of a dataset and rewrite its card (README.md)."""
     from data.store.writer import open_published  # noqa: PLC0415 - slow, and not always needed
 
     with open_published(dataset.expanduser()) as writer:

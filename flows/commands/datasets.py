@@ -1,4 +1,4 @@
-"""Commands that make datasets and show what is in them."""
+"""Commands that create datasets and render what they hold."""
 
 import shlex
 import sys
@@ -34,7 +34,9 @@ datasets_app = typer.Typer()
 @datasets_app.command()
 @datasets_app.command(name="annotate-videos", hidden=True)
 def annotate(
-    dataset: Annotated[Path, typer.Option(help="Folder of the dataset; made, or added to.")],
+    dataset: Annotated[
+        Path, typer.Option(help="Folder of the dataset; created if missing, else extended.")
+    ],
     videos: Annotated[
         list[str] | None,
         typer.Argument(help="Videos, folders, globs, or .txt/.csv/.parquet lists."),
@@ -42,41 +44,47 @@ def annotate(
     poses_from: Annotated[
         Path | None,
         typer.Option(
-            help="Dataset whose clips and poses are taken over; only texts are made. Without "
-            "VIDEOS, of all its videos."
+            help="Dataset whose clips and poses are reused; only texts are written. All of its "
+            "videos are used unless VIDEOS are given."
         ),
     ] = None,
     preset: Preset = "",
     config: ConfigFile = None,
     assignments: Assignments = None,
-    workers: Annotated[int, typer.Option(help="Worker processes; 0: one per CPU.")] = 0,
+    workers: Annotated[
+        int, typer.Option(help="Number of worker processes; 0 means one per CPU.")
+    ] = 0,
     retry_rejected: Annotated[
         bool,
         typer.Option(
-            "--retry-rejected", help="Try again what timed out, crashed or found no service."
+            "--retry-rejected",
+            help="Retry items that timed out, crashed, or got no answer from a service.",
         ),
     ] = False,
     captioner: Annotated[
-        str, typer.Option(help="Who writes captions: kinematic, openai, transformers.")
+        str, typer.Option(help="Captioner: kinematic, openai or transformers.")
     ] = "",
-    annotator: Annotated[str, typer.Option(help="Who writes annotations: rules, openai.")] = "",
-    model: Annotated[str, typer.Option(help="Model of the openai captioner and annotator.")] = "",
+    annotator: Annotated[str, typer.Option(help="Annotator: rules or openai.")] = "",
+    model: Annotated[
+        str, typer.Option(help="Model name for the openai captioner and annotator.")
+    ] = "",
     base_url: Annotated[
-        str, typer.Option(help="Their OpenAI-compatible endpoint; by default OpenAI's own.")
+        str, typer.Option(help="OpenAI-compatible endpoint of that model; defaults to OpenAI.")
     ] = "",
     local_model: Annotated[
-        str, typer.Option(help="Folder or hub name of the transformers captioner's model.")
+        str,
+        typer.Option(help="Model of the transformers captioner: a folder or a Hugging Face name."),
     ] = "",
     budget_usd: Annotated[
-        float, typer.Option(help="Most that this run's calls may cost; 0: no limit.")
+        float, typer.Option(help="Maximum cost of the model calls of this run; 0 means no limit.")
     ] = 0.0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only estimate calls, tokens and cost.")
+        bool, typer.Option("--dry-run", help="Only estimate the model calls, tokens and cost.")
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Annotate videos into a dataset. Needs no server: one is started for the run if none is up."""
+    """Annotate videos into a dataset. Starts a Prefect server for the run if none is running."""
     options: dict[str, Any] = {
         "videos": [str(Path(video).expanduser().absolute()) for video in videos or ()],
         "dataset": str(dataset.expanduser().absolute()),
@@ -116,7 +124,7 @@ def annotate(
 
 
 def summary_lines(summary: "AnnotateSummary") -> Iterator[str]:
-    """What `annotate` prints when it is done."""
+    """Return the lines that ``annotate`` prints when it is done."""
     yield ""
     rows = ", ".join(f"{count} {name}" for name, count in summary.rows.items() if count)
     yield f"{summary.dataset}: {rows or 'nothing published'}"
@@ -141,11 +149,11 @@ def summary_lines(summary: "AnnotateSummary") -> Iterator[str]:
 
 
 def _refuse_idle_models(config: "AnnotateConfig", given: Mapping[str, object]) -> None:
-    """Refuse options of models that write no text in this run.
+    """Reject options of models that write no text in this run.
 
     Args:
-        config: as the run has it.
-        given: options to what they were given, false where they were not.
+        config: configuration of the run.
+        given: value of each option; a false value means that it was not given.
 
     Raises:
         ValueError: an option would have no effect.
@@ -170,14 +178,14 @@ def _set_model(
     who: str,
     service: Mapping[str, str],
 ) -> None:
-    """Put the command's options for one text stage into what it changes of its preset.
+    """Apply the command's model options to one text stage.
 
     Args:
-        changes: so far; completed.
+        changes: configuration values over the preset; modified in place.
         below: values of the preset.
-        stage_and_role: section of the configuration, and its field that says who writes.
-        who: writes; empty: as it is.
-        service: endpoint and model, where an endpoint writes.
+        stage_and_role: section of the configuration and its field that selects the writer.
+        who: writer to select; empty keeps the configured one.
+        service: endpoint and model, used if the selected writer is ``openai``.
     """
     stage, role = stage_and_role
     section = changes.setdefault(stage, {})
@@ -193,16 +201,18 @@ def import_motions(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="BVH files, folders or ZIPs; HumanML3D folders; .npy/.npz; annotated video "
+            help="BVH files, folders or ZIPs; HumanML3D folders; .npy/.npz files; annotated video "
             "datasets; plans (.txt, .json); procedural:COUNT for synthetic motions."
         ),
     ],
-    dataset: Annotated[Path, typer.Option(help="Folder of the dataset; made, or added to.")],
+    dataset: Annotated[
+        Path, typer.Option(help="Folder of the dataset; created if missing, else extended.")
+    ],
     preset: Preset = "",
     config: ConfigFile = None,
     assignments: Assignments = None,
     texts: Annotated[
-        Path | None, typer.Option(help="KIT-ML texts, joined by the motions' own ids.")
+        Path | None, typer.Option(help="File of KIT-ML texts, joined to motions by motion ID.")
     ] = None,
     license_: Annotated[
         str, typer.Option("--license", help="License of sources that do not state one.")
@@ -210,12 +220,14 @@ def import_motions(
     licence: Annotated[str, typer.Option("--licence", hidden=True)] = "",
     retry_rejected: Annotated[
         bool,
-        typer.Option("--retry-rejected", help="Try again what time, memory or a crash rejected."),
+        typer.Option(
+            "--retry-rejected", help="Retry items that hit a time or memory limit, or crashed."
+        ),
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Import motions of any source, as 263-d features with texts and splits. Resumes."""
+    """Import motions from any source as 263-d features with texts and splits. Resumable."""
     options: dict[str, Any] = {
         "sources": [absolute_source(source) for source in sources],
         "dataset": str(dataset.expanduser().absolute()),
@@ -233,18 +245,22 @@ def import_motions(
         return
     rows = ", ".join(f"{count} {name}" for name, count in summary.rows.items() if count)
     show("")
-    show(f"{summary.dataset}: {rows}; {summary.num_known} known before")
+    show(f"{summary.dataset}: {rows}; {summary.num_known} already imported")
     for reason, count in summary.rejected.items():
         show(f"  rejected: {count} x {reason}")
 
 
 @datasets_app.command(name="import-avatargpt")
 def import_avatargpt(
-    files: Annotated[list[Path], typer.Argument(help="JSON files of the release, or folders.")],
-    dataset: Annotated[Path, typer.Option(help="Folder of the dataset; made, or added to.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="JSON files of the AvatarGPT release, or folders of them.")
+    ],
+    dataset: Annotated[
+        Path, typer.Option(help="Folder of the dataset; created if missing, else extended.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Import the JSON of the AvatarGPT release: texts of videos, without motion."""
+    """Import texts from the JSON files of the AvatarGPT release. They hold no motions."""
     from data.importers.avatargpt_json import import_avatargpt_json  # noqa: PLC0415
 
     root = dataset.expanduser()
@@ -255,17 +271,17 @@ def import_avatargpt(
     rows = ", ".join(f"{count} {name}" for name, count in report.added.items() if count)
     show(
         f"{root}: {report.num_videos} videos added ({rows or 'nothing new'}), {report.num_known} "
-        f"known before, {report.num_repeated} repeated captions left out"
+        f"already imported, {report.num_repeated} repeated captions skipped"
     )
 
 
 @datasets_app.command(name="export-avatargpt")
 def export_avatargpt(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.")],
-    folder: Annotated[Path, typer.Argument(help="Folder for one JSON file per video.")],
+    folder: Annotated[Path, typer.Argument(help="Output folder; gets one JSON file per video.")],
     as_json: Json = False,
 ) -> None:
-    """Write a dataset's texts in the JSON of the AvatarGPT release."""
+    """Export the texts of a dataset in the JSON format of the AvatarGPT release."""
     from data.importers.avatargpt_json import export_avatargpt_json  # noqa: PLC0415
 
     files = export_avatargpt_json(dataset.expanduser(), folder.expanduser())
@@ -279,9 +295,11 @@ def export_avatargpt(
 def picture(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.")],
     file: Annotated[Path, typer.Argument(help="PNG or JPEG file to write.", callback=folder_for)],
-    clip_id: Annotated[str, typer.Option(help="The clip; by default one that shows much.")] = "",
+    clip_id: Annotated[
+        str, typer.Option(help="Clip to draw; by default one with much motion.")
+    ] = "",
 ) -> None:
-    """Draw a clip with its skeletons and its three levels."""
+    """Draw frames of a clip with skeletons and the texts of its three levels."""
     import PIL.Image  # noqa: PLC0415 - slow, and not always needed
 
     from annotators.pictures.preview import best_clip, clip_figure  # noqa: PLC0415
@@ -291,7 +309,7 @@ def picture(
     if clip is None:
         raise ValueError(
             f"{dataset}: expected an annotated clip {clip_id} whose video is still at its path, "
-            "found none. Remedy: look for clip_id in the annotations table."
+            "found none. Remedy: choose a clip_id from the annotations table."
         )
     PIL.Image.fromarray(clip_figure(clip)).save(file)
     show(f"{clip.annotation['clip_id']} of {clip.video['path']} drawn to {file}")
@@ -301,9 +319,11 @@ def picture(
 def render(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
     file: Annotated[Path, typer.Argument(help="GIF or MP4 file to write.", callback=folder_for)],
-    motion_id: Annotated[str, typer.Option(help="The motion; by default one with texts.")] = "",
+    motion_id: Annotated[
+        str, typer.Option(help="Motion to render; by default one with texts.")
+    ] = "",
 ) -> None:
-    """Render a motion as a stick figure, with what is told of it."""
+    """Render a motion as an animated stick figure with its texts."""
     from annotators.pictures.preview import best_motion  # noqa: PLC0415
     from annotators.pictures.stick_figure import draw_motion, save_moving, told_steps  # noqa: PLC0415
     from data.motion.features import features_to_joints  # noqa: PLC0415
@@ -314,7 +334,7 @@ def render(
     if row is None:
         raise ValueError(
             f"{dataset}: expected a motion {motion_id}, found none. "
-            "Remedy: look for motion_id in the motions table."
+            "Remedy: choose a motion_id from the motions table."
         )
     joints_TJ3 = features_to_joints(load_features(row))
     medium = [text["text"] for text in row["texts"] if text["level"] == "medium"]
@@ -326,13 +346,13 @@ def render(
 @datasets_app.command()
 def assets(
     tests: Annotated[
-        bool, typer.Option("--tests", help="Also the clips that only the tests need.")
+        bool, typer.Option("--tests", help="Also fetch the clips that only the tests use.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fetch and verify the pose weights and the sample clip; prints where they are."""
+    """Fetch and verify the pose weights and the sample clip, and print their paths."""
     names = [name for name, asset in ASSETS.items() if tests or not asset.only_for_tests]
-    paths = fetch_assets(Settings().cache_dir.expanduser(), only=names, progress=_tell)
+    paths = fetch_assets(Settings().cache_dir.expanduser(), only=names, progress=_log)
     if as_json:
         print_json(paths)
         return
@@ -340,5 +360,5 @@ def assets(
         show(f"{name}\t{path}")
 
 
-def _tell(text: str) -> None:
+def _log(text: str) -> None:
     sys.stderr.write(f"{text}\n")

@@ -45,22 +45,24 @@ def _show_version(asked: bool) -> None:
 def options(
     _version: Annotated[
         bool,
-        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     """Annotate videos into a text + 3-D motion dataset, and train and use a motion language model.
 
-    `avatargpt COMMAND -h` tells what a command takes.
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    Run `avatargpt COMMAND -h` for the options of a command.
+    Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted.
     """
 
 
 def main() -> None:
-    """Run the command; what fails ends in a message, not in a traceback.
+    """Run the command line; report an error as one message without a traceback.
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted.
     """
-    # Worker processes that this one starts import nothing from the user's folder either.
+    # Child processes must not import modules from the current folder either.
     os.environ |= off_current_folder()
     with answer_signals():
         try:

@@ -1,4 +1,4 @@
-"""Commands of the trained model."""
+"""Commands that run a trained model."""
 
 import json
 import math
@@ -19,23 +19,23 @@ model_app = typer.Typer()
 
 Model = Annotated[
     Path | None,
-    typer.Option(help="Folder of a model; by default models/latest of AVATARGPT_HOME/train."),
+    typer.Option(help="Model folder; defaults to AVATARGPT_HOME/train/models/latest."),
 ]
 Out = Annotated[
     Path,
     typer.Option(
-        help="File to write: .npy (features), .joints.npy, .bvh (Blender reads it), .gif or .mp4.",
+        help="Output file: .npy (features), .joints.npy, .bvh (for Blender), .gif or .mp4.",
         callback=folder_for,
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Of what is drawn at random.")]
-Temperature = Annotated[float, typer.Option(help="0: the likeliest answer; 1: drawn.")]
+Seed = Annotated[int, typer.Option(help="Random seed of the sampling.")]
+Temperature = Annotated[float, typer.Option(help="Sampling temperature; 0 means greedy decoding.")]
 BestOf = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Motions drawn for a text; the model takes the one that it would most likely describe "
-        "so. By default 4, and 1 at temperature 0.",
+        help="Number of motions sampled per text; the one to which the model assigns the text "
+        "with the highest likelihood is kept. Defaults to 4, or to 1 at temperature 0.",
     ),
 ]
 _OUT: Final = Path("motion.gif")
@@ -43,27 +43,31 @@ _OUT: Final = Path("motion.gif")
 
 @model_app.command()
 def t2m(
-    text: Annotated[str, typer.Argument(help="What is done, e.g. 'a person kicks'.")],
+    text: Annotated[
+        str, typer.Argument(help="Description of the motion, such as 'a person kicks'.")
+    ],
     out: Out = _OUT,
-    seconds: Annotated[float, typer.Option(help="Length; 0: as the model likes.")] = 0.0,
+    seconds: Annotated[
+        float, typer.Option(help="Length of the motion; 0 lets the model decide.")
+    ] = 0.0,
     model: Model = None,
     seed: Seed = 0,
     temperature: Temperature = 0.7,
     best_of: BestOf = None,
 ) -> None:
-    """Text to motion."""
-    sampling = _choosing(seed, temperature, best_of)
+    """Generate a motion from a text."""
+    sampling = _best_of_sampling(seed, temperature, best_of)
     (features,) = _loaded(model).text_to_motion([text], seconds or None, sampling)
     _write(features, out, text)
 
 
 @model_app.command()
 def m2t(
-    file: Annotated[Path, typer.Argument(help="Motion: .npy of features or joints, or .bvh.")],
+    file: Annotated[Path, typer.Argument(help="Motion file: .npy (features or joints) or .bvh.")],
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Motion to text."""
+    """Describe a motion in one sentence."""
     motions = _motions(file)
     texts = _loaded(model).motion_to_text(motions)
     if as_json:
@@ -75,15 +79,17 @@ def m2t(
 
 @model_app.command()
 def inbetween(
-    head: Annotated[Path, typer.Argument(help="Motion that it begins with.")],
-    tail: Annotated[Path, typer.Argument(help="Motion that it ends with.")],
+    head: Annotated[Path, typer.Argument(help="Motion file of the beginning.")],
+    tail: Annotated[Path, typer.Argument(help="Motion file of the ending.")],
     out: Out = _OUT,
-    seconds: Annotated[float, typer.Option(help="Of the middle; 0: as the model likes.")] = 0.0,
+    seconds: Annotated[
+        float, typer.Option(help="Length of the middle; 0 lets the model decide.")
+    ] = 0.0,
     model: Model = None,
     seed: Seed = 0,
     temperature: Temperature = 0.0,
 ) -> None:
-    """Fill the motion between two motions."""
+    """Generate the motion between two motions."""
     sampling = _sampling(seed, temperature)
     ends = _motions(head)[0], _motions(tail)[0]
     features = _loaded(model).in_between(*ends, seconds or None, sampling)
@@ -92,14 +98,16 @@ def inbetween(
 
 @model_app.command()
 def predict(
-    file: Annotated[Path, typer.Argument(help="Motion that it begins with.")],
+    file: Annotated[Path, typer.Argument(help="Motion file of the beginning.")],
     out: Out = _OUT,
-    seconds: Annotated[float, typer.Option(help="Of what follows; 0: as the model likes.")] = 0.0,
+    seconds: Annotated[
+        float, typer.Option(help="Length of the continuation; 0 lets the model decide.")
+    ] = 0.0,
     model: Model = None,
     seed: Seed = 0,
     temperature: Temperature = 1.0,
 ) -> None:
-    """Go on with a motion."""
+    """Continue a motion."""
     features = _loaded(model).predict(
         _motions(file)[0], seconds or None, _sampling(seed, temperature)
     )
@@ -108,15 +116,15 @@ def predict(
 
 @model_app.command()
 def plan(
-    scene: Annotated[str, typer.Argument(help="Where it happens.")],
-    task: Annotated[str, typer.Option(help="What is done first.")] = "",
-    tasks: Annotated[int, typer.Option(help="How many follow.")] = 3,
+    scene: Annotated[str, typer.Argument(help="Description of the scene, such as 'a kitchen'.")],
+    task: Annotated[str, typer.Option(help="First task; by default the model chooses one.")] = "",
+    tasks: Annotated[int, typer.Option(help="Number of tasks.")] = 3,
     model: Model = None,
     seed: Seed = 0,
     temperature: Temperature = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Plan: the next tasks in a scene, and the steps of each."""
+    """Plan the next tasks in a scene, with the steps of each."""
     from training.inference.long_motion import ImagineConfig  # noqa: PLC0415 - slow
     from training.inference.long_motion import plan as run_plan  # noqa: PLC0415
 
@@ -136,16 +144,16 @@ def plan(
 
 @model_app.command()
 def imagine(
-    scene: Annotated[str, typer.Argument(help="Where it happens.")],
+    scene: Annotated[str, typer.Argument(help="Description of the scene, such as 'a kitchen'.")],
     out: Out = _OUT,
-    task: Annotated[str, typer.Option(help="What is done first.")] = "",
-    seconds: Annotated[float, typer.Option(help="Of motion, at least.")] = 60.0,
+    task: Annotated[str, typer.Option(help="First task; by default the model chooses one.")] = "",
+    seconds: Annotated[float, typer.Option(help="Minimum length of the motion.")] = 60.0,
     model: Model = None,
     seed: Seed = 0,
     best_of: BestOf = None,
     as_json: Json = False,
 ) -> None:
-    """Plan and move in a scene, for as long as is asked; the plan is written beside the motion."""
+    """Plan tasks in a scene and generate their motion; the plan is written next to the motion."""
     from training.inference.long_motion import ImagineConfig  # noqa: PLC0415 - slow
     from training.inference.long_motion import imagine as run_imagine  # noqa: PLC0415
 
@@ -154,37 +162,37 @@ def imagine(
     config = ImagineConfig(
         seconds=seconds,
         plan=usual.plan.model_copy(update=seeded),
-        motion=_choosing(seed, usual.motion.temperature, best_of),
+        motion=_best_of_sampling(seed, usual.motion.temperature, best_of),
         between=usual.between.model_copy(update=seeded),
     )
     long = run_imagine(_loaded(model), scene, task or None, config)
     features = np.concatenate(list(long.features()))
     steps = [(span.start_s, span.end_s, span.step or "(in between)") for span in long.plan]
-    _write(features, out, scene, steps, tell_file=not as_json)
-    told = {
+    _write(features, out, scene, steps, print_file=not as_json)
+    story = {
         "scene": scene,
         "plan": [asdict(span) for span in long.plan],
         "notes": long.notes,
     }
-    beside = out.with_suffix(".plan.json")
-    beside.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    plan_file = out.with_suffix(".plan.json")
+    plan_file.write_text(json.dumps(story, indent=1, ensure_ascii=False) + "\n")
     if as_json:
-        print_json({"motion": out, "plan_file": beside, "seconds": len(features) / FPS, **told})
+        print_json({"motion": out, "plan_file": plan_file, "seconds": len(features) / FPS, **story})
         return
     for span in long.plan:
         show(f"{span.start_s:7.1f} s  {span.task}: {span.step or '(in between)'}")
     for note in long.notes:
         show(f"note: {note}")
-    show(f"plan: {beside}")
+    show(f"plan: {plan_file}")
 
 
 @model_app.command()
 def describe(
-    file: Annotated[Path, typer.Argument(help="Motion: .npy of features or joints, or .bvh.")],
+    file: Annotated[Path, typer.Argument(help="Motion file: .npy (features or joints) or .bvh.")],
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Tell a motion of any length: steps, tasks, scene."""
+    """Describe a motion of any length as steps, tasks and a scene."""
     from training.inference.long_motion import describe as run_describe  # noqa: PLC0415
 
     story = run_describe(_loaded(model), _motions(file)[0])
@@ -207,7 +215,7 @@ def _loaded(model: Path | None) -> Any:
 
 def _refuse_idle_seed(seed: int, temperature: float) -> None:
     if seed and not temperature:
-        needed = "a temperature above 0, at which something is drawn"
+        needed = "a temperature above 0"
         refuse_idle("--seed", needed, "temperature 0", "give --temperature 1")
 
 
@@ -218,11 +226,11 @@ def _sampling(seed: int, temperature: float) -> Any:
     return DRAWN.model_copy(update={"temperature": temperature, "seed": seed})
 
 
-def _choosing(seed: int, temperature: float, best_of: int | None) -> Any:
-    """How motions of texts are drawn and chosen.
+def _best_of_sampling(seed: int, temperature: float, best_of: int | None) -> Any:
+    """Return the sampling of motions from texts.
 
     Raises:
-        ValueError: several are to be drawn at temperature 0.
+        ValueError: ``best_of`` is above 1 at temperature 0.
     """
     from training.language_model.generation import CHOSEN, Sampling  # noqa: PLC0415 - slow
 
@@ -233,10 +241,10 @@ def _choosing(seed: int, temperature: float, best_of: int | None) -> Any:
 
 
 def _motions(file: Path) -> list[NDArray[np.float32]]:
-    """Features of the motions of a file.
+    """Read the features, (T, 263) each, of the motions in a file.
 
     Raises:
-        ValueError: it holds none that can be used.
+        ValueError: the file holds no usable motion.
     """
     from data.errors import ItemError  # noqa: PLC0415 - slow
     from data.importers.run import MotionImportConfig, prepare_motion  # noqa: PLC0415
@@ -247,7 +255,7 @@ def _motions(file: Path) -> list[NDArray[np.float32]]:
     from data.records import Rejection  # noqa: PLC0415
 
     path = file.expanduser()
-    # What is to be answered need not be fit to be learnt from: models' own motions often are not.
+    # Inference accepts motions that training would reject, such as generated ones.
     any_motion = MotionGates(
         min_frames=2,
         max_root_speed_m_s=math.inf,
@@ -276,7 +284,7 @@ def _write(
     title: str,
     steps: Sequence[tuple[float, float, str]] = (),
     *,
-    tell_file: bool = True,
+    print_file: bool = True,
 ) -> None:
     from annotators.pictures.stick_figure import draw_motion, save_moving, told_steps  # noqa: PLC0415
     from data.exporters import write_bvh, write_features, write_joints  # noqa: PLC0415
@@ -292,5 +300,5 @@ def _write(
         write_bvh(out, joints_TJ3)
     else:
         save_moving(draw_motion(joints_TJ3, title, steps or told_steps(joints_TJ3)), out)
-    if tell_file:
+    if print_file:
         show(f"{out}: {len(features) / FPS:.1f} s")

@@ -1,4 +1,4 @@
-"""What the options of several commands share."""
+"""Options and output helpers that several commands share."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,10 +10,12 @@ from data.plain_text import plain_text
 
 Json = Annotated[
     bool,
-    typer.Option("--json", help="Print one JSON document; all else goes to standard error."),
+    typer.Option(
+        "--json", help="Print the result as one JSON document; logs go to standard error."
+    ),
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Show the result, warnings and errors only.")
+    bool, typer.Option("--quiet", "-q", help="Show only the result, warnings and errors.")
 ]
 DatasetFolder = Annotated[Path, typer.Argument(help="Folder of a dataset.")]
 
@@ -24,7 +26,7 @@ SERVER: Final = "Server"
 
 
 def absolute_source(source: str) -> str:
-    """A source of motions as a worker can use it: an absolute path, or ``procedural:COUNT``."""
+    """Make the path of a motion source absolute; ``procedural:COUNT`` is returned unchanged."""
     from data.synthetic.activities import parse_procedural  # noqa: PLC0415 - slow
 
     if parse_procedural(source) is not None:
@@ -33,17 +35,17 @@ def absolute_source(source: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print a result as one JSON document; a number that is not finite becomes null."""
+    """Print a result as one JSON document; non-finite numbers become null."""
     typer.echo(_json(value, indent=1))
 
 
 def print_json_rows(head: Mapping[str, Any], name: str, rows: Iterable[Any]) -> None:
-    """Print rows as they come, as one JSON document.
+    """Stream rows as one JSON document.
 
     Args:
-        head: what comes before them.
-        name: of the field that holds them.
-        rows: values.
+        head: fields that precede the rows.
+        name: field that holds the rows.
+        rows: JSON-serializable values.
     """
     typer.echo(f"{_json(head).removesuffix('}')},{_json(name)}:[", nl=False)
     for index, row in enumerate(rows):
@@ -58,33 +60,33 @@ def _json(value: Any, indent: int | None = None) -> str:
 
 
 def printable(line: str) -> str:
-    """A line as a terminal may show it: names of files may hold control characters."""
+    """Remove control characters, which file names may contain, from a line."""
     return plain_text(line).replace("\n", " ")
 
 
 def show(line: str) -> None:
-    """Print a line of a result."""
+    """Print one line of a result, without control characters."""
     typer.echo(printable(line))
 
 
 def folder_for(file: Path) -> Path:
-    """Make the folder of a file that a command will write, before its work; returns the file.
+    """Create the parent folder of an output file before the work begins; return the file.
 
     Raises:
-        OSError: it cannot be made.
-        ValueError: a folder has the file's name.
+        OSError: the folder cannot be created.
+        ValueError: the path is an existing folder.
     """
     path = file.expanduser()
     if path.is_dir():
         raise ValueError(
-            f"{path}: expected a file's name, found a folder. Remedy: name a file in it."
+            f"{path}: expected a file name, found a folder. Remedy: give the path of a file in it."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def refuse_idle(option: str, needed: str, found: str, remedy: str) -> NoReturn:
-    """Refuse an option that would have no effect: whoever gave it expects one.
+    """Reject an option that would have no effect.
 
     Raises:
         ValueError: always.

@@ -1,4 +1,4 @@
-"""Commands that run a flow: its configuration, its presets, and how it is run and stopped."""
+"""Running a flow from a command: its configuration, its presets and its interruption."""
 
 import json
 import os
@@ -21,22 +21,22 @@ from flows.server.process import use_some_server
 from flows.settings import Settings, quiet_prefect
 
 CHECKPOINT_LIMIT_S: Final = 25.0
-"""For a training to finish its step and store a checkpoint."""
-CLIPS_KEPT: Final = "finished clips are kept; run the same command to go on"
-MOTIONS_KEPT: Final = "published motions are kept; run the same command to go on"
-CHECKPOINT_KEPT: Final = "a checkpoint is kept; run the same command to go on"
-"""What an interrupted command tells."""
+"""Time that a training gets to finish its step and save a checkpoint."""
+CLIPS_KEPT: Final = "finished clips are kept; run the same command to resume"
+MOTIONS_KEPT: Final = "published motions are kept; run the same command to resume"
+CHECKPOINT_KEPT: Final = "a checkpoint is kept; run the same command to resume"
+"""Messages of an interrupted command."""
 
 
 @dataclass(frozen=True)
 class FlowCommand:
-    """A flow as its command runs it. Nothing of it is imported before it is needed: that is slow.
+    """A flow that a command runs. Its modules are imported lazily, because that takes seconds.
 
     Attributes:
         flow: ``module:function``.
-        config: ``module:class`` of its configuration; the module has its ``PRESETS`` too.
-        kept: told when the command is interrupted: what is kept, and how to go on.
-        limit_s: for its work to stop.
+        config: ``module:class`` of its configuration; the module also defines ``PRESETS``.
+        kept: message of an interrupted command: what is kept and how to resume.
+        limit_s: time that the work gets to stop.
     """
 
     flow: str
@@ -46,19 +46,19 @@ class FlowCommand:
 
     @property
     def config_type(self) -> type[BaseModel]:
-        """The class of its configuration."""
+        """The configuration class of the flow."""
         return resolve_name(self.config)
 
     @property
     def presets(self) -> Presets:
-        """The named sets of values of its configuration."""
+        """The presets of the flow by name."""
         return resolve_name(f"{self.config.partition(':')[0]}:PRESETS")
 
     @property
     def preset_names(self) -> list[str]:
-        """The names of :attr:`presets`, from the deployments, each of which names one.
+        """The names of :attr:`presets`, read from the deployments, each of which names one.
 
-        Shells ask for them with every key: reading a file takes no time, importing a training does.
+        Shell completion needs them on every key press, and importing the trainings is slow.
         """
         deployments = yaml.safe_load(DEPLOYMENTS_FILE.read_text())["deployments"]
         entrypoint = self.flow.replace(":", ".")
@@ -69,15 +69,15 @@ class FlowCommand:
     def changes(
         self, file: Path | None, assignments: Sequence[str] | None, options: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """What a command was told over its preset: a file, over it ``--set``, its options.
+        """Merge the values that override the preset; later arguments take precedence.
 
         Args:
             file: JSON file with a part of the configuration.
             assignments: values of ``--set``.
-            options: a part of the configuration, from the command's other options.
+            options: values of the command's other options.
 
         Raises:
-            ValueError: the file cannot be read, or something names no field.
+            ValueError: the file cannot be read, or a name is not a field.
         """
         config_type = self.config_type
         values = read_config(file)
@@ -86,10 +86,10 @@ class FlowCommand:
         return merge(config_type, merge(config_type, values, assigned), options)
 
     def check(self, preset: str, changes: Mapping[str, Any]) -> Any:
-        """What the flow will work with; refuses what it would refuse, before anything is started.
+        """Resolve and validate the configuration before anything is started.
 
         Raises:
-            ValueError: there is no such preset, or the values do not fit together.
+            ValueError: the preset does not exist, or the configuration is invalid.
         """
         home = Settings().home_folder
         return resolve(self.config_type, self.presets, preset, changes, home)
@@ -110,9 +110,9 @@ class FlowCommand:
         """Run the flow in this process and return its summary.
 
         Args:
-            preset: name of one, or empty.
-            changes: what goes over it.
-            quiet: no bars, and log lines of warnings and errors only.
+            preset: name of the preset; empty means none.
+            changes: values that override the preset.
+            quiet: hide progress bars and log only warnings and errors.
         """
         self.check(preset, changes)
         _ready_for_flow(self.kept, self.limit_s, quiet=quiet)
@@ -156,7 +156,7 @@ ALIASES: Final = {
 
 
 def complete_preset(context: typer.Context, incomplete: str) -> list[str]:
-    """The presets of the command that a shell completes."""
+    """Complete the names of the presets of a command."""
     command = context.info_name or ""
     names = FLOWS[ALIASES.get(command, command)].preset_names
     return [name for name in names if name.startswith(incomplete)]
@@ -165,28 +165,28 @@ def complete_preset(context: typer.Context, incomplete: str) -> list[str]:
 Preset = Annotated[
     str,
     typer.Option(
-        help="Named set of values, over which --config and --set go; empty: none.",
+        help="Named set of values that --config and --set override; empty means none.",
         autocompletion=complete_preset,
     ),
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option(help="JSON file with more of the configuration, over the preset.")
+    Path | None, typer.Option(help="JSON file with configuration values that override the preset.")
 ]
 Assignments = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="FIELD=VALUE",
-        help="One field of the configuration, such as loop.steps=500; may be given again.",
+        help="One configuration field, such as loop.steps=500; repeatable.",
     ),
 ]
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
-    """The values of a JSON configuration file; none without a file.
+    """Read a JSON configuration file; return an empty dictionary without a file.
 
     Raises:
-        ValueError: it cannot be read, or holds no JSON object; the message has the line.
+        ValueError: the file cannot be read or is not a JSON object; the message gives the line.
     """
     if path is None:
         return {}
@@ -215,12 +215,12 @@ def read_config(path: Path | None) -> dict[str, Any]:
 
 
 def _ready_for_flow(kept: str, limit_s: float = STOP_LIMIT_S, *, quiet: bool = False) -> None:
-    """Prepare this process to run a flow; to be called before Prefect is imported.
+    """Prepare this process to run a flow. Must be called before Prefect is imported.
 
     Args:
-        kept: told when the command is interrupted: what is kept, and how to go on.
-        limit_s: for its work to stop.
-        quiet: log lines of warnings and errors only, as beside the bars of a terminal.
+        kept: message of an interrupted command: what is kept and how to resume.
+        limit_s: time that the work gets to stop.
+        quiet: log only warnings and errors, as in a terminal with progress bars.
     """
     keep_when_stopped(kept, limit_s)
     quiet_prefect()

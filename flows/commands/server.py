@@ -1,4 +1,4 @@
-"""Commands of the local Prefect server and its workers."""
+"""Commands that start and stop the local Prefect server and its workers."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ from flows.server.process import (
 from flows.settings import LOOPBACK_PORT, Settings, quiet_prefect
 
 POOLS: Final = ("cpu", "gpu")
-"""Work pools of the deployments; without a GPU, the worker of ``gpu`` trains on the CPU."""
+"""Work pools of the deployments. Without a GPU, the ``gpu`` worker trains on the CPU."""
 STOP_LIMIT_S: Final = 20.0
 _MODULES: Final = {"server": SERVER_MODULE} | {f"worker-{pool}": "prefect" for pool in POOLS}
 
@@ -37,7 +37,7 @@ def up(
         int, typer.Option(min=1, max=65535, help="Loopback port of the server.")
     ] = LOOPBACK_PORT,
 ) -> None:
-    """Start a Prefect server on loopback and a worker per pool, and register the deployments."""
+    """Start a Prefect server on loopback with a worker per pool, and register the deployments."""
     quiet_prefect()
     run_dir = Settings().run_dir
     server = LocalServer(port, own_token(run_dir))
@@ -56,7 +56,7 @@ def up(
 
 @server_app.command()
 def down() -> None:
-    """Stop the server and the workers that `up` started, and what they run."""
+    """Stop the server and the workers that `up` started, and the runs of these workers."""
     run_dir = Settings().run_dir
     for name in (*(f"worker-{pool}" for pool in POOLS), "server"):
         pid_file = run_dir / f"{name}.pid"
@@ -73,21 +73,21 @@ def _start_server(server: LocalServer, run_dir: Path) -> None:
     pid_file = run_dir / "server.pid"
     if _running(pid_file) is not None and before is not None and before.port != server.port:
         raise ValueError(
-            f"--port: expected {before.port}, where our server runs already, found {server.port}. "
-            "Remedy: avatargpt down, or leave --port out."
+            f"--port: expected {before.port}, where our server is already running, found "
+            f"{server.port}. Remedy: avatargpt down, or leave --port out."
         )
     match ask(server.api_url, server.token):
         case "ready":
-            typer.echo(f"The Prefect server at {server.api_url} runs already.")
+            typer.echo(f"The Prefect server at {server.api_url} is already running.")
         case "refuses":
             raise ValueError(
-                f"port {server.port}: expected nobody or our own server, found another Prefect "
-                "server that refuses our token. Remedy: stop it, or choose another --port."
+                f"port {server.port}: expected a free port or our own server, found another "
+                "Prefect server that rejects our token. Remedy: stop it, or choose another --port."
             )
         case "foreign":
             raise ValueError(
-                f"port {server.port}: expected nobody or our own server, found something that is "
-                "not Prefect. Remedy: choose another --port."
+                f"port {server.port}: expected a free port or our own server, found something "
+                "that is not Prefect. Remedy: choose another --port."
             )
         case "silent":
             typer.echo("Starting the Prefect server (the first time takes half a minute) …")
@@ -100,7 +100,7 @@ def _start_server(server: LocalServer, run_dir: Path) -> None:
 
 
 def _register(log: Path) -> None:
-    """Pools, automations and deployments; what `prefect` tells of it goes to the log."""
+    """Create work pools, automations and deployments; write the output of Prefect to the log."""
     from flows.server.setup import add_automation, make_pools, silent_runs  # noqa: PLC0415 - Prefect
 
     make_pools(POOLS)
@@ -113,7 +113,7 @@ def _start_workers(server: LocalServer, run_dir: Path) -> None:
         pid_file = run_dir / f"worker-{pool}.pid"
         if _running(pid_file) is None:
             arguments = ["worker", "start", "--pool", pool, "--name", f"local-{pool}"]
-            # Trainings share this machine's GPUs and cores: one at a time.
+            # Trainings share the GPUs and cores of this machine, so only one runs at a time.
             arguments += ["--limit", "1"] if pool == "gpu" else []
             log = run_dir / f"worker-{pool}.log"
             pid = start_in_background("prefect", arguments, log, server.client_environment)
@@ -121,7 +121,7 @@ def _start_workers(server: LocalServer, run_dir: Path) -> None:
 
 
 def _running(pid_file: Path) -> int | None:
-    """The process of a file's id; None where it ended, or the id is another program's by now."""
+    """Return the process ID in a file; None if that process ended or is another program."""
     try:
         pid = int(pid_file.read_text())
     except (OSError, ValueError):
@@ -130,7 +130,7 @@ def _running(pid_file: Path) -> int | None:
 
 
 def _stop(pid: int) -> None:
-    """Ask a process group to end, and end it when it does not."""
+    """Send SIGTERM to a process group, and SIGKILL if it does not end in time."""
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGTERM)
         deadline_s = time.monotonic() + STOP_LIMIT_S

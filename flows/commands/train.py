@@ -1,4 +1,4 @@
-"""Commands of training."""
+"""Commands that train, tokenize and evaluate."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,14 +24,14 @@ train_app = typer.Typer()
 @train_app.command(name="train-vqvae", hidden=True)
 def train_motion_vqvae(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
-    run: Annotated[Path, typer.Option(help="Folder of the run; gone on with when it exists.")],
+    run: Annotated[Path, typer.Option(help="Run folder; an existing run is resumed.")],
     preset: Preset = "small",
     config: ConfigFile = None,
     assignments: Assignments = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train the motion VQ-VAE, or go on training it."""
+    """Train the motion VQ-VAE. Resumable."""
     options = {
         "run": str(run.expanduser().absolute()),
         "data": {"dataset": str(dataset.expanduser().absolute())},
@@ -45,11 +45,13 @@ def train_motion_vqvae(
 @train_app.command(name="train-lm", hidden=True)
 def train_motion_lm(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions and tokens.")],
-    run: Annotated[Path, typer.Option(help="Folder of the run; gone on with when it exists.")],
-    tokenizer: Annotated[Path, typer.Option(help="Run or checkpoint of a motion VQ-VAE.")],
+    run: Annotated[Path, typer.Option(help="Run folder; an existing run is resumed.")],
+    tokenizer: Annotated[Path, typer.Option(help="Run folder or checkpoint of a motion VQ-VAE.")],
     plans: Annotated[
         list[Path] | None,
-        typer.Option(help="One more dataset whose annotations give scenes and steps; repeatable."),
+        typer.Option(
+            help="Additional dataset whose annotations provide scenes and steps; repeatable."
+        ),
     ] = None,
     preset: Preset = "small",
     config: ConfigFile = None,
@@ -57,7 +59,7 @@ def train_motion_lm(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train the motion language model on a tokenized dataset, or go on training it."""
+    """Train the motion language model on a tokenized dataset. Resumable."""
     paths = {"run": run, "dataset": dataset, "tokenizer": tokenizer}
     options: dict[str, Any] = {
         name: str(path.expanduser().absolute()) for name, path in paths.items()
@@ -80,16 +82,21 @@ def _print_summary(summary: "TrainingSummary", *, as_json: bool) -> None:
 
 @train_app.command(name="import-vqvae")
 def import_vqvae(
-    weights: Annotated[Path, typer.Argument(help="Released .pth or .safetensors, T2M-GPT layout.")],
-    mean: Annotated[Path, typer.Option(help="Mean.npy that they were trained with.")],
-    std: Annotated[Path, typer.Option(help="Std.npy likewise.")],
-    run: Annotated[Path, typer.Option(help="Folder to write; used like that of a training.")],
+    weights: Annotated[
+        Path, typer.Argument(help="Weights in the layout of T2M-GPT, .pth or .safetensors.")
+    ],
+    mean: Annotated[
+        Path, typer.Option(help="Mean.npy of the features that the weights were trained on.")
+    ],
+    std: Annotated[Path, typer.Option(help="Std.npy of the same features.")],
+    run: Annotated[Path, typer.Option(help="Run folder to write.")],
     config: Annotated[
-        Path | None, typer.Option(help="JSON file with other sizes than the released ones.")
+        Path | None,
+        typer.Option(help="JSON file with model sizes that differ from the released ones."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Use released VQ-VAE weights as the motion tokenizer."""
+    """Import released VQ-VAE weights as a motion tokenizer."""
     from training.tokenizer.motion_tokenizer import import_published  # noqa: PLC0415 - slow
     from training.tokenizer.vqvae import MotionVqvaeConfig  # noqa: PLC0415
 
@@ -106,11 +113,11 @@ def import_vqvae(
 @train_app.command(name="tokenize-motions")
 def tokenize_motions(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
-    tokenizer: Annotated[Path, typer.Option(help="Run or checkpoint of a motion VQ-VAE.")],
+    tokenizer: Annotated[Path, typer.Option(help="Run folder or checkpoint of a motion VQ-VAE.")],
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Write the motion tokens of a dataset, beside its motions. Resumes."""
+    """Tokenize the motions of a dataset and store the tokens in it. Resumable."""
     from training.tokenizer.tokenize import TokenizeConfig, tokenize_motions  # noqa: PLC0415
 
     def report(done: int, total: int) -> None:
@@ -122,8 +129,8 @@ def tokenize_motions(
         print_json(result)
         return
     show(
-        f"{dataset}: {result.written} motions tokenised with {result.tokenizer_id}, "
-        f"{result.known} known before, {result.too_short} too short"
+        f"{dataset}: {result.written} motions tokenized with {result.tokenizer_id}, "
+        f"{result.known} already tokenized, {result.too_short} too short"
     )
 
 
@@ -131,18 +138,16 @@ def tokenize_motions(
 def train_all(
     sources: Annotated[
         list[str],
-        typer.Argument(
-            help="Datasets of annotate or import-motions, motion files, plans, procedural:COUNT."
-        ),
+        typer.Argument(help="Datasets, motion files, plans, or procedural:COUNT."),
     ],
-    root: Annotated[Path, typer.Option(help="Folder of the motions, runs and models.")],
+    root: Annotated[Path, typer.Option(help="Output folder for motions, runs and models.")],
     preset: Preset = "small",
     config: ConfigFile = None,
     assignments: Assignments = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train tokenizer and language model, evaluate, and keep the version. Resumes."""
+    """Train tokenizer and language model, evaluate, and store a model version. Resumable."""
     options = {
         "sources": [absolute_source(source) for source in sources],
         "root": str(root.expanduser().absolute()),
@@ -161,15 +166,15 @@ def train_all(
 
 @train_app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="Folder of a model, as train-all writes it.")],
+    model: Annotated[Path, typer.Argument(help="Model folder written by train-all.")],
     dataset: Annotated[
         Path | None,
-        typer.Option(help="Where the dataset lies that it was trained on, if it was moved."),
+        typer.Option(help="New path of the training dataset, if it was moved."),
     ] = None,
-    items: Annotated[int, typer.Option(min=1, help="Of each task, at most.")] = 64,
+    items: Annotated[int, typer.Option(min=1, help="Maximum number of items per task.")] = 64,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a model on its test split: reconstruction, every task, motions, texts."""
+    """Evaluate a model on its test split: reconstruction, every task, motions and texts."""
     from annotators.motion.describe import describe_motion  # noqa: PLC0415 - slow
     from evaluation.reports import EvaluationConfig, evaluate_folder  # noqa: PLC0415
 

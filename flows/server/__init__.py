@@ -1,1 +1,1 @@
-"""The local Prefect server and what it needs."""
+"""The local Prefect server: its processes, its set-up, its authentication."""

@@ -1,9 +1,9 @@
-"""The Prefect server that ``avatargpt up`` and single runs start: Prefect's own, and one page.
+"""The Prefect server that ``avatargpt up`` and single runs start: Prefect's app and a login page.
 
-Prefect's API asks for the token in a header, which no other page can set. Its UI keeps the token in
-the browser's storage, and would ask for it; the page :data:`OPEN_PATH` puts it there, from the part
-of the printed link that browsers do not send. So no token is in an access log or in a history of
-requests.
+Prefect's API expects the token in a header, which pages of other origins cannot set. Its UI reads
+the token from the browser's storage and would prompt for it; the page at :data:`OPEN_PATH` stores
+it there, from the fragment of the printed link. Browsers do not send fragments, so the token
+appears in no access log.
 """
 
 import argparse
@@ -26,22 +26,22 @@ _OPEN_PAGE: Final = """<!doctype html><meta charset="utf-8"><title>avatargpt</ti
 const token = btoa(location.hash.slice(1));
 history.replaceState(null, "", location.pathname);
 fetch("/api/admin/version", {headers: {Authorization: "Basic " + token}}).then(reply => {
-  if (!reply.ok) throw new Error("the server refuses the token of this link");
+  if (!reply.ok) throw new Error("the server rejected the token of this link");
   localStorage.setItem("prefect-password", token);
   location.replace("/");
 }).catch(error => {
   document.getElementById("said").textContent =
-    error.message + ". Remedy: run `avatargpt up` again, and open the link that it prints.";
+    error.message + ". Remedy: run `avatargpt up` again and open the link that it prints.";
 });
 </script>"""
 
 
 def with_open_page(app: ASGIApp, started: Callable[[], object]) -> ASGIApp:
-    """The app with the page that opens its UI; no other page may hold it in a frame.
+    """Add the login page to the app and forbid other pages to embed it in a frame.
 
     Args:
-        app: Prefect's.
-        started: called once the database is up to date and the app answers.
+        app: the app of Prefect.
+        started: called when the database is migrated and the app is ready.
     """
     page = HTMLResponse(_OPEN_PAGE, headers={"Cache-Control": "no-store"})
 
@@ -64,10 +64,10 @@ def with_open_page(app: ASGIApp, started: Callable[[], object]) -> ASGIApp:
 def wait_for_database() -> Callable[[], object]:
     """Wait until no other server of this user is starting.
 
-    Each brings the database up to date at its start: two at once would end each other.
+    Servers migrate the database when they start, and two concurrent migrations fail.
 
     Returns:
-        What lets the next one start; the end of this process does so too.
+        A callable that lets the next server start. The end of this process has the same effect.
     """
     home = get_current_settings().home
     home.mkdir(parents=True, exist_ok=True)
@@ -77,10 +77,10 @@ def wait_for_database() -> Callable[[], object]:
 
 
 def main() -> None:
-    """Serve on loopback; the rest of the settings comes in the environment."""
+    """Serve on loopback. Other settings are read from the environment."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("port", type=int)
-    parser.add_argument("--parent", type=int, help="Process to end with.")
+    parser.add_argument("--parent", type=int, help="ID of the process with which the server ends.")
     arguments = parser.parse_args()
     if arguments.parent is not None:
         end_with_parent(arguments.parent)
@@ -89,7 +89,7 @@ def main() -> None:
         host="127.0.0.1",
         port=arguments.port,
         log_level="warning",
-        # Connections of an open UI do not hold up the end.
+        # Open connections of the UI must not delay the shutdown.
         timeout_graceful_shutdown=3,
     )
 

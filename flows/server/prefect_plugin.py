@@ -1,9 +1,9 @@
-"""Lets users type `prefect deployment run annotate-videos`, with neither a slash nor a token.
+"""Prefect plugin: short deployment names, and the address and token of the local server.
 
-Prefect calls :func:`setup_environment` whenever it is imported (the ``prefect.plugins`` entry
-point, switched on in pyproject.toml). Every flow here has a deployment of its own name, so a name
-without a slash stands for ``name/name``. The server that ``avatargpt up`` started asks for a token,
-which is in its file, and may be on another port than the project's settings say.
+Prefect calls :func:`setup_environment` when it is imported (entry point ``prefect.plugins``,
+enabled in pyproject.toml). Every flow has a deployment with the name of the flow, so a name without
+a slash is completed to ``name/name``. The server of ``avatargpt up`` requires a token, which is
+read from its file, and may listen on another port than that in the project's settings.
 """
 
 import os
@@ -19,7 +19,7 @@ PREFECT_PLUGIN_API_REQUIRES = ">=0.1,<1"
 
 @register_hook
 def setup_environment(*, ctx: HookContext) -> SetupResult | None:
-    """Find the local server and its token, and complete `prefect deployment run NAME`."""
+    """Set the address and token of the local server; complete `prefect deployment run NAME`."""
     env = local_environment(ctx.api_url)
     if sys.argv[1:3] == ["deployment", "run"]:
         sys.argv[3:4] = [complete_name(name) for name in sys.argv[3:4]]
@@ -34,10 +34,10 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
 
 
 def local_environment(api_url: str | None) -> dict[str, str]:
-    """What Prefect must know of the server that `up` started, where it is the one to use.
+    """Return the environment variables for the server of `up`, if Prefect should use it.
 
     Args:
-        api_url: that Prefect is configured for. The token is for no other server.
+        api_url: API URL that Prefect is configured with. The token is sent to no other server.
     """
     server = recorded_server()
     if server is None:
@@ -45,10 +45,10 @@ def local_environment(api_url: str | None) -> dict[str, str]:
     default = api_url in {None, LOOPBACK_API_URL} and "PREFECT_API_URL" not in os.environ
     if api_url != server.api_url and not default:
         return {}
-    # What the user set goes first.
+    # Variables that the user has set take precedence.
     return {k: v for k, v in server.client_environment.items() if k not in os.environ}
 
 
 def complete_name(name: str) -> str:
-    """``flow`` becomes ``flow/flow``; options and complete names stay as they are."""
+    """Complete ``flow`` to ``flow/flow``; options and complete names are returned unchanged."""
     return name if "/" in name or name.startswith("-") else f"{name}/{name}"

@@ -1,10 +1,10 @@
-"""Local Prefect servers: one that ``avatargpt up`` leaves running, and one that ends with its run.
+"""Local Prefect servers: a permanent one of ``avatargpt up``, and temporary ones of single runs.
 
-Both listen on loopback only and ask for a token, so that no page in a browser and no other user of
-the machine can start work through them. What talks to them from here (commands, workers, plain
-``prefect`` in the project's folder) finds the token by itself.
+Both listen on loopback only and require a token, so that neither a page in a browser nor another
+user of the machine can start work through them. Local clients (commands, workers, ``prefect`` in
+the project's folder) find the token by themselves.
 
-This module does not import Prefect: its address must be in the environment before that.
+This module does not import Prefect, which reads its address from the environment at import.
 """
 
 import base64
@@ -30,14 +30,14 @@ from flows.settings import LOOPBACK_API_URL, Settings, off_current_folder
 
 _COMMAND_LINE_S: Final = 1.0
 START_LIMIT_S: Final = 180.0
-"""A first start migrates the database, which takes half a minute on a slow machine."""
+"""The first start migrates the database, which takes half a minute on a slow machine."""
 OPEN_PATH: Final = "/open"
-"""The page that hands the UI its token (flows.server.app)."""
+"""Path of the login page (:mod:`flows.server.app`)."""
 SERVER_MODULE: Final = "flows.server.app"
 _ASK_LIMIT_S: Final = 5.0
 
 Answer = Literal["silent", "ready", "refuses", "foreign"]
-"""Nobody listens; a Prefect server that takes the token; one that does not; something else."""
+"""Nothing listens; a Prefect server accepts the token; it rejects it; another service answers."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +49,22 @@ class LocalServer:
 
     @property
     def api_url(self) -> str:
-        """Its API address."""
+        """API URL of the server."""
         return f"http://127.0.0.1:{self.port}/api"
 
     @property
     def link(self) -> str:
-        """What opens its UI, with the token; browsers do not send what follows the ``#``."""
+        """Link that opens the UI, with the token in the fragment, which browsers do not send."""
         return f"http://127.0.0.1:{self.port}{OPEN_PATH}#{self.token}"
 
     @property
     def client_environment(self) -> dict[str, str]:
-        """What a Prefect client needs to talk to it."""
+        """Environment variables for clients of the server."""
         return {"PREFECT_API_URL": self.api_url, "PREFECT_API_AUTH_STRING": self.token}
 
     @property
     def server_environment(self) -> dict[str, str]:
-        """What the server itself needs."""
+        """Environment variables for the server itself."""
         own = f"http://127.0.0.1:{self.port}"
         return {
             **self.client_environment,
@@ -77,12 +77,12 @@ class LocalServer:
 
 
 def is_loopback(api_url: str) -> bool:
-    """Whether an address is one of this machine's own."""
+    """Return whether a URL is that of a loopback address."""
     return urlsplit(api_url).hostname in {"127.0.0.1", "localhost", "::1"}
 
 
 def answers(api_url: str) -> bool:
-    """Whether something listens at a loopback address; other addresses are not asked."""
+    """Return whether something listens at a loopback address; True for other addresses."""
     if not is_loopback(api_url):
         return True
     url = urlsplit(api_url)
@@ -94,11 +94,11 @@ def answers(api_url: str) -> bool:
 
 
 def ask(api_url: str, token: str = "") -> Answer:
-    """What is at a loopback address, and whether it takes a token; nothing else is asked.
+    """Determine what listens at a loopback address; "ready" for other addresses.
 
     Args:
-        api_url: of a Prefect server.
-        token: to show it; empty: none.
+        api_url: API URL of a Prefect server.
+        token: token to send; empty means none.
     """
     if not is_loopback(api_url):
         return "ready"
@@ -107,12 +107,12 @@ def ask(api_url: str, token: str = "") -> Answer:
     if _get(f"{api_url}/health") != (HTTPStatus.OK, b"true"):
         return "foreign"
     status, _ = _get(f"{api_url}/admin/version", token)
-    # No answer in time is no refusal: a server is slow while it is busy.
+    # A timeout is not a rejection: a busy server is slow.
     return "ready" if status in {HTTPStatus.OK, 0} else "refuses"
 
 
 def _get(url: str, token: str = "") -> tuple[int, bytes]:
-    """Status and first bytes of a reply, (0, b"") where there is none, past any proxy."""
+    """Return status and first bytes of a reply, bypassing proxies; (0, b"") without a reply."""
     headers = {}
     if token:
         headers["Authorization"] = f"Basic {base64.b64encode(token.encode()).decode()}"
@@ -122,7 +122,7 @@ def _get(url: str, token: str = "") -> tuple[int, bytes]:
             return reply.status, reply.read(100)
     except HTTPError as error:
         return error.code, b""
-    except (URLError, OSError, ValueError):  # a service of another protocol
+    except (URLError, OSError, ValueError):  # a service with another protocol
         return 0, b""
 
 
@@ -130,7 +130,7 @@ def _get(url: str, token: str = "") -> tuple[int, bytes]:
 
 
 def own_token(run_dir: Path) -> str:
-    """The token of this user's server; made where there is none, readable by its owner only."""
+    """Return the token of this user's server; create it if missing, readable by its owner only."""
     file = run_dir / "token"
     run_dir.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
@@ -142,12 +142,12 @@ def own_token(run_dir: Path) -> str:
 
 
 def write_server(server: LocalServer, run_dir: Path) -> None:
-    """Let other commands find the server that `up` started."""
+    """Record the server of `up` for other commands."""
     (run_dir / "server.json").write_text(json.dumps({"port": server.port}))
 
 
 def recorded_server() -> LocalServer | None:
-    """The server that `up` started last; None when it never did, or `down` stopped it."""
+    """Return the server that `up` recorded; None if there is none or `down` stopped it."""
     run_dir = Settings().run_dir
     try:
         port = json.loads((run_dir / "server.json").read_text(encoding="utf-8"))["port"]
@@ -160,16 +160,16 @@ def recorded_server() -> LocalServer | None:
 
 
 def start_in_background(module: str, arguments: list[str], log: Path, env: dict[str, str]) -> int:
-    """Start `python -m MODULE ARGUMENTS` in the background, in a session of its own.
+    """Start `python -m MODULE ARGUMENTS` in the background, in its own session.
 
     Args:
-        module: to run; looked for among what is installed only.
-        arguments: of it; other users of the machine can see them.
-        log: file that its output is appended to.
-        env: environment variables beside those of this process.
+        module: installed module; the current folder is not searched.
+        arguments: arguments, which other users of the machine can see.
+        log: file to which the output is appended.
+        env: environment variables in addition to those of this process.
 
     Returns:
-        Its process id, which is also that of its process group.
+        The process ID, which is also the ID of the process group.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -184,13 +184,13 @@ def start_in_background(module: str, arguments: list[str], log: Path, env: dict[
 
 
 def runs(pid: int, module: str) -> bool:
-    """Whether a process runs and is `python -m MODULE`: after a reboot, its id may be another's."""
-    with suppress(ChildProcessError):  # started by an earlier command: not ours to wait for
+    """Return whether a process is `python -m MODULE`. Process IDs may be reused after a reboot."""
+    with suppress(ChildProcessError):  # not a child of this process
         os.waitpid(pid, os.WNOHANG)
     try:
         process = psutil.Process(pid)
         command = process.cmdline()
-        # For a moment of its start a process has no command line yet; a zombie has none for good.
+        # A process has no command line for a moment after its start; a zombie never has one.
         deadline_s = time.monotonic() + _COMMAND_LINE_S
         while not command and time.monotonic() < deadline_s:
             time.sleep(0.01)
@@ -201,10 +201,10 @@ def runs(pid: int, module: str) -> bool:
 
 
 def wait_until_ready(server: LocalServer, pid: int, log: Path) -> None:
-    """Wait for a server that was just started.
+    """Wait until a server that was just started is ready.
 
     Raises:
-        RuntimeError: it ended, or did not become ready in time.
+        RuntimeError: the server ended or was not ready in time.
     """
     deadline_s = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline_s and runs(pid, SERVER_MODULE):
@@ -220,18 +220,18 @@ def wait_until_ready(server: LocalServer, pid: int, log: Path) -> None:
 
 
 def free_port() -> int:
-    """A loopback port that nothing listens on."""
+    """Return a free loopback port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 
 
 def start_temporary_server(log: Path) -> LocalServer:
-    """Start a Prefect server on a free loopback port that ends with this process, however it ends.
+    """Start a Prefect server on a free loopback port that ends when this process ends or is killed.
 
-    It outlives everything that Prefect still sends while this process exits.
+    The server still answers while this process exits, so that Prefect can send its last data.
 
     Args:
-        log: file for its output.
+        log: file for the output of the server.
     """
     server = LocalServer(free_port(), f"avatargpt:{secrets.token_urlsafe(32)}")
     arguments = [str(server.port), "--parent", str(os.getpid())]
@@ -241,14 +241,14 @@ def start_temporary_server(log: Path) -> LocalServer:
 
 
 def use_some_server(*, quiet: bool = False) -> None:
-    """Let Prefect, once imported, use the configured server, that of `up`, or one for this run.
+    """Set the environment so that Prefect uses the configured server, that of `up`, or a new one.
 
     Args:
-        quiet: do not tell that one is started.
+        quiet: do not print that a server is started.
 
     Raises:
-        ValueError: the configured one asks for a token that is not known here.
-        RuntimeError: none could be started.
+        ValueError: the configured server rejects the token.
+        RuntimeError: no server could be started.
     """
     recorded = recorded_server()
     configured = os.environ.get("PREFECT_API_URL")
@@ -264,13 +264,13 @@ def use_some_server(*, quiet: bool = False) -> None:
         return
     if answer == "refuses" and configured:
         raise ValueError(
-            f"PREFECT_API_URL: expected a server at {api_url} that takes our token, found one that "
-            "refuses it. Remedy: set PREFECT_API_AUTH_STRING to its token, or unset "
+            f"PREFECT_API_URL: expected a server at {api_url} that accepts our token, found one "
+            "that rejects it. Remedy: set PREFECT_API_AUTH_STRING to its token, or unset "
             "PREFECT_API_URL."
         )
     if not quiet:
         sys.stderr.write(
-            "Starting a Prefect server for this run (the first time: half a minute) …\n"
+            "Starting a Prefect server for this run (the first time takes half a minute) …\n"
         )
     server = start_temporary_server(Settings().run_dir / "temporary-server.log")
     os.environ.update(server.client_environment)

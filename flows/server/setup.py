@@ -1,4 +1,4 @@
-"""What a local Prefect server needs before it is of use: work pools, and an eye on dead runs."""
+"""Set-up of a local Prefect server: work pools and the automation that detects dead runs."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -14,7 +14,7 @@ from prefect.workers.process import ProcessWorker
 
 SILENT_RUNS: Final = "Crash runs that fell silent"
 SILENCE_S: Final = 90.0
-"""Three heartbeats: a run sends one every 30 s, which is Prefect's least."""
+"""Three heartbeat intervals of 30 s, the shortest interval that Prefect allows."""
 _SIGNS_OF_LIFE: Final = frozenset(
     f"prefect.flow-run.{event}"
     for event in ("heartbeat", "Completed", "Failed", "Cancelled", "Crashed")
@@ -22,7 +22,7 @@ _SIGNS_OF_LIFE: Final = frozenset(
 
 
 def make_pools(names: tuple[str, ...]) -> None:
-    """Make the work pools that are not there; each runs processes."""
+    """Create the process work pools that do not exist."""
     template = ProcessWorker.get_default_base_job_template()
     with get_client(sync_client=True) as client:
         for name in names:
@@ -32,16 +32,16 @@ def make_pools(names: tuple[str, ...]) -> None:
 
 
 def silent_runs(silence_s: float = SILENCE_S) -> AutomationCore:
-    """What lets the server call a run crashed whose heartbeats end before it does.
+    """Return an automation that marks a run as crashed when its heartbeats stop.
 
-    A run whose worker and engine were killed has nobody left to report it.
+    If both worker and engine are killed, no process is left that could report the crash.
 
     Args:
-        silence_s: for how long no sign of life may come; at least 10.
+        silence_s: seconds without a heartbeat; at least 10.
     """
     return AutomationCore(
         name=SILENT_RUNS,
-        description="A run that sent heartbeats and sends none any more died with its worker.",
+        description="A run whose heartbeats stop was killed together with its worker.",
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
             expect=set(_SIGNS_OF_LIFE),
@@ -57,14 +57,14 @@ def silent_runs(silence_s: float = SILENCE_S) -> AutomationCore:
                 state=StateType.CRASHED,
                 force=False,
                 message=f"No heartbeat for {silence_s:.0f} s: its process died or was killed. "
-                "Finished work is kept; start the run again to go on.",
+                "Finished work is kept; start the run again to resume it.",
             )
         ],
     )
 
 
 def add_automation(automation: AutomationCore) -> None:
-    """Make an automation, unless there is one of its name, which a user may have changed."""
+    """Create an automation unless one with its name exists, which a user may have changed."""
     with get_client(sync_client=True) as client:
         if not client.read_automations_by_name(automation.name):
             client.create_automation(automation)

@@ -105,7 +105,7 @@ def test_the_commands_train_and_tokenize(
     assert trained.returncode == 0, trained.stderr
     tokenized = CliRunner().invoke(app, ["tokenize-motions", str(root), "--tokenizer", str(run)])
     assert tokenized.exit_code == 0, tokenized.exception
-    assert "motions tokenised with" in tokenized.stdout
+    assert "motions tokenized with" in tokenized.stdout
     monkeypatch.setattr(sys, "argv", ["avatargpt", *train, "--preset", "huge"])
     with pytest.raises(SystemExit) as refused:
         main()

@@ -121,7 +121,7 @@ def test_imagine_writes_a_motion_and_its_plan(answered: Command, model: Model) -
     features = np.concatenate(list(long.features()))
     np.testing.assert_array_equal(np.load("day.npy"), features)
     plan = [asdict(span) for span in long.plan]
-    assert (plan[0]["kind"], plan[0]["task"], plan[0]["step"]) == ("step", TASK, STEPS[0])
+    assert (plan[0]["kind"], plan[0]["task"], plan[0]["start_s"]) == ("step", TASK, 0)
     written = {"scene": "a kitchen", "plan": plan, "notes": long.notes}
     assert json.loads(Path("day.plan.json").read_text()) == written
     files = {"motion": "day.npy", "plan_file": "day.plan.json"}
@@ -129,7 +129,7 @@ def test_imagine_writes_a_motion_and_its_plan(answered: Command, model: Model) -
 
     lines = answered(*asked).splitlines()
     assert lines[0] == f"day.npy: {len(features) / 20:.1f} s"
-    assert lines[1] == f"    0.0 s  {TASK}: {STEPS[0]}"
+    assert lines[1] == f"    0.0 s  {TASK}: {plan[0]['step']}"
     assert lines[-1] == "plan: day.plan.json"
     assert len(lines) == 2 + len(plan) + len(long.notes)
 
@@ -184,7 +184,7 @@ def test_describe_prints_steps_tasks_and_the_scene(
         *((5.0 * index, 5.0 * index + 5) for index in range(4)),
         (20.0, 24.0),
     ]
-    assert [(task["text"], task["start_s"]) for task in told["tasks"]] == [(TASK, 0), (TASK, 20)]
+    assert [(task["start_s"], task["end_s"]) for task in told["tasks"]] == [(0, 20), (20, 24)]
     lines = answered("describe", "long.npy").splitlines()
     times = [line.split(" s  ")[0] for line in lines if " s  " in line]
     assert times == [

@@ -230,7 +230,7 @@ def test_the_folder_of_a_file_to_write_is_made_before_the_work(
         run(monkeypatch, capsys, *command, str(folder / "file.gif"))
         assert folder.is_dir()
         code, told = run(monkeypatch, capsys, *command, str(folder))
-        assert (code, "expected a file's name, found a folder" in told) == (2, True)
+        assert (code, "expected a file name, found a folder" in told) == (2, True)
         (folder / "file").write_text("")
         code, told = run(monkeypatch, capsys, *command, str(folder / "file" / "x.gif"))
         assert (code, "move away the file that stands in the path" in told) == (1, True)

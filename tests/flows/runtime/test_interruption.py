@@ -22,7 +22,7 @@ from training.tokenizer.motion_tokenizer import KIND
 from training.tokenizer.train import train_motion_vqvae
 
 AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
-KEPT = "stopping; finished clips are kept; run the same command to go on"
+KEPT = "stopping; finished clips are kept; run the same command to resume"
 LIMIT_S = 12.0
 """The command leaves within three seconds; machines of tests are busy."""
 

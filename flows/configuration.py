@@ -1,4 +1,4 @@
-"""The configuration of a flow's run: a preset, and what the run was given over it."""
+"""Resolving and logging the configuration of a flow run."""
 
 import json
 import re
@@ -15,36 +15,36 @@ from flows.settings import Settings
 _URL_SECRET: Final = re.compile(r"://[^/@\s\"]+@")
 _SHOWN_ITEMS: Final = 3
 _LONG_LIST: Final = 10
-"""Paths of a run may be ten thousand."""
+"""Longer lists are shortened in logs; a run may have ten thousand paths."""
 
 
 def resolve_config(
     config_type: type[Config], presets: Presets, preset: str, config: Config | Mapping[str, Any]
 ) -> Config:
-    """The configuration that a run works with, which it logs first.
+    """Resolve the configuration of a run and log it.
 
     Args:
-        config_type: what the values make.
-        presets: the presets by name.
-        preset: name of one, or empty.
-        config: what the run was given over it.
+        config_type: class of the configuration.
+        presets: presets by name.
+        preset: name of the preset; empty means none.
+        config: values that override the preset.
 
     Raises:
-        ValueError: there is no such preset or field, or the values do not fit together.
+        ValueError: the preset or a field does not exist, or the configuration is invalid.
     """
     try:
         resolved = resolve(config_type, presets, preset, config, Settings().home_folder)
     except ValidationError as error:
-        # The log of a run and its state's message are where users of deployments read it.
+        # Users of deployments read this in the log and the state message of the run.
         raise ValueError(describe_validation(error)) from None
     get_run_logger().info("preset: %s; configuration: %s", preset or "none", loggable(resolved))
     return resolved
 
 
 def loggable(config: BaseModel) -> str:
-    """A configuration as JSON for people: long lists are cut, and there are no secrets.
+    """Format a configuration as JSON for logs: shorten long lists and remove secrets.
 
-    It only names keys, but an URL may hold one.
+    A configuration names API keys but does not contain them; a URL may contain credentials.
     """
     shown = _cut(config.model_dump(mode="json"))
     text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
@@ -52,7 +52,7 @@ def loggable(config: BaseModel) -> str:
 
 
 def _cut(value: Any) -> Any:
-    """A JSON value whose long lists have their first items, and say how many there are."""
+    """Shorten long lists of a JSON value to their first items and a count."""
     if isinstance(value, dict):
         return {name: _cut(item) for name, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, list):

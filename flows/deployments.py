@@ -1,7 +1,7 @@
-"""Register this project's deployments on the configured Prefect server.
+"""Register the deployments of this project on the configured Prefect server.
 
-They stand in ``flows/prefect.yaml``, which is part of the package (``prefect.yaml`` at the top of
-the source tree is a link to it), so that they can be registered from an installed wheel.
+The deployments are defined in ``flows/prefect.yaml``, which is part of the package, so that an
+installed wheel can register them. ``prefect.yaml`` at the top of the source tree links to it.
 """
 
 import subprocess
@@ -16,10 +16,10 @@ DEPLOYMENTS_FILE: Final = Path(__file__).with_name("prefect.yaml")
 
 
 def register_deployments(log: Path) -> None:
-    """Run ``prefect deploy --all``; what it prints is appended to a log.
+    """Run ``prefect deploy --all`` and append its output to a log.
 
-    The work pools of the deployments must be there. Nothing of this machine is stored: neither a
-    folder nor a variable of its environment.
+    The work pools of the deployments must exist. No folder and no environment variable of this
+    machine is stored in the deployments.
 
     Args:
         log: file for the output.
@@ -29,8 +29,8 @@ def register_deployments(log: Path) -> None:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     command = ["--no-prompt", "deploy", "--all", "--prefect-file", str(DEPLOYMENTS_FILE)]
-    # Prefect looks for a flow's module in the current folder first, whatever Python was told: an
-    # empty one holds nothing that could hide ours.
+    # Prefect imports a flow's module from the current folder first, also under PYTHONSAFEPATH. An
+    # empty folder contains nothing that could shadow our modules.
     with log.open("ab") as output, tempfile.TemporaryDirectory() as empty:
         done = subprocess.run(
             [sys.executable, "-m", "prefect", *command],
@@ -43,6 +43,6 @@ def register_deployments(log: Path) -> None:
         )
     if done.returncode:
         raise RuntimeError(
-            f"deployments: expected `prefect deploy --all` to register them, it ended with exit "
-            f"code {done.returncode}. Remedy: see the end of {log}."
+            f"deployments: expected `prefect deploy --all` to succeed, found exit code "
+            f"{done.returncode}. Remedy: see the end of {log}."
         )

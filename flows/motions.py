@@ -1,6 +1,6 @@
-"""The ``import-motions`` flow: motions of any source into one dataset of 263-d features.
+"""The ``import-motions`` flow: motions from any source into one dataset of 263-d features.
 
-Thin: the work is :func:`data.importers.run.import_motions`, which publishes as it goes and resumes.
+The work is done by :func:`data.importers.run.import_motions`, which publishes in steps and resumes.
 """
 
 from pathlib import Path
@@ -29,14 +29,14 @@ from flows.runtime.reporting import outlives_server, show_table
 
 
 class ImportSummary(BaseModel):
-    """What a run of ``import-motions`` came to.
+    """Result of a run of ``import-motions``.
 
     Attributes:
-        dataset: its folder.
-        rows: table to number of rows, of the whole dataset.
-        added: table to new rows.
-        rejected: reason to new rejections.
-        num_known: motions that were in the dataset before.
+        dataset: folder of the dataset.
+        rows: number of rows of the dataset by table.
+        added: number of new rows by table.
+        rejected: number of new rejections by reason.
+        num_known: number of items that were already imported.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,10 +56,10 @@ def import_sources(
     logger = get_run_logger()
 
     def report(progress: ImportProgress) -> None:
-        note = f"{progress.known} known, {progress.rejected.total()} rejected"
+        note = f"{progress.known} already imported, {progress.rejected.total()} rejected"
         report_progress(StageProgress("motions", progress.done, None, note=note))
         logger.info(
-            "%d items of %d sources: %d known before, %d new motions, %d rejected",
+            "%d items of %d sources: %d already imported, %d new motions, %d rejected",
             progress.done,
             num_sources,
             progress.known,
@@ -77,21 +77,21 @@ def import_motions(
     preset: Annotated[str, one_of(PRESETS)] = "",
     config: Annotated[MotionImportConfig | dict[str, Any], PartOf(MotionImportConfig)] = NOTHING,
 ) -> ImportSummary:
-    """Import BVH, HumanML3D, NumPy and video motions, and plans, into one dataset. Resumes.
+    """Import motions from BVH, HumanML3D, NumPy and annotated videos, and plans. Resumable.
 
     Args:
-        preset: named set of values that holds where config says nothing; empty: none.
-        config: sources, dataset, gates, splits: what differs from the preset.
+        preset: named set of values that config overrides; empty means none.
+        config: sources, dataset folder, quality gates, splits; values that differ from the preset.
 
     Raises:
-        ValueError: the configuration cannot be used.
+        ValueError: the configuration is invalid.
         RuntimeError: the dataset has neither a motion nor a plan, or items ended in an unexpected
-            error (what the others came to is published).
+            error (all other items are published).
     """
     config = resolve_config(MotionImportConfig, PRESETS, preset, config)
     paths = [source for source in config.sources if parse_procedural(source) is None]
     require_absolute((*paths, config.dataset), "config.sources and config.dataset")
-    # Errors that nobody foresaw go to the run's own log, with their tracebacks.
+    # Unexpected errors are logged with their tracebacks in the log of the run.
     unexpected = UnexpectedErrors(get_run_logger().error)
     progress = import_sources(config, len(config.sources), unexpected)
     rows = dict.fromkeys(SCHEMAS, 0)

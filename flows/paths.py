@@ -1,4 +1,4 @@
-"""Paths of a run: absolute ones, because a worker runs in a folder of its own."""
+"""Checks of the paths in a configuration. Workers run in a folder of their own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +9,14 @@ from data.video.sources import shortened
 
 
 def require_absolute(paths: Sequence[str | Path], fields: str) -> None:
-    """Refuse relative paths of a deployment's run.
+    """Reject relative paths in a run of a deployment.
 
     Args:
-        paths: of its configuration.
-        fields: where they stand in it, for the message.
+        paths: paths of the configuration.
+        fields: names of their fields, for the message.
 
     Raises:
-        ValueError: one is relative, and a deployment runs.
+        ValueError: this is a run of a deployment and a path is relative.
     """
     relative = [str(path) for path in paths if not Path(path).is_absolute()]
     if relative and deployment.id is not None:

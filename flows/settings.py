@@ -1,4 +1,4 @@
-"""Facts of this machine, read from the environment: the only place that does so."""
+"""Settings of this machine. Only this module and its callers in ``flows`` read the environment."""
 
 import os
 from pathlib import Path
@@ -11,47 +11,46 @@ from flows.assets import fetch_assets
 
 LOOPBACK_PORT: Final = 4200
 LOOPBACK_API_URL: Final = f"http://127.0.0.1:{LOOPBACK_PORT}/api"
-"""Where `avatargpt up` serves Prefect; pyproject.toml names the same for `prefect` itself."""
+"""Default API URL of `avatargpt up`. pyproject.toml sets the same URL for `prefect` itself."""
 HEARTBEAT_S: Final = 30
-"""How often a run tells that it lives; Prefect allows no less."""
-
-
+"""Seconds between the heartbeats of a run; the minimum that Prefect allows."""
 MAX_PARAMETER_BYTES: Final = 64_000_000
-"""Of a flow run, such as the paths of its videos."""
+"""Maximum size of the parameters of a flow run, which may list thousands of videos."""
 
 
 class Settings(BaseSettings):
-    """Settings of this machine; each is an environment variable ``AVATARGPT_<NAME>``."""
+    """Settings of this machine, read from environment variables ``AVATARGPT_<NAME>``."""
 
     model_config = SettingsConfigDict(env_prefix="AVATARGPT_", extra="ignore")
 
     home: Path = Field(
-        default=Path("~/avatargpt"), description="Root of datasets, checkpoints and logs."
+        default=Path("~/avatargpt"), description="Root folder of datasets, checkpoints and logs."
     )
     cache_dir: Path = Field(
-        default=Path("~/.cache/avatargpt"), description="Fetched assets: weights, sample clip."
+        default=Path("~/.cache/avatargpt"),
+        description="Folder of fetched assets and replies of models.",
     )
     pose_model: Path | None = Field(
-        default=None, description="A pose landmarker .task file to use instead of the fetched one."
+        default=None, description="Pose landmarker .task file to use instead of the fetched one."
     )
 
     @property
     def home_folder(self) -> Path:
-        """``home`` as an absolute path."""
+        """Return ``home`` as an absolute path."""
         return self.home.expanduser().absolute()
 
     @property
     def run_dir(self) -> Path:
-        """Logs and process ids of the local server and worker."""
+        """Folder of logs and process IDs of the local server and workers."""
         return self.home_folder / "run"
 
 
 def pose_model_path(configured: Path | None) -> Path:
-    """The pose model to use: configured, from the environment, or fetched.
+    """Return the pose model: the configured one, that of the environment, or the fetched one.
 
     Raises:
-        ValueError: the configured file is not there.
-        flows.assets.AssetError: it must be fetched and cannot be.
+        ValueError: the configured file does not exist.
+        flows.assets.AssetError: the model cannot be fetched.
     """
     settings = Settings()
     explicit = configured or settings.pose_model
@@ -67,19 +66,19 @@ def pose_model_path(configured: Path | None) -> Path:
 
 
 def replies_dir() -> Path:
-    """Where replies that were paid for are kept, for all datasets of this machine."""
+    """Return the folder that caches replies of paid models for all datasets of this machine."""
     return Settings().cache_dir.expanduser() / "replies"
 
 
 def api_key(name: str) -> SecretStr | None:
-    """The key of a name, from the first place that has it.
+    """Look up an API key. The first source that has it is used.
 
-    1. the environment variable of that name, e.g. ``OPENAI_API_KEY``;
-    2. the file that the environment variable ``<NAME>_FILE`` points at;
-    3. the Prefect Secret block of that name in lower case with hyphens, e.g. ``openai-api-key``.
+    1. the environment variable ``<name>``, such as ``OPENAI_API_KEY``;
+    2. the file whose path is in the environment variable ``<name>_FILE``;
+    3. the Prefect Secret block of that name in lower case with hyphens, such as ``openai-api-key``.
 
     Returns:
-        The key, or None when no place has it (endpoints on one's own machine need none).
+        The key, or None if no source has it. Local endpoints need none.
 
     Raises:
         ValueError: the file cannot be read.
@@ -94,7 +93,7 @@ def api_key(name: str) -> SecretStr | None:
                 f"{name}_FILE: expected a readable file at {path}, found {error.strerror}. "
                 "Remedy: correct the path, or unset the variable."
             ) from error
-    from prefect.blocks.system import Secret  # noqa: PLC0415 - after Prefect's address is set
+    from prefect.blocks.system import Secret  # noqa: PLC0415 - after the server's address is set
 
     block = name.lower().replace("_", "-")
     try:
@@ -105,21 +104,22 @@ def api_key(name: str) -> SecretStr | None:
 
 
 def off_current_folder() -> dict[str, str]:
-    """The environment of a child process that must not import from the folder it runs in.
+    """Return an environment for a child process that keeps its current folder off ``sys.path``.
 
-    ``python -m`` puts that folder first on ``sys.path``: a user's own ``data/`` or ``training.py``
-    there would hide ours. The variable reaches grandchildren too, which ``python -P`` does not.
+    ``python -m`` puts the current folder first on ``sys.path``, where a user's own ``data/`` or
+    ``training.py`` would shadow ours. Unlike ``python -P``, the variable is inherited by
+    grandchildren.
     """
     return {**os.environ, "PYTHONSAFEPATH": "1"}
 
 
 def quiet_prefect() -> None:
-    """Let Prefect call nobody but its server. To be called before it is imported.
+    """Disable Prefect's telemetry and set its limits. Must be called before Prefect is imported.
 
-    What the user set stays.
+    Variables that the user has set are not changed.
     """
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    # 10,000 paths on a command line are parameters of more than the usual half megabyte.
+    # The default is half a megabyte, which 10,000 paths on a command line exceed.
     os.environ.setdefault("PREFECT_SERVER_API_MAX_PARAMETER_SIZE", str(MAX_PARAMETER_BYTES))
-    os.environ.setdefault("DO_NOT_TRACK", "1")  # the client's own, told of in terminals
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # the client's own telemetry
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_S))

@@ -1,6 +1,6 @@
 """The training flows: ``train-motion-vqvae``, ``tokenize-motions`` and ``train-motion-lm``.
 
-Thin: training is :mod:`training`, run by torchrun with as many processes as the worker has GPUs.
+Trainings run under torchrun, by default with one process per GPU of the worker.
 """
 
 from pathlib import Path
@@ -31,14 +31,14 @@ from training.tokenizer.train import TrainMotionVqvaeConfig
 
 
 class TrainingSummary(BaseModel):
-    """What a training came to.
+    """Result of a training.
 
     Attributes:
-        run: its folder.
-        checkpoint: the best one.
-        step: that it was stored at.
-        metrics: of its validation.
-        stopped: why the training ended.
+        run: run folder.
+        checkpoint: folder of the best checkpoint.
+        step: step of that checkpoint.
+        metrics: validation metrics of that checkpoint.
+        stopped: reason why the training ended.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,7 +54,7 @@ class TrainingSummary(BaseModel):
 def train_model(
     key: str, module: str, kind: str, config_json: str, run: Path, processes: int
 ) -> TrainingSummary:
-    """Train, following the run; what is finished is not trained again."""
+    """Run a training and report its metrics; a finished run is not trained again."""
     with stage(key, f"run {run}"):
         run_training(module, config_json, run, processes, key)
         summary = summary_of(run, kind)
@@ -69,7 +69,7 @@ def train_model(
 
 
 def summary_of(run: Path, kind: str) -> TrainingSummary:
-    """What a finished run came to."""
+    """Summarize a finished run."""
     best = read_checkpoint(run, kind)
     ends = [row for row in read_metrics(run) if row["event"] == "end"]
     return TrainingSummary(
@@ -90,15 +90,15 @@ def train_motion_vqvae(
     ] = NOTHING,
     processes: int = 0,
 ) -> TrainingSummary:
-    """Train the motion VQ-VAE on a dataset's motions, or go on with a run.
+    """Train the motion VQ-VAE on the motions of a dataset. Resumable.
 
     Args:
-        preset: named set of values that holds where config says nothing; empty: none.
-        config: data, model, training, and the run's folder: what differs from the preset.
-        processes: of torchrun; 0: one per GPU of this worker, or one.
+        preset: named set of values that config overrides; empty means none.
+        config: data, model, training and run folder; values that differ from the preset.
+        processes: number of torchrun processes; 0 means one per GPU of the worker, or one.
 
     Raises:
-        ValueError: the configuration cannot be used.
+        ValueError: the configuration is invalid.
         RuntimeError: the training failed.
     """
     config = resolve_config(TrainMotionVqvaeConfig, VQVAE_PRESETS, preset, config)
@@ -116,15 +116,15 @@ def train_motion_lm(
     config: Annotated[TrainMotionLmConfig | dict[str, Any], PartOf(TrainMotionLmConfig)] = NOTHING,
     processes: int = 0,
 ) -> TrainingSummary:
-    """Train the motion language model on a tokenised dataset, or go on with a run.
+    """Train the motion language model on a tokenized dataset. Resumable.
 
     Args:
-        preset: named set of values that holds where config says nothing; empty: none.
-        config: data, model, training, and the run's folder: what differs from the preset.
-        processes: of torchrun; 0: one per GPU of this worker, or one.
+        preset: named set of values that config overrides; empty means none.
+        config: data, model, training and run folder; values that differ from the preset.
+        processes: number of torchrun processes; 0 means one per GPU of the worker, or one.
 
     Raises:
-        ValueError: the configuration cannot be used.
+        ValueError: the configuration is invalid.
         RuntimeError: the training failed.
     """
     config = resolve_config(TrainMotionLmConfig, LM_PRESETS, preset, config)
@@ -137,18 +137,18 @@ def train_motion_lm(
 
 
 def lm_key(config: TrainMotionLmConfig) -> str:
-    """Name of a language model's training: each stage has a bar and artifacts of its own."""
+    """Return the key of a stage of training, so that each stage has its own bar and artifacts."""
     return "pretrain-motion-lm" if config.stage == "pretrain" else "train-motion-lm"
 
 
 @task(task_run_name="tokenize", cache_policy=NO_CACHE)
 def tokenize(config: TokenizeConfig) -> TokenizeResult:
-    """Write the tokens of all motions that have none of this tokenizer."""
+    """Tokenize all motions that this tokenizer has not tokenized yet."""
     logger = get_run_logger()
 
     def report(done: int, total: int) -> None:
         report_progress(StageProgress("tokens", done, total))
-        logger.info("%d of %d motions tokenised", done, total)
+        logger.info("%d of %d motions tokenized", done, total)
 
     with stage("tokenize-motions", str(config.dataset)):
         return run_tokenize(config, report)
@@ -160,14 +160,14 @@ def tokenize_motions(
     preset: Annotated[str, one_of(TOKENIZE_PRESETS)] = "",
     config: Annotated[TokenizeConfig | dict[str, Any], PartOf(TokenizeConfig)] = NOTHING,
 ) -> dict[str, Any]:
-    """Write the motion tokens of a dataset with a trained VQ-VAE. Resumes.
+    """Tokenize the motions of a dataset with a trained VQ-VAE. Resumable.
 
     Args:
-        preset: named set of values that holds where config says nothing; empty: none.
-        config: dataset and tokenizer: what differs from the preset.
+        preset: named set of values that config overrides; empty means none.
+        config: dataset and tokenizer; values that differ from the preset.
 
     Raises:
-        ValueError: the configuration cannot be used.
+        ValueError: the configuration is invalid.
     """
     config = resolve_config(TokenizeConfig, TOKENIZE_PRESETS, preset, config)
     require_absolute((config.dataset, config.tokenizer), "config.dataset and config.tokenizer")

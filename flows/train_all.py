@@ -1,7 +1,7 @@
-"""The ``train-all`` flow: a dataset in, an evaluated and versioned motion model out.
+"""The ``train-all`` flow: from a dataset to an evaluated and versioned motion model.
 
-Each stage has a folder of its own, named by what goes into it; a stage whose folder is finished is
-not run again. Runs inline, or each training as a deployment on the ``gpu`` pool.
+Each stage has a folder that is named by a hash of its inputs; a finished stage is not run again.
+Trainings run in this process's machine, or as deployments on the ``gpu`` work pool.
 """
 
 import hashlib
@@ -44,14 +44,14 @@ from training.tokenizer.windows import MotionDataConfig
 
 
 class TrainAllSummary(BaseModel):
-    """What came of a run.
+    """Result of a run of ``train-all``.
 
     Attributes:
-        model: the version's folder.
+        model: folder of the model version.
         is_latest: whether ``latest`` points to it.
-        why: it does, or does not.
-        metrics: of the evaluation.
-        skipped: stages that were finished before.
+        why: reason for ``is_latest``.
+        metrics: metrics of the evaluation.
+        skipped: stages that an earlier run had finished.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,7 +64,7 @@ class TrainAllSummary(BaseModel):
 
 
 def name_activity(joints_TJ3: Any) -> str:
-    """The describer's activity of a motion."""
+    """Return the activity that the motion describer recognizes."""
     return describe_motion(joints_TJ3).activity
 
 
@@ -72,14 +72,20 @@ def name_activity(joints_TJ3: Any) -> str:
 def evaluate(
     vqvae: Path, lm: Path, training: TrainMotionLmConfig, config: EvaluationConfig, models: Path
 ) -> Path:
-    """Evaluate on the test split and write the version."""
+    """Evaluate both checkpoints on the test split and write the model version."""
     with stage("evaluation", str(lm)):
         tokenizer, language = load_tokenizer(vqvae), load_motion_lm(lm)
-        tokens, words = read_checkpoint(vqvae, VQVAE_KIND), read_checkpoint(lm, LM_KIND)
-        cache = tokens.folder.parents[1] / "cache"
+        vqvae_checkpoint, lm_checkpoint = (
+            read_checkpoint(vqvae, VQVAE_KIND),
+            read_checkpoint(lm, LM_KIND),
+        )
+        cache = vqvae_checkpoint.folder.parents[1] / "cache"
         model = MotionModel(language, tokenizer)
         folder = write_model(
-            models, tokens, words, evaluate_model(model, training, config, name_activity, cache)
+            models,
+            vqvae_checkpoint,
+            lm_checkpoint,
+            evaluate_model(model, training, config, name_activity, cache),
         )
     show_markdown((folder / "README.md").read_text(), "train-all-model-card")
     return folder
@@ -91,14 +97,14 @@ def train_all(
     preset: Annotated[str, one_of(PRESETS)] = "",
     config: Annotated[TrainAllConfig | dict[str, Any], PartOf(TrainAllConfig)] = NOTHING,
 ) -> TrainAllSummary:
-    """Motions and texts to an evaluated motion model. Resumes, and repeats nothing.
+    """Train, evaluate and version a motion model on motions and texts. Resumable.
 
     Args:
-        preset: named set of values that holds where config says nothing; empty: none.
-        config: sources, folder, models, training: what differs from the preset.
+        preset: named set of values that config overrides; empty means none.
+        config: sources, output folder, models and training; values that differ from the preset.
 
     Raises:
-        ValueError: the configuration cannot be used.
+        ValueError: the configuration is invalid.
         RuntimeError: a stage failed.
     """
     logger = get_run_logger()
@@ -111,7 +117,7 @@ def train_all(
     skipped: list[str] = []
     motions = _motions(config)
 
-    # Runs are named by what goes into them: other inputs are another run.
+    # Run folders are named by a hash of their inputs, so that other inputs are another run.
     tables = Dataset(motions).manifest["tables"]
     vqvae_values = config.vqvae.model_dump(mode="json")
     vqvae_run = (
@@ -175,7 +181,7 @@ def train_all(
 
 
 def _motions(config: TrainAllConfig) -> Path:
-    """The dataset to train on: the one source that has motions, or all sources imported."""
+    """Return the only source if it has motions, else a dataset into which all are imported."""
     if len(config.sources) == 1 and (Path(config.sources[0]) / MANIFEST).is_file():
         tables = Dataset(Path(config.sources[0])).manifest["tables"]
         if tables["motions"]["rows"]:
@@ -197,7 +203,7 @@ def _stage(
         get_run_logger().info("%s: %s is finished, not run again", flow_name, stage.run)
         return summary_of(stage.run, kind)
     if config.as_deployments:
-        # Every field is given; the deployment's own preset is not to be merged below.
+        # The configuration is complete, so the preset of the deployment must not be merged into it.
         parameters = {
             "config": stage.model_dump(mode="json"),
             "preset": "",

@@ -1,4 +1,4 @@
-"""All that ``train-all`` can be told, and its presets."""
+"""The configuration of ``train-all`` and its presets."""
 
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from training.tokenizer.vqvae import MotionVqvaeConfig
 
 
 class VqvaeStage(Config):
-    """How the motion tokenizer is trained."""
+    """Model and training of the motion tokenizer."""
 
     model: MotionVqvaeConfig = Field(default_factory=MotionVqvaeConfig)
     window: int = Field(default=64, ge=4)
@@ -28,28 +28,29 @@ class VqvaeStage(Config):
 
 
 class LmStage(Config):
-    """How the language model is trained."""
+    """Model and training of the language model."""
 
     model: MotionLmConfig = Field(default_factory=MotionLmConfig)
     instructions: InstructionConfig = Field(default_factory=InstructionConfig)
     pretraining: LoopConfig | None = Field(
-        default=None, description="Of a stage before, on restored spans and translation."
+        default=None,
+        description="Loop of an optional pretraining on span corruption and translation.",
     )
     loop: LoopConfig = LM_LOOP
 
 
 class TrainAllConfig(Config):
-    """From datasets to a model."""
+    """Configuration of ``train-all``."""
 
     sources: tuple[ExpandedSource, ...] = Field(
         min_length=1,
-        description="What import-motions takes: annotated video datasets, BVH, HumanML3D, arrays, "
-        "plans, procedural:COUNT. A dataset of motions alone is used as it is.",
+        description="Sources of import-motions: annotated video datasets, BVH, HumanML3D, arrays, "
+        "plans, procedural:COUNT. A single dataset of motions is used directly.",
     )
-    root: ExpandedPath = Field(description="Folder of the motions, runs and models.")
-    min_quality: float = Field(default=0.0, ge=0, le=1, description="Least confidence of poses.")
+    root: ExpandedPath = Field(description="Output folder for motions, runs and models.")
+    min_quality: float = Field(default=0.0, ge=0, le=1, description="Minimum confidence of poses.")
     min_grounding_score: float | None = Field(
-        default=None, ge=0, le=1, description="Least agreement of annotations with their motion."
+        default=None, ge=0, le=1, description="Minimum grounding score of annotations."
     )
     vqvae: VqvaeStage = Field(default_factory=VqvaeStage)
     lm: LmStage = Field(default_factory=LmStage)
@@ -58,13 +59,15 @@ class TrainAllConfig(Config):
     as_deployments: str = Field(
         default="",
         description="Name of the deployments of train-motion-vqvae and train-motion-lm to run, "
-        "such as paper; empty: train in this process's machine.",
+        "such as paper; empty means training on this machine.",
     )
-    processes: int = Field(default=0, ge=0, description="Of torchrun; 0: one per GPU.")
+    processes: int = Field(
+        default=0, ge=0, description="Number of torchrun processes; 0 means one per GPU."
+    )
 
 
 def _sizes(preset: str) -> dict[str, Any]:
-    """Models and training of the presets of both models."""
+    """Combine the presets of both models."""
     vqvae, lm = VQVAE_PRESETS[preset], LM_PRESETS[preset]
     return {
         "root": f"{HOME}/train",
@@ -79,8 +82,8 @@ PRESETS: Final[Presets] = {
     "paper": _sizes("paper"),
     # What two CPU cores train in an hour.
     "small": _sizes("small"),
-    # A few minutes, to try an installation; what `make demo-train` runs. With a shorter training of
-    # its tokenizer, no wave comes out of it, real ones neither.
+    # A few minutes, to try an installation; `make demo-train` runs it. With a shorter training, the
+    # tokenizer cannot even reconstruct a waving arm.
     "tiny": {
         "sources": ["procedural:480", f"{HOME}/demo"],
         "root": f"{HOME}/train-demo",
@@ -99,7 +102,7 @@ PRESETS: Final[Presets] = {
         },
         "lm": {
             "model": LM_PRESETS["tiny"]["model"],
-            # Of the one annotated clip there is little to learn, of motions and their texts most.
+            # The demo has a single annotated clip, so most weight is on motions and their texts.
             "instructions": {
                 "weights": {
                     **dict.fromkeys(Task, 0.25),
@@ -121,4 +124,4 @@ PRESETS: Final[Presets] = {
         "evaluation": {"items": 24},
     },
 }
-"""Named sets of values; a run names one and gives what differs (:mod:`data.presets`)."""
+"""Presets by name; the configuration of a run overrides them (:mod:`data.presets`)."""

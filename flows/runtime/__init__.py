@@ -1,1 +1,1 @@
-"""What every run has: progress, interruption, reporting, failures."""
+"""Services for all flow runs: progress, reporting, interruption, failures, child processes."""

@@ -1,4 +1,4 @@
-"""The log lines of a flow in the terminal."""
+"""Log lines of a flow in the terminal."""
 
 import copy
 import logging
@@ -9,19 +9,19 @@ from data.plain_text import plain_text
 
 
 class ConsoleHandler(PrefectConsoleHandler):
-    """Shows log lines without tracebacks, and without what a terminal obeys.
+    """Console handler that drops tracebacks and control characters.
 
-    The server keeps tracebacks, and the last line of the command says what failed. Names of files,
-    replies of services and messages of libraries may hold escape sequences.
+    The server keeps the tracebacks, and the last line of a command says what failed. File names,
+    replies of services and messages of libraries may contain escape sequences.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a record; other handlers get it whole."""
+        """Write a copy of the record; other handlers receive the original."""
         shown = copy.copy(record)
         shown.exc_info = shown.exc_text = None
         try:
             shown.msg, shown.args = plain_text(record.getMessage()), None
-        except Exception:  # noqa: BLE001 - arguments that do not fit: told as logging tells it
+        except Exception:  # noqa: BLE001 - bad arguments are reported by logging itself
             self.handleError(record)
             return
         super().emit(shown)

@@ -1,7 +1,7 @@
-"""What a run that failed tells its user: what failed first, on what, and what to do about it.
+"""Error messages of failed runs: what failed first, on which item, and the remedy.
 
-The last line of a command and the message of a Prefect state are made here. Tracebacks go to a
-log: what a user can cause ends in a message.
+These messages are the last line of a command and the message of a Prefect state. Tracebacks are
+written to a log.
 """
 
 import errno
@@ -20,7 +20,7 @@ from annotators.chat.config import SecretInUrlError
 
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
-"""Exit codes; a run that was interrupted ends with ``flows.runtime.interruption.INTERRUPTED``."""
+"""Exit codes. An interrupted run exits with ``flows.runtime.interruption.INTERRUPTED``."""
 
 _SHOWN_CHARS: Final = 200
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -29,10 +29,10 @@ _NO_FOLDER: Final = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR})
 
 
 class StageError(RuntimeError):
-    """A stage of a run failed; the message says on what, why, and what to do.
+    """A stage of a run failed. The message gives the item, the cause and the remedy.
 
     Attributes:
-        at_s: when, on the monotonic clock: of several, the first is the cause.
+        at_s: monotonic time of the failure. The earliest of several failures is the cause.
     """
 
     def __init__(self, message: str) -> None:
@@ -42,15 +42,15 @@ class StageError(RuntimeError):
 
 @contextmanager
 def stage(name: str, item: str = "") -> Generator[None]:
-    """Name the stage and the item of whatever goes wrong inside.
+    """Convert exceptions to a ``StageError`` that names the stage and the item.
 
     Args:
-        name: of the stage.
-        item: that it works on; empty where the cause names it.
+        name: name of the stage.
+        item: item that the stage works on; empty if the cause names it.
 
     Raises:
-        StageError: instead of any exception but a ``ValueError``, which is the user's to mend and
-            names what it is about, and a ``StageError``, which has its stage.
+        StageError: for any exception except usage errors (see :func:`is_usage`), which are raised
+            unchanged, and a ``StageError``, which already names its stage.
     """
     try:
         yield
@@ -64,10 +64,10 @@ def stage(name: str, item: str = "") -> Generator[None]:
 
 
 def is_usage(error: BaseException) -> bool:
-    """Whether an error says that the configuration or the arguments cannot be used.
+    """Return whether an error means that the configuration or the arguments are invalid.
 
-    Subclasses of ``ValueError`` that libraries raise in the middle of work, such as those of Arrow
-    or of a text's encoding, do not.
+    Subclasses of ``ValueError`` that libraries raise during work, such as ``ArrowInvalid`` or
+    ``UnicodeDecodeError``, are not usage errors.
     """
     ours = type(error).__module__.partition(".")[0] in {"annotators", "data", "flows", "training"}
     return (
@@ -78,12 +78,12 @@ def is_usage(error: BaseException) -> bool:
 
 
 def exit_code(error: BaseException) -> int:
-    """What a command ends with: 2 for wrong usage, 1 for everything else that fails."""
+    """Return the exit code for an error: 2 for usage errors, 1 for all others."""
     return WRONG_USAGE if is_usage(error) else FAILED
 
 
 def describe(error: BaseException) -> str:
-    """An error in words, without its traceback and with a remedy where one is known."""
+    """Describe an error without its traceback, with a remedy if one is known."""
     if isinstance(error, ValidationError):
         return describe_validation(error)
     if isinstance(error, OSError) and error.errno is not None:
@@ -95,11 +95,11 @@ def describe(error: BaseException) -> str:
 
 
 def describe_validation(error: ValidationError, source: str = "configuration") -> str:
-    """What is wrong with a configuration: a line per field, with what was expected and found.
+    """Describe an invalid configuration: one line per field with the expected and found values.
 
     Args:
-        error: of pydantic.
-        source: where the values come from, such as a file's name.
+        error: error raised by pydantic.
+        source: origin of the values, such as a file name.
     """
     lines = [
         f"{'.'.join(str(part) for part in problem['loc']) or source}: {_expected(problem)}"
@@ -111,14 +111,14 @@ def describe_validation(error: ValidationError, source: str = "configuration") -
 
 
 def report(error: BaseException, log: Path) -> str:
-    """The last line of a command that failed.
+    """Return the last line of a failed command.
 
     Args:
-        error: what it failed on.
-        log: file that the traceback is appended to where the message has no remedy.
+        error: the error.
+        log: file to which the traceback is appended if the message has no remedy.
 
     Returns:
-        The message; it always says what to do.
+        The message, always with a remedy.
     """
     text = describe(error)
     if "Remedy:" in text:
@@ -130,19 +130,19 @@ def report(error: BaseException, log: Path) -> str:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             file.write(f"{now} process {os.getpid()}\n{trace}\n")
     except OSError:
-        # Nowhere to put it: better seen than lost.
+        # Without a log, the traceback is shown rather than lost.
         return f"{trace}\n{text} Remedy: see the traceback above; if it is a defect, report it."
     return f"{text} Remedy: see the traceback in {log}; if it is a defect, report it."
 
 
 def _describe_os_error(error: OSError) -> str:
     path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-    # Arrow puts the path into its message, and the reason as well.
+    # Errors of Arrow already contain the path and the reason in their message.
     found = (error.strerror or str(error)) if path else str(error)
     where = f"{path}: " if path else ""
     if error.errno in _FULL:
         expected = "room on the disk"
-        remedy = "free space, or raise the limit, and run the same command again; what is done is"
+        remedy = "free space, or raise the limit, and run the same command again; finished work is"
         remedy += " kept"
     elif error.errno in _FORBIDDEN:
         expected = "the right to read or write here"
@@ -156,14 +156,14 @@ def _describe_os_error(error: OSError) -> str:
 
 
 def _expected(problem: Any) -> str:
-    """One problem of a ``ValidationError`` in the words of our own messages."""
+    """Format one problem of a ``ValidationError`` like our own messages."""
     kind, message = problem["type"], str(problem["msg"])
     if kind == "extra_forbidden":
         return "expected no such field. Remedy: correct its name, or remove it."
     if kind == "missing":
         return "expected a value, found none. Remedy: set it."
     if kind == "value_error":
-        # A check of ours: it has its own words.
+        # Our own validators already use this format.
         return message.removeprefix("Value error, ")
     found = repr(problem["input"])
     found = found if len(found) <= _SHOWN_CHARS else f"{found[:_SHOWN_CHARS]}…"

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: one line at once, work stopped, and out within seconds with exit code 130.
+"""Interruption by Ctrl-C and SIGTERM: print one line, stop the work, exit with code 130.
 
-Whatever is finished is on disk already, so that a run may be left at any point. A command answers
-signals itself (:func:`answer_signals`); under a Prefect worker, Prefect raises its own exception
-from SIGTERM. A flow names in :func:`stopping` what has to be stopped in both cases.
+Finished work is already on disk, so a run can end at any point. A command handles signals itself
+(:func:`answer_signals`); under a Prefect worker, Prefect raises its own exception on SIGTERM. In
+both cases, a flow registers in :func:`stopping` what must be stopped.
 """
 
 import logging
@@ -20,27 +20,28 @@ import psutil
 
 INTERRUPTED: Final = 130
 STOP_LIMIT_S: Final = 2.5
-"""After this long a command leaves whatever its threads still do."""
+"""Time after which a command exits, even if its threads are still busy."""
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(SystemExit):
-    """Raised where the main thread is when a command is interrupted."""
+    """Raised in the main thread of an interrupted command."""
 
     def __init__(self) -> None:
         super().__init__(INTERRUPTED)
 
 
 class _Answer:
-    """How this process answers signals.
+    """Signal handler of this process.
 
     Attributes:
-        installed: whether it does; a Prefect worker's runs leave that to Prefect.
-        kept: told with the first signal: what is kept, and how to go on.
-        limit_s: for the work to stop by itself.
-        asked: whether a signal came.
-        stops: what stops the work that is under way.
+        installed: whether the handler is installed. Runs of a Prefect worker leave signals to
+            Prefect.
+        kept: message printed on the first signal: what is kept and how to resume.
+        limit_s: time that the work gets to stop.
+        asked: whether a signal was received.
+        stops: callables that stop the current work.
     """
 
     def __init__(self) -> None:
@@ -54,17 +55,17 @@ class _Answer:
         if self.asked:
             leave(signal.SIGKILL)
         self.asked = True
-        # What fails from now on fails because it is stopped.
+        # Errors from now on are caused by the interruption.
         logging.disable(logging.CRITICAL)
         newline = "\n" if sys.stderr.isatty() else ""
-        told = f"stopping; {self.kept}" if self.kept else "stopping"
-        os.write(2, f"{newline}{told}\n".encode())
+        message = f"stopping; {self.kept}" if self.kept else "stopping"
+        os.write(2, f"{newline}{message}\n".encode())
         threading.Thread(target=self._stop, name="stopping", daemon=True).start()
         raise Interrupted
 
     def _stop(self) -> None:
         deadline_s = time.monotonic() + self.limit_s
-        # Apart, since what stops work may wait for it.
+        # In a thread of its own, because a stop callable may wait for the work.
         threading.Thread(target=stop_work, args=(self.stops,), daemon=True).start()
         time.sleep(max(0.0, deadline_s - time.monotonic()))
         leave(signal.SIGKILL)
@@ -75,8 +76,8 @@ _answer = _Answer()
 
 @contextmanager
 def answer_signals() -> Generator[None]:
-    """Answer Ctrl-C and SIGTERM with :class:`Interrupted`; a second one leaves at once."""
-    global _answer  # noqa: PLW0603 - signals belong to the process
+    """Raise :class:`Interrupted` on Ctrl-C and SIGTERM; a second signal exits at once."""
+    global _answer  # noqa: PLW0603 - signal handlers are per process
     _answer = _Answer()
     before = {number: signal.signal(number, _answer) for number in _SIGNALS}
     _answer.installed = True
@@ -89,24 +90,24 @@ def answer_signals() -> Generator[None]:
 
 
 def keep_when_stopped(kept: str, limit_s: float = STOP_LIMIT_S) -> None:
-    """Set what an interrupted command tells, and how long its work may take to stop.
+    """Set the message of an interrupted command and the time its work gets to stop.
 
     Args:
-        kept: such as "finished clips are kept; run the same command to go on".
-        limit_s: seconds.
+        kept: message, such as "finished clips are kept; run the same command to resume".
+        limit_s: time in seconds.
     """
     _answer.kept, _answer.limit_s = kept, limit_s
 
 
 @contextmanager
 def stopping(*stops: Callable[[], object]) -> Generator[None]:
-    """Stop work of other threads and processes when a flow is interrupted inside.
+    """Stop the work of other threads and processes if the flow is interrupted in this context.
 
     Args:
-        stops: each stops something, from any thread, and may be called more than once.
+        stops: callables that stop work. They are called from any thread, possibly repeatedly.
     """
     answers = _answer.installed and threading.current_thread() is threading.main_thread()
-    # Prefect has put its own in the place of ours.
+    # Prefect has replaced our handlers with its own.
     before = {number: signal.signal(number, _answer) for number in _SIGNALS} if answers else {}
     _answer.stops += stops
     try:
@@ -124,7 +125,7 @@ def stopping(*stops: Callable[[], object]) -> Generator[None]:
 
 
 def stop_work(stops: list[Callable[[], object]]) -> None:
-    """Call everything that stops work; one that fails does not keep the others."""
+    """Call all stop callables; an error in one does not prevent the others."""
     for stop in tuple(stops):
         try:
             stop()
@@ -133,16 +134,16 @@ def stop_work(stops: list[Callable[[], object]]) -> None:
 
 
 def leave(end: signal.Signals, code: int = INTERRUPTED) -> NoReturn:
-    """End this process at once, and every process that it started.
+    """Signal all child processes and exit this process at once.
 
     Args:
-        end: SIGTERM lets processes end in their own way, SIGKILL does not.
-        code: its exit code.
+        end: signal for the child processes. SIGTERM allows them to clean up, SIGKILL does not.
+        code: exit code of this process.
     """
     for child in psutil.Process().children(recursive=True):
         try:
             child.send_signal(end)
         except psutil.NoSuchProcess:
             continue
-    # Not `sys.exit`: threads that are stuck in a call would keep the process.
+    # `sys.exit` would wait for threads that are blocked in a call.
     os._exit(code)

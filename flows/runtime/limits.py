@@ -1,4 +1,4 @@
-"""A Prefect global concurrency limit around the calls to a service, shared by all machines."""
+"""Prefect global concurrency limits, which bound the calls to a service across machines."""
 
 from contextlib import AbstractAsyncContextManager
 
@@ -10,13 +10,13 @@ from annotators.chat.service import Limiter
 
 
 def concurrency_limiter(name: str | None) -> Limiter | None:
-    """What takes a slot of the limit around every call.
+    """Return a factory of context managers that hold one slot of a limit during a call.
 
     Args:
-        name: of the limit; None for no limit.
+        name: name of the limit; None means no limit.
 
     Raises:
-        ValueError: the server has no limit of that name.
+        ValueError: the server has no limit with that name.
     """
     if name is None:
         return None

@@ -1,4 +1,4 @@
-"""How far the stages of a run are: told here by flows, shown by whoever listens."""
+"""Progress events of the stages of a run: published by flows, received by listeners."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StageProgress:
-    """How far one part of a stage is.
+    """Progress of one part of a stage.
 
     Attributes:
-        stage: its name.
-        part: of the stage, such as a shard.
-        parts: how many parts the stage has; those that have not begun say nothing yet.
-        done: items that are finished.
-        total: items of this part; None where nobody can tell.
-        note: what else there is to say, such as the cost so far; short.
+        stage: name of the stage.
+        done: number of finished items.
+        total: number of items of this part; None if unknown.
+        part: part of the stage, such as a shard.
+        parts: number of parts of the stage, including those that have not started.
+        note: short additional information, such as the cost so far.
     """
 
     stage: str
@@ -31,14 +31,14 @@ _listeners: list[Listener] = []
 
 
 def report_progress(progress: StageProgress) -> None:
-    """Tell everybody who listens; from any thread."""
+    """Send a progress event to all listeners. Thread-safe."""
     for listener in tuple(_listeners):
         listener(progress)
 
 
 @contextmanager
 def listening(listener: Listener) -> Generator[None]:
-    """Listen to the stages of this process."""
+    """Register a listener for the progress events of this process."""
     _listeners.append(listener)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Progress bars of a run in a terminal: one per stage, with rate and time left."""
+"""Progress bars in a terminal: one per stage, with rate and remaining time."""
 
 import logging
 import sys
@@ -14,14 +14,14 @@ from rich.theme import Theme
 from flows.runtime.progress import StageProgress, listening
 
 RATE_PERIOD_S = 300.0
-"""Rate and time left come from the items of this time: a clip may take a minute."""
+"""Window in seconds over which rates are estimated. A single clip may take a minute."""
 
 
 class ProgressBars:
-    """Draws what stages tell.
+    """Progress bars that are updated by progress events.
 
     Args:
-        console: of the terminal.
+        console: console of the terminal.
     """
 
     def __init__(self, console: Console) -> None:
@@ -37,22 +37,22 @@ class ProgressBars:
         )
         self._tasks: dict[str, TaskID] = {}
         self._parts: dict[str, dict[str, StageProgress]] = {}
-        # Stages tell from threads of their own.
+        # Stages run in several threads.
         self._lock = threading.Lock()
 
     def show(self, progress: StageProgress) -> None:
-        """Move the stage's bar."""
+        """Update the bar of a stage."""
         with self._lock:
             parts = self._parts.setdefault(progress.stage, {})
             parts[progress.part] = progress
             if progress.stage not in self._tasks:
-                # A line of its own for each stage, in the order in which they begin.
+                # One line per stage, in the order in which the stages start.
                 self._tasks[progress.stage] = self.bars.add_task(
                     progress.stage, total=None, note="", about=False
                 )
             totals = [part.total for part in parts.values() if part.total is not None]
             begun = len(totals) == progress.parts
-            # Parts that have not begun are taken to be as large as the others.
+            # Parts that have not started are assumed to be as large as the others on average.
             expected = round(sum(totals) * progress.parts / len(totals)) if totals else None
             self.bars.update(
                 self._tasks[progress.stage],
@@ -64,7 +64,7 @@ class ProgressBars:
 
 
 class _CountColumn(ProgressColumn):
-    """Finished and expected items; ``~`` where not every part of a stage has begun."""
+    """Finished and total items; ``~`` marks an estimated total."""
 
     def render(self, task: Task) -> Text:
         if task.total is None:
@@ -74,7 +74,7 @@ class _CountColumn(ProgressColumn):
 
 
 class _RateColumn(ProgressColumn):
-    """Items per second, or per minute where that reads better."""
+    """Items per second, or per minute if slower than one per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -84,7 +84,7 @@ class _RateColumn(ProgressColumn):
 
 
 class _TimeColumn(ProgressColumn):
-    """Time left, or the time that a finished stage took."""
+    """Remaining time, or the duration of a finished stage."""
 
     max_refresh = 0.5
 
@@ -103,29 +103,29 @@ def _clock(seconds: float | None) -> str:
 
 @contextmanager
 def progress_bars(*, quiet: bool) -> Generator[None]:
-    """Show bars while a flow runs; not in a log, where its lines tell the same.
+    """Show progress bars in this context if standard error is a terminal.
 
     Args:
-        quiet: show none.
+        quiet: show no bars.
     """
     if quiet or not sys.stderr.isatty():
         yield
         return
     console = _log_console()
     shown = ProgressBars(console)
-    # Prefect's console knows the styles of log lines only.
+    # The theme of Prefect's console only has the styles of log lines.
     with console.use_theme(Theme()), shown.bars, listening(shown.show):
-        # A run that is killed could not bring a hidden cursor back.
+        # A killed run could not restore a hidden cursor.
         shown.bars.console.show_cursor(show=True)
         yield
 
 
 def _log_console() -> Console:
-    """The console that Prefect writes log lines to: it keeps lines and bars apart."""
-    # Prefect writes none where no flow runs, and importing it takes seconds.
+    """Return the console of Prefect's log handler, so that log lines appear above the bars."""
+    # Without a flow, Prefect logs nothing, and importing it takes seconds.
     if "prefect" not in sys.modules:
         return Console(stderr=True)
-    from prefect.logging.handlers import PrefectConsoleHandler  # noqa: PLC0415 - starts Prefect
+    from prefect.logging.handlers import PrefectConsoleHandler  # noqa: PLC0415 - slow import
 
     for handler in logging.getLogger().handlers:
         if isinstance(handler, PrefectConsoleHandler):

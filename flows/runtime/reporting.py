@@ -1,8 +1,8 @@
-"""What a run tells its Prefect server; the work goes on when that server is gone.
+"""Artifacts of runs, and runs that survive the loss of their Prefect server.
 
-Prefect needs its server to begin and to end a run, and retries for minutes. Here artifacts are left
-out while nobody answers, and :func:`outlives_server` hands a flow's result past the engine, so that
-the process ends soon after its work.
+Prefect contacts its server at the start and the end of a run and retries for minutes. Here,
+artifacts are skipped while the server does not answer, and :func:`outlives_server` passes a flow's
+result around the engine, so that the process ends soon after its work.
 """
 
 import functools
@@ -38,42 +38,44 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 EXIT_LIMIT_S: Final = 5.0
-"""How long Prefect may go on trying to send what it has, once the work is over."""
+"""Time that Prefect gets to send pending data after the work is done."""
 _ASK_EVERY_S: Final = 2.0
 _SENDERS: Final = ("prefect.events.clients", "prefect._internal.concurrency", "EventsWorker")
-"""Loggers of what sends in the background; each failure would be a warning."""
+"""Loggers of background senders, which warn about every failure."""
 
 
 def artifact_key(name: str) -> str:
-    """A key of this run's own: Prefect takes artifacts of one key for versions of one thing.
+    """Return an artifact key that is unique to this run.
+
+    Prefect treats artifacts with the same key as versions of one artifact.
 
     Args:
-        name: of lower-case letters, digits and hyphens.
+        name: prefix of lower-case letters, digits and hyphens.
     """
     run_id = str(flow_run.id or "")
-    # The end of the id: runs of one minute share its beginning.
+    # IDs start with a timestamp, so only their ends differ between runs of the same minute.
     return f"{name}-{run_id[-12:]}" if run_id else name
 
 
 def show_table(rows: Sequence[Mapping[str, Any]], name: str, description: str) -> None:
-    """Put a table where the Prefect UI shows it."""
+    """Create a table artifact, which the Prefect UI shows."""
     table = [dict(row) for row in rows]
     _send(lambda: create_table_artifact(table, key=artifact_key(name), description=description))
 
 
 def show_markdown(text: str, name: str, description: str | None = None) -> None:
-    """Put a text where the Prefect UI shows it."""
+    """Create a Markdown artifact, which the Prefect UI shows."""
     _send(lambda: create_markdown_artifact(text, key=artifact_key(name), description=description))
 
 
 class ProgressBar:
-    """A bar of this run in the Prefect UI."""
+    """Progress bar of this run in the Prefect UI."""
 
     def __init__(self) -> None:
         self._id: UUID | None = None
 
     def show(self, percent: float, name: str, text: str) -> None:
-        """Move the bar, from 0 to 100; it appears with the first call."""
+        """Set the bar to a percentage from 0 to 100; the first call creates it."""
 
         def send() -> None:
             if self._id is None:
@@ -88,13 +90,13 @@ class ProgressBar:
 
 
 class ServerLost(Abort):
-    """The run's server is gone at its end; what the work came to is here.
+    """Raised at the end of a flow whose server no longer answers; carries the outcome of the flow.
 
-    Prefect's engine lets this kind of exception pass without asking the server.
+    Prefect's engine re-raises this kind of exception without contacting the server.
 
     Attributes:
-        result: of the flow; None where it failed.
-        error: that it failed on.
+        result: result of the flow; None if it failed.
+        error: error of the flow; None if it succeeded.
     """
 
     def __init__(self, result: Any, error: Exception | None) -> None:
@@ -104,9 +106,9 @@ class ServerLost(Abort):
 
 
 def outlives_server(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a flow's function end in :class:`ServerLost` where its server is gone by then.
+    """Decorate a flow function to end in :class:`ServerLost` if its server no longer answers.
 
-    From then on this process has :data:`EXIT_LIMIT_S` to end.
+    The process then exits within :data:`EXIT_LIMIT_S`.
     """
 
     @functools.wraps(function)
@@ -126,9 +128,9 @@ def outlives_server(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def run_flow(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a flow, also a part of another one, with or without its server at the end."""
+    """Run a flow or subflow and return its result, even if the server is lost meanwhile."""
     try:
-        # A part of a run whose server is gone cannot be a run of its own.
+        # Without its server, a subflow cannot be registered; it is called as a plain function.
         return flow.fn(*args, **kwargs) if flow_run.id and is_lost() else flow(*args, **kwargs)
     except ServerLost as lost:
         if not flow_run.id:
@@ -139,11 +141,11 @@ def run_flow(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 
 def describe_state(name: str, state: State[Any]) -> str:
-    """Why a run of another process did not complete, in the words of its own error.
+    """Explain why a run of another process did not complete, using its own error message.
 
     Args:
-        name: of the run.
-        state: that it ended in.
+        name: description of the run.
+        state: final state of the run.
     """
     message = state.message or f"expected it to complete, found the state {state.name}."
     own = message.partition(f"{StageError.__name__}: ")[2] or message
@@ -152,12 +154,12 @@ def describe_state(name: str, state: State[Any]) -> str:
 
 
 def is_lost() -> bool:
-    """Whether this run's server is gone."""
+    """Return whether the server of this run no longer answers."""
     return _server.is_lost()
 
 
 class _Server(logging.Filter):
-    """Whether the server answers. As a filter, it keeps from the log what could not be sent."""
+    """State of the server. As a log filter, it drops records while the server is lost."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,7 +170,7 @@ class _Server(logging.Filter):
         self._watched = False
 
     def watch(self) -> None:
-        """Send no log lines to a server that is gone, and warn of it once."""
+        """Install this filter, so that no records are sent to a lost server."""
         if self._watched:
             return
         self._watched = True
@@ -183,7 +185,7 @@ class _Server(logging.Filter):
         return not self.is_lost()
 
     def failed(self) -> None:
-        """A call did not reach the server."""
+        """Record that a call did not reach the server."""
         with self._lock:
             self._lost, self._asked_s = True, time.monotonic()
         self._warn_once()
@@ -191,7 +193,7 @@ class _Server(logging.Filter):
     def is_lost(self) -> bool:
         url = PREFECT_API_URL.value() or ""
         with self._lock:
-            # Another machine may be behind a proxy: only a failed call tells.
+            # A remote server may be behind a proxy, so only failed calls count as a loss.
             if is_loopback(url) and time.monotonic() - self._asked_s > _ASK_EVERY_S:
                 self._lost, self._asked_s = not answers(url), time.monotonic()
             lost = self._lost
@@ -200,7 +202,7 @@ class _Server(logging.Filter):
         return lost
 
     def reached(self) -> None:
-        """A call reached the server."""
+        """Record that a call reached the server."""
         with self._lock:
             self._lost, self._asked_s = False, time.monotonic()
 
@@ -220,7 +222,7 @@ _server = _Server()
 
 
 def _send(call: Callable[[], object]) -> None:
-    """Call the server; one that is gone is left alone."""
+    """Call the server, unless it is lost."""
     if _server.is_lost():
         return
     try:
@@ -232,7 +234,7 @@ def _send(call: Callable[[], object]) -> None:
 
 
 def _end_soon(code: int) -> None:
-    """End this process, also while Prefect waits for its server."""
+    """Exit this process after a delay, even if Prefect still waits for its server."""
 
     def end() -> None:
         time.sleep(EXIT_LIMIT_S)

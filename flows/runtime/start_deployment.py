@@ -1,4 +1,4 @@
-"""Deployments that flows start, such as ``train-all`` on a dataset that was just published."""
+"""Starting deployments from flows, such as ``train-all`` on a dataset that was just published."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from prefect.exceptions import ObjectNotFound
 
 
 def find_deployment(flow_name: str, deployment: str, field: str) -> DeploymentResponse:
-    """A deployment on the Prefect server of this run.
+    """Look up a deployment on the Prefect server of this run.
 
     Args:
         flow_name: name of the flow.
         deployment: name of the deployment, such as ``small``.
-        field: that names it, for the message.
+        field: configuration field that names it, for the error message.
 
     Raises:
         ValueError: the server has no such deployment.
@@ -32,20 +32,20 @@ def find_deployment(flow_name: str, deployment: str, field: str) -> DeploymentRe
 
 
 def start_training(dataset: Path, deployment: str) -> str:
-    """Start a deployment of ``train-all`` with a dataset as its source; does not wait for it.
+    """Start a deployment of ``train-all`` on a dataset without waiting for it.
 
     Args:
-        dataset: its folder.
+        dataset: folder of the dataset.
         deployment: name of the deployment, such as ``small``.
 
     Returns:
         Name of the flow run.
 
     Raises:
-        ValueError: there is no such deployment.
+        ValueError: the deployment does not exist.
     """
     found = find_deployment("train-all", deployment, "train_with")
-    # Given parameters replace whole ones: the rest of the deployment's own stays.
+    # Parameters are replaced as a whole, so the other values of `config` are copied.
     own = dict(found.parameters.get("config", {}))
     parameters = {"config": own | {"sources": [str(dataset)]}}
     name = f"train-all/{deployment}"

@@ -1,4 +1,4 @@
-"""Start a training under torchrun, follow it, and tell Prefect how far it is."""
+"""Run a training under torchrun and report its metrics to Prefect."""
 
 import functools
 import json
@@ -28,30 +28,30 @@ POLL_S: Final = 1.0
 GRACE_S: Final = 20.0
 _ERROR: Final = "error: "
 _EXCEPTION: Final = re.compile(r"(\[rank\d+\]: )?(?P<error>[A-Za-z_][\w.]*(Error|Exception)\b.*)")
-"""The last line of a traceback; that of the process that failed comes before torchrun's own."""
+"""Last line of a traceback. The failed process prints its traceback before torchrun does."""
 _KILLED: Final = re.compile(r"Signal 9 \(SIGKILL\)")
 _HIDDEN: Final = {"losses", "of", "event", "step"}
 
 
 def num_processes(device: str, asked: int) -> int:
-    """How many processes to train with: as many as asked, else one per GPU, else one."""
+    """Return the number of training processes: as requested, else one per GPU, else one."""
     if asked:
         return asked
     return max(1, torch.cuda.device_count()) if device in {"auto", "cuda"} else 1
 
 
 def run_training(module: str, config_json: str, run: Path, processes: int, key: str) -> None:
-    """Run ``torchrun -m module`` to its end; its metrics become log lines and a progress artifact.
+    """Run ``torchrun -m module`` and report its metrics as log lines and a progress artifact.
 
     Args:
-        module: what to run; it takes the configuration's path.
+        module: module to run; its argument is the path of the configuration.
         config_json: resolved configuration.
-        run: the run's folder, where the module writes its metrics.
-        processes: on this machine.
-        key: of the artifact.
+        run: run folder, to which the module writes its metrics.
+        processes: number of processes on this machine.
+        key: key of the artifact.
 
     Raises:
-        RuntimeError: the training failed; the message is its own.
+        RuntimeError: the training failed; the message is that of the training.
     """
     logger = get_run_logger()
     run.mkdir(parents=True, exist_ok=True)
@@ -62,12 +62,12 @@ def run_training(module: str, config_json: str, run: Path, processes: int, key: 
         *("--nproc-per-node", str(processes), "-m", module, str(request)),
     ]
     logger.info("%s: %d processes, output in %s", module, processes, run / LOG_FILE)
-    # Its bar begins with it, not with the first steps, which come much later.
+    # Show the bar from the start; the first step takes a while.
     report_progress(StageProgress(key, 0, None, note="starting"))
     report = _reporter(key)
     with (run / LOG_FILE).open("ab") as log:
         begin = log.tell()
-        # Old lines of the metrics are those of an earlier start.
+        # Skip the metrics of earlier starts.
         seen = _Tail(run / METRICS_FILE)
         process = subprocess.Popen(
             command,
@@ -90,7 +90,7 @@ def run_training(module: str, config_json: str, run: Path, processes: int, key: 
 
 
 def describe_metrics(row: dict[str, Any]) -> str:
-    """A metrics line in words, without the loss of every step."""
+    """Format a line of metrics, without the per-step losses."""
     numbers = ", ".join(
         f"{name} {value:.4g}"
         for name, value in row.items()
@@ -100,7 +100,7 @@ def describe_metrics(row: dict[str, Any]) -> str:
 
 
 class _Tail:
-    """New, whole lines of a file that grows, or is written anew."""
+    """Reads complete new lines of a file that grows or is rewritten."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -148,10 +148,10 @@ def _reporter(key: str) -> Callable[[dict[str, Any]], None]:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """Let a training store its checkpoint and end; what does not is killed, in every session."""
+    """Let a training save a checkpoint and exit; kill all processes that do not exit in time."""
     if process.poll() is not None:
         return
-    # torchrun gives each of its processes a session of its own, and passes SIGTERM on to them.
+    # torchrun runs each process in its own session and forwards SIGTERM.
     with suppress(psutil.NoSuchProcess):
         started = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
@@ -166,7 +166,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def describe_end(log: Path, begin: int, code: int) -> str:
-    """What the training said last; its own message where it had one."""
+    """Return the error message of a training from its log."""
     with log.open("rb") as file:
         file.seek(begin)
         lines = file.read().decode(errors="replace").splitlines()
@@ -181,5 +181,5 @@ def describe_end(log: Path, begin: int, code: int) -> str:
                 f"same command again; its log is {log}."
             )
     found = next(filter(None, map(_EXCEPTION.match, lines)), None)
-    told = found["error"] if found else f"it ended with exit code {code}."
-    return f"{told} Remedy: see the log {log}; if it is a defect, report it."
+    message = found["error"] if found else f"it ended with exit code {code}."
+    return f"{message} Remedy: see the log {log}; if it is a defect, report it."

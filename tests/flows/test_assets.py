@@ -23,7 +23,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_fetches_verifies_and_names_the_licence(tmp_path: Path) -> None:
+def test_fetches_verifies_and_names_the_license(tmp_path: Path) -> None:
     told: list[str] = []
     paths = fetch_assets(tmp_path, progress=told.append)
     assert {name: _sha256(path) for name, path in paths.items()} == {

@@ -107,7 +107,7 @@ def test_nothing_at_all_is_told(tmp_path: Path) -> None:
     told = str(failed.value)
     assert f"{tmp_path / 'no'}: not_found: expected " in told
     assert f"{broken}: " in told
-    assert told.endswith("Remedy: mend these sources, or name others, and run again.")
+    assert told.endswith("Remedy: fix these sources or give others, and run again.")
     # Nothing keeps the configuration of a run that came to nothing.
     assert not root.exists()
     sources = (*config.sources, "procedural:1")
@@ -133,7 +133,7 @@ def test_a_motion_is_rendered(imported: Path, tmp_path: Path, ending: str) -> No
             assert getattr(image, "n_frames", 1) > 0.5 * row["num_frames"]
             image.seek(5)
             r, g, b = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(int).T
-        # Left and right limbs are drawn, each in its colour.
+        # Left and right limbs are drawn, each in its color.
         assert ((r > 200) & (g > 100) & (g < 180) & (b < 80)).sum() > 50
         assert ((r < 80) & (g > 120) & (g < 210) & (b > 200)).sum() > 50
     else:

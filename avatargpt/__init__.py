@@ -1,4 +1,4 @@
-"""What a notebook needs: datasets as DataFrames, motions as arrays, a trained model and its tasks.
+"""Public API for notebooks: datasets as DataFrames, motions as arrays, and trained models.
 
 ::
 
@@ -6,11 +6,11 @@
 
     dataset = avatargpt.open_dataset("~/avatargpt/demo")
     poses = dataset.frame("poses")
-    joints = avatargpt.joints(poses.iloc[0])  # (T, 22, 3) metres, y up
+    joints = avatargpt.joints(poses.iloc[0])  # (T, 22, 3) meters, y up
     model = avatargpt.load_model("~/avatargpt/train/models/latest")
     (features,) = model.t2m("a person kicks")
 
-All of it is listed in docs/api.md; other modules of this project may change without notice.
+The API is listed in docs/api.md; other modules of this project may change without notice.
 """
 
 from importlib import import_module
@@ -40,7 +40,7 @@ __all__ = [
 
 check_names()
 
-# Models bring torch, which takes seconds to import: only who asks for one waits for it.
+# Models import torch, which takes seconds, so that they are imported lazily.
 _OF_MODELS: Final = {"DescribeConfig", "ImagineConfig", "Model", "Sampling", "load_model"}
 
 

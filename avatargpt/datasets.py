@@ -1,4 +1,4 @@
-"""A dataset as DataFrames, and the motions in their rows.
+"""Datasets as DataFrames, and the motions in their rows as arrays.
 
 Shapes: T frames at 20 fps, J = 22 joints (``JOINTS`` names them), D = 263 features.
 """
@@ -18,20 +18,20 @@ from data.schemas import SCHEMAS, load_features, load_motion
 from data.store import dataset
 
 JOINTS: Final = tuple(JOINT_NAMES)
-"""Names of the joints, in their order."""
+"""Names of the joints in the order of the joint axis."""
 FPS: Final = FRAMES_PER_S
 """Frames per second of every motion."""
 
 Row = Mapping[str, Any] | pd.Series
-"""A row of a table, as pandas or pyarrow give it."""
+"""A row of a table, as returned by pandas or pyarrow."""
 
 
 class Dataset:
-    """A published dataset, for reading.
+    """A published dataset, opened for reading.
 
     Attributes:
-        folder: its folder.
-        tables: name of each table to its number of rows.
+        folder: folder of the dataset.
+        tables: number of rows of each table by name.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,14 +47,14 @@ class Dataset:
         return f"Dataset({str(self.folder)!r}: {rows or 'empty'})"
 
     def frame(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The rows of a table.
+        """Read a table.
 
         Args:
-            table: one of :attr:`tables`; the columns of each are in docs/dataset.md.
-            columns: those to read; None: all.
+            table: name in :attr:`tables`; docs/dataset.md lists the columns.
+            columns: columns to read; None reads all.
 
         Raises:
-            ValueError: there is no such table or column.
+            ValueError: the table or a column does not exist.
         """
         if table not in SCHEMAS:
             raise ValueError(
@@ -74,19 +74,19 @@ def open_dataset(folder: str | Path) -> Dataset:
     """Open a dataset that ``annotate`` or ``import-motions`` made.
 
     Raises:
-        ValueError: there is none, or it is of a newer version.
+        ValueError: the folder is not a dataset, or was written by a newer version.
     """
     return Dataset(Path(folder).expanduser())
 
 
 def joints(row: Row) -> FloatArray:
-    """Joints of a row of ``poses`` or ``motions``.
+    """Return the joints of a row of ``poses`` or ``motions``.
 
     Returns:
-        (T, 22, 3) metres, y up, with the person's way through the scene.
+        Positions, (T, 22, 3), in meters, y up, including the path of the root.
 
     Raises:
-        ValueError: the row is of another table, or its columns were left out.
+        ValueError: the row is of another table, or its columns were not read.
     """
     if "features" in row:
         return np.asarray(features_to_joints(features(row)), np.float32)
@@ -94,14 +94,14 @@ def joints(row: Row) -> FloatArray:
 
 
 def features(row: Row) -> FloatArray:
-    """HumanML3D's motion features of a row of ``poses`` or ``motions``.
+    """Return the HumanML3D features of a row of ``poses`` or ``motions``.
 
     Returns:
-        (T, 263), not normalized; of a row of ``poses`` one fewer than its frames, as each holds
-        the velocity to the next one.
+        Features, (T, 263), not normalized. A row of ``poses`` has one frame less than its joints,
+        because each frame contains the velocity to the next one.
 
     Raises:
-        ValueError: the row is of another table, or its columns were left out.
+        ValueError: the row is of another table, or its columns were not read.
     """
     if "features" in row:
         return load_features(_with(row, "features", "num_frames", "num_features"))

@@ -1,4 +1,4 @@
-"""A trained model and its tasks.
+"""Trained motion models.
 
 Shapes: T frames at 20 fps, D = 263 motion features (not normalized).
 """
@@ -19,7 +19,7 @@ from training.language_model.generation import Sampling
 
 
 class Model:
-    """A motion model as ``train-all`` leaves it.
+    """A trained motion model.
 
     Args:
         parts: language model and motion tokenizer.
@@ -34,12 +34,12 @@ class Model:
         seconds: float | None = None,
         sampling: Sampling | None = None,
     ) -> list[Features]:
-        """Text to motion: one of (T, D) for each text.
+        """Generate a motion, (T, D), for each text.
 
         Args:
-            texts: what is done, such as "a person waves with the right hand".
-            seconds: length of each; None: as the model likes.
-            sampling: how answers are drawn; None: as the command line does.
+            texts: one or more descriptions, such as "a person waves with the right hand".
+            seconds: length of each motion; None lets the model decide.
+            sampling: sampling of the motions; None means the default of the command line.
         """
         asked = [texts] if isinstance(texts, str) else texts
         if sampling is None:
@@ -49,10 +49,10 @@ class Model:
     def m2t(
         self, motions: Features | Sequence[Features], sampling: Sampling | None = None
     ) -> list[str]:
-        """Motion to text: one for each motion (T, D).
+        """Describe each motion, (T, D), in one sentence.
 
         Raises:
-            ValueError: one is shorter than a motion token.
+            ValueError: a motion is shorter than one motion token (4 frames).
         """
         asked = motions if isinstance(motions, list | tuple) else [motions]
         return self.parts.motion_to_text([*asked], sampling)  # pyright: ignore[reportArgumentType]
@@ -64,13 +64,13 @@ class Model:
         seconds: float | None = None,
         sampling: Sampling | None = None,
     ) -> Features:
-        """Head, a middle of so many seconds that leads on, and tail: (T, D)."""
+        """Generate the middle between two motions; return head, middle and tail as one, (T, D)."""
         return self.parts.in_between(head, tail, seconds, sampling)
 
     def predict(
         self, motion: Features, seconds: float | None = None, sampling: Sampling | None = None
     ) -> Features:
-        """A motion and so many seconds of what comes after it: (T, D)."""
+        """Continue a motion; return it with its continuation, (T, D)."""
         if sampling is None:
             return self.parts.predict(motion, seconds)
         return self.parts.predict(motion, seconds, sampling)
@@ -78,39 +78,39 @@ class Model:
     def plan(
         self, scene: str, task: str | None = None, count: int = 3, sampling: Sampling | None = None
     ) -> list[PlannedTask]:
-        """The next tasks in a scene, and the steps of each.
+        """Plan the next tasks in a scene, with the steps of each.
 
         Args:
-            scene: where it happens.
-            task: what is done first; None: what the model does in that scene.
-            count: how many tasks.
-            sampling: how texts are drawn; its seed grows from task to task.
+            scene: description of the scene.
+            task: first task; None lets the model choose it.
+            count: number of tasks.
+            sampling: sampling of the texts; its seed is incremented for each task.
         """
         return list(long_motion.plan(self.parts, scene, task, count, sampling))
 
     def imagine(
         self, scene: str, task: str | None = None, config: ImagineConfig | None = None
     ) -> LongMotion:
-        """Plan and move in a scene, for as long as is asked: a motion to be read in pieces."""
+        """Plan tasks in a scene and generate their motion, which is streamed in pieces."""
         return long_motion.imagine(self.parts, scene, task, config)
 
     def describe(self, motion: Features, config: DescribeConfig | None = None) -> MotionStory:
-        """Tell a motion (T, D) of any length: steps, tasks, scene.
+        """Describe a motion, (T, D), of any length as steps, tasks and a scene.
 
         Raises:
-            ValueError: it is shorter than a motion token.
+            ValueError: the motion is shorter than one motion token (4 frames).
         """
         return long_motion.describe(self.parts, motion, config)
 
 
 def load_model(folder: str | Path, device: str = "cpu") -> Model:
-    """Load a model's folder, such as ``~/avatargpt/train/models/latest``.
+    """Load a model folder, such as ``~/avatargpt/train/models/latest``.
 
     Args:
-        folder: of the model.
-        device: cpu, cuda, or one such as cuda:1.
+        folder: model folder written by ``train-all``.
+        device: device of torch, such as cpu, cuda or cuda:1.
 
     Raises:
-        CheckpointError: it is no model, or is damaged.
+        CheckpointError: the folder is not a model folder or is damaged.
     """
     return Model(load_motion_model(Path(folder).expanduser(), device))

@@ -1,4 +1,4 @@
-"""Tell when a package of the user's own hides one of ours, which have common names."""
+"""Detection of foreign packages that shadow ours, which have common names."""
 
 import sys
 from importlib.util import find_spec
@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Final
 
 OURS: Final = ("annotators", "data", "evaluation", "training")
-"""Packages beside this one that it is made of."""
+"""Other packages of this project."""
 
 
 class HiddenPackageError(ImportError):
-    """Another package stands where one of ours belongs; the message names both."""
+    """A foreign package shadows one of ours. The message gives the paths of both."""
 
 
 def check_names() -> None:
-    """Refuse to go on with a foreign package under one of our names.
+    """Check that no foreign package shadows one of ours.
 
     Raises:
-        HiddenPackageError: one comes first on ``sys.path``, or was imported already.
+        HiddenPackageError: a foreign package comes first on ``sys.path`` or is already imported.
     """
     root = Path(__file__).resolve().parents[1]
     for name in OURS:
@@ -33,11 +33,11 @@ def check_names() -> None:
 
 
 def _place(name: str) -> Path | None:
-    """Folder of a package, or file of a module; None when there is nothing of that name."""
+    """Return the folder of a package or the file of a module; None if there is neither."""
     module = sys.modules.get(name)
     spec = module.__spec__ if module is not None else find_spec(name)
     if spec is None or spec.origin is None:
-        # Without an origin it is a mere folder, which any package goes before.
+        # A namespace package has no origin; any regular package takes precedence over it.
         return None
     origin = Path(spec.origin).resolve()
     return origin.parent if origin.name == "__init__.py" else origin

@@ -1,1 +1,1 @@
-"""Metrics, reports and versions of trained models."""
+"""Evaluation of trained models: metrics, reports and model versions."""

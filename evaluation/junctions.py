@@ -1,8 +1,8 @@
-"""How smooth the places are at which a long motion was put together from shorter ones.
+"""Smoothness of the junctions at which a long motion was assembled from shorter ones.
 
-Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), K junctions, W frames of a
-window, S sides (before, after). Positions are metres, y up. A junction at frame ``t`` lies between
-``t - 1``, the last frame of one motion, and ``t``, the first frame of the next.
+Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), K junctions. Positions are in
+meters, y up. A junction at frame ``t`` lies between ``t - 1``, the last frame of one motion, and
+``t``, the first frame of the next.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,9 +16,9 @@ from data.motion.quality import foot_skate
 from data.motion.skeleton import FPS, NUM_JOINTS
 
 VELOCITY_FRAMES: Final = 3
-"""Steps on each side over which velocities are averaged: 0.15 s."""
+"""Number of steps on each side over which velocities are averaged: 0.15 s."""
 SKATE_WINDOW_S: Final = 0.5
-"""Reach of the foot skate's window to either side."""
+"""Half width of the window for foot skate."""
 
 _GROUND: Final = [0, 2]
 
@@ -29,11 +29,11 @@ class Junction:
 
     Attributes:
         frame: first frame after it.
-        root_jump_m: horizontal way of the pelvis over the junction, beyond the mean of its steps
-            before and after.
-        joint_jump_m: mean over joints of the way over the junction relative to the pelvis.
+        root_jump_m: horizontal displacement of the pelvis over the junction, in excess of the mean
+            of its steps before and after.
+        joint_jump_m: mean over joints of the displacement over the junction relative to the pelvis.
         velocity_jump_m_s: mean over joints of the change of velocity.
-        foot_skate_m_s: within 0.5 s to either side; None where no toe is on the floor.
+        foot_skate_m_s: foot skate within 0.5 s on either side; None if no toe is on the floor.
     """
 
     frame: int
@@ -45,10 +45,10 @@ class Junction:
 
 @dataclass(frozen=True, slots=True)
 class JunctionMeasures:
-    """All junctions of a motion, and the means over them; None where there is nothing to average.
+    """The junctions of a motion and the means over them, which are None if no value is known.
 
     Attributes:
-        junctions: in the order asked for.
+        junctions: one per frame, in the order of the request.
     """
 
     junctions: tuple[Junction, ...]
@@ -79,36 +79,36 @@ def junction_measures(
     junction_frames: Sequence[int],
     fps: float = FPS,
 ) -> JunctionMeasures:
-    """Measure the junctions of a motion; a motion that was never cut gives figures to compare with.
+    """Measure the junctions of a motion. An uncut motion provides values for comparison.
 
     Args:
-        joints_TJ3: positions, (T, 22, 3), metres, y up, with the root's path.
-        junction_frames: first frame after each junction, each with at least one step (two frames)
-            on either side; near the ends velocities average what steps there are.
+        joints_TJ3: positions, (T, 22, 3), in meters, y up, including the path of the root.
+        junction_frames: first frame after each junction, with at least one step (two frames) on
+            either side. Near the ends, velocities are averaged over the available steps.
         fps: frames per second.
 
     Returns:
         The measures in the order of ``junction_frames``.
 
     Raises:
-        ValueError: for another shape, positions that are not finite, and junctions too near an end.
+        ValueError: wrong shape, non-finite positions, or a junction too close to an end.
     """
     if joints_TJ3.ndim != 3 or joints_TJ3.shape[1:] != (NUM_JOINTS, 3):
         raise ValueError(
             f"joints: expected (T, {NUM_JOINTS}, 3), found {joints_TJ3.shape}. "
-            "Convert the motion to the 22-joint skeleton first."
+            "Remedy: convert the motion to the 22-joint skeleton first."
         )
     if not np.isfinite(joints_TJ3).all():
         raise ValueError(
-            "joints: expected finite positions, found others. "
-            "Fill them in, or leave the motion out."
+            "joints: expected finite positions, found NaN or infinity. "
+            "Remedy: fill them in, or skip the motion."
         )
     num_frames = len(joints_TJ3)
     bad = [frame for frame in junction_frames if not 2 <= frame <= num_frames - 2]
     if bad:
         raise ValueError(
             f"junction_frames: expected frames from 2 to {num_frames - 2} of {num_frames}, found "
-            f"{bad}. A junction needs two frames on either side."
+            f"{bad}. Remedy: give junctions with two frames on either side."
         )
     if not junction_frames:
         return JunctionMeasures(())
@@ -141,8 +141,8 @@ def junction_measures(
 def _mean_steps(
     step_TJ3: NDArray[np.float64], frame_K: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean step per frame before and after each junction, without the step over it."""
-    # Sums up to each step: a window's sum is the difference of two of them.
+    """Return the mean steps before and after each junction, (K, J, 3), without the step over it."""
+    # Cumulative sums: the sum over a window is the difference of two of them.
     sum_TJ3 = np.concatenate([np.zeros_like(step_TJ3[:1]), step_TJ3.cumsum(axis=0)])
     start_K = np.maximum(frame_K - 1 - VELOCITY_FRAMES, 0)
     end_K = np.minimum(frame_K + VELOCITY_FRAMES, len(step_TJ3))

@@ -1,6 +1,6 @@
-"""What a trained model can do on the test split: reconstruction, tasks, motions, texts, plans.
+"""Evaluation of a trained model on the test split: reconstruction, losses, motions, texts, plans.
 
-Who says which activity a motion shows is passed in: the describer is not of this package.
+The judge that recognizes the activity of a motion is passed in by the caller.
 
 Shapes: T frames, J = 22 joints.
 """
@@ -29,27 +29,27 @@ from training.tokenizer.reconstruction import reconstruction
 from training.tokenizer.windows import MotionDataConfig, prepare_data
 
 Judge = Callable[[NDArray[np.floating]], str]
-"""Names the activity of joints (T, J, 3)."""
+"""Returns the activity of a motion given as joints, (T, J, 3)."""
 
 PLANNING = (Task.CT2T, Task.CS2S, Task.CT2S, Task.CS2T, Task.T2S, Task.S2T, Task.T2C, Task.S2C)
 
 
 class EvaluationConfig(Config):
-    """How much is evaluated."""
+    """Size and decoding of an evaluation."""
 
-    items: int = Field(default=64, ge=1, description="Of each task, at most.")
-    text: Sampling = Field(default_factory=Sampling, description="Of texts.")
-    motion: Sampling = Field(default=DRAWN, description="Of motions.")
+    items: int = Field(default=64, ge=1, description="Maximum number of items per task.")
+    text: Sampling = Field(default_factory=Sampling, description="Sampling of texts.")
+    motion: Sampling = Field(default=DRAWN, description="Sampling of motions.")
 
 
 class EvaluationReport(BaseModel):
-    """Figures of a model on a test split.
+    """Metrics of a model on a test split.
 
     Attributes:
-        metrics: by name: ``reconstruction_*``, ``{task}_loss``, ``{task}_accuracy``,
+        metrics: value by name: ``reconstruction_*``, ``{task}_loss``, ``{task}_accuracy``,
             ``t2m_class_accuracy`` with ``t2m_class_chance``, ``m2t_*`` and ``{task}_bleu4``.
-        items: of each task.
-        examples: a few answers of each task: given, expected, found.
+        items: number of items by task.
+        examples: some answers by task, each with ``given``, ``expected`` and ``found``.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,17 +66,17 @@ def evaluate_model(
     judge: Judge,
     cache: Path,
 ) -> EvaluationReport:
-    """Evaluate on the test split of what the language model was trained on.
+    """Evaluate a model on the test split of its training data.
 
     Args:
-        model: trained.
-        training: of the language model; tells the data.
-        config: how much.
-        judge: names the activity of a motion.
-        cache: folder of flat motions; that of the tokenizer's run has them already.
+        model: trained model.
+        training: configuration of the language model's training, which names the data.
+        config: size and decoding of the evaluation.
+        judge: recognizes the activity of a motion.
+        cache: folder of cached features; that of the tokenizer's run already has them.
 
     Raises:
-        ValueError: the test split is empty, or motions lack tokens.
+        ValueError: the test split is empty, or motions have no tokens.
     """
     metrics: dict[str, float] = {}
     examples: dict[str, list[dict[str, str]]] = defaultdict(list)
@@ -100,7 +100,7 @@ def evaluate_model(
         if not asked[task]:
             continue
         found = [str(answer) for answer in _answers(model, asked[task], config.text)]
-        # Every text that a source has for what was asked is right.
+        # All answers to the same prompt count as references.
         references = _references(asked[task])
         scores = score_texts(found, references)
         metrics |= {
@@ -124,18 +124,18 @@ def evaluate_folder(
     cache: Path,
     dataset: Path | None = None,
 ) -> EvaluationReport:
-    """Evaluate a model folder on the test split of what it was trained on.
+    """Evaluate a model folder on the test split of its training data.
 
     Args:
-        folder: as ``train-all`` writes it.
-        config: how much.
-        judge: names the activity of a motion.
-        cache: folder of flat motions.
-        dataset: that it was trained on, where it lies now; None: where it lay then.
+        folder: model folder written by ``train-all``.
+        config: size and decoding of the evaluation.
+        judge: recognizes the activity of a motion.
+        cache: folder of cached features.
+        dataset: current path of the training dataset; None if it was not moved.
 
     Raises:
-        CheckpointError: it is no model folder.
-        ValueError: a dataset is not there, the test split is empty, or motions lack tokens.
+        CheckpointError: the folder is not a model folder.
+        ValueError: a dataset is missing, the test split is empty, or motions have no tokens.
     """
     model = load_motion_model(folder)
     training = TrainMotionLmConfig.model_validate(read_checkpoint(folder / "lm", KIND).config)
@@ -146,18 +146,18 @@ def evaluate_folder(
 
 
 def require_datasets(folder: Path, training: TrainMotionLmConfig) -> None:
-    """Refuse to evaluate a model without what it was trained on.
+    """Check that the training datasets of a model exist.
 
     Args:
-        folder: of the model.
-        training: with its datasets where they lie now.
+        folder: model folder, for the error message.
+        training: configuration of the training with the current paths of its datasets.
 
     Raises:
-        ValueError: a dataset is not there.
+        ValueError: a dataset is missing.
     """
-    # Only the dataset of motions can be named anew; plans are known by their paths.
+    # Only the dataset of motions can be replaced; plans are identified by their paths.
     remedies = dict.fromkeys(training.plans, "put it back")
-    remedies[training.dataset] = "put it back, or name where it lies now with --dataset"
+    remedies[training.dataset] = "put it back, or give its new path with --dataset"
     for found, remedy in remedies.items():
         if not (found / MANIFEST).is_file():
             raise ValueError(
@@ -173,13 +173,13 @@ def _motion_classes(
     config: EvaluationConfig,
     examples: Mapping[str, list[dict[str, str]]],
 ) -> dict[str, float]:
-    """Share of generated motions that show what the real motion of their text shows."""
+    """Return the share of generated motions with the same activity as the real motion."""
     wanted: list[str] = []
     found: list[str] = []
     for one, answer in zip(asked, _answers(model, asked, config.motion), strict=True):
         assert not isinstance(one.answer, str)  # noqa: S101 - t2m answers with motion
         wanted.append(_judged(model, one.answer, judge))
-        # The generator may answer with nothing; that shows no activity.
+        # An empty answer shows no activity.
         found.append(_judged(model, answer, judge) if answer else "nothing")
         if len(examples["t2m"]) < 8:
             given = " ".join(part for part in one.prompt if isinstance(part, str))
@@ -187,7 +187,7 @@ def _motion_classes(
     shares = Counter(wanted)
     return {
         "t2m_class_accuracy": float(np.mean([a == b for a, b in zip(wanted, found, strict=True)])),
-        # Of always naming the commonest activity.
+        # Accuracy of always answering with the most common activity.
         "t2m_class_chance": shares.most_common(1)[0][1] / len(wanted),
     }
 

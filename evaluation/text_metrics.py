@@ -1,8 +1,8 @@
-"""How close generated texts are to reference texts: corpus BLEU and ROUGE-L.
+"""Similarity of generated and reference texts: corpus BLEU and ROUGE-L.
 
-BLEU is sacrebleu's (Papineni et al., ACL 2002; Post, WMT 2018), which fixes the tokenisation that
-makes published figures differ. ROUGE-L (Lin, 2004) is computed here: ``rouge-score`` had its last
-release in 2022 and brings NLTK for a stemmer that is not used.
+BLEU is computed by sacrebleu (Papineni et al., ACL 2002; Post, WMT 2018), which fixes the
+tokenization, on which published values differ. ROUGE-L (Lin, 2004) is computed here, because
+``rouge-score`` was last released in 2022 and depends on NLTK for a stemmer that is not used.
 """
 
 import re
@@ -18,13 +18,13 @@ _WORD: Final = re.compile(r"[a-z0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class TextScores:
-    """Scores of a set of texts, 0 to 100 as papers print them.
+    """Scores of a set of texts, from 0 to 100.
 
     Attributes:
-        bleu1: corpus BLEU of single words.
-        bleu4: corpus BLEU of runs of up to four words.
+        bleu1: corpus BLEU with unigrams only.
+        bleu4: corpus BLEU with up to 4-grams.
         rouge_l: mean over texts of the ROUGE-L F1 against the closest reference.
-        signature: how BLEU was computed, to be quoted beside the figures.
+        signature: signature of sacrebleu, to be reported with the scores.
     """
 
     bleu1: float
@@ -34,31 +34,33 @@ class TextScores:
 
 
 def score_texts(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> TextScores:
-    """Score generated texts against one or more references each; upper and lower case are equal.
+    """Score generated texts against one or more references each, ignoring case.
 
     Args:
-        hypotheses: one text per item; an empty one counts as wrong.
-        references: the references of each item, at least one, not empty.
+        hypotheses: one text per item; an empty text scores 0.
+        references: references of each item; at least one, none empty.
 
     Returns:
-        The scores of the whole set.
+        The scores of the set.
 
     Raises:
-        ValueError: no texts, another number of references, or an item without a reference.
+        ValueError: no texts, different numbers of hypotheses and references, or an item without a
+            reference.
     """
     if not hypotheses or len(hypotheses) != len(references):
         raise ValueError(
             f"references: expected a list for each of at least 1 hypothesis, found "
-            f"{len(references)} lists for {len(hypotheses)} hypotheses. Pass both in one order."
+            f"{len(references)} lists for {len(hypotheses)} hypotheses. Remedy: pass one list "
+            "per hypothesis."
         )
     for number, texts in enumerate(references):
         if isinstance(texts, str) or not texts or not all(_words(text) for text in texts):
             raise ValueError(
                 f"references of item {number}: expected a list of texts with words, found "
-                f"{texts!r}. Leave the item out, or give it a reference."
+                f"{texts!r}. Remedy: skip the item, or give it a reference."
             )
-    # One stream per place in the lists of references; a reference counts once however often it is
-    # there, so the last one fills up shorter lists.
+    # sacrebleu takes one stream per reference index. Duplicates have no effect, so shorter lists
+    # are padded with their last reference.
     most = max(map(len, references))
     streams = [[texts[min(i, len(texts) - 1)] for texts in references] for i in range(most)]
     bleu4 = BLEU(lowercase=True)
@@ -77,13 +79,13 @@ def score_texts(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) 
 
 
 def rouge_l(hypothesis: str, reference: str) -> float:
-    """ROUGE-L F1 of two texts, 0..1: their longest common subsequence of words over their lengths.
+    """Return the ROUGE-L F1 of two texts, from 0 to 1.
 
-    Words are runs of letters a-z and digits in lower case, unstemmed, as in ``rouge-score``.
+    Words are runs of a-z and digits in lower case, without stemming, as in ``rouge-score``.
 
     Args:
-        hypothesis: the generated text.
-        reference: the text that it should be.
+        hypothesis: generated text.
+        reference: reference text.
     """
     first, second = _words(hypothesis), _words(reference)
     if not first or not second:
@@ -97,9 +99,9 @@ def _words(text: str) -> list[str]:
 
 
 def _num_common(first: Sequence[str], second: Sequence[str]) -> int:
-    """Length of the longest common subsequence.
+    """Return the length of the longest common subsequence.
 
-    One bit per word of ``first`` holds a whole row of the usual table (Hyyrö, 2004).
+    Bit-parallel: an integer holds a row of the dynamic program, one bit per word (Hyyrö, 2004).
     """
     places: defaultdict[str, int] = defaultdict(int)
     for index, word in enumerate(first):

@@ -1,12 +1,12 @@
-"""Model folders: a version of both networks with its figures, and ``latest``.
+"""Model folders: versions of tokenizer and language model with their metrics, and ``latest``.
 
 ::
 
-    MODELS/v-<id>/model.json       format, ids, what it was trained on, figures
+    MODELS/v-<id>/model.json       format, version, training data, metrics
                   README.md        model card
-                  evaluation.json  figures and example answers
+                  evaluation.json  metrics and example answers
                   vqvae/  lm/      checkpoints
-    MODELS/latest -> v-<id>        only moved to a version that is not worse
+    MODELS/latest -> v-<id>        updated only to a version that is not worse
 """
 
 import json
@@ -27,24 +27,28 @@ LATEST = "latest"
 
 
 class PromotionConfig(Config):
-    """When a version becomes ``latest``."""
+    """Condition for a version to become ``latest``."""
 
-    metric: str = Field(default="reconstruction_mpjpe_mm", description="Of the evaluation.")
+    metric: str = Field(
+        default="reconstruction_mpjpe_mm", description="Metric of the evaluation that is compared."
+    )
     higher_is_better: bool = False
-    tolerance: float = Field(default=0.02, ge=0, description="Share by which it may be worse.")
+    tolerance: float = Field(
+        default=0.02, ge=0, description="Relative amount by which it may be worse."
+    )
 
 
 def write_model(models: Path, vqvae: Checkpoint, lm: Checkpoint, report: EvaluationReport) -> Path:
-    """Write a version, whole or not at all; one that is there is left as it is.
+    """Write a model version atomically; an existing version is not changed.
 
     Args:
         models: folder of all versions.
-        vqvae: of the motion tokenizer.
-        lm: of the language model.
-        report: of both.
+        vqvae: checkpoint of the motion tokenizer.
+        lm: checkpoint of the language model.
+        report: evaluation of both.
 
     Returns:
-        Its folder.
+        The folder of the version.
     """
     version = version_of(vqvae.folder, lm.folder)
     folder = models / version
@@ -73,13 +77,13 @@ def write_model(models: Path, vqvae: Checkpoint, lm: Checkpoint, report: Evaluat
 
 
 def promote(models: Path, folder: Path, config: PromotionConfig) -> tuple[bool, str]:
-    """Point ``latest`` to a version unless it is worse.
+    """Point ``latest`` to a version unless it is worse than the current one.
 
     Returns:
-        Whether it is ``latest`` now, and why.
+        Whether the version is ``latest`` now, and the reason.
 
     Raises:
-        ValueError: the version has no such metric.
+        ValueError: the metric does not exist.
         training.checkpoints.CheckpointError: a version cannot be read.
     """
     latest = models / LATEST
@@ -125,7 +129,7 @@ tags: [human-motion, text-to-motion, motion-to-text]
 ---
 # Motion language model {info["version"]}
 
-Made by avatargpt {info["code_version"]}. Use: `avatargpt t2m "a person kicks" --model DIR`.
+Trained by avatargpt {info["code_version"]}. Use: `avatargpt t2m "a person kicks" --model DIR`.
 
 - Motion tokenizer: step {info["vqvae"]["step"]}, trained on {vqvae["motions"]} motions of
   `{vqvae["dataset"]}`.
@@ -134,9 +138,9 @@ Made by avatargpt {info["code_version"]}. Use: `avatargpt t2m "a person kicks" -
 - Licenses: those of the motions and texts it was trained on; see the dataset's `license` column.
 
 ## Test split
-| figure | value |
+| metric | value |
 |---|---:|
 {rows}
 
-It answers with what its data taught it; texts and motions outside of that are guesses.
+The model reproduces its training data; results for other texts and motions are unreliable.
 """

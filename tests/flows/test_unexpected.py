@@ -61,7 +61,7 @@ def test_on_a_video_that_is_annotated(
     last = told.splitlines()[-1]
     assert last.startswith("error: ")
     assert f"the first: {brief_clip} 0.10-0.60 s: IndexError: " in last
-    assert "Remedy: see the log for the traceback" in last
+    assert "Remedy: report the traceback from the log" in last
     assert f"{brief_clip} 0.10-0.60 s: unexpected error in captions\nTraceback" in caplog.text
     # A caption is of a clip; the scene of an annotation is of the whole video.
     assert {(r["item_id"], r["stage"], r["reason"]) for r in _rejected(root)} == {
@@ -110,7 +110,7 @@ def test_on_a_motion_and_a_source_that_are_imported(
     last = told.splitlines()[-1]
     assert "2 of " in last
     assert "ended with an unexpected error, the first: " in last
-    assert "Remedy: see the log for the traceback" in last
+    assert "Remedy: report the traceback from the log" in last
     assert caplog.text.count("unexpected error in import\nTraceback") == 2
     rejected = {r["item"]: (r["reason"], r["detail"].split(":")[0]) for r in _rejected(root)}
     assert rejected == {

@@ -1,5 +1,6 @@
-"""Tiny trainings."""
+"""Tiny trainings, and trainings that are killed at a named point."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,54 @@ def lm_config(root: Path, tokenizer: Path, run: Path, **loop: Any) -> TrainMotio
         },
     }
     return TrainMotionLmConfig.model_validate(values)
+
+
+# The process kills itself, because a kill from outside strikes at an unknown point.
+_KILLED_TRAINING = """
+import os, runpy, signal, sys
+from training import checkpoints
+
+module, request, kill_step, point = sys.argv[1:]
+save, write_json = checkpoints.CheckpointStore.save, checkpoints.write_json
+
+def killed_save(store, **values):
+    if values["step"] == int(kill_step) and point == "renamed":
+        checkpoints.write_json = killed_write
+    path = save(store, **values)
+    if values["step"] == int(kill_step):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return path
+
+def killed_write(path, content):
+    if path.name == "last.json":
+        os.kill(os.getpid(), signal.SIGKILL)
+    write_json(path, content)
+
+checkpoints.CheckpointStore.save = killed_save
+sys.argv = [module, request]
+runpy.run_module(module, run_name="__main__")
+"""
+
+
+def kill_training(module: str, request: Path, step: int, point: str = "saved") -> None:
+    """Train in a process that kills itself while it saves the checkpoint of a step.
+
+    Args:
+        module: module that trains, such as ``training.tokenizer.train``.
+        request: its configuration file.
+        step: step of the checkpoint.
+        point: ``renamed``: the checkpoint is complete, but ``last.json`` does not name it yet;
+            ``saved``: the checkpoint is saved.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED_TRAINING, module, str(request), str(step), point],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def torchrun(processes: int, *arguments: str) -> None:

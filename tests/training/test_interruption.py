@@ -38,12 +38,16 @@ def test_a_signal_stores_a_checkpoint_and_the_run_goes_on_exactly(
     before = signal.getsignal(number)
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(TrainingError, match=r"interrupted, and a checkpoint was saved\. Remedy"):
+    told = r"interrupted, and a checkpoint was saved\. Remedy"
+    with pytest.raises(TrainingError, match=told) as caught:
         train_motion_vqvae(config)
     thread.join()
     assert signal.getsignal(number) is before
+    # The checkpoint is of the step at which the run ended, and of no later one.
     stored = read_checkpoint(config.run, KIND)
-    assert 1 <= stored.step < 60
+    assert str(caught.value).startswith(f"step {stored.step}: ")
+    assert len(losses(read_metrics(config.run))) == stored.step
+    assert 9 <= stored.step < 60
     assert not has_ended(config.run)
     assert train_motion_vqvae(config).step == 60
     assert losses(read_metrics(config.run)) == losses(read_metrics(whole.run))
@@ -110,7 +114,7 @@ def test_all_processes_end_at_the_step_at_which_the_first_one_is_asked_to(
     first.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=120)
     stored = read_checkpoint(config.run, KIND).step
-    assert stored >= 1
+    assert len(losses(read_metrics(config.run))) == stored
     assert told.count(f"error: step {stored}: training was interrupted, and a checkpoint") == 2
     psutil.wait_procs(ranks, timeout=10)
     assert not [rank for rank in ranks if rank.is_running()]

@@ -2,10 +2,9 @@
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
-import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ import torch
 from benchmarks.support.corpus import mocap
 from data.importers.run import MotionImportConfig, import_motions
 from data.motion.splits import SplitConfig
+from data.store.dataset import Dataset
 from data.workers.workers import WorkerConfig
-from tests.support.runs import STEPS, losses, torchrun, vqvae_config
+from tests.support.runs import STEPS, kill_training, losses, torchrun, vqvae_config
 from training import loop as loop_module
-from training.checkpoints import CheckpointError, read_checkpoint
+from training.checkpoints import CheckpointError, CheckpointStore, read_checkpoint
 from training.loop import LoopConfig, TrainingError, TrainingResult, read_metrics
 from training.tokenizer.motion_tokenizer import KIND, load_tokenizer
 from training.tokenizer.train import TrainMotionVqvaeConfig, VqvaeLearner, train_motion_vqvae
@@ -49,7 +49,8 @@ def test_training_learns_and_tells(vqvae_run: TrainingResult, motions_root: Path
     assert best.metrics["mpjpe_mm"] == min(row["mpjpe_mm"] for row in validations[1:])
     # The checkpoint tells what it was trained on, and how.
     assert best.data["dataset"] == str(motions_root)
-    assert best.data["motions"]["train"] > 10
+    rows = Dataset(motions_root).rows("motions", ["split"])
+    assert best.data["motions"] == Counter(row["split"] for row in rows)
     assert best.config["loop"]["steps"] == STEPS
     assert list((vqvae_run.run / "tensorboard").glob("events*"))
     kept = sorted(path.name for path in (vqvae_run.run / "checkpoints").glob("step-*"))
@@ -83,15 +84,16 @@ def test_a_killed_training_goes_on_step_for_step(
     vqvae_run: TrainingResult, motions_root: Path, tmp_path: Path
 ) -> None:
     config = vqvae_config(motions_root, tmp_path / "run")
-    process = subprocess.Popen(
-        _command(_written(tmp_path, config)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    pointer = tmp_path / "run" / "checkpoints" / "step-00000080"
-    while not pointer.exists() and process.poll() is None:
-        time.sleep(0.001)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    assert losses(read_metrics(tmp_path / "run")) != []
+    request = _written(tmp_path, config)
+    store = CheckpointStore(config.run, KIND)
+    for step, point, resumed in ((80, "renamed", 40), (160, "saved", 160)):
+        kill_training("training.tokenizer.train", request, step, point)
+        # The kill came after the step was logged, and before or after its checkpoint counts.
+        assert (config.run / f"checkpoints/step-{step:08d}").is_dir()
+        last = store.last()
+        assert last is not None
+        assert last.step == resumed
+        assert len(losses(read_metrics(config.run))) == step
     result = train_motion_vqvae(config)
     assert result.step == STEPS
     rows, expected = read_metrics(tmp_path / "run"), read_metrics(vqvae_run.run)
@@ -243,7 +245,10 @@ def test_early_stopping_and_time_limit(motions_root: Path, tmp_path: Path) -> No
     )
     result = train_motion_vqvae(early)
     assert result.stopped == "patience"
-    assert result.step < STEPS
+    # The best validation, and two more that are not better.
+    validations = [row for row in read_metrics(early.run) if row["event"] == "validation"][1:]
+    best = min(validations, key=lambda row: row["mpjpe_mm"])
+    assert validations[-1]["step"] == result.step == best["step"] + 2 * 20
     late = vqvae_config(motions_root, tmp_path / "late", max_minutes=1e-3)
     result = train_motion_vqvae(late)
     assert result.stopped == "max_minutes"

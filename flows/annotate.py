@@ -48,7 +48,7 @@ from flows.runtime.failures import StageError, describe, is_usage, stage
 from flows.runtime.interruption import stopping
 from flows.runtime.limits import concurrency_limiter
 from flows.runtime.progress import StageProgress, report_progress
-from flows.runtime.reporting import ProgressBar, outlives_server, show_markdown, show_table
+from flows.runtime.reporting import ProgressBar, is_lost, outlives_server, show_markdown, show_table
 from flows.runtime.start_deployment import start_training
 from flows.settings import api_key, pose_model_path, replies_dir
 
@@ -338,6 +338,9 @@ def _summarize(
 
 def _show(summary: AnnotateSummary) -> None:
     """Create artifacts with counts, rejections and a picture of one clip."""
+    if is_lost():
+        # Drawing the picture takes a second, and nobody would receive it.
+        return
     counts = [
         {"what": name, "rows": rows, "added by this run": summary.added.get(name, 0)}
         for name, rows in summary.rows.items()

@@ -27,6 +27,10 @@ POOLS: Final = ("cpu", "gpu")
 """Work pools of the deployments. Without a GPU, the ``gpu`` worker trains on the CPU."""
 STOP_LIMIT_S: Final = 20.0
 _MODULES: Final = {"server": SERVER_MODULE} | {f"worker-{pool}": "prefect" for pool in POOLS}
+# Workers have the address and the token in their environment and do not need our plugin. With
+# plugins, Prefect 3.8 logs a traceback when a run is cancelled: its process for cancellation hooks
+# imports prefect inside an event loop, where plugins cannot be initialized.
+_WITHOUT_PLUGINS: Final = {"PREFECT_PLUGINS_ENABLED": "false"}
 
 server_app = typer.Typer()
 
@@ -116,7 +120,8 @@ def _start_workers(server: LocalServer, run_dir: Path) -> None:
             # Trainings share the GPUs and cores of this machine, so only one runs at a time.
             arguments += ["--limit", "1"] if pool == "gpu" else []
             log = run_dir / f"worker-{pool}.log"
-            pid = start_in_background("prefect", arguments, log, server.client_environment)
+            env = server.client_environment | _WITHOUT_PLUGINS
+            pid = start_in_background("prefect", arguments, log, env)
             pid_file.write_text(str(pid))
 
 

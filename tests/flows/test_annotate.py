@@ -20,6 +20,7 @@ from annotators.config import AnnotateConfig
 from data.schemas import SCHEMAS, load_motion
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
+from flows import annotate
 from flows.annotate import AnnotateSummary, annotate_videos
 from tests.support import corruption
 
@@ -232,6 +233,18 @@ def test_prefect_shows_counts_and_a_picture(
     assert any("data:image/jpeg;base64," in text and "**Coarse**" in text for text in texts)
     tables = [str(artifact.data) for artifact in found["annotate-videos-counts"]]
     assert any(f'"rows": {summary.rows["annotations"]}' in table for table in tables)
+
+
+def test_no_picture_is_drawn_without_a_server(
+    annotated: tuple[AnnotateConfig, AnnotateSummary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn(*_: object) -> None:
+        pytest.fail("a picture is drawn that nobody receives")
+
+    monkeypatch.setattr(annotate, "is_lost", lambda: True)
+    monkeypatch.setattr(annotate, "best_clip", drawn)
+    config, summary = annotated
+    assert annotate_videos(config=config).rows == summary.rows
 
 
 # ---------------------------------------------------------------------------- kill and resume

@@ -560,6 +560,10 @@ def test_a_cancelled_training_stores_a_checkpoint_and_leaves_nobody(
     stored = CheckpointStore(config.run, KIND).last()
     assert stored is not None
     assert stored.step == read_metrics(config.run)[-1]["step"] >= 4
+    # The worker has nothing to complain of.
+    log = started.run_dir / "worker-gpu.log"
+    _wait_for(lambda: "Cancelled flow run" in log.read_text())
+    assert "Traceback" not in log.read_text()
 
 
 def test_down_stops_everything(started: Up) -> None:

@@ -138,7 +138,6 @@ class Mixture:
         self.config = config
         self.dropped = dropped
         self.counts = {task: len(entries) for task, entries in material.items()}
-        self.empty = tuple(task for task, count in self.counts.items() if not count)
         self._material = material
         self._tasks = [task for task, count in self.counts.items() if count]
         weights = np.array([config.weights[task] for task in self._tasks])

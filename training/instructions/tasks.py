@@ -64,14 +64,8 @@ class Task(StrEnum):
         """Whether the answer is a motion. Otherwise it is a text."""
         return self in _MOTION_ANSWERS
 
-    @property
-    def answers_steps(self) -> bool:
-        """Whether the answer is a list of steps, which :func:`parse_steps` reads."""
-        return self in _STEPS_ANSWERS
-
 
 _MOTION_ANSWERS: Final = frozenset((Task.T2M, Task.M2M, Task.PREDICT, Task.L2M))
-_STEPS_ANSWERS: Final = frozenset((Task.CS2S, Task.CT2S, Task.T2S))
 
 
 @dataclass(frozen=True, slots=True)

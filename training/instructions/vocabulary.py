@@ -49,11 +49,6 @@ class Vocabulary:
         return self.motion_start + 1
 
     @property
-    def motion_pad(self) -> int:
-        """Id of the padding of motions."""
-        return self.motion_start + 2
-
-    @property
     def size(self) -> int:
         """Number of ids, V + K + 3."""
         return self.num_text + self.num_codes + NUM_SPECIAL_CODES

@@ -14,7 +14,7 @@ from training.inference.long_motion import (
     describe,
     imagine,
 )
-from training.inference.motion_model import MotionModel
+from training.inference.motion_model import Features, MotionModel
 from training.instructions.tasks import Codes
 from training.language_model.generation import Sampling
 
@@ -50,6 +50,24 @@ class _Scripted(MotionModel):
         assert task
         assert sampling is not None
         return self._task or f"task {sampling.seed}"
+
+
+class _Teller(MotionModel):
+    """A model whose texts say what they are made of."""
+
+    def motion_to_text(
+        self, motions: Sequence[Features], sampling: Sampling | None = None
+    ) -> list[str]:
+        assert sampling == Sampling()
+        return [f"step {index}" for index in range(len(motions))]
+
+    def task_of(self, steps: Sequence[str], sampling: Sampling | None = None) -> str:
+        assert sampling == Sampling()
+        return ", ".join(steps)
+
+    def scene_of(self, task: str, sampling: Sampling | None = None) -> str:
+        assert sampling == Sampling()
+        return "a kitchen" if "step 0" in task else "a garden"
 
 
 def _some_steps(seed: int) -> Sequence[str]:
@@ -129,7 +147,10 @@ def test_a_task_that_repeats_itself_ends_with_a_note(motion_model: MotionModel) 
     config = ImagineConfig(seconds=600.0, step_seconds=1.0, tries=2, max_skipped=2)
     long = imagine(model, "nowhere", "again", config)
     frames = sum(len(piece) for piece in long.features())
-    assert 0 < frames < 600 * 20
+    # Its two steps of a second are moved once, with what leads from the one to the other.
+    assert [span.kind for span in long.plan] == ["step", "between", "step"]
+    between = long.plan[1]
+    assert frames == 20 * 2 + round(20 * (between.end_s - between.start_s))
     assert "ended early" in long.notes[-1]
     assert any(note.startswith("repeated ") and "no other task" in note for note in long.notes)
     assert any("no new steps" in note for note in long.notes)
@@ -138,10 +159,18 @@ def test_a_task_that_repeats_itself_ends_with_a_note(motion_model: MotionModel) 
 def test_a_motion_of_any_length_is_told(motion_model: MotionModel) -> None:
     codes: Codes = tuple(index % 7 for index in range(70))
     features = motion_model.decode(codes)
-    story = describe(motion_model, features, DescribeConfig(piece_seconds=2.0, steps_per_task=3))
+    teller = _Teller(motion_model.lm, motion_model.tokenizer)
+    story = describe(teller, features, DescribeConfig(piece_seconds=2.0, steps_per_task=3))
+    assert [step.text for step in story.steps] == [f"step {index}" for index in range(7)]
     assert [step.start_s for step in story.steps] == [2.0 * index for index in range(7)]
     assert story.steps[-1].end_s == 14.0
     assert [task.start_s for task in story.tasks] == [0.0, 6.0, 12.0]
-    assert isinstance(story.scene, str)
+    assert [task.text for task in story.tasks] == [
+        "step 0, step 1, step 2",
+        "step 3, step 4, step 5",
+        "step 6",
+    ]
+    # Two of three tasks point to it.
+    assert story.scene == "a garden"
     with pytest.raises(ValueError, match="expected 4 frames or more"):
         describe(motion_model, features[:3])

@@ -65,7 +65,7 @@ def test_text_comes_back(text: TextTokenizer) -> None:
 def test_ids_are_one_space() -> None:
     words = Vocabulary(num_text=100, num_codes=K)
     assert words.motion_ids([0, 31]) == [100, 131]
-    assert (words.motion_start, words.motion_end, words.motion_pad) == (132, 133, 134)
+    assert (words.motion_start, words.motion_end) == (132, 133)
     assert words.size == 135
     with pytest.raises(ValueError, match="expected 0 to 31, found 5 to 32"):
         words.motion_ids([5, 32])
@@ -156,8 +156,9 @@ def test_the_loss_of_a_motion_is_by_the_motion_head_only(text: TextTokenizer) ->
     encoder = InstructionEncoder(text, model.vocabulary, 512, 512)
     one = _instructions()[0]
     model(encoder.batch([[encoder.encode(one)]])).losses_B.sum().backward()
-    assert model.heads.motion.weight.grad is not None
-    assert model.heads.motion.weight.grad.abs().sum() > 0
+    plain = as_it_comes(model)
+    padded_losses(plain, padded(plain, [encoder.encode(one)])).sum().backward()
+    torch.testing.assert_close(model.heads.motion.weight.grad, plain.heads.motion.weight.grad)
     assert model.heads.text.weight.grad is None or not model.heads.text.weight.grad.any()
 
 
@@ -306,13 +307,11 @@ def test_pre_training_restores_what_was_taken(text: TextTokenizer) -> None:
     motion, said, kept = corrupt(given, 0, 7, text)
     assert kept == given[2]
     assert corrupt(given, 0, 7, text) == [motion, said, kept]
-    # Taken and left together are all of it, and less than a quarter was taken.
-    assert isinstance(motion.answer, tuple)
+    # Taken and left together are all of it; 15 % of 30 codes were taken.
     left = [code for part in motion.prompt if isinstance(part, tuple) for code in part]
     assert sorted([*left, *motion.answer]) == sorted(codes)
-    assert 0 < len(motion.answer) < 8
-    assert isinstance(said.answer, str)
-    pieces = [*str(said.prompt[0]).split(), *said.answer.split()]
+    assert len(motion.answer) == 4
+    pieces = [*str(said.prompt[0]).split(), *str(said.answer).split()]
     assert sorted(w for w in pieces if "extra_id" not in w) == sorted(words.split())
 
 

@@ -70,6 +70,9 @@ annotations = load_dataset(FOLDER)["train"]     # one scene, task and its steps 
 print(annotations[0]["coarse"], annotations[0]["medium"])
 print([step["text"] for step in annotations[0]["fine"]])"""
 
+CARD: Final = "README.md"
+"""File of the dataset card, in the folder of the dataset."""
+
 
 def dataset_card(manifest: Mapping[str, Any]) -> str:
     """Create the content of the dataset's README.

@@ -34,7 +34,7 @@ import pyarrow.compute as pc
 from data.motion.skeleton import FPS, JOINT_NAMES
 from data.records import RejectionKey
 from data.schemas import CODE_VERSION, FORMER_NAMES, SCHEMA_VERSION, SCHEMAS, Row
-from data.store.card import check_license, dataset_card
+from data.store.card import CARD, check_license, dataset_card
 from data.store.dataset import WHOLE_BATCH_ROWS, Dataset, open_part
 from data.store.locks import LockedError, LockUnavailableError, lock_folder
 from data.store.manifest import (
@@ -94,7 +94,11 @@ class DatasetWriter:
                 shutil.rmtree(stale)
         self.work.mkdir(parents=True, exist_ok=True)
         # Partial files of a killed run, which nothing else would remove.
-        for unfinished in self.work.rglob("*.tmp-*"):
+        for unfinished in (
+            *self._staging.rglob("*.tmp-*"),
+            *root.glob(f"{MANIFEST}.tmp-*"),
+            *root.glob(f"{CARD}.tmp-*"),
+        ):
             unfinished.unlink(missing_ok=True)
 
     def _require_plain(self) -> None:
@@ -200,7 +204,7 @@ class DatasetWriter:
             ValueError: the identifier is unknown.
         """
         self._manifest = {**self._manifest, "license": check_license(license_id)}
-        write_text(self.root / "README.md", dataset_card(self._manifest))
+        write_text(self.root / CARD, dataset_card(self._manifest))
         write_json(self.root / MANIFEST, self._manifest)
 
     def _licenses_with(self, motions: pa.Table | None) -> list[str]:
@@ -254,7 +258,7 @@ class DatasetWriter:
             target.parent.mkdir(parents=True, exist_ok=True)
             if (self._aside / file).exists():
                 (self._aside / file).replace(target)
-        write_text(self.root / "README.md", dataset_card(journal.manifest))
+        write_text(self.root / CARD, dataset_card(journal.manifest))
         write_json(self.root / MANIFEST, journal.manifest)
         # Last, because readers of the previous manifest need these parts until here.
         for file in journal.deletes:

@@ -425,6 +425,17 @@ def test_a_file_that_a_killed_run_was_writing_does_not_survive(tmp_path: Path) -
         assert whole.exists()
 
 
+def test_partial_files_of_a_killed_publication_do_not_survive(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    staging = root / ".staging"
+    staging.mkdir(parents=True)
+    for path in (staging / "journal.json", root / "dataset.json", root / "README.md"):
+        path.with_name(f"{path.name}.tmp-123").write_text("{")
+    with open_writer(root, {}) as writer:
+        writer.publish({"rejections": rows_table("rejections", [])})
+    assert sorted(path.name for path in root.iterdir()) == ["README.md", "dataset.json"]
+
+
 def test_staged_work_of_another_recipe_does_not_survive(tmp_path: Path) -> None:
     with open_writer(tmp_path, RECIPE) as writer:
         (writer.work / "old").write_text("x")

@@ -29,7 +29,7 @@ _NAME_CHARS: Final = 200
 STRUCTURES: Final[tuple[Structure, ...]] = ("json_schema", "json_object", "text")
 """Ways to request JSON, the strictest first."""
 
-_SCHEMA_TOLD: Final = (
+_SCHEMA_INSTRUCTION: Final = (
     "\n\nReply with one JSON object and nothing else. It must conform to this JSON schema:\n"
 )
 
@@ -279,7 +279,7 @@ def _read_response(body: dict[str, Any]) -> ParsedBody:
 def _system(request: ChatRequest, sampling: Sampling) -> str:
     if request.schema is None or sampling.structure == "json_schema":
         return request.system
-    return request.system + _SCHEMA_TOLD + json.dumps(request.schema.model_json_schema())
+    return request.system + _SCHEMA_INSTRUCTION + json.dumps(request.schema.model_json_schema())
 
 
 def _schema(schema: type[BaseModel]) -> dict[str, Any]:

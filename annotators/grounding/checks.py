@@ -166,9 +166,9 @@ def ground_annotation(
         drops = config.policy == "drop" and bool(kept)
         if drops:
             fine = kept
-        told = "; ".join(f"{step.text!r} ({step.grounding.measurement})" for step in wrong)
-        said = f"{'dropped' if drops else 'contradicted'} {len(wrong)} of the steps: {told}"
-        reason = f"{reason}; {said}" if reason else said
+        steps = "; ".join(f"{step.text!r} ({step.grounding.measurement})" for step in wrong)
+        flagged = f"{'dropped' if drops else 'contradicted'} {len(wrong)} of the steps: {steps}"
+        reason = f"{reason}; {flagged}" if reason else flagged
     return replace(
         annotation,
         fine=fine,
@@ -256,7 +256,7 @@ class _Window:
             return self.motion.body_seen
         return part in self.motion.parts
 
-    def seen_instead(self) -> str:
+    def observed(self) -> str:
         """Return the strongest activities in the window as text."""
         start_s, end_s = self.span
         seen = [a for a in self.motion.activities if a.start_s < end_s and a.end_s > start_s]
@@ -405,7 +405,7 @@ def _jump(claim: Claim, window: _Window) -> Finding:
         return _unseen(claim, window, Part.BODY)
     leaps = window.events(EventKind.JUMP, EventKind.HOP)
     if not leaps:
-        return _contradicted(claim, window, f"no jump; {window.seen_instead()}")
+        return _contradicted(claim, window, f"no jump; {window.observed()}")
     opposite = _AWAY.get(claim.direction)
     if opposite and all(leap.direction == opposite for leap in leaps):
         return _contradicted(claim, window, measurement_of(leaps[0]), 0.2)
@@ -505,7 +505,7 @@ def _stand_up(claim: Claim, window: _Window) -> Finding:
         return _supported(claim, rises)
     if window.postures(*_LOW):
         return _unknown(claim, window, "no rise of the hips stands out")
-    return _contradicted(claim, window, f"no rise of the hips; {window.seen_instead()}", 0.1)
+    return _contradicted(claim, window, f"no rise of the hips; {window.observed()}", 0.1)
 
 
 def _still(claim: Claim, window: _Window) -> Finding:
@@ -532,7 +532,7 @@ def _cartwheel(claim: Claim, window: _Window) -> Finding:
     over = window.postures(PostureKind.UPSIDE_DOWN)
     if over:
         return _supported(claim, over)
-    return _contradicted(claim, window, f"never upside down; {window.seen_instead()}")
+    return _contradicted(claim, window, f"never upside down; {window.observed()}")
 
 
 def _dance(claim: Claim, window: _Window) -> Finding:
@@ -668,7 +668,7 @@ def _limb(claim: Claim, window: _Window) -> Finding:
     ):
         return _unknown(claim, window, "the legs carry the body meanwhile")
     return _contradicted(
-        claim, window, f"no {claim.action} of the {_whose(claim)}{part}; {window.seen_instead()}"
+        claim, window, f"no {claim.action} of the {_whose(claim)}{part}; {window.observed()}"
     )
 
 

@@ -257,10 +257,10 @@ def _head(words: Sequence[_Word], i: int) -> tuple[Action, int] | None:
         first, *rest = phrase.split()
         if lemma != first and not (not rest and words[i].text.rstrip("s") == first):
             continue
-        said = following[: len(rest)]
-        if said[-1:] != rest[-1:]:
-            said = [*said[:-1], *(word.removesuffix("s") for word in said[-1:])]
-        if not rest or said == rest:
+        compared = following[: len(rest)]
+        if compared[-1:] != rest[-1:]:
+            compared = [*compared[:-1], *(word.removesuffix("s") for word in compared[-1:])]
+        if not rest or compared == rest:
             return action, 1 + len(rest)
         if rest and action in _APART and rest[-1] in following and _part(following):
             return action, 1

@@ -56,7 +56,7 @@ def find_video_motions(root: Path) -> Found:
     # A few tracks are read at a time, because a large dataset does not fit into memory.
     for batch in dataset.batches("poses"):
         clip_ids = batch["clip_id"].to_pylist()
-        told, of_clips = annotations.get(clip_ids), clips.get(clip_ids)
+        of_texts, of_clips = annotations.get(clip_ids), clips.get(clip_ids)
         of_videos = videos.get(batch["video_id"].to_pylist())
         for row in table_rows(batch):
             clip_id, track_id = row["clip_id"], row["track_id"]
@@ -64,7 +64,7 @@ def find_video_motions(root: Path) -> Found:
             motion_id = content_id("video", clip_id, str(track_id))
             texts = tuple(
                 text
-                for text in told.get(clip_id, ())
+                for text in of_texts.get(clip_id, ())
                 if text["track_id"] == track_id and text["outcome"] == Outcome.SUCCESS
             )
             yield Pending(

@@ -122,7 +122,7 @@ def _share(mask_T: BoolArray, span: Span) -> float:
     return float(mask_T[slice(*span)].mean())
 
 
-def _drags(span: Span, max_s: float = MAX_MOVE_S) -> bool:
+def _is_too_slow(span: Span, max_s: float = MAX_MOVE_S) -> bool:
     return span[1] - span[0] > max_s * FPS
 
 
@@ -189,7 +189,7 @@ def raises(
         if abs(up_T[end] - up_T[start]) < MIN_RAISE:
             continue
         span = trim_ramp(up_T, start, end)
-        if _share(ok_T, span) < 0.7 or _share(busy_T, span) > 0.6 or _drags(span):
+        if _share(ok_T, span) < 0.7 or _share(busy_T, span) > 0.6 or _is_too_slow(span):
             continue
         high = max(float(up_T[start]), float(up_T[end]))
         if _share(moving_T, span) > 0.5 and high < 0.15:
@@ -487,7 +487,7 @@ def elbow_bends(
         if amount < MIN_BEND_DEG:
             continue
         span = trim_ramp(bend_T, start, end)
-        if _share(ok_T, span) < 0.8 or _share(busy_T | moving_T, span) > 0.3 or _drags(span):
+        if _share(ok_T, span) < 0.8 or _share(busy_T | moving_T, span) > 0.3 or _is_too_slow(span):
             continue
         bends = bool(bend_T[end] > bend_T[start])
         last = min(span[1], signals.num_frames - 1)
@@ -650,7 +650,7 @@ def leg_raises(signals: Signals, side: Side, busy_T: BoolArray) -> list[MotionEv
         span = trim_ramp(height_T, start, end)
         if (
             _share(upright_T, span) < 0.7
-            or _drags(span, MAX_LEG_MOVE_S)
+            or _is_too_slow(span, MAX_LEG_MOVE_S)
             or not signals.seen(f"{side}_leg", span)
         ):
             continue
@@ -722,7 +722,12 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
             flips = not signals.exact and abs(change) / (span[1] - span[0]) > MAX_TILT_STEP_DEG
             # Without visible legs the lean toward the camera is a guess of the pose model.
             rooted = signals.exact or any(signals.seen(f"{s}_leg", span, 0.6) for s in SIDES)
-            if not (rooted and signals.seen("torso", span)) or upside or flips or _drags(span):
+            if (
+                not (rooted and signals.seen("torso", span))
+                or upside
+                or flips
+                or _is_too_slow(span)
+            ):
                 continue
             leaves = abs(angle_T[end]) > abs(angle_T[start])
             tilt = away[0 if change > 0 else 1] if leaves else back

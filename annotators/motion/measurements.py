@@ -54,8 +54,8 @@ def _posture(posture: Posture) -> str:
 
 
 def _locomotion(event: MotionEvent) -> str:
-    told = way(event.magnitude, max(event.duration_s, 1 / FPS))
-    return f"{told}, {event.count} steps, {event.direction}"
+    path = way(event.magnitude, max(event.duration_s, 1 / FPS))
+    return f"{path}, {event.count} steps, {event.direction}"
 
 
 def _leap(event: MotionEvent) -> str:

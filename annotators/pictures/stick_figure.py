@@ -31,7 +31,7 @@ GRID_M: Final = 0.5
 MAX_STEPS: Final = 8
 
 
-def told_steps(joints_TJ3: FloatArray) -> list[tuple[float, float, str]]:
+def describe_steps(joints_TJ3: FloatArray) -> list[tuple[float, float, str]]:
     """Describe a motion as steps of (start_s, end_s, text), in order of time.
 
     Args:

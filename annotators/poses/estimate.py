@@ -204,7 +204,7 @@ class _Camera:
     times_M: FloatArray
     shift_M2: FloatArray
 
-    def steadied(self, pixels_TJ2: FloatArray, pts_T: FloatArray) -> FloatArray:
+    def stabilized(self, pixels_TJ2: FloatArray, pts_T: FloatArray) -> FloatArray:
         """Remove the rotation of the camera since the first frame from pixel positions."""
         shift_T2 = np.stack(
             [np.interp(pts_T, self.times_M, self.shift_M2[:, axis]) for axis in (0, 1)], axis=1
@@ -365,7 +365,7 @@ def _build_track(
     pixels_TJ2 = smooth(pixels_TJ2 / meter_px, config.smoothing) * meter_px
     body_TJ3 = smooth(body_TJ3 - body_TJ3[:, :1], config.smoothing)
     body_TJ3 = with_constant_bones(body_TJ3, confidence_TJ, config.body_height_m)
-    steady_TJ2 = camera.steadied(pixels_TJ2, pts_T)
+    steady_TJ2 = camera.stabilized(pixels_TJ2, pts_T)
     root_T3 = _root_trajectory(body_TJ3, steady_TJ2, confidence_TJ, camera)
 
     return PoseTrack(

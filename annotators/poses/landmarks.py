@@ -295,7 +295,7 @@ class PoseModel:
 
 
 @contextmanager
-def _without_greeting() -> Generator[None]:
+def _without_startup_log() -> Generator[None]:
     """Suppress the output of LiteRT to standard error at start, which would break progress bars.
 
     Failures are not lost: LiteRT raises exceptions.
@@ -327,7 +327,7 @@ class _Network:
         num_threads: int,
         outputs: Mapping[str, Callable[[tuple[int, ...]], bool]],
     ) -> None:
-        with _without_greeting():
+        with _without_startup_log():
             self._interpreter: Any = Interpreter(model_content=content, num_threads=num_threads)
             self._interpreter.allocate_tensors()
         image: dict[str, Any] = self._interpreter.get_input_details()[0]

@@ -131,7 +131,7 @@ class Tracklet:
         failed_checks: number of checks since then.
         lost: whether the person is missing in the latest frame.
         replaced: whether the track ended because the skeleton moved to another person.
-        looks: appearance distances measured at the checks.
+        appearance_distances: appearance distances measured at the checks.
     """
 
     observations: list[Observation]
@@ -142,7 +142,7 @@ class Tracklet:
     failed_checks: int = 0
     lost: bool = False
     replaced: bool = False
-    looks: list[float] = field(default_factory=list[float])
+    appearance_distances: list[float] = field(default_factory=list[float])
 
     @property
     def last(self) -> Observation:
@@ -163,10 +163,10 @@ class Tracklet:
             for before, after in pairwise(squares)
         )
 
-    def is_stranger(self, looks: float) -> bool:
+    def is_stranger(self, distance: float) -> bool:
         """Return whether an appearance distance is far larger than those of this person so far."""
-        usual = float(np.median(self.looks)) if self.looks else 0.25
-        return looks > max(0.35, 2 * usual + 0.05)
+        usual = float(np.median(self.appearance_distances)) if self.appearance_distances else 0.25
+        return distance > max(0.35, 2 * usual + 0.05)
 
     def predict_roi(self, pts_s: float) -> Roi:
         """Extrapolate the position of the person to a time from the latest frames."""
@@ -368,7 +368,7 @@ class PeopleTracker:
         for track in [*self._active, *self._lost]:
             self._end(track)
         self._active, self._lost = [], []
-        people = join_parts(without_doubles(self._ended), self._max_gap_s)
+        people = join_parts(without_duplicates(self._ended), self._max_gap_s)
         return sorted(people, key=lambda track: track.observations[0].step)
 
     # -------------------------------------------------------------------------------- tracking
@@ -430,8 +430,8 @@ class PeopleTracker:
         """Return whether a body found at the expected position of a lost person is that person."""
         if self._is_followed(landmarks, except_for=track):
             return False
-        looks = appearance_distance(track.appearance, appearance_of(image, landmarks))
-        return looks < STRANGER and self._agrees(image, landmarks, is_known=False)
+        distance = appearance_distance(track.appearance, appearance_of(image, landmarks))
+        return distance < STRANGER and self._agrees(image, landmarks, is_known=False)
 
     def _check(self, image: ImageArray, track: Tracklet) -> None:
         """Check by a second prediction and by appearance that a track is still on its person."""
@@ -442,8 +442,8 @@ class PeopleTracker:
             return
         track.num_agreed += 1
         seen = appearance_of(image, landmarks)
-        looks = appearance_distance(track.appearance, seen)
-        if track.has_jumped_since(track.last_agreed_step) and track.is_stranger(looks):
+        distance = appearance_distance(track.appearance, seen)
+        if track.has_jumped_since(track.last_agreed_step) and track.is_stranger(distance):
             # The skeleton moved to another person, who will be detected as a new person.
             track.replaced = True
             return
@@ -451,7 +451,7 @@ class PeopleTracker:
         track.last_agreed_step = self._step
         if not self._is_crowded(track):
             track.appearance = _mixed(track.appearance, seen)
-            track.looks.append(looks)
+            track.appearance_distances.append(distance)
 
     def _sort_out(self) -> None:
         everyone = [*self._active, *self._lost]
@@ -494,10 +494,10 @@ class PeopleTracker:
         if len(track.observations) < 4:
             return 2.0
         last = track.last
-        looks = appearance_distance(track.appearance, appearance_of(image, last.landmarks))
+        distance = appearance_distance(track.appearance, appearance_of(image, last.landmarks))
         expected = Tracklet(track.observations[:-1], None).predict_roi(last.pts_s)
         jump = expected.distance_px(last.landmarks.next_roi) / expected.size_px
-        return looks + 4 * jump
+        return distance + 4 * jump
 
     def _retire(self, now_s: float) -> None:
         for track in [*self._active, *self._lost]:
@@ -673,16 +673,16 @@ def _mixed(old: FloatArray | None, new: FloatArray | None) -> FloatArray | None:
     return (0.7 * old + 0.3 * new).astype(np.float32)
 
 
-def without_doubles(tracks: Iterable[Tracklet]) -> list[Tracklet]:
+def without_duplicates(tracks: Iterable[Tracklet]) -> list[Tracklet]:
     """Drop the shorter of two tracks that lie on the same person for most of their time."""
     kept: list[Tracklet] = []
     for track in sorted(tracks, key=lambda t: -len(t.observations)):
-        if not any(_doubles(track, other) for other in kept):
+        if not any(_are_duplicates(track, other) for other in kept):
             kept.append(track)
     return kept
 
 
-def _doubles(track: Tracklet, other: Tracklet) -> bool:
+def _are_duplicates(track: Tracklet, other: Tracklet) -> bool:
     there = {seen.step: seen.landmarks for seen in other.observations}
     num_same = sum(
         is_same_body(seen.landmarks, there[seen.step])
@@ -740,7 +740,7 @@ def _join_cost(
     if first.replaced or begin.step <= first.last.step or gap_s > max_gap_s + 1e-6:
         return _NEVER
     end_roi, begin_roi = first.last.landmarks.next_roi, begin.landmarks.next_roi
-    looks = appearance_distance(first.appearance, second.appearance)
+    distance = appearance_distance(first.appearance, second.appearance)
     growth = abs(math.log(begin_roi.size_px / end_roi.size_px))
     # The position is extrapolated from both ends, because the movement of a person who jumps or
     # falls matches only one of them.
@@ -758,9 +758,9 @@ def _join_cost(
     )
     # Light and blur change the appearance, so the position is nearly sufficient where no other
     # person is nearby.
-    if reach > 1 or growth > 0.6 or looks > (STRANGER_ALONE if alone else STRANGER):
+    if reach > 1 or growth > 0.6 or distance > (STRANGER_ALONE if alone else STRANGER):
         return _NEVER
-    return sum(aways) / size_px + growth + looks
+    return sum(aways) / size_px + growth + distance
 
 
 def _expected_distance_px(outwards: Sequence[Observation], there: Observation) -> float:

@@ -218,7 +218,7 @@ def caption_from_motion(
     moves = clip.camera == "moving"
     main = describe_track(ordered[0], frame_size_px, camera_moves=moves)
     name = "the person" if people_at_a_time(ordered) == 1 else "person 1"
-    sentences += _told(main, clip, name)
+    sentences += _motion_sentences(main, clip, name)
     for number, track in enumerate(ordered[1 : 1 + MAX_OTHERS_TOLD], start=2):
         if len(sentences) < 6:
             sentences.append(_other(number, track, ordered[0], clip, frame_size_px))
@@ -325,7 +325,7 @@ def _rate(rate_hz: float) -> str:
     return f"{rate_hz:.1f} times"
 
 
-def _told(description: MotionDescription, clip: Clip, name: str) -> list[str]:
+def _motion_sentences(description: MotionDescription, clip: Clip, name: str) -> list[str]:
     """Word the motion of one person.
 
     Returns:
@@ -340,27 +340,27 @@ def _told(description: MotionDescription, clip: Clip, name: str) -> list[str]:
         subject = "they" if index % 2 else name
         parts: list[str] = []
         for position, clause in enumerate(group):
-            said = in_words(clause, form, "their") + _distance(clause, description, clip)
-            said += _rhythm(clause)
+            wording = in_words(clause, form, "their") + _distance(clause, description, clip)
+            wording += _rhythm(clause)
             when = _when(clause, clip)
             if position == 0:
                 parts.append(
-                    f"{when} {subject} {said}" if index % 2 else f"{when}, {subject} {said}"
+                    f"{when} {subject} {wording}" if index % 2 else f"{when}, {subject} {wording}"
                 )
             else:
                 comma = "," if is_compound(group[0]) or _rhythm(group[0]) else ""
-                parts.append(comma + " " + _second(clause, group[0], when, said))
+                parts.append(comma + " " + _second(clause, group[0], when, wording))
         result.append(sentence("".join(parts)))
     return result
 
 
-def _second(clause: Clause, first: Clause, when: str, said: str) -> str:
+def _second(clause: Clause, first: Clause, when: str, wording: str) -> str:
     """Join the second clause of a sentence according to its time relative to the first."""
     if clause.start_s < first.end_s - 0.3 and clause.end_s <= first.end_s + 0.5:
-        return f"and meanwhile {said}"
+        return f"and meanwhile {wording}"
     if clause.start_s - first.end_s < 0.7:
-        return f"and then {said}"
-    return f"and {when} {said}"
+        return f"and then {wording}"
+    return f"and {when} {wording}"
 
 
 def _other(

@@ -318,10 +318,10 @@ def _leading(clauses: Sequence[Clause]) -> list[Clause]:
     worth = [c for c in clauses if c.weight >= MIN_RELATIVE_WEIGHT * strongest and not c.goes_on]
     worth = sorted(worth, key=lambda c: (c.weight, c.end_s - c.start_s), reverse=True)
     # Of several clauses with the same wording only one is kept.
-    told: dict[str, Clause] = {}
+    by_wording: dict[str, Clause] = {}
     for clause in worth:
-        told.setdefault(in_words(clause, "base", "their", detail=False), clause)
-    chosen = list(told.values())[:MAX_ACTIVITIES]
+        by_wording.setdefault(in_words(clause, "base", "their", detail=False), clause)
+    chosen = list(by_wording.values())[:MAX_ACTIVITIES]
     return sorted(chosen, key=lambda c: c.start_s)
 
 

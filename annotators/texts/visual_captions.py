@@ -142,11 +142,11 @@ def caption_whole_videos(
 
     def requests() -> Iterator[tuple[Caption, ChatRequest]]:
         for view in views:
-            caption = _asked(view.video_id, None, view.frames, prompt, model.name, config)
+            caption = _new_caption(view.video_id, None, view.frames, prompt, model.name, config)
             yield caption, video_request(view, config)
 
     for caption, reply in model.ask_many(requests()):
-        yield _answered(caption, reply)
+        yield _with_reply(caption, reply)
 
 
 def caption_clips(
@@ -208,7 +208,7 @@ def _with_frames(
             yield view
             continue
         clip = view.clip
-        caption = _asked(clip.video_id, clip.clip_id, (), prompt, name, config)
+        caption = _new_caption(clip.video_id, clip.clip_id, (), prompt, name, config)
         skipped.append(replace(caption, outcome=Outcome.SKIPPED, reason=view.problem))
 
 
@@ -221,13 +221,13 @@ def _from_frames(
         for view in views:
             clip = view.clip
             for sample in range(config.samples):
-                caption = _asked(
+                caption = _new_caption(
                     clip.video_id, clip.clip_id, view.frames, prompt, model.name, config
                 )
                 yield replace(caption, sample=sample), _clip_request(view, prompt, sample)
 
     for caption, reply in model.ask_many(requests()):
-        yield _answered(caption, reply)
+        yield _with_reply(caption, reply)
 
 
 def _from_changes(
@@ -238,7 +238,9 @@ def _from_changes(
     chains: list[_Chain] = []
     for view, sample in itertools.product(views, range(config.samples)):
         clip = view.clip
-        caption = _asked(clip.video_id, clip.clip_id, view.frames, summary, model.name, config)
+        caption = _new_caption(
+            clip.video_id, clip.clip_id, view.frames, summary, model.name, config
+        )
         chains.append(_Chain(view, replace(caption, sample=sample), []))
     for step in range(max(len(view.frames) for view in views) - 1):
         asked = (
@@ -285,10 +287,10 @@ class _Chain:
         return self.caption.outcome is Outcome.SUCCESS
 
     def take(self, reply: ChatReply) -> None:
-        self.caption = _answered(self.caption, reply)
+        self.caption = _with_reply(self.caption, reply)
 
 
-def _asked(
+def _new_caption(
     video_id: str,
     clip_id: str | None,
     frames: Sequence[TimedFrame],
@@ -310,7 +312,7 @@ def _asked(
     )
 
 
-def _answered(caption: Caption, reply: ChatReply) -> Caption:
+def _with_reply(caption: Caption, reply: ChatReply) -> Caption:
     """Add a reply to a caption; tokens, cost and time of all its calls add up."""
     text, outcome, reason = " ".join(reply.text.split()), reply.outcome, reply.reason
     if outcome is Outcome.SUCCESS and not text:
@@ -335,7 +337,7 @@ def _clip_request(view: ClipView, prompt: Prompt, sample: int) -> ChatRequest:
         _labeled(view.frames, clip.start_s),
         length_s=_seconds(clip.end_s - clip.start_s),
         num_frames=len(view.frames),
-        **_told(view),
+        **_context(view),
     )
     return ChatRequest(prompt.fill_system(), parts, prompt.prompt_id, sample)
 
@@ -361,12 +363,12 @@ def _summary_request(
         _labeled(view.frames, clip.start_s),
         length_s=_seconds(clip.end_s - clip.start_s),
         notes="\n".join(notes),
-        **_told(view),
+        **_context(view),
     )
     return ChatRequest(prompt.fill_system(), parts, prompt.prompt_id, sample)
 
 
-def _told(view: ClipView) -> Mapping[str, str]:
+def _context(view: ClipView) -> Mapping[str, str]:
     context = f"The whole video: {view.scene}\n" if view.scene else ""
     measured = f"Measured, with times from the clip's start: {view.motion}\n"
     return {"context": context, "motion": measured if view.motion else ""}

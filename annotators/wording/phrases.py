@@ -87,13 +87,15 @@ def is_compound(clause: Clause) -> bool:
 
 def measurement(clause: Clause) -> str:
     """Format the measurement of a clause. The longest text of merged parts is taken."""
-    told = max((", then ".join(map(_proof, chain)) for chain in clause.evidence), key=len)
+    measured = max(
+        (", then ".join(map(_evidence_text, chain)) for chain in clause.evidence), key=len
+    )
     if clause.act is BodyAct.STAY:
-        return f"{told}; no movement above the thresholds"
-    return f"{clause.count} times: {told}" if len(clause.evidence) > 1 else told
+        return f"{measured}; no movement above the thresholds"
+    return f"{clause.count} times: {measured}" if len(clause.evidence) > 1 else measured
 
 
-def _proof(evidence: Evidence) -> str:
+def _evidence_text(evidence: Evidence) -> str:
     if isinstance(evidence, Way):
         return way(evidence.length_m, evidence.duration_s)
     if isinstance(evidence, Pause):

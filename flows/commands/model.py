@@ -286,7 +286,7 @@ def _write(
     *,
     print_file: bool = True,
 ) -> None:
-    from annotators.pictures.stick_figure import draw_motion, save_moving, told_steps  # noqa: PLC0415
+    from annotators.pictures.stick_figure import describe_steps, draw_motion, save_moving  # noqa: PLC0415
     from data.exporters import write_bvh, write_features, write_joints  # noqa: PLC0415
     from data.motion.features import features_to_joints  # noqa: PLC0415
 
@@ -299,6 +299,6 @@ def _write(
     elif name.endswith(".bvh"):
         write_bvh(out, joints_TJ3)
     else:
-        save_moving(draw_motion(joints_TJ3, title, steps or told_steps(joints_TJ3)), out)
+        save_moving(draw_motion(joints_TJ3, title, steps or describe_steps(joints_TJ3)), out)
     if print_file:
         show(f"{out}: {len(features) / FPS:.1f} s")

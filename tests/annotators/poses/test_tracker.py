@@ -19,7 +19,7 @@ from annotators.poses.tracker import (
     is_same_body,
     join_parts,
     search_windows,
-    without_doubles,
+    without_duplicates,
 )
 from data.errors import ItemError, Reason
 from data.motion.skeleton import JOINT
@@ -105,9 +105,9 @@ def test_somebody_in_other_clothes_is_somebody_else() -> None:
 
 def test_two_tracks_on_one_person_become_one() -> None:
     long, short = walker(0, 40, 4, RED), walker(5, 30, 4, RED, x0=3)
-    assert without_doubles([short, long]) == [long]
+    assert without_duplicates([short, long]) == [long]
     other = walker(5, 30, 4, RED, x0=400)
-    assert len(without_doubles([other, long])) == 2
+    assert len(without_duplicates([other, long])) == 2
 
 
 def test_a_person_is_expected_where_the_movement_leads() -> None:

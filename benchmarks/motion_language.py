@@ -1,4 +1,4 @@
-"""Is the motion described rightly? Activity of labelled motion capture, and captions' grounding.
+"""Is the motion described rightly? Activity of labeled motion capture, and captions' grounding.
 
 Bandai-Namco: ten large classes, side included, whatever the style; thresholds were set on one half
 of the takes (by a hash of the key), the other half is reported; the small classes are reported too.

@@ -167,12 +167,12 @@ def join_dissolve(a: Frames, b: Frames, rng: np.random.Generator) -> tuple[Frame
 
 
 def _join_fade(
-    a: Frames, b: Frames, rng: np.random.Generator, colour: int, kind: str
+    a: Frames, b: Frames, rng: np.random.Generator, color: int, kind: str
 ) -> tuple[Frames, Transition]:
     out = int(min(rng.integers(4, 16), len(a) // 2))
     into = int(min(rng.integers(4, 16), len(b) // 2))
-    hold = np.full((int(rng.integers(1, 8)), *a.shape[1:]), colour, dtype=np.uint8)
-    flat = np.full_like(a[:1], colour)
+    hold = np.full((int(rng.integers(1, 8)), *a.shape[1:]), color, dtype=np.uint8)
+    flat = np.full_like(a[:1], color)
     a_out = _blend(a[-out:], flat, np.arange(1, out + 1) / (out + 1))
     b_in = _blend(b[:into], flat, 1 - np.arange(1, into + 1) / (into + 1))
     start = len(a) - out
@@ -280,12 +280,12 @@ def passer_by(frames: Frames, rng: np.random.Generator) -> Frames:
     width = frames.shape[2]
     start, length = int(rng.integers(4, len(frames) - 8)), int(rng.integers(4, 10))
     body = int(rng.uniform(0.5, 1.0) * width)
-    colour = rng.integers(10, 90, 3)
+    color = rng.integers(10, 90, 3)
     passed = frames.copy()
     for index, left in zip(
         range(start, len(frames)), np.linspace(-body, width, length).astype(int), strict=False
     ):
-        passed[index, :, max(0, left) : max(0, left + body)] = colour
+        passed[index, :, max(0, left) : max(0, left + body)] = color
     return passed
 
 

@@ -48,7 +48,7 @@ FLAN_SMALL: Final = {"width": 512, "ff_width": 1024, "layers": 8, "heads": 8, "d
 
 
 def learner(size: str) -> LmLearner:
-    """A model of that size on synthetic motions and plans, tokenised by a tiny tokenizer."""
+    """A model of that size on synthetic motions and plans, tokenized by a tiny tokenizer."""
     need_corpus()
     root = CACHE / "train-lm"
     plans = TEXT / "virtualhome_task_steps.json"

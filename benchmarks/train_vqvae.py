@@ -1,7 +1,7 @@
 """Steps per second of VQ-VAE training, against the same network written the published way.
 
 Both train the size of the preset `small` on the same motions, batch and window, in turns in one
-run. The published way: one item at a time, cropped and normalised in loader workers, `conv1d` over
+run. The published way: one item at a time, cropped and normalized in loader workers, `conv1d` over
 (B, D, T), a quantiser of one-hot matrices, losses and perplexity read back in every step.
 
     .venv/bin/python benchmarks/train_vqvae.py [--steps 60] [--repeats 3] [--device cuda]
@@ -45,7 +45,7 @@ DDP_STEPS: Final = 12
 
 
 class CroppedMotions(Dataset[Any]):
-    """One random, normalised window per item."""
+    """One random, normalized window per item."""
 
     def __init__(self, data: PreparedData, window: int) -> None:
         motions = data.splits["train"]

@@ -38,7 +38,7 @@ WINDOW_SHARES: Final = (1.0, 0.6, 0.38)
 """Sides of the square search windows, as shares of the shorter side of the frame."""
 
 WINDOW_STEP: Final = 0.65
-"""Distance between neighbouring windows in shares of their side: all people smaller than the rest
+"""Distance between neighboring windows in shares of their side: all people smaller than the rest
 of the side lie whole in one of them."""
 
 MAX_DISAGREEMENT: Final = 0.045

@@ -3,7 +3,7 @@
 It is the folder `AVATARGPT_CORPUS`, by default `../shared/data` beside the clone, with `videos/`,
 `mocap/` and `text/`; samples of other projects lie beside it, in `../reference`.
 
-Shapes: T frames at 20 fps, J = 22 joints, metres, y up.
+Shapes: T frames at 20 fps, J = 22 joints, meters, y up.
 """
 
 import os

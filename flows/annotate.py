@@ -156,12 +156,10 @@ def _reporter(shard: str) -> Callable[[Progress], None]:
 
 
 @task(task_run_name="ingest", cache_policy=NO_CACHE)
-def ingest(run: Run) -> Ingested:
+def ingest(run: Run, writer: DatasetWriter) -> Ingested:
     """Find, probe and hash the source videos."""
-    root = run.config.dataset
-    published = Dataset(root) if (root / MANIFEST).exists() else None
     with stage("ingest"):
-        return ingest_files(run.reporting_to(_reporter("files")), published)
+        return ingest_files(run.reporting_to(_reporter("files")), writer.published())
 
 
 def _task_of(name: str) -> Task[[str, Any, Run], list[StagedScan]]:
@@ -249,7 +247,7 @@ def annotate_videos(
         unexpected = UnexpectedErrors(get_run_logger().error)
         workers = shared_workers(config.workers).for_run(unexpected)
         run = Run(config, writer.work, workers, models=models, pose_model=model_path)
-        ingested = ingest(run)
+        ingested = ingest(run, writer)
 
         def submit(stage: str, shard: str, given: Any) -> PrefectFuture[list[StagedScan]]:
             return _TASKS[stage].submit(shard, given, run)

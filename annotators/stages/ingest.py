@@ -17,7 +17,7 @@ from annotators.stages.staged import (
 from data.errors import RETRYABLE, ItemError, Reason, Stage
 from data.records import Outcome, Rejection, RejectionKey
 from data.store.dataset import Dataset
-from data.video.files import hash_file
+from data.video.files import hash_file, size_of
 from data.video.probe import probe_video
 from data.video.sources import discover_videos, path_item_id, shortened
 
@@ -90,7 +90,7 @@ def ingest_files(run: Run, published: Dataset | None) -> Ingested:
     readable: dict[Path, SourceVideo] = {}
     progress = Progress("ingest", len(changed), run.report)
     inspected = run.workers.run(
-        inspect_file, changed, video_s=_no_video, size_bytes=_size_bytes, stage="ingest"
+        inspect_file, changed, video_s=_no_video, size_bytes=size_of, stage="ingest"
     )
     for path, result in inspected:
         if isinstance(result, ItemError):
@@ -244,10 +244,3 @@ class _Known:
 
 def _no_video(_: Path) -> float:
     return 0.0
-
-
-def _size_bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # It went away meanwhile; its worker says so.
-        return 0

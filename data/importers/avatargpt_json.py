@@ -24,7 +24,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from data.errors import ItemError, Reason, Stage
 from data.importers.archives import read_small_file
-from data.importers.search import size_of
 from data.plain_text import MAX_TEXT_CHARS, plain_text
 from data.records import (
     Annotation,
@@ -45,6 +44,7 @@ from data.store.dataset import Dataset, RowIndex
 from data.store.manifest import require_file_id
 from data.store.parquet import table_rows
 from data.store.writer import open_writer, rows_table, write_text
+from data.video.files import size_of
 from data.video.sources import path_item_id
 from data.workers.unexpected import UnexpectedErrors
 from data.workers.workers import WorkerConfig, Workers

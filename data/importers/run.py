@@ -17,7 +17,6 @@ from data.arrays import FloatArray
 from data.config import Config, ExpandedPath, ExpandedSource
 from data.errors import RETRYABLE, ItemError, Reason, Stage
 from data.importers.humanml3d import read_kit_texts, text_key
-from data.importers.search import size_of
 from data.importers.sources import FindMotions, FoundItem, search_sources
 from data.motion.features import (
     features_to_joints,
@@ -34,6 +33,7 @@ from data.records import Annotation, Clip, Rejection, RejectionKey
 from data.schemas import Row, annotation_row, load_rejection, motion_row, rejection_row
 from data.store.writer import DatasetWriter, open_writer, rows_table
 from data.synthetic.activities import parse_procedural
+from data.video.files import size_of
 from data.workers.unexpected import UnexpectedErrors
 from data.workers.workers import WorkerConfig, Workers
 

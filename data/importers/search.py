@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from data.errors import ItemError, Reason, Stage, UnexpectedItemError
 from data.motion_records import Unforeseen
 from data.records import Rejection
+from data.video.files import is_utf8, size_of
 from data.video.sources import path_item_id
 
 MAX_FOUND: Final = 250_000
@@ -50,29 +51,19 @@ class Search:
         return [rejected(path_item_id(self.path), str(self.path), error)]
 
 
-FoundItem = TypeVar("FoundItem")
-
-
-def size_of(path: Path) -> int:
-    """Size of a file in bytes; 0 if it cannot be read, which is reported when it is opened."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+Item = TypeVar("Item")
 
 
 def find_in(
-    path: Path, find: Callable[[Path], Iterable[FoundItem]]
-) -> Iterator[FoundItem | Rejection | Unforeseen]:
+    path: Path, find: Callable[[Path], Iterable[Item]]
+) -> Iterator[Item | Rejection | Unforeseen]:
     """Yield what an importer finds in a file or folder; errors become rejections.
 
     Args:
         path: the file or folder.
         find: the importer. An :class:`~data.errors.ItemError` becomes a rejection of the path.
     """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
+    if not is_utf8(path):
         item = os.fsencode(path).decode("utf-8", "backslashreplace")
         error = ItemError(
             Reason.UNREADABLE, "expected a name in UTF-8, found other bytes.", "Rename the file."

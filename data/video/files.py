@@ -66,6 +66,23 @@ def require_file(path: Path) -> os.stat_result:
     return status
 
 
+def size_of(path: Path) -> int:
+    """Return the size of a file in bytes; 0 if it cannot be read, which is reported on opening."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a path can be encoded in UTF-8, as Parquet and decord require."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def file_kind(mode: int) -> str:
     """Describe the kind of a file that is not a regular one, from its ``st_mode``."""
     kinds = {

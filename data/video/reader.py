@@ -31,6 +31,7 @@ from data.arrays import FloatArray, ImageArray, IndexArray
 from data.config import Config
 from data.errors import ItemError, Reason
 from data.records import Frame, VideoProbe
+from data.video.files import is_utf8
 from data.video.probe import (
     Scan,
     Timeline,
@@ -401,7 +402,7 @@ def _distrust_of_decord(scan: Scan) -> str | None:
     probe = scan.probe
     reasons = {
         "it is not installed": decord is None,
-        "its path is not UTF-8": not _is_utf8(scan.probe.path),
+        "its path is not UTF-8": not is_utf8(scan.probe.path),
         "the packet scan found " + ", ".join(probe.issues): bool(probe.issues),
         "its rate varies": not probe.constant_rate,
         f"it starts at {probe.start_offset_s:g} s": probe.start_offset_s != 0,
@@ -409,14 +410,6 @@ def _distrust_of_decord(scan: Scan) -> str | None:
         "its pixels are not square": not scan.square_pixels,
     }
     return next((reason for reason, applies in reasons.items() if applies), None)
-
-
-def _is_utf8(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _decord_reader(path: Path, size_px: tuple[int, int]) -> Any:

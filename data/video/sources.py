@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from data.errors import ItemError, Reason, Stage
 from data.records import Rejection
-from data.video.files import require_file
+from data.video.files import is_utf8, require_file
 
 VIDEO_EXTENSIONS: Final = frozenset(
     {
@@ -128,7 +128,7 @@ class _Search:
     def result(self) -> Discovery:
         files: dict[str, Path] = {}
         for path in sorted(self._paths):
-            if not _is_utf8(path):
+            if not is_utf8(path):
                 self._reject_name(path)
                 continue
             try:
@@ -253,15 +253,6 @@ def _mode(path: Path) -> int | None:
         return path.stat().st_mode
     except (OSError, ValueError):
         return None
-
-
-def _is_utf8(path: Path) -> bool:
-    """Whether the path can be encoded, as Parquet requires."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_folder(mode: int | None) -> bool:

@@ -267,6 +267,7 @@ def one_leg_balances(signals: Signals, moving_T: BoolArray) -> list[Posture]:
     result: list[Posture] = []
     for side, raised_T in ((Side.LEFT, -lift_T), (Side.RIGHT, lift_T)):
         mask_T = hysteresis(raised_T / leg_m, ONE_LEG_LIFT, 0.7 * ONE_LEG_LIFT) & upright_T
+        mask_T &= signals.body_T
         result += [
             Posture(
                 PostureKind.ONE_LEG,

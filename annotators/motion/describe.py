@@ -204,7 +204,7 @@ class MotionDescription:
 
     Attributes:
         start_s, end_s: times of the first and the last frame, seconds.
-        parts: body parts that are measured (see ``PART_JOINTS`` of the signals).
+        parts: body parts that are measured most of the time (see ``PART_JOINTS`` of the signals).
         size: body lengths.
         path: length and turn of the whole path; undefined if the legs are not measured.
         postures: postures in order of time.
@@ -295,7 +295,7 @@ def describe_motion(
     return MotionDescription(
         start_s=float(signals.time_T[0]),
         end_s=float(signals.time_T[-1]),
-        parts=signals.parts,
+        parts=signals.mostly,
         size=signals.size,
         path=path_of(signals),
         postures=tuple(sorted([*held, *balances], key=lambda p: (p.start_s, p.end_s))),

@@ -31,8 +31,14 @@ MAX_FILL_FRAMES: Final = 6
 """Gaps of at most 0.3 s are interpolated. In longer gaps a joint is not measured."""
 SETTLE_FRAMES: Final = 3
 """The pose model is inaccurate for 0.15 s after a joint appears and before it disappears."""
-MIN_SEEN_SHARE: Final = 0.6
-"""Smallest share of frames in which a body part has to be measured to be described."""
+MIN_SEEN_FRAMES: Final = 10
+"""A part has events only if it is measured for 0.5 s without a break. In shorter glimpses the pose
+model has not settled (see :data:`SETTLE_FRAMES`), and no movement is complete."""
+MOSTLY_SEEN_SHARE: Final = 0.6
+"""Smallest share of the frames in which a part is measured that is measured mostly."""
+MIN_IN_IMAGE: Final = 0.5
+"""Smallest share of a direction in the image plane at which an estimated movement has that
+direction: 30 degrees away from the viewing direction. Along it the pose model only guesses."""
 MIN_ACROSS_SHARE: Final = 0.35
 """Smallest horizontal width of hips and shoulders, relative to its usual value, at which the
 heading is defined. It is undefined for a person who lies on the side."""
@@ -84,7 +90,9 @@ class Signals:
         usable_TJ: (T, 22) whether the joint is measured at the frame.
         confidence_TJ: (T, 22) confidence of the joint, 0..1; 0 where the frame was filled in.
         part_T: for each body part of :data:`PART_JOINTS`, (T,) whether all its joints are measured.
-        parts: parts that are measured for most of the motion.
+            An event counts if its parts are measured in its own span, see :meth:`seen`.
+        parts: parts that are measured for at least :data:`MIN_SEEN_FRAMES` in a row.
+        mostly: parts that are measured for most of the motion.
         heading_T: (T,) unwrapped yaw, radians; positive turns to the person's left.
         size: body lengths.
         exact: whether the joints are motion capture, in which millimeters are significant.
@@ -98,6 +106,7 @@ class Signals:
     confidence_TJ: FloatArray
     part_T: dict[str, BoolArray]
     parts: frozenset[str]
+    mostly: frozenset[str]
     heading_T: FloatArray
     size: BodySize
     exact: bool
@@ -111,23 +120,32 @@ class Signals:
 
     @property
     def legs_seen(self) -> bool:
-        """Whether both legs are measured for most of the motion."""
+        """Whether both legs are measured at some time."""
         return {"left_leg", "right_leg"} <= self.parts
 
     @property
     def leg_sides(self) -> tuple[str, ...]:
-        """Sides of the measured legs. In a side view, one leg may hide the other."""
-        return tuple(side for side in SIDES if f"{side}_leg" in self.parts)
+        """Sides of the measured legs. In a side view, one leg may hide the other.
+
+        A leg that is measured only at times counts only if no leg is measured mostly.
+        """
+        mostly = tuple(side for side in SIDES if f"{side}_leg" in self.mostly)
+        return mostly or tuple(side for side in SIDES if f"{side}_leg" in self.parts)
 
     @property
     def posture_seen(self) -> bool:
-        """Whether the torso and a leg are measured, which the posture needs."""
+        """Whether the torso and a leg are measured at some time, which the posture needs."""
         return bool(self.leg_sides) and "torso" in self.parts
 
     @property
     def body_seen(self) -> bool:
-        """Whether the torso and both legs are measured, which steps and jumps need."""
+        """Whether torso and both legs are measured at some time, which steps and jumps need."""
         return self.legs_seen and "torso" in self.parts
+
+    @property
+    def body_T(self) -> BoolArray:
+        """(T,) whether the torso and both legs are measured."""
+        return self.part_T["torso"] & self.part_T["left_leg"] & self.part_T["right_leg"]
 
     def joint_T3(self, name: str) -> FloatArray:
         """Return the world positions of one joint, (T, 3), meters."""
@@ -165,6 +183,45 @@ class Signals:
         """Return whether ``part`` is measured in at least ``share`` of the span."""
         part_N = self.part_T[part][span[0] : span[1]]
         return bool(len(part_N)) and float(part_N.mean()) >= share
+
+    def sees_direction(self, span: Span, *, across: bool, share: float = MIN_IN_IMAGE) -> bool:
+        """Return whether a horizontal direction of the body lies in the image, not in its depth.
+
+        One camera measures a movement to the left or right of the person who faces it, and a
+        movement forward or backward of the person who is seen from the side. The other direction
+        is a guess of the pose model. Of motion capture every direction is measured.
+
+        Args:
+            span: frames of the movement.
+            across: the direction left-right if true, else the direction forward-backward.
+            share: smallest share of the direction's unit vector in the image plane, 0..1.
+        """
+        if self.exact:
+            return True
+        heading_N = self.heading_T[slice(*span)]
+        in_image_N = np.abs(np.cos(heading_N) if across else np.sin(heading_N))
+        return bool(len(in_image_N)) and float(in_image_N.mean()) >= share
+
+    def share_in_image(self, joint: str, origin: str, span: Span) -> float:
+        """Return how much of a movement lies in the image plane, 0..1; 1 for motion capture.
+
+        Args:
+            joint: joint that moves.
+            origin: joint relative to which it moves.
+            span: frames of the movement.
+
+        Returns:
+            The path of the joint in the image plane, relative to its path in space. It is 1 if the
+            joint does not move.
+        """
+        if self.exact:
+            return 1.0
+        way_T3 = (self.joint_T3(joint) - self.joint_T3(origin))[slice(*span)]
+        steps_T3 = np.diff(way_T3, axis=0)
+        path_m = float(np.linalg.norm(steps_T3, axis=1).sum())
+        if path_m < 1e-6:
+            return 1.0
+        return float(np.linalg.norm(steps_T3[:, :2], axis=1).sum()) / path_m
 
     def mean_confidence(self, joints: Sequence[str], span: Span) -> float:
         """Return the mean confidence of joints over the span, 0..1."""
@@ -224,7 +281,9 @@ def prepare(
         part: np.logical_and.reduce(usable_TJ[:, [JOINT[name] for name in names]], axis=1)
         for part, names in PART_JOINTS.items()
     }
-    parts = frozenset(part for part, seen_T in part_T.items() if seen_T.mean() >= MIN_SEEN_SHARE)
+    least = min(MIN_SEEN_FRAMES, num_frames)
+    parts = frozenset(part for part, seen_T in part_T.items() if spans(seen_T, least))
+    mostly = frozenset(p for p, seen_T in part_T.items() if seen_T.mean() >= MOSTLY_SEEN_SHARE)
     size = _measure(smooth_TJ3, part_T, parts)
     return Signals(
         time_T=time_T,
@@ -233,6 +292,7 @@ def prepare(
         confidence_TJ=confidence_TJ,
         part_T=part_T,
         parts=parts,
+        mostly=mostly,
         heading_T=_heading(smooth_TJ3),
         size=size,
         exact=confidence is None,
@@ -242,7 +302,9 @@ def prepare(
 
 
 def _bridge_gaps(raw_TJ3: FloatArray, sure_TJ: BoolArray) -> tuple[FloatArray, BoolArray]:
-    """Interpolate joints over short gaps.
+    """Interpolate joints over gaps, relative to the pelvis.
+
+    In a long gap a joint moves with the pelvis, so that unseen legs do not stay behind.
 
     Returns:
         Positions, (T, 22, 3), and whether each joint is usable, (T, 22).
@@ -259,8 +321,10 @@ def _bridge_gaps(raw_TJ3: FloatArray, sure_TJ: BoolArray) -> tuple[FloatArray, B
             elif end - start > MAX_FILL_FRAMES:
                 around = slice(max(start - SETTLE_FRAMES, 0), end + SETTLE_FRAMES)
                 usable_TJ[around, joint] = False
+        known_N3 = raw_TJ3[known, joint] - raw_TJ3[known, 0]
         for axis in range(3):
-            filled_TJ3[:, joint, axis] = np.interp(frames_T, known, raw_TJ3[known, joint, axis])
+            between_T = np.interp(frames_T, known, known_N3[:, axis])
+            filled_TJ3[:, joint, axis] = raw_TJ3[:, 0, axis] + between_T
     return filled_TJ3, usable_TJ
 
 

@@ -14,7 +14,8 @@ from typing import Final, Literal
 from pydantic import Field
 
 from annotators.grounding.claims import Action, Claim, parse_claims
-from annotators.motion.describe import ActivityKind, MotionDescription
+from annotators.motion.activities import ActivityKind
+from annotators.motion.describe import MotionDescription
 from annotators.motion.events import (
     BEND_ARM,
     BEND_TORSO,

@@ -17,9 +17,9 @@ from pydantic import Field, model_validator
 
 from annotators.chat.config import ChatConfig
 from annotators.grounding.checks import GroundingConfig, ground_medium, grounding_score
+from annotators.motion.activities import ActivityKind
 from annotators.motion.describe import (
     KINEMATICS_VERSION,
-    ActivityKind,
     MotionDescription,
     describe_track,
 )

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from annotators.motion.describe import WEIGHTS, ActivityKind, MotionDescription, is_cartwheel
+from annotators.motion.activities import WEIGHTS, ActivityKind, is_cartwheel
+from annotators.motion.describe import MotionDescription
 from annotators.motion.events import (
     BEND_ARM,
     BEND_TORSO,

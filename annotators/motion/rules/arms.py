@@ -1,21 +1,18 @@
-"""Rules for arms, legs, torso and head.
+"""Rules for the arms.
 
-Lengths are relative to the person's arm length for hands, and to the leg length for feet. As in
-MotionScript (Yazdian et al., arXiv 2312.12634), the rules describe how a relation between joints
-changes, how much, and how fast. The bin edges were chosen on the CMU sequences and on half of the
-Bandai-Namco takes, with wide margins for poses estimated from a single camera.
+Lengths are relative to the person's arm length. As in MotionScript (Yazdian et al.,
+arXiv 2312.12634), the rules describe how a relation between joints changes, how much, and how
+fast. The bin edges were chosen on the CMU sequences and on half of the Bandai-Namco takes, with
+wide margins for poses estimated from a single camera.
 
 Shapes: T frames at 20 fps, N events.
 """
 
 import itertools
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d
 
-from annotators.motion.body import LOW_HIPS, UPRIGHT_DEG, hip_height, trunk_tilt_deg
 from annotators.motion.events import (
     Direction,
     EventKind,
@@ -26,8 +23,9 @@ from annotators.motion.events import (
     Unit,
     measure_event,
 )
+from annotators.motion.rules.posture import UPRIGHT_DEG, trunk_tilt_deg
+from annotators.motion.rules.sides import is_too_slow, share_of
 from annotators.motion.signals import (
-    MAX_MOVE_S,
     SIDES,
     Signals,
     Span,
@@ -90,52 +88,6 @@ CIRCLE_DEG: Final = 330.0
 CIRCLE_RADIUS: Final = 0.45
 MIN_BEND_DEG: Final = 60.0
 
-# ---- legs (in leg lengths)
-KICK_HEIGHT: Final = 0.28
-KICK_AHEAD: Final = 0.35
-KICK_SPEED: Final = 3.2
-"""Speed of the foot relative to the hips, leg lengths per second. A walking foot reaches 3."""
-LOW_KICK_SPEED: Final = 5.5
-"""A low kick is recognized only by its speed. A jogging foot reaches 4."""
-LOW_KICK_RATIO: Final = 1.5
-"""Smallest ratio to the speed of the other foot within a second. It is about 1 for a sprinter."""
-LEG_RAISE: Final = 0.25
-"""A foot is lifted less in a step."""
-
-MAX_LEG_MOVE_S: Final = 1.5
-
-# ---- torso, head
-MIN_BEND_FORWARD_DEG: Final = 25.0
-MIN_LEAN_DEG: Final = 18.0
-ESTIMATED_TILT_FACTOR: Final = 1.3
-"""A tilt toward the camera is measured along the depth axis, which is the least accurate one."""
-MAX_TILT_DEG: Final = 110.0
-MAX_TILT_STEP_DEG: Final = 12.0
-"""Largest change per frame, 240 degrees per second."""
-MIN_TWIST_DEG: Final = 35.0
-MIN_NOD_DEG: Final = 30.0
-MIN_NOD_ESTIMATED_DEG: Final = 50.0
-"""The depth of an estimated head has an error of about half a head."""
-
-
-def _share(mask_T: BoolArray, span: Span) -> float:
-    return float(mask_T[slice(*span)].mean())
-
-
-def _is_too_slow(span: Span, max_s: float = MAX_MOVE_S) -> bool:
-    return span[1] - span[0] > max_s * FPS
-
-
-def mask_of(num_frames: int, items: list[Span]) -> BoolArray:
-    """Convert spans to a mask, (T,)."""
-    mask_T = np.zeros(num_frames, dtype=np.bool_)
-    for start, end in items:
-        mask_T[start:end] = True
-    return mask_T
-
-
-# ---------------------------------------------------------------------------------------- arms
-
 
 def hand_T3(signals: Signals, side: str) -> FloatArray:
     """Return the hand relative to the shoulder as (outward, up, forward), (T, 3), arm lengths."""
@@ -189,10 +141,10 @@ def raises(
         if abs(up_T[end] - up_T[start]) < MIN_RAISE:
             continue
         span = trim_ramp(up_T, start, end)
-        if _share(ok_T, span) < 0.7 or _share(busy_T, span) > 0.6 or _is_too_slow(span):
+        if share_of(ok_T, span) < 0.7 or share_of(busy_T, span) > 0.6 or is_too_slow(span):
             continue
         high = max(float(up_T[start]), float(up_T[end]))
-        if _share(moving_T, span) > 0.5 and high < 0.15:
+        if share_of(moving_T, span) > 0.5 and high < 0.15:
             continue
         rises = bool(up_T[end] > up_T[start])
         last = min(span[1], len(up_T) - 1)
@@ -352,7 +304,7 @@ def thrusts(signals: Signals, side: Side) -> list[MotionEvent]:
     result: list[MotionEvent] = []
     for group in groups:
         span = (max(group[0] - 8, 0), min(group[-1] + 8, signals.num_frames))
-        if len(group) < 2 or _share(ok_T, span) < 0.8:
+        if len(group) < 2 or share_of(ok_T, span) < 0.8:
             continue
         peak_mps = float(speed[slice(*span)].max()) * arm_m
         gain_m = float(np.ptp(reach_T[slice(*span)])) * arm_m
@@ -387,7 +339,7 @@ def strokes(
     # A stroke lasts from the acceleration of the hand to the end of its deceleration.
     for span in spans(speed > 0.35 * STROKE_SPEED, 3):
         peak = float(speed[slice(*span)].max())
-        if peak < STROKE_SPEED or _share(ok_T, span) < 0.8 or _share(busy_T, span) > 0.5:
+        if peak < STROKE_SPEED or share_of(ok_T, span) < 0.8 or share_of(busy_T, span) > 0.5:
             continue
         first, last = hand[span[0]], hand[span[1] - 1]
         way = last - first
@@ -407,10 +359,10 @@ def strokes(
             and first[1] > 0.1
             and first[2] < 0.35
             and way[2] > 0.5
-            and _share(moving_T, span) < 0.5
+            and share_of(moving_T, span) < 0.5
         ):
             kind, direction = EventKind.THROW, Direction.FORWARD
-        elif length >= STROKE_LENGTH and _share(moving_T, span) < 0.5:
+        elif length >= STROKE_LENGTH and share_of(moving_T, span) < 0.5:
             axis = int(np.argmax(np.abs(way)))
             kind, direction = EventKind.SWING, _THERE[axis][int(way[axis] > 0)]
             if direction in (Direction.UP, Direction.DOWN):
@@ -449,7 +401,7 @@ def circles(signals: Signals, side: Side) -> list[MotionEvent]:
             amount = float(abs(angle_T[end] - angle_T[start]))
             span = trim_ramp(angle_T, start, end)
             radius_N = np.linalg.norm(plane_T2[slice(*span)], axis=1)
-            if amount < CIRCLE_DEG or radius_N.min() < CIRCLE_RADIUS or _share(ok_T, span) < 0.8:
+            if amount < CIRCLE_DEG or radius_N.min() < CIRCLE_RADIUS or share_of(ok_T, span) < 0.8:
                 continue
             # The angle decreases when the hand moves forward at the top.
             direction = names[int(angle_T[end] > angle_T[start])]
@@ -487,7 +439,11 @@ def elbow_bends(
         if amount < MIN_BEND_DEG:
             continue
         span = trim_ramp(bend_T, start, end)
-        if _share(ok_T, span) < 0.8 or _share(busy_T | moving_T, span) > 0.3 or _is_too_slow(span):
+        if (
+            share_of(ok_T, span) < 0.8
+            or share_of(busy_T | moving_T, span) > 0.3
+            or is_too_slow(span)
+        ):
             continue
         bends = bool(bend_T[end] > bend_T[start])
         last = min(span[1], signals.num_frames - 1)
@@ -560,282 +516,3 @@ def claps(signals: Signals, moving_T: BoolArray) -> list[MotionEvent]:
             )
         )
     return result
-
-
-# ---------------------------------------------------------------------------------------- legs
-
-
-def _foot_T3(signals: Signals, side: str) -> FloatArray:
-    """Return the ankle relative to the hips as (outward, up, forward), (T, 3), leg lengths."""
-    vector_T3 = signals.in_body_axes(signals.joint_T3(f"{side}_ankle") - signals.hips_T3())
-    return vector_T3 / signals.size.leg_m * np.array([1.0 if side == "left" else -1.0, 1.0, 1.0])
-
-
-def _foot_level(height: float) -> Level:
-    """Return the level of a foot, given its height above its standing height in leg lengths."""
-    if height > 0.8:
-        return Level.HIP
-    return Level.KNEE if height > 0.4 else Level.LOW
-
-
-def kicks(signals: Signals, side: Side) -> list[MotionEvent]:
-    """Find feet that move forward and up while the knee straightens."""
-    if not signals.body_seen:
-        return []
-    leg_m = signals.size.leg_m
-    foot = _foot_T3(signals, side)
-    ankle_T = signals.joint_T3(f"{side}_ankle")[:, 1]
-    height_T = (ankle_T - np.percentile(ankle_T, 10)) / leg_m
-    speed = speed_T(foot)
-    knee_T = flexion_deg(signals, f"{side}_hip", f"{side}_knee", f"{side}_ankle")
-    upright_T = (trunk_tilt_deg(signals) < UPRIGHT_DEG) & (hip_height(signals) > LOW_HIPS)
-    out_T = np.hypot(np.maximum(foot[:, 2], 0), np.maximum(foot[:, 0], 0))
-    high_T = (height_T > KICK_HEIGHT) & (out_T > KICK_AHEAD) & (knee_T < 65)
-    other = speed_T(_foot_T3(signals, "right" if side == "left" else "left"))
-    fast_T = maximum_filter1d(speed, 9) > np.maximum(
-        LOW_KICK_SPEED, LOW_KICK_RATIO * maximum_filter1d(other, FPS + 1)
-    )
-    mask_T = (high_T | (fast_T & (foot[:, 2] > KICK_AHEAD))) & upright_T
-    result: list[MotionEvent] = []
-    for start, end in join_spans(spans(mask_T, 2), 3):
-        lead = max(start - 6, 0)
-        top = start + int(np.argmax(height_T[start:end] + foot[start:end, 2]))
-        # The foot has to rise while it is fast: a leg that swings back down is not a kick.
-        peak = float(speed[lead : top + 1].max())
-        bent = float(knee_T[lead : top + 1].max() - knee_T[start:end].min())
-        if peak < KICK_SPEED or bent < 20 or not signals.seen(f"{side}_leg", (lead, end)):
-            continue
-        ahead, outward = foot[top, 2], foot[top, 0]
-        direction = Direction.FORWARD if ahead >= abs(outward) else Direction.SIDE
-        amount = max(float(height_T[top]), 0.0) * leg_m
-        span = (lead, min(end + 2, signals.num_frames))
-        result.append(
-            measure_event(
-                signals,
-                span,
-                EventKind.KICK,
-                Part.LEG,
-                side=side,
-                direction=direction,
-                level=Level.HIP if height_T[top] > 0.8 else Level.KNEE,
-                magnitude=amount,
-                peak_speed=peak * leg_m,
-            )
-        )
-    return result
-
-
-def leg_raises(signals: Signals, side: Side, busy_T: BoolArray) -> list[MotionEvent]:
-    """Find feet that are lifted off the floor or put down while the other carries the body."""
-    if not signals.body_seen:
-        return []
-    leg_m = signals.size.leg_m
-    other = "right" if side == "left" else "left"
-    ankle_T = signals.height_T(f"{side}_ankle")
-    rest_m = float(np.percentile(ankle_T, 10))
-    height_T = (ankle_T - rest_m) / leg_m
-    standing_T = signals.height_T(f"{other}_ankle") < ankle_T
-    upright_T = (hip_height(signals) > LOW_HIPS) & ~busy_T
-    upright_T &= trunk_tilt_deg(signals) < UPRIGHT_DEG + 15
-    foot = _foot_T3(signals, side)
-    knee_T = flexion_deg(signals, f"{side}_hip", f"{side}_knee", f"{side}_ankle")
-    points = turning_points(height_T, LEG_RAISE)
-    result: list[MotionEvent] = []
-    for start, end in itertools.pairwise(points):
-        change = float(height_T[end] - height_T[start])
-        rises = change > 0
-        top = end if rises else start
-        if abs(change) < LEG_RAISE or not standing_T[top]:
-            continue
-        span = trim_ramp(height_T, start, end)
-        if (
-            _share(upright_T, span) < 0.7
-            or _is_too_slow(span, MAX_LEG_MOVE_S)
-            or not signals.seen(f"{side}_leg", span)
-        ):
-            continue
-        if not signals.seen(f"{other}_leg", span):
-            continue
-        outward, _, ahead = foot[top].tolist()
-        if ahead < -0.2:
-            direction = Direction.BACKWARD
-        elif outward > 0.45 and outward > ahead:
-            direction = Direction.SIDE
-        else:
-            direction = Direction.FORWARD
-        bent = bool(knee_T[top] > 60)
-        amount = abs(change) * leg_m
-        result.append(
-            measure_event(
-                signals,
-                span,
-                EventKind.RAISE if rises else EventKind.LOWER,
-                Part.KNEE if bent and direction is not Direction.SIDE else Part.LEG,
-                side=side,
-                direction=direction if rises else Direction.DOWN,
-                level=_foot_level(float(height_T[top])),
-                magnitude=amount,
-                peak_speed=float(np.abs(np.gradient(height_T)[slice(*span)]).max() * FPS) * leg_m,
-            )
-        )
-    return result
-
-
-# ----------------------------------------------------------------------------------- torso, head
-
-
-_Tilt = tuple[EventKind, Direction | None]
-_PITCHES: Final = (
-    (EventKind.BEND, Direction.FORWARD),
-    (EventKind.LEAN, Direction.BACKWARD),
-)
-_ROLLS: Final = ((EventKind.LEAN, Direction.LEFT), (EventKind.LEAN, Direction.RIGHT))
-_TWISTS: Final = ((EventKind.TWIST, Direction.LEFT), (EventKind.TWIST, Direction.RIGHT))
-"""Kind and direction of a trunk movement whose angle increases, and of one whose angle
-decreases."""
-
-
-def torso_moves(signals: Signals) -> list[MotionEvent]:
-    """Find bends forward and back up, leans, and twists of the trunk."""
-    if "torso" not in signals.parts:
-        return []
-    trunk_T3 = signals.trunk_T3()
-    pitch_T = np.degrees(np.arctan2(trunk_T3[:, 2], np.maximum(trunk_T3[:, 1], 1e-6)))
-    roll_T = np.degrees(np.arctan2(trunk_T3[:, 0], np.maximum(trunk_T3[:, 1], 1e-6)))
-    result: list[MotionEvent] = []
-
-    def moves(
-        angle_T: FloatArray,
-        min_deg: float,
-        away: tuple[_Tilt, _Tilt],
-        back: _Tilt | None = (EventKind.STRAIGHTEN, None),
-    ) -> None:
-        # `away` has the movements in the positive and the negative direction, `back` the return.
-        points = turning_points(angle_T, min_deg)
-        for start, end in itertools.pairwise(points):
-            change = float(angle_T[end] - angle_T[start])
-            if not min_deg <= abs(change) <= MAX_TILT_DEG:
-                continue
-            span = trim_ramp(angle_T, start, end)
-            upside = trunk_T3[slice(*span), 1].min() < -0.3 * signals.size.torso_m
-            # A trunk cannot tilt so fast: the sign of the estimated depth has flipped.
-            flips = not signals.exact and abs(change) / (span[1] - span[0]) > MAX_TILT_STEP_DEG
-            # Without visible legs the lean toward the camera is a guess of the pose model.
-            rooted = signals.exact or any(signals.seen(f"{s}_leg", span, 0.6) for s in SIDES)
-            if (
-                not (rooted and signals.seen("torso", span))
-                or upside
-                or flips
-                or _is_too_slow(span)
-            ):
-                continue
-            leaves = abs(angle_T[end]) > abs(angle_T[start])
-            tilt = away[0 if change > 0 else 1] if leaves else back
-            if tilt is None:
-                continue
-            kind, direction = tilt
-            result.append(
-                measure_event(
-                    signals,
-                    span,
-                    kind,
-                    Part.TORSO,
-                    direction=direction,
-                    magnitude=abs(change),
-                    unit=Unit.DEGREES,
-                    peak_speed=float(np.abs(np.gradient(angle_T)[slice(*span)]).max() * FPS),
-                )
-            )
-
-    factor = 1.0 if signals.exact else ESTIMATED_TILT_FACTOR
-    moves(pitch_T, factor * MIN_BEND_FORWARD_DEG, _PITCHES)
-    moves(roll_T, factor * MIN_LEAN_DEG, _ROLLS)
-
-    if not signals.exact:
-        # A twist depends on the depth of hips and shoulders, which estimated poses do not give.
-        return result
-    shoulders_T3 = signals.relative_T3("left_shoulder", "right_shoulder")
-    hips_T3 = signals.relative_T3("left_hip", "right_hip")
-    twist_T = np.degrees(
-        np.unwrap(np.arctan2(-shoulders_T3[:, 2], shoulders_T3[:, 0]))
-        - np.unwrap(np.arctan2(-hips_T3[:, 2], hips_T3[:, 0]))
-    )
-    moves(twist_T, MIN_TWIST_DEG, _TWISTS, back=None)
-    return result
-
-
-def head_moves(signals: Signals) -> list[MotionEvent]:
-    """Find downward and upward movements of the head relative to the trunk."""
-    if not signals.sharp or not {"head", "torso"} <= signals.parts:
-        return []
-    middle_T3 = (signals.joint_T3("left_shoulder") + signals.joint_T3("right_shoulder")) / 2
-    head_T3 = signals.in_body_axes(signals.joint_T3("head") - middle_T3)
-    trunk_T3 = signals.trunk_T3()
-    nod_T = np.degrees(
-        np.arctan2(head_T3[:, 2], head_T3[:, 1]) - np.arctan2(trunk_T3[:, 2], trunk_T3[:, 1])
-    )
-    upright_T = trunk_tilt_deg(signals) < UPRIGHT_DEG
-    min_deg = MIN_NOD_DEG if signals.exact else MIN_NOD_ESTIMATED_DEG
-    points = turning_points(nod_T, min_deg)
-    result: list[MotionEvent] = []
-    for start, end in itertools.pairwise(points):
-        change = float(nod_T[end] - nod_T[start])
-        if abs(change) < min_deg or abs(change) > 120:
-            continue
-        span = trim_ramp(nod_T, start, end)
-        if _share(upright_T & signals.part_T["head"] & signals.part_T["torso"], span) < 0.8:
-            continue
-        result.append(
-            measure_event(
-                signals,
-                span,
-                EventKind.LOWER if change > 0 else EventKind.RAISE,
-                Part.HEAD,
-                direction=Direction.DOWN if change > 0 else Direction.UP,
-                magnitude=abs(change),
-                unit=Unit.DEGREES,
-                peak_speed=float(np.abs(np.gradient(nod_T)[slice(*span)]).max() * FPS),
-            )
-        )
-    return result
-
-
-# ---------------------------------------------------------------------------------- both sides
-
-
-def pair_sides(events: list[MotionEvent]) -> list[MotionEvent]:
-    """Merge equal events of both sides at the same time into one event of both sides."""
-    left = [e for e in events if e.part is Part.ARM and e.side is Side.LEFT]
-    right = [e for e in events if e.part is Part.ARM and e.side is Side.RIGHT]
-    result = [e for e in events if e.part is not Part.ARM or e.side is Side.BOTH]
-    for event in left:
-        twin = next((other for other in right if _together(event, other)), None)
-        if twin is None:
-            result.append(event)
-            continue
-        right.remove(twin)
-        larger = max(event, twin, key=lambda e: e.magnitude)
-        result.append(
-            replace(
-                larger,
-                side=Side.BOTH,
-                direction=event.direction if event.direction is twin.direction else None,
-                start_s=min(event.start_s, twin.start_s),
-                end_s=max(event.end_s, twin.end_s),
-                confidence=min(event.confidence, twin.confidence),
-                count=max(event.count, twin.count),
-                by_side=(event, twin),
-            )
-        )
-    return sorted(result + right, key=lambda e: (e.start_s, e.end_s))
-
-
-def _together(first: MotionEvent, second: MotionEvent) -> bool:
-    if (first.kind, first.part) != (second.kind, second.part):
-        return False
-    shared_s = min(first.end_s, second.end_s) - max(first.start_s, second.start_s)
-    shorter_s = max(min(first.duration_s, second.duration_s), 1 / FPS)
-    return (
-        shared_s >= 0.5 * shorter_s
-        and first.magnitude < 2.5 * second.magnitude < 6.25 * first.magnitude
-    )

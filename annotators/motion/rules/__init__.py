@@ -1,0 +1,1 @@
+"""Rules that find postures and events in the signals of a motion."""

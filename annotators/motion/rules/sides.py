@@ -1,0 +1,86 @@
+"""Merges equal events of both sides, and masks of spans.
+
+Shapes: T frames at 20 fps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from annotators.motion.events import (
+    MotionEvent,
+    Part,
+    Side,
+)
+from annotators.motion.signals import (
+    MAX_MOVE_S,
+    Span,
+)
+from data.arrays import BoolArray
+from data.motion.skeleton import FPS
+
+
+def share_of(mask_T: BoolArray, span: Span) -> float:
+    """Return the share of true frames in a span."""
+    return float(mask_T[slice(*span)].mean())
+
+
+def is_too_slow(span: Span, max_s: float = MAX_MOVE_S) -> bool:
+    """Return whether a span is too long for one movement of a limb."""
+    return span[1] - span[0] > max_s * FPS
+
+
+def mask_of(num_frames: int, items: list[Span]) -> BoolArray:
+    """Convert spans to a mask, (T,)."""
+    mask_T = np.zeros(num_frames, dtype=np.bool_)
+    for start, end in items:
+        mask_T[start:end] = True
+    return mask_T
+
+
+def pair_sides(events: list[MotionEvent]) -> list[MotionEvent]:
+    """Merge equal events of both sides at the same time into one event of both sides."""
+    left = [e for e in events if e.part is Part.ARM and e.side is Side.LEFT]
+    right = [e for e in events if e.part is Part.ARM and e.side is Side.RIGHT]
+    result = [e for e in events if e.part is not Part.ARM or e.side is Side.BOTH]
+    for event in left:
+        twin = next((other for other in right if _together(event, other)), None)
+        if twin is None:
+            result.append(event)
+            continue
+        right.remove(twin)
+        larger = max(event, twin, key=lambda e: e.magnitude)
+        result.append(
+            replace(
+                larger,
+                side=Side.BOTH,
+                direction=event.direction if event.direction is twin.direction else None,
+                start_s=min(event.start_s, twin.start_s),
+                end_s=max(event.end_s, twin.end_s),
+                confidence=min(event.confidence, twin.confidence),
+                count=max(event.count, twin.count),
+                by_side=(event, twin),
+            )
+        )
+    return sorted(result + right, key=lambda e: (e.start_s, e.end_s))
+
+
+def _together(first: MotionEvent, second: MotionEvent) -> bool:
+    if (first.kind, first.part) != (second.kind, second.part):
+        return False
+    shared_s = min(first.end_s, second.end_s) - max(first.start_s, second.start_s)
+    shorter_s = max(min(first.duration_s, second.duration_s), 1 / FPS)
+    return (
+        shared_s >= 0.5 * shorter_s
+        and first.magnitude < 2.5 * second.magnitude < 6.25 * first.magnitude
+    )
+
+
+def overlaps(event: MotionEvent, others: Sequence[MotionEvent]) -> bool:
+    """Return whether at least half of the event is inside one of the others."""
+    return any(
+        min(event.end_s, other.end_s) - max(event.start_s, other.start_s)
+        >= 0.5 * max(event.duration_s, 1 / FPS)
+        for other in others
+    )

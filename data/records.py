@@ -140,6 +140,73 @@ def clip_id_of(video_id: str, start_frame: int, end_frame: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectSpan:
+    """An object that is seen surely, and when.
+
+    Attributes:
+        name: label of COCO, e.g. ``bicycle``; ``ball`` for a sports ball or a frisbee.
+        start_s, end_s: span in the time of the video.
+        score: confidence of the detectors over the span, 0..1.
+        near: joint of the person that the object is near, e.g. ``right_wrist``; empty for an
+            object of the scene.
+    """
+
+    name: str
+    start_s: float
+    end_s: float
+    score: float
+    near: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipScene:
+    """What a clip shows beside the tracks of its people.
+
+    Attributes:
+        clip_id: the clip.
+        people_count: number of people that the detector counts at a time; None if it is not known.
+        objects: objects of the scene.
+    """
+
+    clip_id: str
+    people_count: int | None
+    objects: tuple[ObjectSpan, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BodyEvent:
+    """A measured action of one body part, as it is stored (``MotionEvent`` in annotators/motion).
+
+    Attributes:
+        kind: action, e.g. ``raise``.
+        part: part that moves, e.g. ``arm``; ``body`` for the whole body.
+        side: ``left``, ``right`` or ``both``, from the person's point of view; None for parts
+            without a side.
+        direction: direction of the movement relative to the body; None if it is irrelevant.
+        level: height of a limb at the end, e.g. ``above_head``; None for other parts.
+        count: number of repetitions, at least 1.
+        magnitude: size of the movement, in ``unit``.
+        unit: ``m`` or ``deg``.
+        start_s, end_s: span in the time of the video.
+        confidence: confidence of the joints that it was measured from, 0..1.
+        partner: ``track_id`` of the other person in an event of two people, else None.
+    """
+
+    kind: str
+    part: str
+    side: str | None
+    direction: str | None
+    level: str | None
+    count: int
+    magnitude: float
+    unit: str
+    start_s: float
+    end_s: float
+    confidence: float
+    partner: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PoseTrack:
     """One person's movement through one clip, at 20 fps.
 
@@ -155,6 +222,7 @@ class PoseTrack:
         confidence: (T, 22) in 0..1, confidence of the pose model that the joint is visible.
         valid: (T,) whether the frame was measured; false where a gap was interpolated.
         quality: mean confidence over the measured frames, 0..1.
+        objects: objects near the person.
     """
 
     track_id: int
@@ -165,6 +233,7 @@ class PoseTrack:
     confidence: FloatArray
     valid: BoolArray
     quality: float
+    objects: tuple[ObjectSpan, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -303,6 +372,7 @@ class Caption(Cost):
         frame_times_s: times in the video of the frames that the model saw; empty for none.
         uses_motion: whether the prompt described the measured motion.
         request_id: the service's own id of the call that gave the text.
+        track_id: the person whom the caption is about, or None if it is about all that is seen.
     """
 
     video_id: str
@@ -317,6 +387,7 @@ class Caption(Cost):
     frame_times_s: tuple[float, ...] = ()
     uses_motion: bool = False
     request_id: str = ""
+    track_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,21 +418,24 @@ class FineStep:
 
 @dataclass(frozen=True, slots=True)
 class Annotation(Cost):
-    """Texts of one clip at three levels: a row of the ``annotations`` table.
+    """Texts of one person in one clip at three levels: a row of the ``annotations`` table.
 
     Attributes:
         clip_id, video_id: the annotated clip.
-        track_id: the main person, whose motion ``medium`` and ``fine`` describe.
+        track_id: the person whose motion ``medium`` and ``fine`` describe.
         coarse: one sentence about the scene of the whole video.
         medium: up to 3 descriptions of the activity, at most 30 words each.
         fine: steps in temporal order.
         activity: activity label of ``medium``, e.g. ``walk``.
         annotator, model, prompt_id, outcome, reason, request_id: as in :class:`Caption`.
-        sample: 0-based index among the annotations of one clip.
+        sample: 0-based index among the annotations of one person in one clip.
         reply: last reply of the model if it could not be used, else empty.
         medium_grounding: grounding of each text of ``medium``.
         grounding_score: share of the measurable steps and medium texts that the motion supports,
             0..1; None if none is measurable.
+        events: measured actions of the person, in order of time.
+        objects: objects near the person.
+        others: ``track_id`` of the people whom the events or texts involve.
     """
 
     clip_id: str
@@ -381,3 +455,6 @@ class Annotation(Cost):
     sample: int = 0
     medium_grounding: tuple[Grounding, ...] = ()
     grounding_score: float | None = None
+    events: tuple[BodyEvent, ...] = ()
+    objects: tuple[ObjectSpan, ...] = ()
+    others: tuple[int, ...] = ()

@@ -23,18 +23,27 @@ from data.records import (
     Annotation,
     Caption,
     Clip,
+    ClipScene,
+    ObjectSpan,
     PoseTrack,
     Rejection,
     VideoProbe,
     VideoScan,
 )
 
-SCHEMA_VERSION: Final = 4
-"""Raised whenever a column changes its name, type or meaning."""
-READABLE_VERSIONS: Final = frozenset({3, SCHEMA_VERSION})
+SCHEMA_VERSION: Final = 5
+"""Raised whenever a column is added, or changes its name, type or meaning."""
+READABLE_VERSIONS: Final = frozenset({3, 4, SCHEMA_VERSION})
 """Versions that this code can read."""
 FORMER_NAMES: Final[Mapping[str, str]] = {"license": "licence"}
 """Current name of a column to the name that it has in version 3."""
+ADDED_COLUMNS: Final[Mapping[str, frozenset[str]]] = {
+    "clips": frozenset({"people_count", "objects"}),
+    "poses": frozenset({"objects"}),
+    "captions": frozenset({"track_id"}),
+    "annotations": frozenset({"events", "objects", "others"}),
+}
+"""Columns by table that versions 3 and 4 lack. They are read as null, and lists as empty lists."""
 
 CODE_VERSION: Final = version("avatargpt")
 
@@ -64,6 +73,31 @@ _FINE_STEP = pa.struct(
         ("start_s", pa.float64()),
         ("end_s", pa.float64()),
         ("grounding", _GROUNDING),
+    ]
+)
+_OBJECT = pa.struct(
+    [
+        ("name", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("score", pa.float32()),
+        ("near", pa.string()),
+    ]
+)
+_EVENT = pa.struct(
+    [
+        ("kind", pa.string()),
+        ("part", pa.string()),
+        ("side", pa.string()),
+        ("direction", pa.string()),
+        ("level", pa.string()),
+        ("count", pa.int32()),
+        ("magnitude", pa.float64()),
+        ("unit", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("confidence", pa.float32()),
+        ("partner", pa.int16()),
     ]
 )
 
@@ -130,6 +164,8 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         pa.field("end_frame", pa.int64()),
         pa.field("num_people", pa.int16()),
         pa.field("num_tracks", pa.int16()),
+        pa.field("people_count", pa.int16()),
+        pa.field("objects", pa.list_(_OBJECT)),
         pa.field("decoder", pa.string()),
         pa.field("brightness", pa.float32()),
         pa.field("camera", pa.string()),
@@ -151,10 +187,12 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         pa.field("pts_s", pa.list_(pa.float64())),
         pa.field("pose_model", pa.string()),
         pa.field("quality", pa.float32()),
+        pa.field("objects", pa.list_(_OBJECT)),
     ),
     "captions": _schema(
         pa.field("video_id", pa.string()),
         pa.field("clip_id", pa.string()),
+        pa.field("track_id", pa.int16()),
         pa.field("captioner", pa.string()),
         pa.field("model", pa.string()),
         pa.field("prompt_id", pa.string()),
@@ -176,6 +214,9 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         pa.field("fine", pa.list_(_FINE_STEP)),
         pa.field("medium_grounding", pa.list_(_GROUNDING)),
         pa.field("activity", pa.string()),
+        pa.field("events", pa.list_(_EVENT)),
+        pa.field("objects", pa.list_(_OBJECT)),
+        pa.field("others", pa.list_(pa.int16())),
         pa.field("grounding_score", pa.float64()),
         pa.field("annotator", pa.string()),
         pa.field("model", pa.string()),
@@ -272,6 +313,7 @@ def clip_row(
     decoder: str,
     quality: float,
     issues: tuple[str, ...],
+    scene: ClipScene | None = None,
 ) -> Row:
     """Create the ``clips`` row.
 
@@ -282,11 +324,14 @@ def clip_row(
         decoder: decoder that read the frames.
         quality: mean quality of the tracks; 0 without tracks.
         issues: problems while reading the frames.
+        scene: number of people and objects; None if they were not looked for.
     """
     return {
         **asdict(clip),
         "num_people": num_people,
         "num_tracks": num_tracks,
+        "people_count": scene.people_count if scene else None,
+        "objects": [asdict(found) for found in scene.objects] if scene else [],
         "decoder": decoder,
         "quality": quality,
         "issues": list(issues),
@@ -310,6 +355,7 @@ def pose_row(clip: Clip, track: PoseTrack, pose_model: str) -> Row:
         "pts_s": track.pts_s,
         "pose_model": pose_model,
         "quality": track.quality,
+        "objects": [asdict(found) for found in track.objects],
         **_VERSIONS,
     }
 
@@ -466,7 +512,13 @@ def load_track(row: Mapping[str, Any]) -> PoseTrack:
         confidence=_shaped(row["confidence"], row, 1)[..., 0],
         valid=np.asarray(row["valid"], np.bool_),
         quality=float(row["quality"]),
+        objects=load_objects(row),
     )
+
+
+def load_objects(row: Mapping[str, Any]) -> tuple[ObjectSpan, ...]:
+    """Load the objects of a row of ``poses``, ``annotations`` or ``clips``."""
+    return tuple(ObjectSpan(**found) for found in row["objects"])
 
 
 def _shaped(

@@ -227,7 +227,7 @@ def _check_part(root: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -
 def _check_rows(path: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -> Iterator[str]:
     """Read a whole part and yield its problems."""
     with open_part(path) as part:
-        schema = current_schema(part)
+        schema = current_schema(part, table)
         if not schema.equals(SCHEMAS[table]):
             wrong = [
                 f"{field.name} ({field.type})"
@@ -241,7 +241,7 @@ def _check_rows(path: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -
         if part.metadata.num_rows != entry["rows"]:
             yield f"expected {entry['rows']} rows, found {part.metadata.num_rows}."
         bad_lengths = 0
-        for batch in read_batches(part, SCHEMAS[table].names):
+        for batch in read_batches(part, table, SCHEMAS[table].names):
             ids.add(table, batch)
             bad_lengths += _bad_lengths(table, batch)
         if bad_lengths:

@@ -97,7 +97,7 @@ class Dataset:
         wanted = list(columns) if columns is not None else SCHEMAS[table].names
         for part in self.parts(table):
             with open_part(part) as file:
-                yield from read_batches(file, wanted, where, batch_rows=batch_rows)
+                yield from read_batches(file, table, wanted, where, batch_rows=batch_rows)
 
     def rows(
         self, table: str, columns: Sequence[str] | None = None, where: Where | None = None
@@ -155,6 +155,7 @@ class RowIndex:
     def __init__(
         self, dataset: Dataset, table: str, key: str, columns: Sequence[str] | None = None
     ) -> None:
+        self._table = table
         self._key = key
         self._columns = list(columns) if columns is not None else SCHEMAS[table].names
         self._parts = dataset.parts(table)
@@ -181,7 +182,7 @@ class RowIndex:
         for part in sorted(groups):
             with open_part(self._parts[part]) as file:
                 batches = read_batches(
-                    file, columns, {self._key: wanted}, groups=sorted(groups[part])
+                    file, self._table, columns, {self._key: wanted}, groups=sorted(groups[part])
                 )
                 for row in (row for batch in batches for row in table_rows(batch)):
                     found.setdefault(row[self._key], []).append(row)

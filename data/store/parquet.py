@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.schemas import FLOAT_LEAVES, FORMER_NAMES, SCHEMAS, Row
+from data.schemas import ADDED_COLUMNS, FLOAT_LEAVES, FORMER_NAMES, SCHEMAS, Row
 
 ROW_GROUP_ROWS: Final = 256
 BATCH_ROWS: Final = 64
@@ -131,6 +131,7 @@ def open_parquet(path: Path) -> Generator[pq.ParquetFile]:
 
 def read_batches(
     file: pq.ParquetFile,
+    name: str,
     columns: Sequence[str],
     where: Where | None = None,
     *,
@@ -141,7 +142,8 @@ def read_batches(
 
     Args:
         file: the file.
-        columns: columns to read.
+        name: name of the table.
+        columns: columns to read. Those that the file's version lacks are filled in.
         where: filter; of row groups without a match only the filter's columns are read.
         groups: row groups to read; by default all.
         batch_rows: maximum number of rows in a batch.
@@ -150,31 +152,62 @@ def read_batches(
         Tables of at least one row.
     """
     if where and groups is None:
-        groups = _groups_with(file, where)
-    read = _stored_names(file, (*columns, *(where or ())))
+        groups = _groups_with(file, name, where)
+    wanted = (*columns, *(where or ()))
+    read = _stored_names(file, name, wanted)
+    lacking = _lacking(file, name) & set(wanted)
     for batch in file.iter_batches(
         batch_rows,
         row_groups=None if groups is None else list(groups),
         columns=list(read),
     ):
-        table = pa.Table.from_batches([batch]).rename_columns(read)
+        table = _filled(pa.Table.from_batches([batch]).rename_columns(read), name, lacking)
         if where:
             table = table.filter(_every_value(where, table.schema))
         if table.num_rows:
             yield table.select(list(columns))
 
 
-def current_schema(file: pq.ParquetFile) -> pa.Schema:
-    """Return the schema of a file with current column names."""
-    names = {former: name for name, former in FORMER_NAMES.items()}
+def current_schema(file: pq.ParquetFile, name: str) -> pa.Schema:
+    """Return the schema of a file with current column names, and with the columns that it lacks.
+
+    Args:
+        file: the file.
+        name: name of the table.
+    """
+    names = {former: current for current, former in FORMER_NAMES.items()}
     fields = [field.with_name(names.get(field.name, field.name)) for field in file.schema_arrow]
+    lacking = _lacking(file, name)
+    for index, field in enumerate(SCHEMAS[name]):
+        if field.name in lacking:
+            fields.insert(index, field)
     return pa.schema(fields)
 
 
-def _stored_names(file: pq.ParquetFile, columns: Iterable[str]) -> dict[str, str]:
-    """Map the names of columns in a file to their current names."""
-    stored = set(file.schema_arrow.names)
-    return {name if name in stored else FORMER_NAMES.get(name, name): name for name in columns}
+def _lacking(file: pq.ParquetFile, name: str) -> frozenset[str]:
+    """Return the columns that the schema version of a file lacks."""
+    return ADDED_COLUMNS.get(name, frozenset()) - set(file.schema_arrow.names)
+
+
+def _filled(table: pa.Table, name: str, lacking: Iterable[str]) -> pa.Table:
+    """Add columns that a file lacks: null, and for lists empty lists."""
+    for column in lacking:
+        kind = SCHEMAS[name].field(column).type
+        empty = [] if pa.types.is_list(kind) else None
+        table = table.append_column(column, pa.array([empty] * table.num_rows, kind))
+    return table
+
+
+def _stored_names(file: pq.ParquetFile, name: str, columns: Iterable[str]) -> dict[str, str]:
+    """Map the names of columns in a file to their current names.
+
+    Without any of the columns the first one is read, because rows are counted by a column.
+    """
+    stored, lacking = file.schema_arrow.names, _lacking(file, name)
+    found = [column for column in columns if column not in lacking] or stored[:1]
+    return {
+        column if column in stored else FORMER_NAMES.get(column, column): column for column in found
+    }
 
 
 def row_group_numbers(file: pq.ParquetFile) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -198,9 +231,10 @@ def _every_value(where: Where, schema: pa.Schema) -> pc.Expression:
     return functools.reduce(operator.and_, conditions)
 
 
-def _groups_with(file: pq.ParquetFile, where: Where) -> list[int]:
-    names = _stored_names(file, where)
+def _groups_with(file: pq.ParquetFile, name: str, where: Where) -> list[int]:
+    names = _stored_names(file, name, where)
     keys = file.read(columns=list(names)).rename_columns(names)
+    keys = _filled(keys, name, _lacking(file, name) & set(where))
     numbered = keys.append_column("row_group", pa.array(row_group_numbers(file)))
     found = numbered.filter(_every_value(where, keys.schema))["row_group"]
     return found.unique().to_pylist()

@@ -26,14 +26,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.motion.skeleton import FPS, JOINT_NAMES
 from data.records import RejectionKey
-from data.schemas import CODE_VERSION, FORMER_NAMES, SCHEMA_VERSION, SCHEMAS, Row
+from data.schemas import CODE_VERSION, SCHEMA_VERSION, SCHEMAS, Row
 from data.store.card import CARD, check_license, dataset_card
 from data.store.dataset import WHOLE_BATCH_ROWS, Dataset, open_part
 from data.store.locks import LockedError, LockUnavailableError, lock_folder
@@ -51,6 +51,10 @@ from data.store.manifest import (
 )
 from data.store.parquet import WrittenFile, read_batches, write_tables
 from data.store.recipes import format_differences, plain_recipe, recipe_differences
+
+_NEW_FOLDER: Final = (
+    "Remedy: annotate or import everything into a new folder; this dataset can still be read."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ class DatasetWriter:
 
         Raises:
             DatasetError: a part with rows that are replaced is damaged, or the rows have columns
-                that the table's older parts spell differently.
+                that the table's older parts lack or spell differently.
         """
         self._require_current_columns(tables)
         serial = self._manifest["publications"] + 1
@@ -182,17 +186,23 @@ class DatasetWriter:
         return Publication(added, {name: count for name, count in removed.items() if count})
 
     def _require_current_columns(self, tables: Mapping[str, pa.Table]) -> None:
-        """Refuse parts with two spellings of a column: other readers take a folder as one table."""
+        """Refuse parts with different columns: other readers take a folder as one table."""
         if self._manifest["schema_version"] == SCHEMA_VERSION:
             return
         for name, table in tables.items():
-            former = FORMER_NAMES.keys() & set(SCHEMAS[name].names)
-            if former and table.num_rows and manifest_parts(self._manifest, name):
+            if table.num_rows and any(map(self._has_former_columns, self._parts_of(name))):
                 raise DatasetError(
                     f"{self.root}: expected schema version {SCHEMA_VERSION} to add {name}, found "
-                    f"{self._manifest['schema_version']}. Remedy: import everything into a new "
-                    "folder; this dataset can still be read."
+                    f"{self._manifest['schema_version']}. {_NEW_FOLDER}"
                 )
+
+    def _parts_of(self, name: str) -> list[Path]:
+        return [self.root / part["file"] for part in manifest_parts(self._manifest, name)]
+
+    def _has_former_columns(self, path: Path) -> bool:
+        require_plain(path)
+        with open_part(path) as file:
+            return file.schema_arrow.names != SCHEMAS[path.parent.name].names
 
     def set_license(self, license_id: str) -> None:
         """Set the license of the dataset, which its card states.
@@ -226,14 +236,15 @@ class DatasetWriter:
         path = self.root / part["file"]
         require_plain(path)
         with open_part(path) as file:
-            keys = read_batches(file, gone.columns, batch_rows=WHOLE_BATCH_ROWS)
+            keys = read_batches(file, name, gone.columns, batch_rows=WHOLE_BATCH_ROWS)
             dropped = sum(batch.filter(gone.condition).num_rows for batch in keys)
             if not dropped:
                 return part, 0
             if dropped == part["rows"]:
                 return None, dropped
             kept = (
-                batch.filter(~gone.condition) for batch in read_batches(file, SCHEMAS[name].names)
+                batch.filter(~gone.condition)
+                for batch in read_batches(file, name, SCHEMAS[name].names)
             )
             target = replaced_name(part["file"], serial)
             return _entry(target, self._write_aside(target, name, kept), serial), dropped
@@ -274,6 +285,11 @@ class DatasetWriter:
         if (self.root / MANIFEST).is_file():
             manifest = Dataset(self.root).manifest
             changed = recipe_differences(manifest["recipe"], self.recipe)
+            if changed and manifest["schema_version"] != SCHEMA_VERSION:
+                raise DatasetError(
+                    f"{self.root}: expected schema version {SCHEMA_VERSION} to add rows of another "
+                    f"configuration, found {manifest['schema_version']}. {_NEW_FOLDER}"
+                )
             if changed:
                 raise DatasetError(
                     f"{self.root}: this dataset was made with another configuration: "

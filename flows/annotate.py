@@ -41,7 +41,7 @@ from data.store.writer import DatasetWriter, open_writer
 from data.video.sources import shortened
 from data.workers.unexpected import UnexpectedErrors
 from data.workers.workers import WorkerConfig, Workers
-from flows.configuration import resolve_config
+from flows.configuration import start_config
 from flows.first_run import describe_empty_run
 from flows.paths import require_absolute
 from flows.runtime.failures import StageError, describe, is_usage, stage
@@ -230,7 +230,7 @@ def annotate_videos(
             no annotation.
     """
     started_s = time.monotonic()
-    config = resolve_config(AnnotateConfig, PRESETS, preset, config)
+    config = start_config(AnnotateConfig, PRESETS, preset, config)
     folders = (config.dataset, *([config.poses_from] if config.poses_from else []))
     require_absolute((*config.videos, *folders), "config.videos, dataset and poses_from")
     # No model is needed if all poses are reused.

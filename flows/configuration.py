@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from prefect import get_run_logger
 from pydantic import BaseModel, ValidationError
 
 from data.presets import Config, Presets, resolve
@@ -21,7 +20,13 @@ _LONG_LIST: Final = 10
 def resolve_config(
     config_type: type[Config], presets: Presets, preset: str, config: Config | Mapping[str, Any]
 ) -> Config:
-    """Resolve the configuration of a run and log it.
+    """Resolve the configuration of a run on this machine.
+
+    Commands and flows both call it on the same preset and values: a command before it starts a
+    server, so that a mistake costs no waiting; a flow because a deployment calls it directly. A
+    command passes the preset and the values on, not the resolved configuration, because Prefect
+    records parameters: a run then shows which preset was used and what differs from it, and the
+    Prefect form can start it again with other values. Resolving takes a millisecond.
 
     Args:
         config_type: class of the configuration.
@@ -33,10 +38,19 @@ def resolve_config(
         ValueError: the preset or a field does not exist, or the configuration is invalid.
     """
     try:
-        resolved = resolve(config_type, presets, preset, config, Settings().home_folder)
+        return resolve(config_type, presets, preset, config, Settings().home_folder)
     except ValidationError as error:
         # Users of deployments read this in the log and the state message of the run.
         raise ValueError(describe_validation(error)) from None
+
+
+def start_config(
+    config_type: type[Config], presets: Presets, preset: str, config: Config | Mapping[str, Any]
+) -> Config:
+    """Resolve the configuration at the start of a flow run, and log it; see `resolve_config`."""
+    resolved = resolve_config(config_type, presets, preset, config)
+    from prefect import get_run_logger  # noqa: PLC0415 - commands resolve before Prefect is loaded
+
     get_run_logger().info("preset: %s; configuration: %s", preset or "none", loggable(resolved))
     return resolved
 

@@ -20,7 +20,7 @@ from data.store.manifest import MANIFEST
 from data.synthetic.activities import parse_procedural
 from data.video.sources import shortened
 from data.workers.unexpected import UnexpectedErrors
-from flows.configuration import resolve_config
+from flows.configuration import start_config
 from flows.first_run import describe_empty_run
 from flows.paths import require_absolute
 from flows.runtime.failures import StageError, stage
@@ -88,7 +88,7 @@ def import_motions(
         RuntimeError: the dataset has neither a motion nor a plan, or items ended in an unexpected
             error (all other items are published).
     """
-    config = resolve_config(MotionImportConfig, PRESETS, preset, config)
+    config = start_config(MotionImportConfig, PRESETS, preset, config)
     paths = [source for source in config.sources if parse_procedural(source) is None]
     require_absolute((*paths, config.dataset), "config.sources and config.dataset")
     # Unexpected errors are logged with their tracebacks in the log of the run.

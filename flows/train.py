@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.presets import NOTHING, PartOf, one_of
-from flows.configuration import resolve_config
+from flows.configuration import start_config
 from flows.paths import require_absolute
 from flows.runtime.failures import stage
 from flows.runtime.progress import StageProgress, report_progress
@@ -101,7 +101,7 @@ def train_motion_vqvae(
         ValueError: the configuration is invalid.
         RuntimeError: the training failed.
     """
-    config = resolve_config(TrainMotionVqvaeConfig, VQVAE_PRESETS, preset, config)
+    config = start_config(TrainMotionVqvaeConfig, VQVAE_PRESETS, preset, config)
     require_absolute((config.run, config.data.dataset), "config.run and config.data.dataset")
     count = num_processes(config.loop.device, processes)
     values = config.model_dump_json()
@@ -127,7 +127,7 @@ def train_motion_lm(
         ValueError: the configuration is invalid.
         RuntimeError: the training failed.
     """
-    config = resolve_config(TrainMotionLmConfig, LM_PRESETS, preset, config)
+    config = start_config(TrainMotionLmConfig, LM_PRESETS, preset, config)
     paths = config.run, config.dataset, *config.plans, config.tokenizer
     require_absolute(paths, "config.run, dataset, plans and tokenizer")
     count = num_processes(config.loop.device, processes)
@@ -169,7 +169,7 @@ def tokenize_motions(
     Raises:
         ValueError: the configuration is invalid.
     """
-    config = resolve_config(TokenizeConfig, TOKENIZE_PRESETS, preset, config)
+    config = start_config(TokenizeConfig, TOKENIZE_PRESETS, preset, config)
     require_absolute((config.dataset, config.tokenizer), "config.dataset and config.tokenizer")
     result = tokenize(config)
     return {

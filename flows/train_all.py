@@ -22,7 +22,7 @@ from data.store.manifest import MANIFEST
 from data.synthetic.activities import parse_procedural
 from evaluation.reports import EvaluationConfig, EvaluationReport, evaluate_model
 from evaluation.versions import promote, write_model
-from flows.configuration import resolve_config
+from flows.configuration import start_config
 from flows.motions import import_motions
 from flows.paths import require_absolute
 from flows.runtime.failures import StageError, stage
@@ -108,7 +108,7 @@ def train_all(
         RuntimeError: a stage failed.
     """
     logger = get_run_logger()
-    config = resolve_config(TrainAllConfig, PRESETS, preset, config)
+    config = start_config(TrainAllConfig, PRESETS, preset, config)
     paths = [source for source in config.sources if parse_procedural(source) is None]
     require_absolute((*paths, config.root), "config.sources and config.root")
     if config.as_deployments:

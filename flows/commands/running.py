@@ -13,12 +13,13 @@ import typer
 import yaml
 from pydantic import BaseModel
 
-from data.presets import Presets, check_names, merge, parse_assignments, resolve
+from data.presets import Presets, check_names, merge, parse_assignments
+from flows.configuration import resolve_config
 from flows.deployments import DEPLOYMENTS_FILE
 from flows.runtime.interruption import STOP_LIMIT_S, keep_when_stopped
 from flows.runtime.progress_bars import progress_bars
 from flows.server.process import use_some_server
-from flows.settings import Settings, quiet_prefect
+from flows.settings import quiet_prefect
 
 CHECKPOINT_LIMIT_S: Final = 25.0
 """Time that a training gets to finish its step and save a checkpoint."""
@@ -91,8 +92,7 @@ class FlowCommand:
         Raises:
             ValueError: the preset does not exist, or the configuration is invalid.
         """
-        home = Settings().home_folder
-        return resolve(self.config_type, self.presets, preset, changes, home)
+        return resolve_config(self.config_type, self.presets, preset, changes)
 
     def run(
         self,

@@ -23,6 +23,8 @@ import pyarrow.parquet as pq
 
 from data.schemas import ADDED_COLUMNS, FLOAT_LEAVES, FORMER_NAMES, SCHEMAS, Row
 
+TEMPORARY: Final = ".tmp-"
+"""Between the name of a partial file's target and the ID of the process that writes it."""
 ROW_GROUP_ROWS: Final = 256
 BATCH_ROWS: Final = 64
 """Default number of rows in a batch; 64 tracks of 160 frames take 6 MB."""
@@ -70,6 +72,17 @@ class _HashedFile(io.RawIOBase):
         super().close()
 
 
+def fresh_temporary(path: Path) -> Path:
+    """Return the name of this process's partial file of a file; no such file exists afterwards.
+
+    A file that is left from a killed process of the same ID is removed, because it could be a
+    symbolic link. The writer of a dataset removes those of other processes (:data:`TEMPORARY`).
+    """
+    temporary = path.with_name(f"{path.name}{TEMPORARY}{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    return temporary
+
+
 def write_tables(path: Path, name: str, tables: Iterable[pa.Table]) -> WrittenFile:
     """Write one Parquet file of a table with the dataset's encodings, atomically and durably.
 
@@ -81,8 +94,7 @@ def write_tables(path: Path, name: str, tables: Iterable[pa.Table]) -> WrittenFi
     schema = SCHEMAS[name]
     leaves = [f"{column}.list.element" for column in FLOAT_LEAVES.get(name, ())]
     dictionary = [field.name for field in schema if pa.types.is_string(field.type)]
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.unlink(missing_ok=True)
+    temporary = fresh_temporary(path)
     rows = 0
     with (
         _HashedFile(temporary) as file,

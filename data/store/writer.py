@@ -49,7 +49,13 @@ from data.store.manifest import (
     require_plain,
     require_plain_tree,
 )
-from data.store.parquet import WrittenFile, read_batches, write_tables
+from data.store.parquet import (
+    TEMPORARY,
+    WrittenFile,
+    fresh_temporary,
+    read_batches,
+    write_tables,
+)
 from data.store.recipes import format_differences, plain_recipe, recipe_differences
 
 _NEW_FOLDER: Final = (
@@ -99,9 +105,9 @@ class DatasetWriter:
         self.work.mkdir(parents=True, exist_ok=True)
         # Partial files of a killed run, which nothing else would remove.
         for unfinished in (
-            *self._staging.rglob("*.tmp-*"),
-            *root.glob(f"{MANIFEST}.tmp-*"),
-            *root.glob(f"{CARD}.tmp-*"),
+            *self._staging.rglob(f"*{TEMPORARY}*"),
+            *root.glob(f"{MANIFEST}{TEMPORARY}*"),
+            *root.glob(f"{CARD}{TEMPORARY}*"),
         ):
             unfinished.unlink(missing_ok=True)
 
@@ -446,9 +452,7 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically and durably."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    # Always create a new file, because an existing one could be a symbolic link.
-    temporary.unlink(missing_ok=True)
+    temporary = fresh_temporary(path)
     with temporary.open("xb") as file:
         file.write(content)
         file.flush()

@@ -84,7 +84,7 @@ def stage_video(work: Path, video: SourceVideo, number: int, num_clips: int) -> 
 
 
 def make_config(dataset: Path, base_url: str) -> AnnotateConfig:
-    """One that keeps the test short."""
+    """Return a configuration that keeps the test short."""
     service = {
         "model": "small",
         "base_url": base_url,
@@ -106,7 +106,7 @@ def make_config(dataset: Path, base_url: str) -> AnnotateConfig:
                 "max_side_px": 64,
             },
             "annotations": {"annotator": "openai", "service": service},
-            "workers": {"num_workers": 2},
+            "workers": {"num_workers": 1},
         }
     )
 

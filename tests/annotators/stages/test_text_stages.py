@@ -1,4 +1,4 @@
-"""The text stages at a service that fails: nothing lost, nothing twice, also when killed."""
+"""Text stages whose service fails and whose process is killed: nothing is lost or paid twice."""
 
 import json
 import signal
@@ -20,31 +20,16 @@ from tests.support.replies import kept_ids
 from tests.support.text_run import make_config, put_in_place
 from tests.support.tiny_vlm import save_tiny_smolvlm
 
-NUM_VIDEOS, CLIPS_EACH = 12, 26
+NUM_VIDEOS, CLIPS_EACH = 6, 26
 LIMIT_S = 300.0
 PASSING = ("429", "429_date", "500", "503", "reset", "bad_body", "slow", "mid_body", "length")
-"""Faults that an asking again may mend."""
+"""Faults that a repeated request may not meet again."""
 LASTING = ("refusal", "filter", "filter_400", "400", "empty_choices", "no_content")
 WRONG_FORM = ("not json", "[]", '{"coarse": 3}', '{"coarse": "x", "medium": [], "fine": []}')
 
 
 def _share(asked: Asked, salt: int) -> float:
     return int(asked.key[salt : salt + 6], 16) / 16**6
-
-
-def _fault(asked: Asked) -> str | None:
-    """Three calls of ten fail: most of them once, some for good, some whatever is tried."""
-    draw, kind = _share(asked, 0), int(asked.key[6:10], 16)
-    # The slow ones are rare, as each of them takes its second.
-    if draw < 0.02:
-        return ("slow", "mid_body")[kind % 2] if asked.number == 1 else None
-    if draw < 0.24:
-        return PASSING[kind % 6] if asked.number == 1 else None
-    if draw < 0.26:
-        return "length"
-    if draw < 0.29:
-        return LASTING[kind % len(LASTING)]
-    return "503" if draw < 0.30 else None
 
 
 def _answer(asked: Asked) -> str:
@@ -57,10 +42,14 @@ def _answer(asked: Asked) -> str:
     return answer(asked) if repaired else WRONG_FORM[int(asked.key[12:16], 16) % len(WRONG_FORM)]
 
 
-class _Gate:
-    """Holds all calls from a certain one on, so that their client can be killed amid them."""
+class _FaultyService:
+    """Fails a third of the requests, and holds calls so that their client can be killed amid them.
+
+    Which fault a request gets depends on its content, so that it gets the same in every run.
+    """
 
     def __init__(self) -> None:
+        self._lasting: dict[str, str] = {}
         self.held = 0
         self._lock = threading.Lock()
         self._calls = 0
@@ -91,39 +80,54 @@ class _Gate:
         if holds:
             self._reached.set()
             self._opened.wait(LIMIT_S)
-        return _fault(asked)
+        return self._fault(asked)
+
+    def _fault(self, asked: Asked) -> str | None:
+        """Most faulty requests fail once, some for good, and some only after all repeats."""
+        draw, kind = _share(asked, 0), int(asked.key[6:10], 16)
+        # Slow replies are rare, because each of them takes a second.
+        if draw < 0.02:
+            return ("slow", "mid_body")[kind % 2] if asked.number == 1 else None
+        if draw < 0.24:
+            return PASSING[kind % 6] if asked.number == 1 else None
+        if draw < 0.26:
+            return "length"
+        if draw < 0.31:
+            # In turns, so that a few requests are enough to see every kind.
+            with self._lock:
+                turn = LASTING[len(self._lasting) % len(LASTING)]
+                return self._lasting.setdefault(asked.key, turn)
+        return "503" if draw < 0.33 else None
 
 
 def test_faults_and_kills(videos_dir: Path, tmp_path: Path) -> None:
     root, cache = tmp_path / "dataset", tmp_path / "replies"
-    gate = _Gate()
+    service = _FaultyService()
     kept: set[str] = set()
-    kills = (60, 250, 600)
-    with ChatServer(answer=_answer, fault=gate.fault, delay_s=0.02) as server:
+    # While most captions, and while most annotations, are still to be written.
+    kills = (60, 240)
+    with ChatServer(answer=_answer, fault=service.fault, delay_s=0.02) as server:
         command = [
             *(sys.executable, "-m", "tests.support.text_run", str(root)),
             *(str(videos_dir / "worker_walk.mp4"), server.base_url, str(cache)),
             *(str(NUM_VIDEOS), str(CLIPS_EACH)),
         ]
         for num_calls in kills:
-            gate.close_at(num_calls)
+            service.close_at(num_calls)
             process = subprocess.Popen(command)
-            assert gate.wait()
+            assert service.wait()
             process.kill()
             assert process.wait() == -signal.SIGKILL
             kept |= kept_ids(cache)
-            gate.open()
+            service.open()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         calls = list(server.calls)
-        # Once more: everything is published, and nothing is asked.
-        subprocess.run(command, check=True)
-        assert len(server.calls) == len(calls)
 
     _assert_each_clip_once(root)
     repeated = _assert_nothing_paid_twice(calls, kept | kept_ids(cache))
     # Under way when it was killed: what was held, and at most what else was allowed at a time.
-    assert repeated <= gate.held + 16 * len(kills)
+    assert repeated <= service.held + 16 * len(kills)
     faults = sum(call.fault is not None for call in calls)
     assert 0.2 < faults / len(calls) < 0.5, f"{faults} of {len(calls)} calls failed"
 
@@ -131,14 +135,14 @@ def test_faults_and_kills(videos_dir: Path, tmp_path: Path) -> None:
 def _assert_each_clip_once(root: Path) -> None:
     dataset = Dataset(root)
     clip_ids = sorted(row["clip_id"] for row in dataset.read("clips").to_pylist())
-    assert len(clip_ids) == NUM_VIDEOS * CLIPS_EACH >= 300
+    assert len(clip_ids) == NUM_VIDEOS * CLIPS_EACH
     captions = dataset.read("captions").to_pylist()
     annotations = dataset.read("annotations").to_pylist()
     assert sorted(row["clip_id"] for row in captions if row["clip_id"]) == clip_ids
     assert sorted(row["clip_id"] for row in annotations) == clip_ids
     outcomes = Counter(row["outcome"] for row in annotations)
-    assert outcomes["success"] > 0.7 * len(clip_ids)
-    # Every way to fail has left its mark as data.
+    assert outcomes["success"] > 0.6 * len(clip_ids)
+    # Every kind of failure is in the data.
     seen = set(outcomes) | {row["outcome"] for row in captions}
     assert {"refused", "filtered", "truncated", "invalid", "unavailable", "error"} <= seen
     for row in (*captions, *annotations):

@@ -1,8 +1,8 @@
-"""Seconds per stage of the annotation pipeline, and what Prefect adds to them.
+"""Seconds per stage of the annotation pipeline, and the overhead of Prefect.
 
-Runs the pipeline on the demo set (the sample clip; with --full also every clip of
-the corpus) as plain functions and as the Prefect flow, in turns, each time into a fresh
-dataset, with the same warm worker pool and a Prefect server that is already up.
+The script annotates the sample clip (with --full also every clip of the corpus) as plain functions
+and as the Prefect flow, in turns. Each run writes into a fresh dataset, with the same warm worker
+pool and a Prefect server that is already running.
 
     .venv/bin/python benchmarks/annotate.py [--full] [--repeats N]
 """
@@ -41,25 +41,25 @@ MAX_OVERHEAD = 1.15
 
 
 class StageClock:
-    """Wall time per stage, told by the pipeline's progress reports."""
+    """Wall time per stage, measured at the pipeline's progress reports."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._last_s = time.monotonic()
 
     def start(self) -> None:
-        """A run starts now."""
+        """Note that a run starts now."""
         self._last_s = time.monotonic()
 
     def report(self, progress: Progress) -> None:
-        """Charge the time since the last report to the stage that reports now."""
+        """Add the time since the last report to the stage that reports now."""
         now_s = time.monotonic()
         self.seconds[progress.stage] += now_s - self._last_s
         self._last_s = now_s
 
 
 def timed(function: Callable[[AnnotateConfig], object], videos: tuple[str, ...]) -> float:
-    """Seconds that a run takes into a fresh dataset."""
+    """Return the seconds that a run into a fresh dataset takes."""
     with tempfile.TemporaryDirectory() as folder:
         config = AnnotateConfig(videos=videos, dataset=Path(folder) / "dataset")
         started_s = time.perf_counter()

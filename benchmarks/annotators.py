@@ -1,9 +1,12 @@
-"""What our client for remote models costs: overhead per call, concurrency, kept replies.
+"""Overhead per call, concurrency and cache of the client for remote models.
 
-Against a test server on loopback that speaks the real protocol. Overhead: CPU time of this process
-per call beyond that of a bare HTTP request (httpx2, as the openai package uses it) to the same
-server. Concurrency: 16 calls at a time at a server that takes 200 ms, against the ideal. Kept
-replies: the same requests again.
+The client calls a test server on loopback that implements the real protocol. Three figures:
+
+- overhead: CPU time of this process per call, in addition to that of a bare HTTP request (httpx2,
+  as the openai package uses it) to the same server.
+- concurrency: throughput of 16 concurrent calls to a server that takes 200 ms, relative to the
+  ideal.
+- cached replies: the same requests again, which must not reach the server.
 
     .venv/bin/python benchmarks/annotators.py [--full]
 """
@@ -37,7 +40,7 @@ TARGET_SHARE: Final = 0.90
 
 
 def serve(delay_s: float, link: Connection) -> None:
-    """A server in a process of its own, so that its work is not ours."""
+    """Run a server in a separate process, so that its CPU time is not counted as ours."""
     answer = "A person walks."
     with ChatServer(answer=lambda _: answer, delay_s=delay_s, checks_pictures=False) as server:
         link.send(server.base_url)
@@ -45,7 +48,7 @@ def serve(delay_s: float, link: Connection) -> None:
 
 
 class Remote:
-    """A server while the context lasts."""
+    """A server that runs while the context is open."""
 
     def __init__(self, delay_s: float) -> None:
         context = multiprocessing.get_context("spawn")
@@ -62,7 +65,7 @@ class Remote:
 
 
 def make_requests(count: int) -> list[ChatRequest]:
-    """Requests of a captioner: eight frames each, all different."""
+    """Make requests of a captioner with eight frames each, all different."""
     draw = np.random.default_rng(0)
     frames = [
         Jpeg.encode(
@@ -77,14 +80,14 @@ def make_requests(count: int) -> list[ChatRequest]:
 
 
 def ask_all(service: ChatService, requests: list[ChatRequest]) -> None:
-    """Ask, and look at every reply."""
+    """Send the requests, and check every reply."""
     for _, reply in service.ask_many(enumerate(requests)):
         if reply.text != "A person walks.":
             raise RuntimeError(f"unexpected reply: {reply}")
 
 
 def bare(base_url: str, requests: list[ChatRequest], at_once: int) -> None:
-    """The same bodies through nothing but the HTTP client."""
+    """Send the same bodies with a bare HTTP client."""
     import httpx2  # noqa: PLC0415 - comes with openai
 
     sampling = Sampling("m", 1024, "max_tokens", None, "json_schema")
@@ -106,7 +109,7 @@ def bare(base_url: str, requests: list[ChatRequest], at_once: int) -> None:
 
 
 def measured(function: Callable[[], Any]) -> tuple[float, float]:
-    """Wall-clock and CPU seconds of this process."""
+    """Return the wall-clock and CPU seconds that a call takes in this process."""
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     function()
     return time.perf_counter() - wall_s, time.process_time() - cpu_s

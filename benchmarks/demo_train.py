@@ -1,15 +1,15 @@
-"""Does the model of `make demo-train` do what it is asked? Ten seeds of each of a few texts.
+"""Quality of the model of `make demo-train`: ten seeds for each of a few texts.
 
-None of the texts is in the training texts word for word. Motions are judged by the describer; they
-are also drawn, to be looked at. Three ways to answer, by one model:
+None of the texts occurs word for word in the training texts. The describer judges the motions,
+which are also drawn for inspection. One model answers in three ways:
 
-- chosen: what `avatargpt t2m` does: temperature 0.7, the model takes the best of four.
-- drawn: temperature 1, one answer.
-- greedy: the likeliest answer; the seed changes nothing, so there is one.
+- chosen: the default of `avatargpt t2m`: temperature 0.7, and the model chooses the best of four.
+- drawn: one sample at temperature 1.
+- greedy: the most likely answer. It does not depend on the seed, so there is one answer.
 
     .venv/bin/python benchmarks/demo_train.py [--model DIR] [--sheets DIR]
 
-Without --model, `make demo-train` is run in a new home folder: its minutes are part of the result.
+Without --model, the script runs `make demo-train` in a new home folder and reports its minutes.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from training.language_model.model import KIND  # noqa: E402
 
 SEEDS: Final = 10
 RIGHT: Final = 8
-"""Of ten seeds, of the texts that count."""
+"""Minimum number of right answers of ten seeds for each of the texts in COUNTED."""
 MINUTES: Final = 6.0
 ASKED: Final[Mapping[str, tuple[str, str]]] = {
     "a person waves with the right hand": ("wave", "right"),
@@ -50,20 +50,20 @@ ASKED: Final[Mapping[str, tuple[str, str]]] = {
     "a person waves with the left hand": ("wave", "left"),
     "a person claps": ("clap", ""),
 }
-"""The kind of the describer's event, and its side where there is one; the first two count."""
+"""Each text with the kind and side of the event that must be found; an empty side means any."""
 COUNTED: Final = tuple(ASKED)[:2]
 WAYS: Final[Mapping[str, Sampling]] = {"chosen": CHOSEN, "drawn": DRAWN, "greedy": Sampling()}
 
 
 def shows(joints_TJ3: NDArray[np.floating], kind: str, side: str) -> bool:
-    """Whether the describer tells an event of the kind, and with a side, of no other one."""
+    """Return whether an event of the kind is found, and if a side is given, only on that side."""
     events = describe_motion(joints_TJ3).events
     sides = {event.side for event in events if event.kind == kind}
     return bool(sides) if not side else sides == {side}
 
 
 def measure(model: MotionModel, text: str, sheets: Path | None) -> dict[str, dict[str, int]]:
-    """Of each way: answers, those that show what was asked, those that ended by themselves."""
+    """Count for each way the answers, the right ones, and those that end with the end token."""
     figures: dict[str, dict[str, int]] = {}
     for way, sampling in WAYS.items():
         seeds = range(SEEDS if sampling.temperature else 1)
@@ -88,7 +88,7 @@ def measure(model: MotionModel, text: str, sheets: Path | None) -> dict[str, dic
 
 
 def verbatim(model_folder: Path) -> list[str]:
-    """Which of the texts the language model was trained on word for word."""
+    """Return the texts that are in the training texts of the language model word for word."""
     dataset = read_checkpoint(model_folder / "lm", KIND).data["dataset"]
     rows = Dataset(Path(dataset)).read("motions", ("texts",)).to_pylist()
     known = {text["text"].casefold() for row in rows for text in row["texts"] or ()}
@@ -96,7 +96,7 @@ def verbatim(model_folder: Path) -> list[str]:
 
 
 def trained(home: Path) -> tuple[Path, dict[str, float]]:
-    """Run `make demo`, then `make demo-train`; the model, and what the latter took."""
+    """Run `make demo` and `make demo-train`; return the model and the time of the latter."""
     environment = {**os.environ, "AVATARGPT_HOME": str(home)}
 
     def make(target: str) -> None:
@@ -116,7 +116,7 @@ def trained(home: Path) -> tuple[Path, dict[str, float]]:
 
 
 def main() -> None:
-    """Train, ask, print."""
+    """Train the model, generate, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, help="a model folder, instead of training")
     parser.add_argument("--sheets", type=Path, help="folder for pictures of the chosen motions")

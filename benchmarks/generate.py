@@ -32,7 +32,7 @@ CAPTIONS: Final = ("a person walks forward", "someone waves with the left hand a
 
 
 def build() -> MotionLanguageModel:
-    """FLAN-T5-small's sizes."""
+    """Build a model of FLAN-T5-small's size."""
     torch.manual_seed(0)
     text = train_text_tokenizer([w for task in Task for w in wordings_of(task)], 1000)
     size = T5Config(
@@ -51,7 +51,7 @@ def build() -> MotionLanguageModel:
 
 
 def requests(count: int) -> list[Request]:
-    """Prompts of alike lengths; exactly TOKENS tokens each."""
+    """Make requests of similar lengths; each asks for exactly TOKENS tokens."""
     return [
         Request(
             prompt_of(Task.T2M, wordings_of(Task.T2M)[i % 8], caption=CAPTIONS[i % 2]),
@@ -65,7 +65,7 @@ def requests(count: int) -> list[Request]:
 
 @torch.no_grad()
 def published(lm: MotionLanguageModel, request: Request) -> tuple[int, ...]:
-    """Encoder and whole prefix for every token."""
+    """Generate with encoder and whole decoder prefix again for every token."""
     model = lm.model
     words = model.vocabulary
     prompt = torch.tensor([lm.prompt_ids(request.prompt)])
@@ -81,7 +81,7 @@ def published(lm: MotionLanguageModel, request: Request) -> tuple[int, ...]:
 
 
 def main() -> None:
-    """Measure in turns, print."""
+    """Measure in turns, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()

@@ -1,9 +1,9 @@
-"""Frames per second of the 263-d motion features, against one frame and one joint at a time.
+"""Frames per second of the 263-d motion features, against a loop over frames and joints.
 
 The baseline is the same computation in NumPy with quaternions, written as a loop over frames and
-kinematic chains. Both must give the same numbers, so this is also a check by a second method.
-Only one thread is used, for both. The published script is not that slow: it works
-on whole motions in NumPy, too. The ratio says what array operations give over plain loops.
+kinematic chains. Both must give the same numbers, so it is also an independent check. Both use one
+thread. The published script is faster than the baseline, because it also works on whole motions;
+the ratio shows the gain of array operations over plain loops.
 
     .venv/bin/python benchmarks/motion_features.py [--repeats N]
 """

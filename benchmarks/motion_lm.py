@@ -1,21 +1,21 @@
-"""What does the `small` motion language model do on real data? Reported as it is.
+"""Quality of the `small` motion language model on real data.
 
-CMU and Bandai-Namco motions with their labels as captions, VirtualHome plans. Trains the presets
-`small` of the motion tokenizer (the one of benchmarks/reconstruction.py) and of the language model
-where they are not trained yet, and evaluates on the test splits:
+The data are CMU and Bandai-Namco motions with their labels as captions, and VirtualHome plans. The
+script trains the preset `small` of the motion tokenizer (shared with benchmarks/reconstruction.py)
+and of the language model, unless they are trained already, and evaluates on the test splits:
 
-- t2m: activity of the generated motion, as the describer names it, against that of the real motion;
-  beside it the commonest activity (chance), a training motion whose text is nearest (retrieval),
-  and the real motion through the tokenizer (ceiling).
+- t2m: activity of the generated motion, as the describer names it, against that of the real motion.
+  Baselines are the most frequent activity (chance), the training motion with the nearest text
+  (retrieval), and the real motion encoded and decoded by the tokenizer (upper bound).
 - m2t: activity of the caption's label.
-- m2m: joint error of the middle against straight lines between the ends.
-- junctions of two test motions: filled by m2m, against joined ones and uncut motions.
-- t2s, s2t, ct2t: BLEU and ROUGE against the nearest training plan's answer.
+- m2m: joint error of the middle, against linear interpolation between the ends.
+- junctions of two test motions, filled by m2m, against concatenated and uncut motions.
+- t2s, s2t, ct2t: BLEU and ROUGE, against copying the answer of the nearest training plan.
 
     .venv/bin/python benchmarks/motion_lm.py [--full] [--items 60] [--draw]
 
-With --full, the tokenizer's preset as it is and half an hour for the language model; without, a few
-minutes each, which is not enough to move well.
+With --full, the tokenizer trains as its preset says and the language model for half an hour.
+Without it, each trains for a few minutes, which is too short for good motion.
 """
 
 import argparse
@@ -60,16 +60,16 @@ from training.tokenizer.motion_tokenizer import load_tokenizer  # noqa: E402
 from training.tokenizer.tokenize import TokenizeConfig, tokenize_motions  # noqa: E402
 
 LONG_ENOUGH: Final = 8
-"""Tokens (1.6 s) of a motion that a junction is told of."""
+"""Minimum number of tokens (1.6 s) of a motion whose junctions are measured."""
 PLANNING: Final = (Task.T2S, Task.S2T, Task.CT2T)
 STEPS_PER_MINUTE: Final = 70
 FULL_MINUTES: Final = 32.0
 QUICK_MINUTES: Final = 3.0
-"""Of each of the two models."""
+"""Training time of each of the two models."""
 
 
 def configured(full: bool) -> TrainMotionLmConfig:
-    """The preset on the mocap and the plans."""
+    """Return the configuration: the preset on the motion capture and the plans."""
     need_corpus()
     minutes = FULL_MINUTES if full else QUICK_MINUTES
     plans = CACHE / "plans"
@@ -96,20 +96,20 @@ def configured(full: bool) -> TrainMotionLmConfig:
 
 
 def words_of(one: Instruction) -> frozenset[str]:
-    """Words of what is given."""
+    """Return the words of a prompt."""
     return frozenset(
         w for part in one.prompt if isinstance(part, str) for w in part.lower().split()
     )
 
 
 def nearest(train: Sequence[Instruction], one: Instruction) -> Instruction:
-    """The training instruction that shares the largest share of words."""
+    """Return the training instruction whose prompt shares the largest fraction of words."""
     own = words_of(one)
     return max(train, key=lambda other: len(own & words_of(other)) / len(own | words_of(other)))
 
 
 def activity(model: MotionModel, codes: str | Codes) -> str:
-    """The describer's name of a motion."""
+    """Return the activity that the describer names."""
     if not codes or isinstance(codes, str):
         return "nothing"
     return describe_motion(features_to_joints(model.decode(codes))).activity
@@ -118,7 +118,7 @@ def activity(model: MotionModel, codes: str | Codes) -> str:
 def answers(
     model: MotionModel, asked: Sequence[Instruction], sampling: Sampling | None = None
 ) -> list[str | Codes]:
-    """Answers, greedy unless said otherwise."""
+    """Return the model's answers; greedy by default."""
     requests = [Request(o.prompt, o.task.answers_motion, int(o.task.answers_motion)) for o in asked]
     return model.lm.answer(requests, sampling)
 
@@ -126,7 +126,7 @@ def answers(
 def text_to_motion(
     model: MotionModel, train: Mixture, asked: Sequence[Instruction], draw: bool
 ) -> dict[str, float]:
-    """Share of motions that show the activity of their text's real motion."""
+    """Return the fraction of motions with the activity of the real motion of their text."""
     pool = train.all_of(Task.T2M)
     made = answers(model, asked)
     drawn = answers(model, asked, DRAWN)
@@ -147,7 +147,7 @@ def text_to_motion(
 
 
 def picture(model: MotionModel, asked: Sequence[Instruction], made: Sequence[str | Codes]) -> None:
-    """Six generated motions, eight frames of each."""
+    """Draw eight frames of each of six generated motions."""
     strips: list[Image.Image] = []
     for index in np.linspace(0, len(asked) - 1, 6).astype(int).tolist():
         codes = made[index]
@@ -157,7 +157,7 @@ def picture(model: MotionModel, asked: Sequence[Instruction], made: Sequence[str
 
 
 def in_between(model: MotionModel, asked: Sequence[Instruction]) -> dict[str, float]:
-    """Joint error of the middle, root-aligned, against straight lines of joints, in mm."""
+    """Return the root-aligned joint errors of middles and of linear interpolation, in mm."""
     ours: list[float] = []
     lines: list[float] = []
     requests: list[Request] = []
@@ -228,7 +228,7 @@ def junctions(model: MotionModel, asked: Sequence[Instruction]) -> dict[str, flo
 
 
 def planning(model: MotionModel, train: Mixture, test: Mixture, items: int) -> dict[str, float]:
-    """BLEU-4 and ROUGE-L of plans, and of copying the nearest training plan's answer."""
+    """Return BLEU-4 and ROUGE-L of plans, and of copying the nearest training plan."""
     figures: dict[str, float] = {}
     for task in PLANNING:
         asked, pool = test.all_of(task, items), train.all_of(task, 2000)
@@ -245,7 +245,7 @@ def planning(model: MotionModel, train: Mixture, test: Mixture, items: int) -> d
 
 
 def main() -> None:
-    """Train, evaluate, print."""
+    """Train the models, evaluate them, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="train long enough to move")
     parser.add_argument("--items", type=int, default=60, help="of each task")

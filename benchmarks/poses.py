@@ -1,7 +1,7 @@
 """People found and speed of the pose stage, for every clip of the corpus.
 
-One worker, one thread: what one CPU does. Frames/s counts analysed frames (20 a second). By default
-at most the first four stored clips of a video are timed; --full times all of them.
+The script uses one worker with one thread. Frames/s counts analyzed frames (20 per second of
+video). By default it takes the first four clips of each video at most; --full takes all of them.
 
     .venv/bin/python benchmarks/poses.py [--full]
 """

@@ -1,10 +1,10 @@
-"""How well does the `small` motion VQ-VAE give back motion that it has not seen?
+"""Reconstruction error of the `small` motion VQ-VAE on unseen motion.
 
-CMU and Bandai-Namco motion capture, split by subject and content. Trains the preset `small` of
-the tokenizer (and with --full its residual sister) on this machine, within its minutes, and
-compares
-joints of the test split after feature inversion, the pelvis of each frame in one place: against the
-mean pose, and against PCA of 64-frame windows with as many numbers per window as there are codes.
+The data are CMU and Bandai-Namco motion capture, split by subject and content. The script trains
+the preset `small` of the tokenizer (with --full also its residual variant) on this machine for the
+preset's minutes. It compares the joints of the test split after feature inversion, with the pelvis
+of each frame moved to the origin. Baselines are the mean pose, and PCA of 64-frame windows with as
+many numbers per window as there are codes.
 
     .venv/bin/python benchmarks/reconstruction.py [--full] [--draw]
 
@@ -45,7 +45,7 @@ Rebuild = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def mpjpe_mm(motions: MotionArray, rebuild: Rebuild) -> float:
-    """Mean joint error of whole windows of a split, root-aligned, in mm."""
+    """Return the mean root-aligned joint error of whole windows of a split, in mm."""
     errors: list[float] = []
     for motion in motions.motions():
         usable = len(motion) // WINDOW * WINDOW
@@ -59,7 +59,7 @@ def mpjpe_mm(motions: MotionArray, rebuild: Rebuild) -> float:
 
 
 def pca(data: PreparedData, numbers: int) -> Rebuild:
-    """Windows by their first principal components, of the training split."""
+    """Reconstruct windows from the first principal components of the training split."""
     train = data.splits["train"]
     rng = np.random.default_rng(0)
     long = [i for i, n in enumerate(np.diff(train.offsets_N)) if n >= WINDOW]
@@ -81,12 +81,12 @@ def pca(data: PreparedData, numbers: int) -> Rebuild:
 
 
 def coded(tokenizer: MotionTokenizer) -> Rebuild:
-    """Windows by their tokens."""
+    """Reconstruct windows from their tokens."""
     return lambda window: tokenizer.decode(tokenizer.encode([window])[0])
 
 
 def by_source(data: PreparedData, root: Path) -> dict[str, MotionArray]:
-    """The test split, whole and by source."""
+    """Return the motions of the test split: all of them, and those of each source."""
     rows = Dataset(root).read("motions", ["motion_id", "source_path"]).to_pylist()
     source = {row["motion_id"]: "cmu" if "cmu_" in row["source_path"] else "bandai" for row in rows}
     test = data.splits["test"]
@@ -98,14 +98,14 @@ def by_source(data: PreparedData, root: Path) -> dict[str, MotionArray]:
 
 
 def gathered(motions: list[tuple[str, NDArray[np.float32]]]) -> MotionArray:
-    """Motions with their ids, as one array."""
+    """Return the motions as one array, with their ids."""
     offsets = np.cumsum([0, *(len(motion) for _, motion in motions)])
     features = np.concatenate([motion for _, motion in motions])
     return MotionArray(features, offsets, tuple(motion_id for motion_id, _ in motions))
 
 
 def trained(preset: str, root: Path, minutes: float | None) -> TrainMotionVqvaeConfig:
-    """Train a preset, or go on, in the benchmarks' cache."""
+    """Train a preset in the cache of the benchmarks, or resume its training."""
     usual: Mapping[str, Any] = PRESETS[preset]["loop"]
     loop: dict[str, Any] = {}
     if minutes is not None:
@@ -120,7 +120,7 @@ def trained(preset: str, root: Path, minutes: float | None) -> TrainMotionVqvaeC
 
 
 def draw(tokenizer: MotionTokenizer, test: MotionArray, path: Path) -> None:
-    """Original above, reconstruction below, of four test motions."""
+    """Draw four test motions, each above its reconstruction."""
     chosen = np.linspace(0, len(test) - 1, 6).astype(int)[1:-1]
     rows: list[Image.Image] = []
     for index in chosen.tolist():
@@ -143,7 +143,7 @@ def draw(tokenizer: MotionTokenizer, test: MotionArray, path: Path) -> None:
 
 
 def main() -> None:
-    """Train, measure, print."""
+    """Train the tokenizer, measure, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="whole presets, residual too")
     parser.add_argument("--draw", action="store_true", help="write docs/reconstruction.png")

@@ -1,19 +1,18 @@
-"""Seconds and peak memory of what touches a whole dataset, at 1e3, 1e4 and 1e5 clips.
+"""Seconds and peak memory of operations on a whole dataset, at 1e3, 1e4 and 1e5 clips.
 
-The datasets are made through the store's own writer: ten clips a video, one track of 160 frames a
-clip, 5,000 clips a publication. All tracks are the same one, so that zstd keeps 1e5 clips (8.8 GB
-of joints) small on the disk: reading decodes every byte, but the disk is asked for less than in
-a real dataset. Videos are files of a few bytes, which a no-op run only looks at by name, size and
-time. Each figure is of a process of its own; what it takes to load its modules is not in the
-seconds, but in the memory. Growth is judged by CPU seconds, which other work on the machine changes
-less than those of the clock.
+The store's own writer makes the datasets: ten clips per video, one track of 160 frames per clip,
+and 5,000 clips per publication. All tracks are equal, so that zstd keeps 1e5 clips (8.8 GB of
+joints) small: every byte is decoded, but the disk is used less than with a real dataset. Videos are
+files of a few bytes, of which a run without new videos reads only name, size and time. Each figure
+is from a separate process; loading modules counts toward memory, but not toward seconds. Growth is
+judged by CPU seconds, which other work on the machine affects less than wall-clock time.
 
-- noop: what the flow does when nothing is new, without Prefect: ingest, an empty publication, the
-  counts of the summary, the choice of the clip to show.
-- append: one more video. replace: one video's rows, in the middle, by new ones.
+- noop: the work of the flow when nothing is new, without Prefect: ingest, an empty publication, the
+  counts of the summary, and the choice of the preview's clip.
+- append: one more video. replace: the rows of one video in the middle are replaced.
 - pandas: clips and annotations as DataFrames (the joints of 1e5 clips do not fit into memory).
-- motions: the first row of the import of the dataset's motions. preview: of `picture`, all but the
-  decoding of the video.
+- motions: the first row of the import of the dataset's motions.
+- preview: all of `picture` except decoding the video.
 
     .venv/bin/python benchmarks/scale.py [--clips 1000 10000 100000]
 """
@@ -54,18 +53,18 @@ FRAMES, JOINTS = 160, 22
 CLIPS_PER_VIDEO, CLIPS_PER_PUBLICATION = 10, 5_000
 MAX_NOOP_MB = 1_000.0
 SLACK = 1.5
-"""Of linear growth; ten times the clips may take fifteen times as long."""
+"""Maximum relative to linear growth: ten times the clips may take fifteen times as long."""
 FLOOR_S = 0.2
-"""Shorter times are mostly what one run differs from the next."""
+"""Shorter times vary too much between runs to be compared."""
 
 
 def item_id(kind: str, number: int) -> str:
-    """An id like a real one: a hash, in no order."""
+    """Return an id like a real one: a hash, so that ids are in no order."""
     return hashlib.sha256(f"{kind}:{number}".encode()).hexdigest()[:16]
 
 
 def table(name: str, columns: dict[str, Any], rows: int) -> pa.Table:
-    """A table of the schema; columns that are not given are null."""
+    """Make a table of the schema; columns that are not given are null."""
     filled = {"schema_version": [SCHEMA_VERSION] * rows, "code_version": [CODE_VERSION] * rows}
     filled |= columns
     return pa.table(
@@ -82,13 +81,13 @@ def table(name: str, columns: dict[str, Any], rows: int) -> pa.Table:
 
 
 def repeated(values: np.ndarray[Any, Any], rows: int, kind: pa.DataType) -> pa.Array:
-    """A list column whose rows are all the same."""
+    """Make a list column whose rows are all equal."""
     offsets = pa.array(np.arange(rows + 1) * values.size, pa.int32())
     return pa.ListArray.from_arrays(offsets, pa.array(np.tile(values.ravel(), rows)), type=kind)
 
 
 def poses(clip_ids: list[str], video_ids: list[str]) -> pa.Table:
-    """One track of smooth motion for each clip."""
+    """Make one track of smooth motion for each clip."""
     rows, schema = len(clip_ids), SCHEMAS["poses"]
     time_T = np.arange(FRAMES) / FPS
     joints_TJ3 = np.sin(time_T[:, None, None] + np.arange(JOINTS * 3).reshape(1, JOINTS, 3))
@@ -116,7 +115,7 @@ def poses(clip_ids: list[str], video_ids: list[str]) -> pa.Table:
 
 
 def rows_of(first: int, videos: Path, count: int) -> dict[str, pa.Table]:
-    """All rows of ``count`` videos from number ``first`` on; their files are made."""
+    """Make all rows of ``count`` videos from number ``first`` on, and the video files."""
     numbers = range(first, first + count)
     video_ids = [item_id("video", n) for n in numbers]
     files = [videos / f"{n // 1000:04d}" / f"{n:07d}.mp4" for n in numbers]
@@ -168,7 +167,7 @@ def rows_of(first: int, videos: Path, count: int) -> dict[str, pa.Table]:
 
 
 def config_of(root: Path) -> AnnotateConfig:
-    """A run over all videos of a dataset."""
+    """Return the configuration of a run over all videos of a dataset."""
     return AnnotateConfig(
         videos=(str(root.parent / "videos"),),
         dataset=root,
@@ -177,7 +176,7 @@ def config_of(root: Path) -> AnnotateConfig:
 
 
 def recipe_of(root: Path) -> dict[str, Any]:
-    """Of :func:`config_of`."""
+    """Return the recipe of :func:`config_of`."""
     return config_of(root).recipe("0" * 64)
 
 
@@ -194,7 +193,7 @@ def make(root: Path, clips: int) -> None:
 
 
 def noop(root: Path) -> None:
-    """A run that finds nothing new."""
+    """Run without new videos."""
     config = config_of(root)
     with open_writer(root, recipe_of(root)) as writer, Workers(config.workers) as workers:
         ingested = ingest_files(Run(config, writer.work, workers), writer.published())
@@ -210,14 +209,14 @@ def noop(root: Path) -> None:
 
 
 def append(root: Path) -> None:
-    """One more video."""
+    """Add one video."""
     number = Dataset(root).num_rows("videos")
     with open_writer(root, recipe_of(root)) as writer:
         writer.publish(rows_of(number, root.parent / "videos", 1))
 
 
 def replace(root: Path) -> None:
-    """A video in the middle anew."""
+    """Replace a video in the middle."""
     number = Dataset(root).num_rows("videos") // 2
     with open_writer(root, recipe_of(root)) as writer:
         removed = writer.publish(
@@ -229,21 +228,21 @@ def replace(root: Path) -> None:
 
 
 def pandas(root: Path) -> None:
-    """Clips and annotations as DataFrames."""
+    """Read clips and annotations as DataFrames."""
     clips = pd.read_parquet(root / "clips")
     if len(pd.read_parquet(root / "annotations")) != len(clips):
         raise AssertionError("expected one annotation a clip")
 
 
 def motions(root: Path) -> None:
-    """The first motion."""
+    """Read the first motion."""
     first = next(iter(find_video_motions(root)))
     if not isinstance(first, Pending) or len(first.read().texts) != 5:
         raise AssertionError(f"expected a motion with five texts, found {first}")
 
 
 def preview(root: Path) -> None:
-    """The clip that is shown."""
+    """Choose the clip of the preview, and read it."""
     clip = best_clip(Dataset(root))
     if clip is None or len(clip.tracks) != 1:
         raise AssertionError(f"expected a clip with one track, found {clip}")
@@ -260,7 +259,7 @@ CASES: dict[str, Callable[[Path], None]] = {
 
 
 def measure(case: str, root: Path) -> None:
-    """Run one case in this process and print its seconds, of clock and CPU, and its peak memory."""
+    """Run one case in this process; print its wall-clock and CPU seconds and its peak memory."""
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
     if case.isdecimal():
         make(root, int(case))
@@ -274,7 +273,7 @@ def measure(case: str, root: Path) -> None:
 
 
 def measured(case: str, root: Path) -> dict[str, float]:
-    """One case, or the making of so many clips, in a process of its own."""
+    """Run one case, or make a dataset of so many clips, in a separate process."""
     # A child begins with its parent's peak: this process itself must stay small.
     command = [sys.executable, __file__, "--case", case, str(root)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -282,7 +281,7 @@ def measured(case: str, root: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run."""
+    """Run all cases, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--case", nargs=2, metavar=("CASE", "DATASET"), help=argparse.SUPPRESS)

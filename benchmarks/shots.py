@@ -1,16 +1,17 @@
-"""Shot detection against PySceneDetect's AdaptiveDetector: F1 and speed, on the same files.
+"""F1 and speed of shot detection, against PySceneDetect's AdaptiveDetector on the same files.
 
     .venv/bin/python benchmarks/shots.py [--full]
 
-Real clips: ``../shared/data/videos``; a cut is right when it is at the true frame or one beside it.
-Speed is that of the whole folder, decoding and detection together, each tool as it is run: this
-project takes a video per worker process, PySceneDetect takes one after another with its decoder's
-threads. Two more figures tell what the processes do for it: PySceneDetect in the same workers, and
-this project in one process. The best of repeats that alternate, so that all meet the same machine.
+Real clips are those of ``../shared/data/videos``; a cut is right if it is at most one frame off.
+Speed is measured on the whole folder, decoding and detection together, with each tool as it is
+normally run: this project with one video per worker process, PySceneDetect with one video after
+another and the threads of its decoder. Two more figures separate the effect of the processes:
+PySceneDetect in the same workers, and this project in one process. Repeats alternate between the
+tools, so that both meet the same load, and the best one counts.
 
-Synthetic videos (``synthetic_shots.py``) are made from the real clips. A dissolve or fade is right
-when a cut lies anywhere inside it. Thresholds were tuned on videos made from one half of the clips
-("tuning"); the figure that counts is on the other half ("held-out").
+Synthetic videos (``synthetic_shots.py``) are made from the real clips. A dissolve or fade is found
+if a cut lies anywhere inside it. Thresholds were tuned on videos made from one half of the clips
+("tuning"); the result is that on the other half ("held-out").
 """
 
 import argparse
@@ -49,24 +50,24 @@ FolderRun = Callable[[Sequence[Path], Workers], dict[Path, tuple[int, list[int]]
 
 
 def run_ours(path: Path) -> tuple[int, list[int]]:
-    """Frames and cuts by this project; the packet scan counts too."""
+    """Return the frames and cuts of this project; the time includes the packet scan."""
     scan = scan_video(path, probe_video(path), ClipConfig())
     return scan.num_frames, [shot.start_frame for shot in scan.shots[1:]]
 
 
 def run_baseline(path: Path) -> tuple[int, list[int]]:
-    """Frames and cuts by PySceneDetect with its default settings and backend."""
+    """Return the frames and cuts of PySceneDetect with its default settings and backend."""
     scenes = detect(str(path), AdaptiveDetector(), start_in_scene=True)
     return scenes[-1][1].frame_num, [start.frame_num for start, _ in scenes[1:]]
 
 
 def one_after_another(detector: Detector) -> FolderRun:
-    """Take the videos in this process; the decoder may use threads."""
+    """Process the videos in this process; the decoder may use threads."""
     return lambda videos, _: {video: detector(video) for video in videos}
 
 
 def in_workers(detector: Detector) -> FolderRun:
-    """Take the videos in one process per core, as the flow does."""
+    """Process the videos in one process per core, as the flow does."""
 
     def run(videos: Sequence[Path], workers: Workers) -> dict[Path, tuple[int, list[int]]]:
         results: dict[Path, tuple[int, list[int]]] = {}
@@ -90,14 +91,14 @@ RUNS: Final[dict[str, FolderRun]] = {
 
 @dataclass(slots=True)
 class Tally:
-    """Right, missed and false cuts over many videos."""
+    """Counts of right, missed and false cuts over many videos."""
 
     true: Counter[str] = field(default_factory=Counter[str])
     hit: Counter[str] = field(default_factory=Counter[str])
     num_false: int = 0
 
     def add(self, transitions: Sequence[Transition], cuts: Iterable[int]) -> int:
-        """Count one video: each cut explains one transition at most. Returns the false ones."""
+        """Count one video, where a cut matches at most one transition; return the false cuts."""
         left = sorted(cuts)
         for transition in transitions:
             self.true[transition.kind] += 1

@@ -45,7 +45,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Synthetic:
-    """One made video and what is true of it; ``traps`` lists what is in it that is no cut."""
+    """A synthetic video with its true cuts; ``traps`` lists the disturbances that are no cuts."""
 
     path: Path
     transitions: tuple[Transition, ...]
@@ -152,12 +152,12 @@ def _expose(frames: Frames, gain: float) -> Frames:
 
 
 def join_hard(a: Frames, b: Frames, _: np.random.Generator) -> tuple[Frames, Transition]:
-    """B follows A; right is the cut, or a frame beside it."""
+    """Cut from A to B."""
     return np.concatenate([a, b]), Transition("hard", len(a) - 1, len(a) + 1)
 
 
 def join_dissolve(a: Frames, b: Frames, rng: np.random.Generator) -> tuple[Frames, Transition]:
-    """A turns into B over 5 to 25 frames."""
+    """Dissolve from A to B over 5 to 25 frames."""
     length = int(min(rng.integers(5, 26), len(a) // 2, len(b) // 2))
     weight_N = np.arange(1, length + 1) / (length + 1)
     mixed = _blend(a[-length:], b[:length], weight_N)
@@ -253,10 +253,10 @@ def flare(frames: Frames, rng: np.random.Generator) -> Frames:
     start, length = int(rng.integers(4, len(frames) - 8)), int(rng.integers(4, 12))
     lit = frames.astype(np.float32)
     from_x, to_x = rng.uniform(0, width, 2)
-    centre_x = np.linspace(from_x, to_x, length)
-    centre_y, radius = rng.uniform(0, height), rng.uniform(0.2, 0.5) * width
-    for index, cx in zip(range(start, len(frames)), centre_x, strict=False):
-        spot = np.exp(-((x - cx) ** 2 + (y - centre_y) ** 2) / (2 * radius**2))
+    center_x = np.linspace(from_x, to_x, length)
+    center_y, radius = rng.uniform(0, height), rng.uniform(0.2, 0.5) * width
+    for index, cx in zip(range(start, len(frames)), center_x, strict=False):
+        spot = np.exp(-((x - cx) ** 2 + (y - center_y) ** 2) / (2 * radius**2))
         lit[index] += (230 * spot)[:, :, None]
     return np.clip(lit, 0, 255).astype(np.uint8)
 

@@ -1,10 +1,10 @@
 """Instructions per second of language-model training, against padding in transformers' own T5.
 
-Instructions of real plans and synthetic motions; all ways run the same steps through the same
-weights. The published way pads each prompt and answer to 256 ids and asks its heads at every
-position. The fair way cuts a step into the groups of like lengths that ours has, pads each to its
-longest and asks its heads only where something is said. Processor seconds of one thread are
-compared: other work on the machine counts less in them.
+The instructions come from real plans and synthetic motions; all variants run the same steps with
+the same weights. The published way pads each prompt and answer to 256 ids and computes its heads at
+every position. The fair way splits a step into the same groups of similar lengths as ours, pads
+each group to its longest row, and computes its heads only at positions that have a label. Processor
+seconds of one thread are compared, because other work on the machine affects them less.
 
     .venv/bin/python benchmarks/train_lm.py [--steps 10] [--size tiny|small|flan-small]
 """
@@ -48,7 +48,7 @@ FLAN_SMALL: Final = {"width": 512, "ff_width": 1024, "layers": 8, "heads": 8, "d
 
 
 def learner(size: str) -> LmLearner:
-    """A model of that size on synthetic motions and plans, tokenized by a tiny tokenizer."""
+    """Make a model of a size, on synthetic motions and plans tokenized by a tiny tokenizer."""
     need_corpus()
     root = CACHE / "train-lm"
     plans = TEXT / "virtualhome_task_steps.json"
@@ -67,7 +67,7 @@ def learner(size: str) -> LmLearner:
 
 
 def main() -> None:
-    """Measure in turns, print."""
+    """Measure in turns, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--size", choices=("tiny", "small", "flan-small"), default="small")

@@ -1,12 +1,13 @@
 """Steps per second of VQ-VAE training, against the same network written the published way.
 
-Both train the size of the preset `small` on the same motions, batch and window, in turns in one
-run. The published way: one item at a time, cropped and normalized in loader workers, `conv1d` over
-(B, D, T), a quantiser of one-hot matrices, losses and perplexity read back in every step.
+Both train the size of the preset `small` on the same motions, with the same batch size and window,
+in turns in one run. The published way crops and normalizes one item at a time in loader workers,
+applies `conv1d` to (B, D, T), quantizes with one-hot matrices, and reads losses and perplexity back
+in every step.
 
     .venv/bin/python benchmarks/train_vqvae.py [--steps 60] [--repeats 3] [--device cuda]
 
-Also: two gloo processes against one, the same losses (correctness, not speed).
+The script also checks that two gloo processes give the same losses as one.
 """
 
 import argparse
@@ -45,7 +46,7 @@ DDP_STEPS: Final = 12
 
 
 class CroppedMotions(Dataset[Any]):
-    """One random, normalized window per item."""
+    """Dataset of one random, normalized window per item."""
 
     def __init__(self, data: PreparedData, window: int) -> None:
         motions = data.splits["train"]
@@ -64,7 +65,7 @@ class CroppedMotions(Dataset[Any]):
 
 
 class PublishedVqvae(PublishedNetwork):
-    """Same sizes and loss; one-hot quantiser."""
+    """The published network with the same sizes and loss, and a one-hot quantizer."""
 
     def __init__(self, width: int, depth: int, code_dim: int, num_codes: int) -> None:
         super().__init__(width, depth, code_dim)
@@ -73,7 +74,7 @@ class PublishedVqvae(PublishedNetwork):
         self.sums, self.counts = self.codebook.clone(), torch.ones(num_codes)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstruction, commitment, perplexity of (B, T, D)."""
+        """Return reconstruction, commitment loss and perplexity of (B, T, D)."""
         flat = self.encoded(features).reshape(-1, self.codebook.shape[1])
         distances = (
             (flat**2).sum(-1, keepdim=True)
@@ -97,7 +98,7 @@ class PublishedVqvae(PublishedNetwork):
         return self.decoded(passed), commitment, perplexity
 
     def to_device(self, device: torch.device) -> None:
-        """With the codebook."""
+        """Move the parameters and the codebook to a device."""
         self.to(device)
         self.codebook, self.sums, self.counts = (
             value.to(device) for value in (self.codebook, self.sums, self.counts)
@@ -105,13 +106,13 @@ class PublishedVqvae(PublishedNetwork):
 
 
 def endless(loader: DataLoader[Any]) -> Iterator[Tensor]:
-    """Epoch after epoch."""
+    """Yield batches of one epoch after another."""
     while True:
         yield from loader
 
 
 class Published:
-    """Its loop."""
+    """Training loop of the published way."""
 
     def __init__(self, config: TrainMotionVqvaeConfig, data: PreparedData, device: str) -> None:
         model, self.device = config.model, torch.device(device)
@@ -131,7 +132,7 @@ class Published:
         )
 
     def steps(self, count: int) -> list[float]:
-        """Losses of so many steps."""
+        """Train for a number of steps, and return the losses."""
         told: list[float] = []
         for _ in range(count):
             features = next(self.batches).to(self.device).float()
@@ -167,7 +168,7 @@ class Ours:
         self.step = 0
 
     def steps(self, count: int) -> list[float]:
-        """Losses of so many steps."""
+        """Train for a number of steps, and return the losses."""
         told: list[Tensor] = []
         for _ in range(count):
             self.optimizer.zero_grad(set_to_none=True)
@@ -204,7 +205,7 @@ def two_processes(config: TrainMotionVqvaeConfig) -> float:
 
 
 def main() -> None:
-    """Measure in turns, print."""
+    """Measure in turns, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=12)

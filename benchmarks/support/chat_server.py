@@ -30,7 +30,7 @@ FAULTS = (
     *("empty_choices", "no_content"),
 )
 PAID = {"length", "refusal", "empty_choices", "no_content"}
-"""Faults that come with a bill, as they are replies of the model."""
+"""Faults that are billed, because they are replies of the model."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class Asked:
 
     @property
     def request_id(self) -> str:
-        """What a good reply is named by, in a header."""
+        """ID of a good reply, which a header carries."""
         return f"req-{self.key[:8]}-{self.number}"
 
     @property
@@ -65,7 +65,7 @@ class Asked:
 
     @property
     def num_pictures(self) -> int:
-        """Pictures shown."""
+        """Number of pictures in the request."""
         return len(_pictures(self.body))
 
     @property
@@ -77,7 +77,7 @@ class Asked:
 
 @dataclass
 class ChatServer:
-    """See the module."""
+    """Server of the OpenAI protocol; see the module."""
 
     answer: Callable[[Asked], str] = lambda asked: f"Reply to {asked.key[:8]}."
     fault: Callable[[Asked], str | None] = lambda _: None
@@ -108,7 +108,7 @@ class ChatServer:
 
     @property
     def base_url(self) -> str:
-        """What a client is configured with."""
+        """Base URL for the configuration of a client."""
         return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
 
     @property
@@ -130,12 +130,12 @@ class ChatServer:
         return asked
 
     def worked(self) -> None:
-        """A call's work is done; its client may ask again before the last byte is accounted for."""
+        """Record that a reply is ready; the client may call again before its last byte is sent."""
         with self._lock:
             self._at_once -= 1
 
     def leave(self, asked: Asked, *, paid: bool) -> None:
-        """A call is over."""
+        """Record the end of a call."""
         with self._lock:
             asked.paid = paid
 
@@ -261,7 +261,7 @@ class _Server(ThreadingHTTPServer):
     service: ChatServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are part of the tests."""
+        """Ignore clients that disconnect, which is part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -322,7 +322,7 @@ class _Handler(BaseHTTPRequestHandler):
             service.leave(asked, paid=paid)
 
     def _answer(self, asked: Asked) -> bool:
-        """Send the reply; returns whether it is billed."""
+        """Send the reply; return whether it is billed."""
         fault = asked.fault
         key = self.headers.get("Authorization", "")
         failures: dict[str, tuple[int, dict[str, Any], dict[str, str]]] = {

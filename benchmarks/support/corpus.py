@@ -34,16 +34,16 @@ Motion = NDArray[np.float64]
 
 
 class CorpusMissingError(Exception):
-    """A part of the corpus is not there; the message says where it was looked for."""
+    """A part of the corpus is missing; the message says where it was expected."""
 
 
 def missing_parts() -> list[Path]:
-    """The folders of the corpus that are not there."""
+    """Return the missing folders of the corpus."""
     return [path for path in (VIDEOS, MOCAP, TEXT, REFERENCE) if not path.is_dir()]
 
 
 def need_corpus() -> None:
-    """Make sure that the corpus is there.
+    """Check that the corpus is there.
 
     Raises:
         CorpusMissingError: a part of it is not.
@@ -86,5 +86,5 @@ def mocap(name: str, label_key: str) -> list[tuple[str, str, Motion]]:
 
 
 def held_out(key: str) -> bool:
-    """The second half of the takes: thresholds were set on the first."""
+    """Return the second half of the takes; thresholds were set on the first."""
     return zlib.crc32(key.encode()) % 2 == 1

@@ -1,4 +1,4 @@
-"""What ours is tested, and timed, against.
+"""Published implementations, with which ours are compared in tests and benchmarks.
 
 The published VQ-VAE as its papers say, written as its releases are laid out: nested sequences over
 (B, D, T) with ``conv1d``; names of tensors are those of released files. And the language model in
@@ -22,7 +22,7 @@ from training.language_model.batches import Encoded, pad_prompts
 from training.language_model.model import MotionLm
 
 IGNORED: Final = -100
-"""A label that is no label."""
+"""Label of positions without a loss."""
 
 
 class Block(nn.Module):
@@ -39,7 +39,7 @@ class Block(nn.Module):
 
 
 class Resnet(nn.Module):
-    """Blocks, the widest dilation first."""
+    """A stack of residual blocks, the widest dilation first."""
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()

@@ -80,7 +80,9 @@ def test_a_pose_row_gives_joints_where_the_person_is(tmp_path: Path) -> None:
     )
 
 
-def test_mistakes_are_told(motions: avatargpt.Dataset, tmp_path: Path) -> None:
+def test_wrong_names_are_refused_with_the_valid_ones(
+    motions: avatargpt.Dataset, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="expected a dataset, found no"):
         avatargpt.open_dataset(tmp_path)
     with pytest.raises(ValueError, match=r"expected one of videos, clips, .* found 'pose'"):

@@ -74,7 +74,7 @@ def test_empty_texts_are_wrong() -> None:
     assert score_texts([""], [["a person"]]).bleu4 == 0
 
 
-def test_bad_sets_are_refused() -> None:
+def test_missing_or_blank_texts_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 hypothesis, found 0 lists for 0"):
         score_texts([], [])
     with pytest.raises(ValueError, match="found 1 lists for 2"):

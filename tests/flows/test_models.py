@@ -130,7 +130,7 @@ def test_every_clip_gets_a_caption_and_three_levels(portrait_clip: Path, tmp_pat
     assert summary.spend.usd == pytest.approx(total_usd)
 
 
-def test_the_key_is_nowhere(
+def test_the_api_key_is_in_no_row_and_no_log(
     brief_clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = tmp_path / "dataset"

@@ -162,7 +162,9 @@ def test_what_cannot_be_rendered_is_told(
         assert "Traceback" not in written
 
 
-def test_the_command(motion_sources: Path, tmp_path: Path) -> None:
+def test_the_import_motions_command_imports_a_file_with_its_texts(
+    motion_sources: Path, tmp_path: Path
+) -> None:
     texts = tmp_path / "texts.jsonl"
     texts.write_text(json.dumps({"key": "walk", "kit": [{"captions": ["A person walks."]}]}))
     root = tmp_path / "dataset"

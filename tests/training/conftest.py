@@ -27,7 +27,7 @@ def vqvae_run(motions_root: Path, tmp_path_factory: pytest.TempPathFactory) -> T
 
 @pytest.fixture(scope="session")
 def lm_root(vqvae_run: TrainingResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Synthetic motions with captions, and plans; tokenised."""
+    """Synthetic motions with captions, and plans; tokenized."""
     folder = tmp_path_factory.mktemp("lm")
     root, plans = folder / "dataset", folder / "plans.json"
     save_plans(plans)

@@ -150,7 +150,9 @@ def test_failure_after_failure_opens_the_breaker(cache: Path) -> None:
         assert len(server.calls) <= 16
 
 
-def test_the_key_is_nowhere(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_api_key_is_in_no_reply_log_or_cache(
+    cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     secret = KEY.get_secret_value()
     with ChatServer(fault=lambda _: "echo_key") as server:

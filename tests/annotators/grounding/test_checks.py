@@ -221,7 +221,7 @@ def _annotation(*texts: str) -> Annotation:
     )
 
 
-def test_policies() -> None:
+def test_each_grounding_policy_treats_contradicted_steps_as_named() -> None:
     motion = describe_motion(raising_left_arm())
     given = _annotation("stand", "raise the left arm", "kick with the right foot", "smile")
     flagged = ground_annotation(given, motion, GroundingConfig())

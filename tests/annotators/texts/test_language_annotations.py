@@ -85,7 +85,7 @@ def _one(result: dict[str, VideoAnnotations]) -> Annotation:
     return annotation
 
 
-def test_three_levels(server: ChatServer, annotate: Annotate) -> None:
+def test_one_reply_yields_the_three_levels(server: ChatServer, annotate: Annotate) -> None:
     texts = _texts(motion="The left wrist rises 1.1 m.")
     annotation = _one(annotate(_video(texts, scene="A hall."), use_motion=True))
     assert (annotation.outcome, annotation.reason, annotation.reply) == (Outcome.SUCCESS, "", "")
@@ -331,7 +331,9 @@ def test_a_second_answer_that_is_worse_is_not_taken(
     assert annotation.fine[0].grounding.verdict is Verdict.CONTRADICTED
 
 
-def test_no_caption_no_call(server: ChatServer, annotate: Annotate) -> None:
+def test_a_clip_without_a_caption_is_skipped_without_a_call(
+    server: ChatServer, annotate: Annotate
+) -> None:
     clip = _texts().clip
     texts = ClipTexts(clip, (), "refused: I cannot", MOTION, 0)
     annotation = _one(annotate(_video(texts)))

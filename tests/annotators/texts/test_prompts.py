@@ -33,7 +33,7 @@ def test_pictures_stand_where_they_are_marked() -> None:
     assert parts == ("0.0 s:", picture, "1.0 s:", picture, question)
 
 
-def test_a_wrong_file_is_told(tmp_path: Path) -> None:
+def test_invalid_prompt_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "repair.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(ValueError, match=r"repair\.txt: expected a prompt as UTF-8 text"):
         load_prompt("repair", tmp_path)

@@ -93,7 +93,7 @@ def test_repeated_actions_are_told_once() -> None:
     assert len([clause for clause in clauses if clause.act is EventKind.WAVE]) == 1
 
 
-def test_provenance() -> None:
+def test_an_annotation_names_its_annotator_model_and_prompt() -> None:
     annotation = _annotate(standing())
     assert annotation.annotator == "rules"
     assert annotation.model.startswith("kinematics-")
@@ -101,7 +101,7 @@ def test_provenance() -> None:
     assert annotation.activity == "stand"
 
 
-def test_coarse_tells_facts() -> None:
+def test_coarse_states_people_views_camera_shots_and_light() -> None:
     facts = VideoFacts(10.0, 6, 2, ("wide", "close-up"), "moving", 0.1, FRAME_SIZE_PX)
     assert facts.coarse == (
         "Up to two people are seen at a time in a wide view and a close-up, filmed by a moving "

@@ -172,7 +172,9 @@ def test_a_failed_change_fails_its_caption_alone(
     assert "cannot help" in bad.reason
 
 
-def test_failures_are_rows(walk_clip: Path, server: ChatServer, service: ChatService) -> None:
+def test_failed_captions_are_rows_with_an_outcome(
+    walk_clip: Path, server: ChatServer, service: ChatService
+) -> None:
     config = _config(frames_per_clip=3)
     faults = {"a": "refusal", "b": "filter", "c": "length", "d": "503", "e": None, "f": "400"}
     views = [_view(walk_clip, config, name, scene=f"Scene {name}.") for name in faults]
@@ -208,7 +210,9 @@ def test_an_empty_reply_is_no_caption(
     )
 
 
-def test_whole_videos(walk_clip: Path, server: ChatServer, service: ChatService) -> None:
+def test_whole_videos_are_captioned_without_measured_motion(
+    walk_clip: Path, server: ChatServer, service: ChatService
+) -> None:
     config = _config(use_motion=True)
     view = _view(walk_clip, config)
     video = VideoView("v", 9.0, view.frames)

@@ -66,7 +66,7 @@ def test_a_release_comes_in_without_its_faults_and_out_again(tmp_path: Path) -> 
     ]
 
 
-def test_the_real_file(imported: Path) -> None:
+def test_the_released_file_is_imported(imported: Path) -> None:
     released = json.loads(FINAL.read_text())
     clips = _rows(imported, "clips")
     captions = _rows(imported, "captions")
@@ -145,7 +145,7 @@ def test_its_form_is_one_that_comes_in(imported: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.corpus
-def test_descriptions_alone(tmp_path: Path) -> None:
+def test_descriptions_without_annotations_are_imported(tmp_path: Path) -> None:
     report = import_avatargpt_json([DESCRIPTIONS], tmp_path / "dataset")
     assert report.added["captions"] > 68 * 5
     assert report.added["annotations"] == report.added["rejections"] == 0
@@ -212,7 +212,7 @@ def test_bad_files_and_segments_are_rejections(tmp_path: Path) -> None:
     assert dict(import_avatargpt_json(paths, root).added) == {}
 
 
-def test_no_file_at_all(tmp_path: Path) -> None:
+def test_a_folder_without_json_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected JSON files of the AvatarGPT release"):
         import_avatargpt_json([tmp_path], tmp_path / "dataset")
 
@@ -225,6 +225,6 @@ def test_a_dataset_of_videos_is_not_mixed_with_it(tmp_path: Path) -> None:
         import_avatargpt_json([_made(tmp_path)], root)
 
 
-def test_steps() -> None:
+def test_steps_are_split_and_lose_their_numbers() -> None:
     text = "1. walk\n 2) turn left\n- jump\n\n* sit\nStep 3: stand 2 times\nrest"
     assert split_steps(text) == ["walk", "turn left", "jump", "sit", "stand 2 times", "rest"]

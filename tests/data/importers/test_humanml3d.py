@@ -108,7 +108,7 @@ def test_captions_that_do_not_fit_the_layout_are_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_splits_and_twins(folder: Path) -> None:
+def test_mirrored_motions_share_the_split_of_their_originals(folder: Path) -> None:
     motions, _ = _found(folder)
     assert motions["012314"].split == motions["M012314"].split == "train"
     assert motions["000021"].split == "test"

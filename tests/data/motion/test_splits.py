@@ -5,7 +5,7 @@ import pytest
 from data.motion.splits import SplitConfig, split_of
 
 
-def test_shares_are_met() -> None:
+def test_splits_have_the_configured_shares() -> None:
     splits = [split_of(f"subject/{n}", SplitConfig()) for n in range(20_000)]
     for split, share in (("train", 0.80), ("val", 0.05), ("test", 0.15)):
         assert splits.count(split) / len(splits) == pytest.approx(share, abs=0.01)

@@ -154,7 +154,7 @@ def test_more_of_a_seed_begin_with_the_same() -> None:
     assert listed == ids(30, 1)
 
 
-def test_they_are_imported(tmp_path: Path) -> None:
+def test_procedural_sources_are_imported(tmp_path: Path) -> None:
     config = MotionImportConfig.model_validate(
         {"sources": ["procedural:12:5"], "dataset": tmp_path / "d", "workers": {"num_workers": 1}}
     )

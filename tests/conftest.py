@@ -99,6 +99,12 @@ def pose_model_path() -> Path:
 
 
 @pytest.fixture(scope="session")
+def detectors_path() -> Path:
+    """The object detectors of the cache; fetched when missing, as at set-up."""
+    return _asset("object_detectors")
+
+
+@pytest.fixture(scope="session")
 def sample_clip() -> Path:
     """7.7 s at 30 fps, 230 frames: one person walks and jumps, another passes by."""
     return _asset("sample_clip")

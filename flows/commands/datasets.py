@@ -350,7 +350,7 @@ def assets(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fetch and verify the pose weights and the sample clip, and print their paths."""
+    """Fetch and verify the weights and the sample clip, and print their paths."""
     names = [name for name, asset in ASSETS.items() if tests or not asset.only_for_tests]
     paths = fetch_assets(Settings().cache_dir.expanduser(), only=names, progress=_log)
     if as_json:

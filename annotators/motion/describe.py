@@ -41,7 +41,7 @@ from annotators.motion.rules.posture import (
 from annotators.motion.rules.sides import mask_of, overlaps, pair_sides
 from annotators.motion.rules.travel import Path, locomotion, path_of, travel, turns
 from annotators.motion.rules.trunk import head_moves, torso_moves
-from annotators.motion.signals import BodySize, Signals, Span, foot_odometry, prepare
+from annotators.motion.signals import BodySize, Signals, Span, prepare
 from data.arrays import BoolArray, FloatArray
 from data.records import PoseTrack
 
@@ -164,24 +164,19 @@ def describe_motion(
     )
 
 
-def describe_track(
-    track: PoseTrack, frame_size_px: tuple[int, int], *, camera_moves: bool
-) -> MotionDescription:
+def describe_track(track: PoseTrack, frame_size_px: tuple[int, int]) -> MotionDescription:
     """Describe the motion of a person in a clip.
 
     Args:
         track: pose track of the person.
         frame_size_px: (width, height) of the video. Joints outside of it are not measured.
-        camera_moves: whether the camera moves. If so, the path is estimated by foot odometry,
-            because the path in the image contains the motion of the camera.
 
     Returns:
         The description, in the time of the video.
     """
-    root_T3 = foot_odometry(track.joints_3d) if camera_moves else track.root_trajectory
     heights_T = np.ptp(track.joints_2d[:, :, 1], axis=1)
     return describe_motion(
-        track.joints_3d + root_T3[:, None],
+        track.motion_TJ3,
         pts_s=track.pts_s,
         valid=track.valid,
         confidence=np.where(inside_frame(track, frame_size_px), track.confidence, 0.0),

@@ -3,8 +3,8 @@
 The pelvis path is combined from two sources with different errors. The path in the image does not
 drift, but it jitters and lets the feet slide. The path by foot odometry, which assumes that the
 lower foot stands still, does not slide but drifts. The result follows the foot above
-``1 / BLEND_S`` Hz and the image below. With a moving camera, whose own motion is part of the path
-in the image, only the foot is used.
+``1 / BLEND_S`` Hz and the image below. The motion of the camera was removed from the path in the
+image by :mod:`annotators.poses.world`.
 
 Shapes: T frames at 20 fps, J = 22 joints.
 """
@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from annotators.motion.signals import foot_odometry
+from annotators.poses.trajectory import foot_odometry
 from data.arrays import FloatArray
 from data.motion.quality import mend_spikes
 from data.motion.skeleton import FPS
@@ -35,7 +35,7 @@ MAX_LIMB_SPEED_M_S: Final = 12.0
 model."""
 
 
-_CLIP_COLUMNS: Final = ("video_id", "start_s", "end_s", "camera")
+_CLIP_COLUMNS: Final = ("video_id", "start_s", "end_s")
 _TEXT_COLUMNS: Final = (
     *("track_id", "coarse", "medium", "fine", "activity", "annotator", "outcome"),
 )
@@ -95,7 +95,7 @@ def _read(
             start_s = min(max(step["start_s"] - first_s, 0.0), length_s)
             end_s = min(max(step["end_s"] - first_s, start_s), length_s)
             texts.append(MotionText(step["text"], start_s, end_s, "fine", who))
-    root_T3 = pelvis_path(track, camera_moves=clip["camera"] == "moving")
+    root_T3 = pelvis_path(track)
     joints_TJ3, _ = mend_spikes(track.joints_3d + root_T3[:, None], MAX_LIMB_SPEED_M_S)
     return ImportedMotion(
         motion_id=motion_id,
@@ -114,16 +114,9 @@ def _read(
     )
 
 
-def pelvis_path(track: PoseTrack, *, camera_moves: bool) -> FloatArray:
-    """Return the pelvis path, (T, 3), meters; y is the height above the floor.
-
-    Args:
-        track: pose track of a person.
-        camera_moves: whether the camera moves, so that the path in the image is not used.
-    """
+def pelvis_path(track: PoseTrack) -> FloatArray:
+    """Return the pelvis path, (T, 3), meters; y is the height above the floor."""
     by_foot_T3 = foot_odometry(track.joints_3d)
-    if camera_moves:
-        return by_foot_T3.astype(np.float32)
     drift_T3 = track.root_trajectory - by_foot_T3
     slow_T3 = gaussian_filter1d(drift_T3, BLEND_S * FPS, axis=0, mode="nearest")
     path_T3 = by_foot_T3 + slow_T3

@@ -394,36 +394,6 @@ def _floor(joints_TJ3: FloatArray) -> FloatArray:
     return gaussian_filter1d(floor_T, FPS / 4, mode="nearest")
 
 
-def foot_odometry(joints_TJ3: FloatArray) -> FloatArray:
-    """Estimate the pelvis path from the foot that stands on the floor, (T, 3), meters.
-
-    The lower foot is assumed to stand still. The path has steps but no jumps. It is used for moving
-    cameras, whose own motion is part of the path in the image.
-
-    Args:
-        joints_TJ3: positions relative to the pelvis, (T, 22, 3), meters, y up.
-    """
-    smooth_TJ3 = gaussian_filter1d(
-        joints_TJ3.astype(np.float64), SMOOTH_FRAMES, axis=0, mode="nearest"
-    )
-    feet_T23 = np.stack(
-        [
-            (smooth_TJ3[:, JOINT[f"{side}_ankle"]] + smooth_TJ3[:, JOINT[f"{side}_foot"]]) / 2
-            for side in SIDES
-        ],
-        axis=1,
-    )
-    lower_T = feet_T23[:, :, 1].argmin(axis=1)
-    frames_T = np.arange(len(feet_T23))
-    root_T3 = np.zeros((len(feet_T23), 3))
-    if len(feet_T23) > 1:
-        standing_T = lower_T[1:]
-        steps_T3 = feet_T23[frames_T[1:], standing_T] - feet_T23[frames_T[:-1], standing_T]
-        root_T3[1:] = -np.cumsum(steps_T3, axis=0)
-    root_T3[:, 1] = -feet_T23[frames_T, lower_T, 1]
-    return root_T3
-
-
 # ----------------------------------------------------------------------------- spans and turns
 
 

@@ -2,8 +2,8 @@
 
 :mod:`annotators.poses.tracker` tracks people as 33 BlazePose landmarks in the analyzed frames.
 This module converts them to the joints of :mod:`data.motion.skeleton` on a uniform time grid: it
-fills and marks short gaps, smooths the joints, makes the bone lengths constant, and estimates the
-root trajectory from the image.
+fills and marks short gaps, smooths the joints and makes the bone lengths constant.
+:mod:`annotators.poses.world` places the people in one space.
 
 Shapes: M measured frames, T frames at 20 fps, N = 33 landmarks, J = 22 joints. 3-D positions are in
 meters, x to the viewer's right, y up, z toward the camera. 2-D positions are in pixels of the
@@ -14,18 +14,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-import cv2
 import numpy as np
 from pydantic import Field
-from scipy.linalg import solveh_banded
-from scipy.ndimage import gaussian_filter1d, median_filter
 from scipy.signal import savgol_filter
 
-from annotators.clips.camera import global_shift
+from annotators.clips.background import BackgroundMotion, CameraPath
 from annotators.poses.landmarks import NUM_LANDMARKS, PoseModel
 from annotators.poses.side_swaps import find_side_swaps, swap_sides
 from annotators.poses.tracker import Observation, PeopleTracker, Tracklet
-from data.arrays import FloatArray, ImageArray, IndexArray
+from annotators.poses.trajectory import Lens
+from annotators.poses.world import MIN_MEASURED_SHARE, Placed, View, root_trajectories
+from data.arrays import BoolArray, FloatArray, IndexArray
 from data.config import Config
 from data.errors import ItemError, Reason
 from data.motion.skeleton import FPS, JOINT, JOINT_NAMES, MIRROR, NUM_JOINTS, PARENTS
@@ -145,15 +144,6 @@ _BONE_FREEDOM = 0.2
 """Largest deviation of a body's proportions from the average. Larger deviations are more likely
 errors of the network's depth."""
 
-_PANNING_WIDTH_PX: Final = 192
-
-_ANCHORS: Final = tuple(
-    JOINT[f"{side}_{part}"]
-    for part in ("hip", "shoulder", "knee", "ankle", "elbow")
-    for side in ("left", "right")
-)
-"""Joints that determine the position of the body relative to the camera."""
-
 
 def _joint_weights() -> FloatArray:
     weights_JN = np.zeros((NUM_JOINTS, NUM_LANDMARKS))
@@ -188,62 +178,40 @@ JOINT_WEIGHTS_JN: Final = _joint_weights()
 
 
 @dataclass(frozen=True, slots=True)
-class _Camera:
-    """The assumed pinhole camera and its rotation during the clip.
+class _Draft:
+    """A track before its person has a place in the world.
 
     Attributes:
-        focal_px: focal length, pixels.
-        x_px, y_px: image center, pixels.
-        times_M: (M,) times of the analyzed frames, seconds.
-        shift_M2: (M, 2) displacement of the background since the first frame, pixels.
+        pts_T: (T,) times of the frames, seconds.
+        pixels_TJ2: (T, 22, 2) joints in the image, pixels.
+        valid_T: (T,) whether the frame was measured.
+        placed: joints and pelvis in world axes.
+        size_px: median size of the person in the image.
     """
 
-    focal_px: float
-    x_px: float
-    y_px: float
-    times_M: FloatArray
-    shift_M2: FloatArray
+    pts_T: FloatArray
+    pixels_TJ2: FloatArray
+    valid_T: BoolArray
+    placed: Placed
+    size_px: float
 
-    def stabilized(self, pixels_TJ2: FloatArray, pts_T: FloatArray) -> FloatArray:
-        """Remove the rotation of the camera since the first frame from pixel positions."""
-        shift_T2 = np.stack(
-            [np.interp(pts_T, self.times_M, self.shift_M2[:, axis]) for axis in (0, 1)], axis=1
+    @property
+    def quality(self) -> float:
+        """Mean confidence over the measured frames, 0..1."""
+        return float(self.placed.confidence_TJ[self.valid_T].mean())
+
+    def track(self, root_T3: FloatArray) -> PoseTrack:
+        """Return the track with the given root trajectory, (T, 3)."""
+        return PoseTrack(
+            track_id=0,
+            pts_s=self.pts_T.astype(np.float64),
+            joints_3d=self.placed.body_TJ3.astype(np.float32),
+            root_trajectory=root_T3.astype(np.float32),
+            joints_2d=self.pixels_TJ2.astype(np.float32),
+            confidence=self.placed.confidence_TJ.astype(np.float32),
+            valid=self.valid_T,
+            quality=self.quality,
         )
-        return pixels_TJ2 - shift_T2[:, None]
-
-
-class _Panning:
-    """Accumulates the displacement of the background over the frames of a clip.
-
-    Without this correction a person followed by a panning camera would walk in place, and a shaking
-    camera would make people jump.
-
-    Args:
-        measured: whether the camera moves. The displacement of a static camera would be noise and
-            is not measured.
-    """
-
-    def __init__(self, *, measured: bool) -> None:
-        self._measured = measured
-        self._last_HW: ImageArray | None = None
-        self._shifts: list[tuple[float, float]] = []
-
-    def add(self, image_HW3: ImageArray) -> None:
-        """Add the next frame, (H, W, 3) RGB."""
-        shift = None
-        if self._measured:
-            height, width = image_HW3.shape[:2]
-            size = (_PANNING_WIDTH_PX, max(32, round(_PANNING_WIDTH_PX * height / width)))
-            small = cv2.resize(image_HW3, size, interpolation=cv2.INTER_AREA)
-            luma_HW = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
-            if self._last_HW is not None:
-                shift = global_shift(self._last_HW, luma_HW)
-            self._last_HW = luma_HW
-        self._shifts.append(shift or (0.0, 0.0))
-
-    def shift_M2(self) -> FloatArray:
-        """Return the displacement since the first frame, (M, 2), in image widths."""
-        return np.cumsum(np.array(self._shifts).reshape(-1, 2), axis=0) / _PANNING_WIDTH_PX
 
 
 def estimate_poses(
@@ -276,34 +244,24 @@ def estimate_poses(
     )
     pixel_scale = 1.0
     times: list[float] = []
-    panning = _Panning(measured=clip.camera == "moving")
+    background = BackgroundMotion()
     for frame in frames:
         pixel_scale = probe.width_px / frame.image.shape[1]
         times.append(frame.pts_s)
-        panning.add(frame.image)
+        background.add(frame.image)
         tracker.add(frame)
 
-    camera = _Camera(
+    people = tracker.finish()
+    frame_px = np.array([probe.width_px, probe.height_px]) / pixel_scale
+    camera = background.path(
+        np.array(times), _boxes(people, len(times), frame_px), config.focal_length_widths
+    )
+    lens = Lens(
         focal_px=config.focal_length_widths * max(probe.width_px, probe.height_px),
         x_px=probe.width_px / 2,
         y_px=probe.height_px / 2,
-        times_M=np.array(times),
-        shift_M2=panning.shift_M2() * probe.width_px,
     )
-    tracks: list[tuple[float, float, PoseTrack]] = []
-    for person in tracker.finish():
-        if person.reliability < config.min_reliability:
-            continue
-        for part in _split_at_gaps(person, times, config.max_gap_s):
-            length_s = part[-1].pts_s - part[0].pts_s
-            if length_s < config.min_track_s - 1e-6 or len(part) < 2:
-                continue
-            track = _build_track(part, pixel_scale, camera, config)
-            least = _SHORT_MIN_QUALITY if length_s < _SHORT_S - 1e-6 else 0.0
-            if track.quality < max(config.min_quality, least):
-                continue
-            size_px = float(np.median([seen.landmarks.next_roi.size_px for seen in part]))
-            tracks.append((track.pts_s[0], -size_px, track))
+    tracks = _tracks(people, times, pixel_scale, camera, lens, config)
     if not tracks:
         raise ItemError(
             Reason.NO_PERSON,
@@ -313,8 +271,46 @@ def estimate_poses(
             "Nothing to do if nobody is to be seen; otherwise lower poses.min_detection or "
             "poses.min_track_s, or raise poses.max_side_px.",
         )
-    tracks.sort(key=lambda item: item[:2])
-    return [replace(track, track_id=number) for number, (_, _, track) in enumerate(tracks)]
+    return tracks
+
+
+def _tracks(
+    people: Iterable[Tracklet],
+    times: list[float],
+    pixel_scale: float,
+    camera: CameraPath,
+    lens: Lens,
+    config: PoseConfig,
+) -> list[PoseTrack]:
+    """Convert people to tracks in one space, in order of first appearance and size."""
+    drafts: list[_Draft] = []
+    for person in people:
+        if person.reliability < config.min_reliability:
+            continue
+        for part in _split_at_gaps(person, times, config.max_gap_s):
+            length_s = part[-1].pts_s - part[0].pts_s
+            if length_s < config.min_track_s - 1e-6 or len(part) < 2:
+                continue
+            draft = _draft(part, pixel_scale, camera, lens, config)
+            least = _SHORT_MIN_QUALITY if length_s < _SHORT_S - 1e-6 else 0.0
+            if draft.quality >= max(config.min_quality, least):
+                drafts.append(draft)
+    drafts.sort(key=lambda draft: (draft.pts_T[0], -draft.size_px))
+    roots = root_trajectories([draft.placed for draft in drafts])
+    return [
+        replace(draft.track(root_T3), track_id=number)
+        for number, (draft, root_T3) in enumerate(zip(drafts, roots, strict=True))
+    ]
+
+
+def _boxes(people: Iterable[Tracklet], num_frames: int, frame_px: FloatArray) -> list[FloatArray]:
+    """Return the boxes of the people at each frame, (N, 4), in shares of the frame's size."""
+    boxes: list[list[FloatArray]] = [[] for _ in range(num_frames)]
+    for person in people:
+        for seen in person.observations:
+            image_N2 = seen.landmarks.image_N2 / frame_px
+            boxes[seen.step].append(np.concatenate([image_N2.min(axis=0), image_N2.max(axis=0)]))
+    return [np.array(of_frame).reshape(-1, 4) for of_frame in boxes]
 
 
 def _split_at_gaps(
@@ -333,10 +329,10 @@ def _split_at_gaps(
     return parts
 
 
-def _build_track(
-    part: list[Observation], pixel_scale: float, camera: _Camera, config: PoseConfig
-) -> PoseTrack:
-    """Convert the observations of one person to a track on the 20 fps grid."""
+def _draft(
+    part: list[Observation], pixel_scale: float, camera: CameraPath, lens: Lens, config: PoseConfig
+) -> _Draft:
+    """Convert the observations of one person to joints in world axes on the 20 fps grid."""
     times_M = np.array([seen.pts_s for seen in part])
     steps_M = np.array([seen.step for seen in part])
     image_MN2 = np.stack([seen.landmarks.image_N2 for seen in part]).astype(np.float64)
@@ -358,25 +354,23 @@ def _build_track(
     valid_T = (np.diff(steps_M)[left_T] == 1) | (share_T == 0) | (share_T == 1)
     confidence_TJ = np.where(valid_T[:, None], _blend_frames(seen_MJ, left_T, share_T), 0)
 
-    diameter_px = float(np.median([s.landmarks.next_roi.size_px for s in part])) * pixel_scale
+    size_px = float(np.median([seen.landmarks.next_roi.size_px for seen in part]))
     # Pixels are converted to meters at the distance of the body before smoothing, so that one
-    # filter setting is valid for people of any size in the image.
-    meter_px = diameter_px / (1.4 * config.body_height_m)
-    pixels_TJ2 = smooth(pixels_TJ2 / meter_px, config.smoothing) * meter_px
-    body_TJ3 = smooth(body_TJ3 - body_TJ3[:, :1], config.smoothing)
+    # filter setting is valid for people of any size in the image. The shakes of the camera are
+    # removed before, because they would be smoothed like movements of the body.
+    meter_px = size_px * pixel_scale / (1.4 * config.body_height_m)
+    view = View(camera, lens, pts_T)
+    steady_TJ2 = smooth(view.steadied(pixels_TJ2) / meter_px, config.smoothing) * meter_px
+    body_TJ3 = smooth(view.in_world(body_TJ3 - body_TJ3[:, :1]), config.smoothing)
     body_TJ3 = with_constant_bones(body_TJ3, confidence_TJ, config.body_height_m)
-    steady_TJ2 = camera.stabilized(pixels_TJ2, pts_T)
-    root_T3 = _root_trajectory(body_TJ3, steady_TJ2, confidence_TJ, camera)
-
-    return PoseTrack(
-        track_id=0,
-        pts_s=pts_T.astype(np.float64),
-        joints_3d=body_TJ3.astype(np.float32),
-        root_trajectory=root_T3.astype(np.float32),
-        joints_2d=pixels_TJ2.astype(np.float32),
-        confidence=confidence_TJ.astype(np.float32),
-        valid=valid_T,
-        quality=float(confidence_TJ[valid_T].mean()),
+    measured = camera.measured_share(pts_T[0], pts_T[-1]) >= MIN_MEASURED_SHARE
+    pelvis_T3 = view.pelvis(body_TJ3, steady_TJ2, confidence_TJ)
+    return _Draft(
+        pts_T,
+        view.shaken(steady_TJ2),
+        valid_T,
+        Placed(body_TJ3, pelvis_T3, confidence_TJ, measured),
+        size_px,
     )
 
 
@@ -500,122 +494,3 @@ def _weighted_median(values_T: FloatArray, weights_T: FloatArray) -> float:
     order = np.argsort(values_T)
     total = np.cumsum(weights_T[order])
     return float(values_T[order][np.searchsorted(total, total[-1] / 2)])
-
-
-# ------------------------------------------------------------------------------------ root
-
-_DEPTH_MEDIAN_FRAMES, _DEPTH_SIGMA_FRAMES = 9, 6
-_FLOOR_STIFFNESS, _FLOOR_QUANTILE = 4000.0, 0.12
-_RISE_FROM_M, _RISE_FULL_M = 0.05, 0.13
-_MIN_FEET_CONFIDENCE = 0.4
-
-
-def _root_trajectory(
-    body_TJ3: FloatArray, pixels_TJ2: FloatArray, confidence_TJ: FloatArray, camera: _Camera
-) -> FloatArray:
-    """Estimate the pelvis trajectory from the position and the size of the body in the image.
-
-    The translation that projects the metric body onto its pixels is the solution of one linear
-    least-squares problem per frame. Its depth is noisy and therefore smoothed strongly, and the
-    horizontal and vertical positions are computed from the smoothed depth. The height is that of a
-    body whose lowest joint touches the floor, plus the height above the floor in the image. The
-    floor is a lower envelope of the lowest joint, which tolerates a slowly moving camera.
-
-    Returns:
-        (T, 3) positions in meters; x and z of frame 0 are 0.
-    """
-    anchors = list(_ANCHORS)
-    weight_TA = confidence_TJ[:, anchors] ** 2 + 1e-4
-    body_TA3 = body_TJ3[:, anchors]
-    u_TA = (pixels_TJ2[:, anchors, 0] - camera.x_px) / camera.focal_px
-    v_TA = (camera.y_px - pixels_TJ2[:, anchors, 1]) / camera.focal_px
-    x_TA, y_TA, z_TA = body_TA3[..., 0], body_TA3[..., 1], body_TA3[..., 2]
-
-    # Solve u (D - z) = x + X and v (D - z) = y + Y for the pelvis (X, Y) and the distance D.
-    zero_TA, one_TA = np.zeros_like(u_TA), np.ones_like(u_TA)
-    rows_TB3 = np.concatenate(
-        [np.stack([one_TA, zero_TA, -u_TA], -1), np.stack([zero_TA, one_TA, -v_TA], -1)], axis=1
-    )
-    right_TB = np.concatenate([-u_TA * z_TA - x_TA, -v_TA * z_TA - y_TA], axis=1)
-    weight_TB = np.concatenate([weight_TA, weight_TA], axis=1)
-    normal_T33 = np.einsum("tbi,tb,tbj->tij", rows_TB3, weight_TB, rows_TB3) + 1e-9 * np.eye(3)
-    moment_T3 = np.einsum("tbi,tb,tb->ti", rows_TB3, weight_TB, right_TB)
-    distance_T = np.linalg.solve(normal_T33, moment_T3[..., None])[:, 2, 0]
-
-    log_distance_T = np.log(np.clip(distance_T, 0.3, 200))
-    log_distance_T = median_filter(log_distance_T, _DEPTH_MEDIAN_FRAMES, mode="nearest")
-    log_distance_T = gaussian_filter1d(log_distance_T, _DEPTH_SIGMA_FRAMES, mode="nearest")
-    distance_T = np.exp(log_distance_T)
-
-    total_T = weight_TA.sum(axis=1)
-    deep_TA = distance_T[:, None] - z_TA
-    x_T = (weight_TA * (u_TA * deep_TA - x_TA)).sum(axis=1) / total_T
-    y_T = (weight_TA * (v_TA * deep_TA - y_TA)).sum(axis=1) / total_T
-
-    lowest_T = body_TJ3[:, :, 1].min(axis=1)
-    feet = [JOINT["left_foot"], JOINT["right_foot"]]
-    sight_T = median_filter(confidence_TJ[:, feet].max(axis=1), 5, mode="nearest")
-    seen_T = sight_T > _MIN_FEET_CONFIDENCE
-    height_T = _rise(y_T + lowest_T, seen_T.astype(np.float64)) - lowest_T
-    if seen_T.any():
-        # The network predicts folded legs when they are not visible, so the last height measured
-        # with visible feet is kept.
-        frames_T = np.arange(len(height_T))
-        height_T = np.interp(frames_T, frames_T[seen_T], height_T[seen_T])
-    return np.stack([x_T - x_T[0], height_T, distance_T[0] - distance_T], axis=1)
-
-
-def _rise(lowest_T: FloatArray, seen_T: FloatArray) -> FloatArray:
-    """Return the height of the lowest joint above the floor, (T,), meters.
-
-    The height is 0 while it is within the noise of a standing person.
-
-    Args:
-        lowest_T: (T,) height of the lowest joint in the frame of the image, meters.
-        seen_T: (T,) 1 where the feet are visible, else 0. Frames with hidden feet affect neither
-            the floor nor the height.
-    """
-    if not seen_T.any():
-        return np.zeros_like(lowest_T)
-    above_T = lowest_T - lower_envelope(lowest_T, seen_T)
-    sure_T = np.clip((above_T - _RISE_FROM_M) / (_RISE_FULL_M - _RISE_FROM_M), 0, 1)
-    return seen_T * np.maximum(above_T, 0) * sure_T * sure_T * (3 - 2 * sure_T)
-
-
-def lower_envelope(values_T: FloatArray, weights_T: FloatArray) -> FloatArray:
-    """Fit a smooth curve along the lower edge of a series.
-
-    The method is asymmetric least squares (Eilers 2005). The curve follows a linear drift exactly
-    and bends only slowly.
-
-    Args:
-        values_T: (T,) the series.
-        weights_T: (T,) weights of the values.
-
-    Returns:
-        The curve, (T,).
-    """
-    count = len(values_T)
-    if count < 4:
-        return np.full(count, values_T.min())
-    # The matrix D'D of the second differences D plus the weights is symmetric and banded; these
-    # are its upper bands.
-    bend = np.diff(np.eye(count), 2, axis=0)
-    stiff = _FLOOR_STIFFNESS * bend.T @ bend
-    bands_BT = np.zeros((3, count))
-    for band in range(3):
-        bands_BT[2 - band, band:] = np.diagonal(stiff, band)
-    # Where all weights are 0 the curve is straight; a small weight keeps the matrix regular.
-    weights_T = np.maximum(weights_T, 1e-6)
-    side_T = np.ones(count)
-    envelope_T = values_T
-    for _ in range(20):
-        weighted_BT = bands_BT.copy()
-        weighted_BT[2] += weights_T * side_T
-        right_T = weights_T * side_T * values_T
-        envelope_T = np.asarray(solveh_banded(weighted_BT, right_T), dtype=np.float64)
-        updated_T = np.where(values_T > envelope_T, _FLOOR_QUANTILE, 1 - _FLOOR_QUANTILE)
-        if np.array_equal(updated_T, side_T):
-            break
-        side_T = updated_T
-    return envelope_T

@@ -373,7 +373,6 @@ def _measure(job: _TextJob) -> VideoTexts:
         if clip.clip_id not in tracks:
             continue
         main = by_prominence(tracks[clip.clip_id], job.frame_size_px)[0]
-        moves = clip.camera == "moving"
         captions = by_clip[clip.clip_id]
         motion = ""
         if job.annotations.use_motion:
@@ -384,7 +383,7 @@ def _measure(job: _TextJob) -> VideoTexts:
                 clip=clip,
                 captions=tuple(c.text for c in captions if c.outcome is Outcome.SUCCESS),
                 problem="; ".join(f"{c.outcome.value}: {c.reason}" for c in captions if c.reason),
-                description=describe_track(main, job.frame_size_px, camera_moves=moves),
+                description=describe_track(main, job.frame_size_px),
                 track_id=main.track_id,
                 motion=motion,
             )

@@ -215,8 +215,7 @@ def caption_from_motion(
         return []
     ordered = by_prominence(tracks, frame_size_px)
     sentences = _opening(ordered, frame_size_px)
-    moves = clip.camera == "moving"
-    main = describe_track(ordered[0], frame_size_px, camera_moves=moves)
+    main = describe_track(ordered[0], frame_size_px)
     name = "the person" if people_at_a_time(ordered) == 1 else "person 1"
     sentences += _motion_sentences(main, clip, name)
     for number, track in enumerate(ordered[1 : 1 + MAX_OTHERS_TOLD], start=2):
@@ -366,8 +365,7 @@ def _second(clause: Clause, first: Clause, when: str, wording: str) -> str:
 def _other(
     number: int, track: PoseTrack, main: PoseTrack, clip: Clip, frame_size_px: tuple[int, int]
 ) -> str:
-    moves = clip.camera == "moving"
-    description = describe_track(track, frame_size_px, camera_moves=moves)
+    description = describe_track(track, frame_size_px)
     best = max(timeline(description), key=lambda c: (c.weight, c.end_s - c.start_s))
     where = _where(framing(track, frame_size_px))
     words = in_words(best, "third", "their")

@@ -403,7 +403,7 @@ def annotate_clip(
     if not tracks:
         raise ValueError(f"clip {clip.clip_id}: expected at least one person, found none.")
     track = by_prominence(tracks, facts.frame_size_px)[0]
-    description = describe_track(track, facts.frame_size_px, camera_moves=clip.camera == "moving")
+    description = describe_track(track, facts.frame_size_px)
     clauses = timeline(description, config.max_steps)
     medium = medium_texts(description, clauses)[: config.num_medium]
     fine = fine_steps(clauses, clip)

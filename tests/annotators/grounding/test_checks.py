@@ -147,7 +147,7 @@ def test_what_is_not_seen_is_neither_right_nor_wrong() -> None:
     confidence = track.confidence.copy()
     confidence[:, [4, 5, 7, 8, 10, 11]] = 0.1  # both legs below the hips
     seated = replace(track, confidence=confidence)
-    motion = describe_track(seated, FRAME_SIZE_PX, camera_moves=False)
+    motion = describe_track(seated, FRAME_SIZE_PX)
     assert _verdict("walk forward", motion) is UNKNOWN
     assert _verdict("kick with the left foot", motion) is UNKNOWN
     assert _verdict("jump up", motion) is UNKNOWN

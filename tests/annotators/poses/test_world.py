@@ -1,0 +1,140 @@
+"""People are placed in one space that stands still while the camera moves."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from annotators.clips.background import CameraPath
+from annotators.poses.trajectory import Lens
+from annotators.poses.world import Placed, View, root_trajectories
+from data.motion.skeleton import JOINT
+from tests.support.motions import jumping, moved, ramp, standing
+
+LENS = Lens(focal_px=1400, x_px=640, y_px=360)
+CAMERA_HEIGHT_M = 1.4
+FEET = [JOINT[f"{side}_{name}"] for side in ("left", "right") for name in ("ankle", "foot")]
+Array = NDArray[np.float64]
+
+
+def _following(num_frames: int, *, pan_deg: float = 25, shake_deg: float = 0.8) -> CameraPath:
+    """Return a hand-held camera that pans to the left and zooms."""
+    rng = np.random.default_rng(0)
+    turns_M3 = np.cumsum(rng.normal(0, np.radians(shake_deg) / 3, (num_frames, 3)), axis=0)
+    turns_M3[:, 1] += np.radians(np.linspace(0, pan_deg, num_frames))
+    zoom_M = np.linspace(1, 1.2, num_frames)
+    turns_M3 -= turns_M3[0]
+    measured_M = np.ones(num_frames, np.bool_)
+    return CameraPath(np.arange(num_frames) / 20, turns_M3, zoom_M, measured_M)
+
+
+def _placed(
+    motion_TJ3: Array, camera: CameraPath, *, hidden: Sequence[int] = (), noise_px: float = 0.0
+) -> Placed:
+    """Film a motion, given relative to the point below the camera, and place the person.
+
+    Args:
+        motion_TJ3: joints, (T, 22, 3), meters, the ground at 0.
+        camera: the moving camera.
+        hidden: frames whose feet are out of the picture, where the network folds the legs.
+        noise_px: standard deviation of the error of each joint in the image.
+    """
+    times_T = np.arange(len(motion_TJ3)) / 20
+    turn_T33, zoom_T = camera.at(times_T)
+    from_camera_TJ3 = motion_TJ3 - np.array([0, CAMERA_HEIGHT_M, 0])
+    inward_TJ3 = np.einsum("tji,tkj->tki", turn_T33, from_camera_TJ3)
+    pixels_TJ2 = LENS.pixels(inward_TJ3 / -inward_TJ3[..., 2:], zoom_T)
+    pixels_TJ2 += np.random.default_rng(1).normal(0, noise_px, pixels_TJ2.shape)
+    body_TJ3 = inward_TJ3 - inward_TJ3[:, :1]
+    confidence_TJ = np.ones(body_TJ3.shape[:2])
+    for frame in hidden:
+        body_TJ3[frame, FEET, 1] += 0.5
+        confidence_TJ[frame, FEET] = 0.05
+    view = View(camera, LENS, times_T)
+    world_TJ3 = view.in_world(body_TJ3)
+    steady_TJ2 = view.steadied(pixels_TJ2)
+    np.testing.assert_allclose(view.shaken(steady_TJ2), pixels_TJ2, atol=1e-6)
+    pelvis_T3 = view.pelvis(world_TJ3, steady_TJ2, confidence_TJ)
+    return Placed(world_TJ3, pelvis_T3, confidence_TJ, measured=True)
+
+
+def _walk(speed_mps: float) -> Array:
+    """Return somebody who glides to the left at 7 m from the camera."""
+    motion = moved(standing(3.0), np.pi / 2, (2.0, 0.0, -7.0))
+    motion[:, :, 0] -= speed_mps * np.arange(len(motion))[:, None] / 20
+    return motion
+
+
+def test_a_moving_camera_does_not_move_the_person() -> None:
+    motion = _walk(1.3)
+    (root_T3,) = root_trajectories([_placed(motion, _following(len(motion)), noise_px=1.5)])
+    assert np.abs(root_T3 - motion[:, 0]).max() < 0.25
+    assert np.ptp(root_T3[:, 1]) < 0.08
+
+
+def test_the_body_faces_the_same_way_while_the_camera_pans() -> None:
+    motion = _walk(1.3)
+    placed = _placed(motion, _following(len(motion)))
+    np.testing.assert_allclose(placed.body_TJ3, motion - motion[:, :1], atol=1e-6)
+
+
+def test_flight_is_seen_by_a_moving_camera() -> None:
+    motion = moved(jumping(0.4), 0.3, (0.5, 0.0, -6.0))
+    (root_T3,) = root_trajectories([_placed(motion, _following(len(motion)), noise_px=1.5)])
+    rise_T = root_T3[:, 1] - np.median(root_T3[:, 1])
+    true_T = motion[:, 0, 1] - np.median(motion[:, 0, 1])
+    assert np.abs(rise_T - true_T).max() < 0.12
+
+
+def test_a_jump_down_is_as_deep_as_it_is() -> None:
+    motion = moved(standing(4.0), 0.3, (0.0, 0.0, -8.0))
+    motion[:, :, 1] += ramp(len(motion), 40, 50, 2.0, 0.0)[:, None]
+    (root_T3,) = root_trajectories([_placed(motion, CameraPath.still(np.arange(80) / 20))])
+    np.testing.assert_allclose(root_T3[:, 1], motion[:, 0, 1], atol=0.12)
+
+
+def test_feet_that_leave_the_picture_do_not_sink_the_body() -> None:
+    motion = moved(standing(4.0), 0.0, (0.0, 0.0, -5.0))
+    still = CameraPath.still(np.arange(len(motion)) / 20)
+    (root_T3,) = root_trajectories([_placed(motion, still, hidden=range(30, 60))])
+    assert np.ptp(root_T3[:, 1]) < 0.06
+
+
+def test_a_body_that_sits_down_behind_a_table_sinks() -> None:
+    motion = moved(standing(4.0), 0.0, (0.0, 0.0, -5.0))
+    still = CameraPath.still(np.arange(len(motion)) / 20)
+    motion[:, :, 1] -= ramp(len(motion), 35, 50, 0.0, 0.4)[:, None]
+    (root_T3,) = root_trajectories([_placed(motion, still, hidden=range(25, 80))])
+    assert root_T3[0, 1] - root_T3[-1, 1] == pytest.approx(0.4, abs=0.08)
+
+
+def test_two_people_keep_their_distance() -> None:
+    near = moved(standing(3.0), 0.0, (-1.0, 0.0, -5.0))
+    far = moved(standing(3.0), np.pi, (1.5, 0.0, -8.0))
+    camera = _following(len(near))
+    one_T3, two_T3 = root_trajectories([_placed(near, camera), _placed(far, camera)])
+    apart_T3 = (two_T3 - one_T3) - (far - near)[:, 0]
+    assert np.abs(apart_T3).max() < 0.15
+
+
+def test_a_camera_that_looks_down_does_not_lift_who_walks_away() -> None:
+    """Relative to a camera that looks down, the floor rises with the distance."""
+    motion = moved(standing(4.0), np.pi, (0.0, 0.0, -4.0))
+    motion[:, :, 2] -= 1.0 * np.arange(len(motion))[:, None] / 20
+    # All frames of a camera that looks down by 12 degrees and does not know it.
+    down_33 = Rotation.from_euler("x", -12, degrees=True).as_matrix()
+    from_camera_TJ3 = (motion - np.array([0, CAMERA_HEIGHT_M, 0])) @ down_33
+    tilted_TJ3 = from_camera_TJ3 + np.array([0, CAMERA_HEIGHT_M, 0])
+    (root_T3,) = root_trajectories([_placed(tilted_TJ3, CameraPath.still(np.arange(80) / 20))])
+    assert np.ptp(root_T3[:, 1]) < 0.15
+
+
+def test_the_feet_lead_where_the_camera_is_not_measured() -> None:
+    motion = moved(jumping(0.4), 0.3, (0.5, 0.0, -6.0))
+    placed = _placed(motion, CameraPath.still(np.arange(len(motion)) / 20))
+    blind = Placed(placed.body_TJ3, placed.pelvis_T3, placed.confidence_TJ, measured=False)
+    (root_T3,) = root_trajectories([blind])
+    lowest_T = (blind.body_TJ3 + root_T3[:, None])[:, FEET, 1].min(axis=1)
+    assert np.ptp(lowest_T) < 0.1

@@ -33,10 +33,34 @@ from data.motion.skeleton import FPS
 class ActivityKind(StrEnum):
     """Kind of an activity."""
 
+    SOMERSAULT = "somersault"
+    JUMP_DOWN = "jump_down"
+    JUMPING_JACK = "jumping_jack"
     CARTWHEEL = "cartwheel"
     PUSH_UP = "push_up"
     KICK = "kick"
     THROW = "throw"
+    CATCH = "catch"
+    SERVE = "serve"
+    DRIBBLE = "dribble"
+    JUGGLE = "juggle"
+    RIDE = "ride"
+    CLIMB = "climb"
+    CRAWL = "crawl"
+    SKIP = "skip"
+    PICK_UP = "pick_up"
+    PUT_DOWN = "put_down"
+    HUG = "hug"
+    HAND_OVER = "hand_over"
+    SHAKE_HANDS = "shake_hands"
+    PUSH = "push"
+    APPROACH = "approach"
+    PART = "part"
+    FACE = "face"
+    WALK_TOGETHER = "walk_together"
+    LAND = "land"
+    STEP = "step"
+    HOLD = "hold"
     PUNCH = "punch"
     CLAP = "clap"
     JUMP = "jump"
@@ -70,15 +94,41 @@ class ActivityKind(StrEnum):
     KNEEL = "kneel"
     CROUCH = "crouch"
     WIDE_STANCE = "wide_stance"
+    LUNGE = "lunge"
+    SIDE_PLANK = "side_plank"
     STAND = "stand"
     STILL = "still"
 
 
 WEIGHTS: Final[Mapping[ActivityKind, float]] = {
+    ActivityKind.SOMERSAULT: 0.99,
+    ActivityKind.JUMP_DOWN: 0.97,
+    ActivityKind.JUMPING_JACK: 0.95,
     ActivityKind.CARTWHEEL: 0.99,
     ActivityKind.PUSH_UP: 0.95,
     ActivityKind.KICK: 0.90,
     ActivityKind.THROW: 0.84,
+    ActivityKind.CATCH: 0.82,
+    ActivityKind.SERVE: 0.93,
+    ActivityKind.DRIBBLE: 0.92,
+    ActivityKind.JUGGLE: 0.94,
+    ActivityKind.RIDE: 0.92,
+    ActivityKind.CLIMB: 0.90,
+    ActivityKind.CRAWL: 0.86,
+    ActivityKind.SKIP: 0.86,
+    ActivityKind.PICK_UP: 0.78,
+    ActivityKind.PUT_DOWN: 0.76,
+    ActivityKind.HUG: 0.90,
+    ActivityKind.HAND_OVER: 0.86,
+    ActivityKind.SHAKE_HANDS: 0.88,
+    ActivityKind.PUSH: 0.80,
+    ActivityKind.APPROACH: 0.30,
+    ActivityKind.PART: 0.30,
+    ActivityKind.FACE: 0.20,
+    ActivityKind.WALK_TOGETHER: 0.76,
+    ActivityKind.LAND: 0.66,
+    ActivityKind.STEP: 0.50,
+    ActivityKind.HOLD: 0.40,
     ActivityKind.PUNCH: 0.86,
     ActivityKind.CLAP: 0.84,
     ActivityKind.JUMP: 0.88,
@@ -112,6 +162,8 @@ WEIGHTS: Final[Mapping[ActivityKind, float]] = {
     ActivityKind.KNEEL: 0.38,
     ActivityKind.CROUCH: 0.38,
     ActivityKind.WIDE_STANCE: 0.45,
+    ActivityKind.LUNGE: 0.60,
+    ActivityKind.SIDE_PLANK: 0.62,
     ActivityKind.STAND: 0.20,
     ActivityKind.STILL: 0.10,
 }
@@ -235,6 +287,21 @@ def find_activities(
 
 
 _EVENT_ACTIVITIES: Final[Mapping[EventKey, ActivityKind]] = {
+    EventKind.SOMERSAULT: ActivityKind.SOMERSAULT,
+    EventKind.JUMP_DOWN: ActivityKind.JUMP_DOWN,
+    EventKind.JUMPING_JACK: ActivityKind.JUMPING_JACK,
+    EventKind.CATCH: ActivityKind.CATCH,
+    EventKind.SERVE: ActivityKind.SERVE,
+    EventKind.DRIBBLE: ActivityKind.DRIBBLE,
+    EventKind.JUGGLE: ActivityKind.JUGGLE,
+    EventKind.RIDE: ActivityKind.RIDE,
+    EventKind.CLIMB: ActivityKind.CLIMB,
+    EventKind.CRAWL: ActivityKind.CRAWL,
+    EventKind.SKIP: ActivityKind.SKIP,
+    EventKind.PICK_UP: ActivityKind.PICK_UP,
+    EventKind.PUT_DOWN: ActivityKind.PUT_DOWN,
+    EventKind.REACH: ActivityKind.REACH,
+    EventKind.STEP: ActivityKind.STEP,
     EventKind.JUMP: ActivityKind.JUMP,
     EventKind.HOP: ActivityKind.HOP,
     EventKind.KICK: ActivityKind.KICK,
@@ -330,6 +397,8 @@ _LASTS: Final[Mapping[PostureKind, ActivityKind]] = {
     PostureKind.LYING: ActivityKind.LIE,
     PostureKind.PLANK: ActivityKind.PLANK,
     PostureKind.WIDE_STANCE: ActivityKind.WIDE_STANCE,
+    PostureKind.LUNGE: ActivityKind.LUNGE,
+    PostureKind.SIDE_PLANK: ActivityKind.SIDE_PLANK,
     PostureKind.ALL_FOURS: ActivityKind.KNEEL,
 }
 """Activities of taking, leaving and holding each posture."""

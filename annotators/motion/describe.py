@@ -18,18 +18,12 @@ from annotators.motion.events import (
     EventKind,
     MotionEvent,
     Posture,
+    PostureKind,
     Side,
 )
-from annotators.motion.rules.arms import (
-    circles,
-    claps,
-    elbow_bends,
-    raises,
-    strokes,
-    thrusts,
-    waves,
-)
-from annotators.motion.rules.leaps import jumps
+from annotators.motion.rules.arms import elbow_bends, holds, raises
+from annotators.motion.rules.handling import reaches_down
+from annotators.motion.rules.leaps import drops, jumping_jacks, jumps, somersaults
 from annotators.motion.rules.legs import kicks, leg_raises
 from annotators.motion.rules.posture import (
     level_changes,
@@ -39,19 +33,23 @@ from annotators.motion.rules.posture import (
     still_spans,
 )
 from annotators.motion.rules.sides import mask_of, overlaps, pair_sides
-from annotators.motion.rules.travel import Path, locomotion, path_of, travel, turns
+from annotators.motion.rules.strokes import circles, claps, strokes, thrusts, waves
+from annotators.motion.rules.travel import Path, crawls, locomotion, path_of, travel, turns
 from annotators.motion.rules.trunk import head_moves, torso_moves
 from annotators.motion.signals import BodySize, Signals, Span, prepare
 from data.arrays import BoolArray, FloatArray
 from data.records import PoseTrack
 
-KINEMATICS_VERSION: Final = "1"
+KINEMATICS_VERSION: Final = "2"
 """Version of the rules. It is increased whenever a rule changes the description of a motion."""
 
 
 MIN_SHARP_HEIGHT_PX: Final = 140
 """Smallest height of a body in the image at which the wave of a hand exceeds the noise of the pose
 model (about 3 % of the body)."""
+SWING_OVER_RAISE: Final = 1.5
+WIND_UP_S: Final = 0.6
+"""Before a jump the knees bend and the hands swing down, which is no reach to the floor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,26 +125,28 @@ def describe_motion(
         ValueError: the motion is empty, has another shape, or is not finite.
     """
     signals = prepare(joints_TJ3, pts_s=pts_s, valid=valid, confidence=confidence, sharp=sharp)
-    walks = locomotion(signals)
     held = postures(signals)
-    leaps = jumps(signals)
-    moving_T = _covered(signals, walks)
+    leaps = [*jumping_jacks(signals), *drops(signals), *somersaults(signals), *jumps(signals)]
     # Movements of arms and legs in the air belong to the jump.
     airborne_T = _covered(signals, leaps)
+    off_feet_T = _covered(signals, [e for e in leaps if e.kind in _OFF_FEET])
+    travels = locomotion(signals, off_feet_T)
+    moving_T = _covered(signals, [e for e in travels if e.kind in _WALKS])
     balances = one_leg_balances(signals, moving_T)
     events = [
-        *walks,
+        *travels,
+        *crawls(signals, held),
         *leaps,
         *turns(signals),
-        *level_changes(signals),
+        *level_changes(signals, held),
         *presses(signals, held),
         *torso_moves(signals),
         *head_moves(signals),
         *claps(signals, moving_T),
-        *_arm_events(signals, moving_T),
+        *_arm_events(signals, held, moving_T, off_feet_T),
         *_leg_events(signals, moving_T | airborne_T),
     ]
-    events = pair_sides(_without_noise(events))
+    events = pair_sides(_without_noise(_without_wind_ups(events)))
     activities = find_activities(signals, events, held, balances)
     return MotionDescription(
         start_s=float(signals.time_T[0]),
@@ -201,8 +201,12 @@ def _covered(signals: Signals, events: Sequence[MotionEvent]) -> BoolArray:
     return mask_of(signals.num_frames, [_span_of(signals, e.start_s, e.end_s) for e in events])
 
 
-def _arm_events(signals: Signals, moving_T: BoolArray) -> list[MotionEvent]:
+def _arm_events(
+    signals: Signals, held: Sequence[Posture], moving_T: BoolArray, off_feet_T: BoolArray
+) -> list[MotionEvent]:
     events: list[MotionEvent] = []
+    spans_s = [(p.start_s, p.end_s) for p in held if p.kind in _NO_REACH]
+    on_hands_T = off_feet_T | mask_of(signals.num_frames, [_span_of(signals, *s) for s in spans_s])
     clapping_T = _covered(signals, claps(signals, moving_T))
     for side in (Side.LEFT, Side.RIGHT):
         if f"{side}_arm" not in signals.parts:
@@ -219,11 +223,21 @@ def _arm_events(signals: Signals, moving_T: BoolArray) -> list[MotionEvent]:
         struck = strokes(signals, side, busy_T, moving_T)
         busy_T = busy_T | _covered(signals, [s for s in struck if s.kind is not EventKind.SWING])
         lifted = raises(signals, side, busy_T, moving_T)
+        # Of a swing and a raise at the same time, the larger movement counts.
+        lifted = [e for e in lifted if not overlaps(e, _larger_swings(e, struck))]
         struck = [s for s in struck if s.kind is not EventKind.SWING or not overlaps(s, lifted)]
         busy_T = busy_T | _covered(signals, [*lifted, *struck])
         bent = elbow_bends(signals, side, busy_T, moving_T)
-        events += [*round_, *thrown, *waving, *struck, *lifted, *bent]
+        held_up = holds(signals, side, lifted, moving_T)
+        down = reaches_down(signals, side, on_hands_T)
+        events += [*round_, *thrown, *waving, *struck, *lifted, *bent, *held_up, *down]
     return events
+
+
+def _larger_swings(event: MotionEvent, struck: Sequence[MotionEvent]) -> list[MotionEvent]:
+    """Return the swings that go further than a raise or lowering, of which it is only a part."""
+    swings = [s for s in struck if s.kind is EventKind.SWING and s.count == 1]
+    return [s for s in swings if s.magnitude > SWING_OVER_RAISE * event.magnitude]
 
 
 def _leg_events(signals: Signals, busy_T: BoolArray) -> list[MotionEvent]:
@@ -239,6 +253,20 @@ def _inside(signals: Signals, event: MotionEvent, mask_T: BoolArray) -> bool:
     return float(mask_T[slice(*_span_of(signals, event.start_s, event.end_s))].mean()) > 0.5
 
 
+def _without_wind_ups(events: list[MotionEvent]) -> list[MotionEvent]:
+    """Drop hands that swing down before a leap or after it."""
+    leaps = [e for e in events if e.kind in _IN_FLIGHT]
+    return [
+        event
+        for event in events
+        if event.kind not in _HANDLING
+        or not any(
+            event.end_s > leap.start_s - WIND_UP_S and event.start_s < leap.end_s + WIND_UP_S / 2
+            for leap in leaps
+        )
+    ]
+
+
 def _without_noise(events: list[MotionEvent]) -> list[MotionEvent]:
     """Drop events that are part of a larger event, such as the kicks of a runner."""
     return [
@@ -250,12 +278,34 @@ def _without_noise(events: list[MotionEvent]) -> list[MotionEvent]:
 
 _WALKS: Final = (EventKind.WALK, EventKind.RUN)
 _LEAPS: Final = (EventKind.JUMP, EventKind.HOP)
+_OFF_FEET: Final = (EventKind.JUMPING_JACK, EventKind.JUMP_DOWN, EventKind.SOMERSAULT)
+"""Leaps during which nobody walks."""
+_NO_REACH: Final = (
+    PostureKind.LYING,
+    PostureKind.SITTING,
+    PostureKind.PLANK,
+    PostureKind.SIDE_PLANK,
+    PostureKind.ALL_FOURS,
+    PostureKind.HANDS_AND_FEET,
+    PostureKind.UPSIDE_DOWN,
+)
+"""Postures in which a low hand supports the body or lies beside it."""
+_IN_FLIGHT: Final = (*_LEAPS, EventKind.JUMP_DOWN, EventKind.SOMERSAULT, EventKind.JUMPING_JACK)
+_HANDLING: Final = (EventKind.REACH, EventKind.PICK_UP, EventKind.PUT_DOWN)
 _PART_OF: Final[Mapping[EventKind, tuple[EventKind, ...]]] = {
-    EventKind.KICK: (EventKind.RUN, *_LEAPS),
-    EventKind.SINK: _LEAPS,
-    EventKind.RISE: _LEAPS,
-    EventKind.TWIST: (EventKind.TURN, *_WALKS),
-    EventKind.LEAN: _WALKS,
-    EventKind.STRAIGHTEN: _WALKS,
+    EventKind.KICK: (EventKind.RUN, *_IN_FLIGHT),
+    EventKind.STEP: _IN_FLIGHT,
+    EventKind.JUMP: (EventKind.JUMPING_JACK, EventKind.JUMP_DOWN, EventKind.SOMERSAULT),
+    EventKind.HOP: (EventKind.JUMPING_JACK, EventKind.JUMP_DOWN, EventKind.SOMERSAULT),
+    EventKind.SINK: (*_IN_FLIGHT, EventKind.LAND),
+    EventKind.RISE: _IN_FLIGHT,
+    EventKind.TWIST: (EventKind.TURN, EventKind.SOMERSAULT, *_WALKS),
+    EventKind.LEAN: (EventKind.SOMERSAULT, *_WALKS),
+    EventKind.BEND: (EventKind.SOMERSAULT,),
+    EventKind.TURN: (EventKind.SOMERSAULT,),
+    EventKind.STRAIGHTEN: (EventKind.SOMERSAULT, *_WALKS),
+    EventKind.REACH: (EventKind.SOMERSAULT, EventKind.LAND, EventKind.RUN),
+    EventKind.PICK_UP: (EventKind.SOMERSAULT, EventKind.RUN),
+    EventKind.PUT_DOWN: (EventKind.SOMERSAULT, EventKind.RUN),
 }
 """Kinds of events that may be part of others, with the kinds of those others."""

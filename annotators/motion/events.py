@@ -18,8 +18,24 @@ class EventKind(StrEnum):
     WALK = "walk"
     RUN = "run"
     TURN = "turn"
+    SKIP = "skip"
+    """Travel in steps with a hop on each foot."""
+    CRAWL = "crawl"
+    CLIMB = "climb"
+    """The body moves up or down against the scene, with the limbs on holds or steps."""
+    RIDE = "ride"
+    """The legs pedal while the hips are carried."""
+    STEP = "step"
+    """One step that is not part of a walk."""
     JUMP = "jump"
     HOP = "hop"
+    JUMPING_JACK = "jumping_jack"
+    JUMP_DOWN = "jump_down"
+    """A jump that ends clearly lower than it began."""
+    LAND = "land"
+    """The legs give way after a jump."""
+    SOMERSAULT = "somersault"
+    """The trunk turns over, forward or backward, in the air or on the floor."""
     RISE = "rise"
     """The hips move up; ``SINK`` is the opposite."""
     SINK = "sink"
@@ -32,6 +48,18 @@ class EventKind(StrEnum):
     SWING = "swing"
     PUNCH = "punch"
     THROW = "throw"
+    CATCH = "catch"
+    SERVE = "serve"
+    """One hand goes up and the other arm strikes overhead."""
+    REACH = "reach"
+    """A hand goes out to a place and stays there."""
+    PICK_UP = "pick_up"
+    PUT_DOWN = "put_down"
+    DRIBBLE = "dribble"
+    """A hand or foot touches a ball again and again; ``JUGGLE`` keeps it in the air."""
+    JUGGLE = "juggle"
+    HOLD = "hold"
+    """A raised limb stays where it is."""
     CIRCLE = "circle"
     CLAP = "clap"
     BEND = "bend"
@@ -42,6 +70,15 @@ class EventKind(StrEnum):
     """The trunk returns to upright."""
     LEAN = "lean"
     TWIST = "twist"
+    APPROACH = "approach"
+    """This and the following are movements of two people, see :mod:`annotators.motion.pairs`."""
+    PART = "part"
+    FACE = "face"
+    HAND_OVER = "hand_over"
+    HUG = "hug"
+    SHAKE_HANDS = "shake_hands"
+    PUSH = "push"
+    WALK_TOGETHER = "walk_together"
 
 
 class Part(StrEnum):
@@ -145,6 +182,9 @@ class MotionEvent:
         way_m: horizontal distance of a jump or hop, meters.
         gap_m: smallest distance of the wrists in a clap, meters.
         by_side: for an event of both sides, the events of the left and the right side.
+        posture: posture that ``SINK`` leads into, or that ``RISE`` leads out of.
+        object: object that takes part, e.g. ``ball``.
+        partner: ``track_id`` of the other person of a movement of two people.
     """
 
     kind: EventKind
@@ -165,6 +205,9 @@ class MotionEvent:
     way_m: float = 0.0
     gap_m: float = 0.0
     by_side: tuple["MotionEvent", ...] = ()
+    posture: "PostureKind | None" = None
+    object: str | None = None
+    partner: int | None = None
 
     @property
     def duration_s(self) -> float:
@@ -193,6 +236,7 @@ def measure_event(
     air_s: float = 0.0,
     way_m: float = 0.0,
     gap_m: float = 0.0,
+    posture: "PostureKind | None" = None,
 ) -> MotionEvent:
     """Create the event of a span of frames. The arguments are those of :class:`MotionEvent`.
 
@@ -212,6 +256,7 @@ def measure_event(
         air_s: time off the floor, seconds.
         way_m: horizontal distance, meters.
         gap_m: smallest distance of the wrists, meters.
+        posture: posture that the movement leads into or out of.
     """
     size = signals.size
     limb_m = size.arm_m if part is Part.ARM else size.leg_m
@@ -233,6 +278,7 @@ def measure_event(
         air_s=air_s,
         way_m=way_m,
         gap_m=gap_m,
+        posture=posture,
     )
 
 
@@ -256,11 +302,14 @@ class PostureKind(StrEnum):
     SITTING = "sitting"
     SQUATTING = "squatting"
     WIDE_STANCE = "wide_stance"
-    """A lunge or a straddle."""
+    """A straddle, or a lunge of which the bent leg is not clear."""
+    LUNGE = "lunge"
+    """One knee is bent, the other leg is stretched away from it."""
     BENDING = "bending"
     KNEELING = "kneeling"
     LYING = "lying"
     PLANK = "plank"
+    SIDE_PLANK = "side_plank"
     ALL_FOURS = "all_fours"
     HANDS_AND_FEET = "hands_and_feet"
     UPSIDE_DOWN = "upside_down"
@@ -288,7 +337,8 @@ class Posture:
             and for ``ONE_LEG``.
         hips: median height of the hips above the floor, leg lengths; None in the same cases.
         facing: direction of the chest of a lying body.
-        side: supporting leg of ``ONE_LEG``.
+        side: supporting leg of ``ONE_LEG``, bent leg of ``LUNGE``, supporting arm of
+            ``SIDE_PLANK``.
         lift_m: height of the other ankle above that of the supporting leg, meters.
     """
 

@@ -116,6 +116,57 @@ def _press(event: MotionEvent) -> str:
     return f"shoulders move {event.magnitude:.2f} m {event.direction} with the hands on the floor"
 
 
+def _over(event: MotionEvent) -> str:
+    return f"trunk turns {event.magnitude:.0f} deg {event.direction} about the left-right axis"
+
+
+def _step(event: MotionEvent) -> str:
+    return f"{event.side}_ankle moves {event.magnitude:.2f} m {event.direction} over the floor"
+
+
+def _drop(event: MotionEvent) -> str:
+    return (
+        f"both feet land {event.magnitude:.2f} m below the take-off after {event.air_s:.2f} s, "
+        f"falling at up to {event.peak_speed:.1f} m/s"
+    )
+
+
+def _jack(event: MotionEvent) -> str:
+    return (
+        f"ankles move {event.magnitude:.2f} m apart and back while the hands rise above the "
+        f"shoulders and fall, {event.count} times in {event.duration_s:.1f} s"
+    )
+
+
+def _crawl(event: MotionEvent) -> str:
+    return f"pelvis travels {event.magnitude:.1f} m on hands and feet or knees"
+
+
+def _hand_down(event: MotionEvent) -> str:
+    rises = "then rises" if event.kind is EventKind.PICK_UP else "after it was held up, falls"
+    return f"{event.side}_wrist reaches {event.gap_m:.2f} m above the floor, {rises}"
+
+
+def _reach(event: MotionEvent) -> str:
+    return f"{event.side}_wrist moves {event.magnitude:.2f} m {event.direction} and stays there"
+
+
+def _hold(event: MotionEvent) -> str:
+    seconds = round(event.duration_s, 6)
+    return f"{event.side}_wrist stays raised for {seconds:.1f} s"
+
+
+def _touches(event: MotionEvent) -> str:
+    limb = "ankle" if event.part is Part.LEG else "wrist"
+    side = "each" if event.side in (None, Side.BOTH) else event.side
+    seconds = round(event.duration_s, 6)
+    return f"{side} {limb} moves up and down in turn, {event.count} times in {seconds:.1f} s"
+
+
+def _two(event: MotionEvent) -> str:
+    return f"distance to person {event.partner} changes to {event.gap_m:.2f} m"
+
+
 def _clap(event: MotionEvent) -> str:
     return f"the wrists come within {event.gap_m:.2f} m of each other {event.count} times"
 
@@ -130,6 +181,31 @@ def _kick(event: MotionEvent) -> str:
 _EVENTS: Final[Mapping[EventKind, Callable[[MotionEvent], str]]] = {
     EventKind.WALK: _locomotion,
     EventKind.RUN: _locomotion,
+    EventKind.SKIP: _locomotion,
+    EventKind.CRAWL: _crawl,
+    EventKind.CLIMB: _level_change,
+    EventKind.RIDE: _touches,
+    EventKind.STEP: _step,
+    EventKind.JUMPING_JACK: _jack,
+    EventKind.JUMP_DOWN: _drop,
+    EventKind.LAND: _level_change,
+    EventKind.SOMERSAULT: _over,
+    EventKind.CATCH: _stroke,
+    EventKind.SERVE: _stroke,
+    EventKind.REACH: _reach,
+    EventKind.PICK_UP: _hand_down,
+    EventKind.PUT_DOWN: _hand_down,
+    EventKind.DRIBBLE: _touches,
+    EventKind.JUGGLE: _touches,
+    EventKind.HOLD: _hold,
+    EventKind.APPROACH: _two,
+    EventKind.PART: _two,
+    EventKind.FACE: _two,
+    EventKind.HAND_OVER: _two,
+    EventKind.HUG: _two,
+    EventKind.SHAKE_HANDS: _two,
+    EventKind.PUSH: _two,
+    EventKind.WALK_TOGETHER: _two,
     EventKind.TURN: lambda e: f"heading turns {e.magnitude:.0f} deg to the {e.direction}",
     EventKind.JUMP: _leap,
     EventKind.HOP: _leap,

@@ -33,7 +33,7 @@ from annotators.motion.events import (
 from annotators.motion.measurements import RHYTHMS, measurement_of, way
 from annotators.wording.timeline import Act, ActKey, BodyAct, Clause, Evidence, Pause, Way
 
-PHRASES_VERSION: Final = "2"
+PHRASES_VERSION: Final = "3"
 """Version of the wording. It is increased whenever a wording changes."""
 
 Form = Literal["base", "third", "ing"]
@@ -269,9 +269,96 @@ def _foot_down(event: MotionEvent) -> str:
     return f"<put> {_limb(event, 'foot')} down"
 
 
+def _step(event: MotionEvent) -> str:
+    return f"<step> {_to(event.direction)} with {_limb(event, 'foot')}"
+
+
+def _crawl(event: MotionEvent) -> str:
+    return _spaced("<crawl>", _to(event.direction))
+
+
+def _climb(event: MotionEvent) -> str:
+    return f"<climb> {event.direction}"
+
+
+def _jump_down(event: MotionEvent) -> str:
+    way = event.direction if event.direction is not Direction.DOWN else None
+    return _spaced("<jump> down", _to(way))
+
+
+def _land(event: MotionEvent) -> str:
+    return "<land> in a squat" if event.posture is PostureKind.SQUATTING else "<land> on both feet"
+
+
+_REACH_WAYS: Final[Mapping[Direction | None, str]] = {
+    Direction.FORWARD: "forward",
+    Direction.SIDE: "out to the side",
+    Direction.DOWN: "down",
+    Direction.UP: "up",
+}
+
+
+def _reach(event: MotionEvent) -> str:
+    return _spaced("<reach>", _REACH_WAYS.get(event.direction, ""), f"with {_limb(event, 'hand')}")
+
+
+def _hold(event: MotionEvent) -> str:
+    level = "up" if event.level in (Level.ABOVE_HEAD, Level.HEAD) else "out"
+    return _spaced("<hold>", _limb(event, "arm"), level)
+
+
+def _touches(event: MotionEvent) -> str:
+    limb = _limb(event, "foot" if event.part is Part.LEG else "hand")
+    limb = {"both foots": "{their} feet", "both hands": "both hands"}.get(limb, limb)
+    return f"<{event.kind}> a {event.object or 'ball'} with {limb}"
+
+
+def _pick_up(event: MotionEvent) -> str:
+    thing = f"a {event.object}" if event.object else "something"
+    way = "up" if event.kind is EventKind.PICK_UP else "down"
+    verb = "pick" if event.kind is EventKind.PICK_UP else "put"
+    return f"<{verb}> {way} {thing} with {_limb(event, 'hand')}"
+
+
+def _throw(event: MotionEvent) -> str:
+    if event.object:
+        return f"<throw> a {event.object} with {_limb(event, 'hand')}"
+    return f"<make> a throwing movement with {_limb(event, 'arm')}"
+
+
+def _serve(event: MotionEvent) -> str:
+    tool = f"the {event.object}" if event.object else f"{_limb(event, 'arm')}"
+    return f"<swing> {tool} overhead"
+
+
 _EVENTS: Final[Mapping[ActKey, str | Callable[[MotionEvent], str]]] = {
     EventKind.WALK: _walk,
     EventKind.RUN: _walk,
+    EventKind.SKIP: lambda e: _spaced("<skip>", _to(e.direction)),
+    EventKind.CRAWL: _crawl,
+    EventKind.CLIMB: _climb,
+    EventKind.RIDE: "<ride> a bicycle",
+    EventKind.STEP: _step,
+    EventKind.JUMPING_JACK: "<do> a jumping jack",
+    EventKind.JUMP_DOWN: _jump_down,
+    EventKind.LAND: _land,
+    EventKind.SOMERSAULT: lambda e: f"<do> a {e.direction} somersault",
+    EventKind.CATCH: lambda e: f"<catch> a {e.object or 'ball'} with {_limb(e, 'hand')}",
+    EventKind.SERVE: _serve,
+    EventKind.REACH: _reach,
+    EventKind.PICK_UP: _pick_up,
+    EventKind.PUT_DOWN: _pick_up,
+    EventKind.DRIBBLE: _touches,
+    EventKind.JUGGLE: _touches,
+    EventKind.HOLD: _hold,
+    EventKind.APPROACH: "<walk> up to the other person",
+    EventKind.PART: "<move> away from the other person",
+    EventKind.FACE: "<face> the other person",
+    EventKind.HAND_OVER: "<hand> something to the other person",
+    EventKind.HUG: "<hug> the other person",
+    EventKind.SHAKE_HANDS: "<shake> hands with the other person",
+    EventKind.PUSH: "<push> the other person",
+    EventKind.WALK_TOGETHER: "<walk> side by side with the other person",
     EventKind.TURN: _turn,
     EventKind.JUMP: lambda e: f"<jump> {_to(e.direction)}",
     EventKind.HOP: lambda e: f"<hop> on {_limb(e, 'leg')}",
@@ -281,7 +368,7 @@ _EVENTS: Final[Mapping[ActKey, str | Callable[[MotionEvent], str]]] = {
     EventKind.SWING: _swing,
     EventKind.CLAP: "<clap> {their} hands",
     EventKind.PUNCH: lambda e: f"<punch> forward with {_limb(e, 'hand')}",
-    EventKind.THROW: lambda e: f"<make> a throwing movement with {_limb(e, 'arm')}",
+    EventKind.THROW: _throw,
     EventKind.CIRCLE: _circle,
     EventKind.EXTEND: _extend,
     EventKind.KICK: _kick,
@@ -313,6 +400,7 @@ _BODY: Final[Mapping[Act, str]] = {
     BodyAct.KNEEL_DOWN: "<kneel> down",
     BodyAct.LIE_DOWN: "<lie> down",
     BodyAct.SINK_INTO_STANCE: "<sink> into a low, wide stance",
+    BodyAct.LUNGE: "<sink> into a lunge",
     BodyAct.BEND_KNEES: "<bend> {their} knees",
     BodyAct.STAND_UP: "<stand> up",
     BodyAct.GET_UP: "<get> up from the floor",
@@ -324,6 +412,8 @@ _BODY: Final[Mapping[Act, str]] = {
     PostureKind.KNEELING: "<kneel>",
     PostureKind.BENDING: "<stay> bent forward",
     PostureKind.WIDE_STANCE: "<hold> a low, wide stance",
+    PostureKind.LUNGE: "<hold> a lunge",
+    PostureKind.SIDE_PLANK: "<hold> a side plank",
     PostureKind.PLANK: "<hold> the body up on hands and feet",
     PostureKind.ALL_FOURS: "<stay> on hands and knees",
     PostureKind.HANDS_AND_FEET: "<put> both hands on the floor with {their} hips up",
@@ -338,6 +428,7 @@ _STILL: Final[Mapping[PostureKind | None, str]] = {
     PostureKind.STANDING: "<stand> still",
     PostureKind.SITTING: "<sit> still",
     PostureKind.WIDE_STANCE: "<hold> the low, wide stance",
+    PostureKind.LUNGE: "<hold> the lunge",
     PostureKind.KNEELING: "<kneel> still",
     PostureKind.LYING: "<lie> still",
     PostureKind.SQUATTING: "<stay> crouched",
@@ -380,6 +471,7 @@ _BACKS: Final[Mapping[ActKey, str]] = {
     BodyAct.SIT_DOWN: "<stay> seated",
     BodyAct.KNEEL_DOWN: "<stay> on {their} knees",
     BodyAct.SINK_INTO_STANCE: "<hold> it",
+    BodyAct.LUNGE: "<hold> it",
     BodyAct.LIE_DOWN: "<stay> on the floor",
 }
 

@@ -44,6 +44,14 @@ FAST_HAND_MPS: Final = 2.6
 MAX_COUNTED_STEPS: Final = 12
 MIN_HELD_S: Final = 1.0
 """A posture that is held for a shorter time is a transition."""
+EXTENT_SHARE: Final = 0.4
+"""Share of the importance of an act that depends on its extent."""
+REPEAT_BONUS: Final = 0.015
+LONG_PAUSE_SHARE: Final = 0.4
+"""A pause that takes so much of the time is a part of what the person does."""
+MAX_STIR_S: Final = 1.0
+"""Two pauses that are so close to each other are one."""
+MIN_HOLD_S: Final = 1.5
 MIN_LEG_S: Final = 0.7
 """Shorter parts of a walk between its turns are dropped."""
 
@@ -56,6 +64,7 @@ class BodyAct(StrEnum):
     KNEEL_DOWN = "kneel_down"
     LIE_DOWN = "lie_down"
     SINK_INTO_STANCE = "sink_into_stance"
+    LUNGE = "sink_into_lunge"
     BEND_KNEES = "bend_knees"
     STAND_UP = "stand_up"
     GET_UP = "get_up"
@@ -176,11 +185,12 @@ def timeline(description: MotionDescription, max_clauses: int = 8) -> list[Claus
     clauses = _pair(clauses)
     clauses = _merge(clauses)
     clauses = _drop_shadowed(clauses)
+    clauses = [replace(c, weight=_salience(c, description)) for c in clauses]
     clauses = sorted(clauses, key=lambda c: (c.start_s, c.end_s))
+    clauses = _fill_pauses(clauses, description)
     if len(clauses) > max_clauses:
-        kept = sorted(clauses, key=_importance, reverse=True)[:max_clauses]
+        kept = sorted(clauses, key=lambda c: c.weight, reverse=True)[:max_clauses]
         clauses = [c for c in clauses if c in kept]
-    clauses = _fill_pauses(clauses, description, max_clauses)
     return clauses or [_fallback(description)]
 
 
@@ -190,6 +200,31 @@ _KINDS: Final[Mapping[ActKey, ActivityKind]] = {
     EventKind.WALK: ActivityKind.WALK,
     EventKind.RUN: ActivityKind.RUN,
     EventKind.TURN: ActivityKind.TURN,
+    EventKind.SKIP: ActivityKind.SKIP,
+    EventKind.CRAWL: ActivityKind.CRAWL,
+    EventKind.CLIMB: ActivityKind.CLIMB,
+    EventKind.RIDE: ActivityKind.RIDE,
+    EventKind.STEP: ActivityKind.STEP,
+    EventKind.JUMPING_JACK: ActivityKind.JUMPING_JACK,
+    EventKind.JUMP_DOWN: ActivityKind.JUMP_DOWN,
+    EventKind.LAND: ActivityKind.LAND,
+    EventKind.SOMERSAULT: ActivityKind.SOMERSAULT,
+    EventKind.CATCH: ActivityKind.CATCH,
+    EventKind.SERVE: ActivityKind.SERVE,
+    EventKind.REACH: ActivityKind.REACH,
+    EventKind.PICK_UP: ActivityKind.PICK_UP,
+    EventKind.PUT_DOWN: ActivityKind.PUT_DOWN,
+    EventKind.DRIBBLE: ActivityKind.DRIBBLE,
+    EventKind.JUGGLE: ActivityKind.JUGGLE,
+    EventKind.HOLD: ActivityKind.HOLD,
+    EventKind.APPROACH: ActivityKind.APPROACH,
+    EventKind.PART: ActivityKind.PART,
+    EventKind.FACE: ActivityKind.FACE,
+    EventKind.HAND_OVER: ActivityKind.HAND_OVER,
+    EventKind.HUG: ActivityKind.HUG,
+    EventKind.SHAKE_HANDS: ActivityKind.SHAKE_HANDS,
+    EventKind.PUSH: ActivityKind.PUSH,
+    EventKind.WALK_TOGETHER: ActivityKind.WALK_TOGETHER,
     EventKind.JUMP: ActivityKind.JUMP,
     EventKind.HOP: ActivityKind.HOP,
     EventKind.PRESS: ActivityKind.PUSH_UP,
@@ -217,6 +252,8 @@ _KINDS: Final[Mapping[ActKey, ActivityKind]] = {
     PostureKind.KNEELING: ActivityKind.KNEEL,
     PostureKind.BENDING: ActivityKind.CROUCH,
     PostureKind.WIDE_STANCE: ActivityKind.WIDE_STANCE,
+    PostureKind.LUNGE: ActivityKind.LUNGE,
+    PostureKind.SIDE_PLANK: ActivityKind.SIDE_PLANK,
     PostureKind.PLANK: ActivityKind.PLANK,
     PostureKind.ALL_FOURS: ActivityKind.KNEEL,
     PostureKind.HANDS_AND_FEET: ActivityKind.BEND,
@@ -228,6 +265,7 @@ _KINDS: Final[Mapping[ActKey, ActivityKind]] = {
     BodyAct.KNEEL_DOWN: ActivityKind.KNEEL_DOWN,
     BodyAct.LIE_DOWN: ActivityKind.LIE_DOWN,
     BodyAct.SINK_INTO_STANCE: ActivityKind.WIDE_STANCE,
+    BodyAct.LUNGE: ActivityKind.LUNGE,
     BodyAct.BEND_KNEES: ActivityKind.LOWER,
     BodyAct.STAND_UP: ActivityKind.STAND_UP,
     BodyAct.GET_UP: ActivityKind.GET_UP,
@@ -254,6 +292,8 @@ def _event_clause(event: MotionEvent, description: MotionDescription) -> Clause 
     """Return the clause of one event, or None if another clause covers it."""
     if event.kind in (EventKind.SINK, EventKind.RISE):
         return _level_clause(event, description)
+    if event.kind is EventKind.HOLD and event.duration_s < MIN_HOLD_S:
+        return None  # Every raised hand stays up for a moment.
     clause = Clause(
         act=event.kind,
         start_s=event.start_s,
@@ -320,6 +360,7 @@ _SINKS: Final[Mapping[PostureKind, BodyAct]] = {
     PostureKind.KNEELING: BodyAct.KNEEL_DOWN,
     PostureKind.LYING: BodyAct.LIE_DOWN,
     PostureKind.WIDE_STANCE: BodyAct.SINK_INTO_STANCE,
+    PostureKind.LUNGE: BodyAct.LUNGE,
 }
 """Action of a downward movement of the hips, by the posture after it."""
 _LOW: Final = (
@@ -330,6 +371,7 @@ _LOW: Final = (
 )
 _ON_HANDS: Final = (
     PostureKind.PLANK,
+    PostureKind.SIDE_PLANK,
     PostureKind.ALL_FOURS,
     PostureKind.HANDS_AND_FEET,
     PostureKind.UPSIDE_DOWN,
@@ -366,7 +408,7 @@ def _rise(before: PostureKind, after: PostureKind) -> BodyAct | None:
         return BodyAct.GET_UP
     if after is not PostureKind.STANDING:
         return None
-    stance = before is PostureKind.WIDE_STANCE
+    stance = before in (PostureKind.WIDE_STANCE, PostureKind.LUNGE)
     return BodyAct.LEAVE_STANCE if stance else BodyAct.STRAIGHTEN_LEGS
 
 
@@ -390,8 +432,32 @@ def _posture_clause(posture: Posture, description: MotionDescription) -> Clause 
 # --------------------------------------------------------------------------------- the timeline
 
 
-def _importance(clause: Clause) -> float:
-    return clause.weight + min(clause.end_s - clause.start_s, 2.0) * 0.05
+def _salience(clause: Clause, description: MotionDescription) -> float:
+    """Return the importance of a clause, 0..1: how rare the act is, and how far and long it goes.
+
+    What moves most, longest and highest is the main event of a motion, not what comes first.
+    """
+    grown = clause.weight * (1.0 - EXTENT_SHARE + EXTENT_SHARE * _extent(clause, description))
+    return min(grown + REPEAT_BONUS * min(clause.count - 1, 4), 0.99)
+
+
+def _extent(clause: Clause, description: MotionDescription) -> float:
+    """Return the extent of a clause relative to a full movement of its kind, 0..1."""
+    share = (clause.end_s - clause.start_s) / max(description.end_s - description.start_s, 0.05)
+    event = clause.event
+    if event is None:
+        lasts = clause.act in _POSTURES and clause.act not in (
+            BodyAct.CARTWHEEL,
+            PostureKind.UPSIDE_DOWN,
+        )
+        return min(share * 1.5, 1.0) if lasts else 1.0
+    full = next((_FULL[key] for key in clause.keys if key in _FULL), None)
+    if full is None:
+        return 1.0
+    way = event.relative
+    if clause.act in _WALKS:
+        way = description.traveled_m(clause.start_s, clause.end_s) / description.size.leg_m
+    return min(max(way / full, share if clause.act in _WALKS else 0.0), 1.0)
 
 
 def _split_walks(clauses: Sequence[Clause], description: MotionDescription) -> list[Clause]:
@@ -453,6 +519,7 @@ _BACK: Final[Mapping[ActKey, tuple[ActKey, float]]] = {
     BodyAct.SIT_DOWN: (PostureKind.SITTING, 0.5),
     BodyAct.KNEEL_DOWN: (PostureKind.KNEELING, 0.5),
     BodyAct.SINK_INTO_STANCE: (PostureKind.WIDE_STANCE, 0.5),
+    BodyAct.LUNGE: (PostureKind.LUNGE, 0.5),
     BodyAct.LIE_DOWN: (PostureKind.LYING, 0.5),
 }
 """An act, the act that reverses or holds it, and the longest pause between the two, seconds."""
@@ -502,6 +569,27 @@ def _partner(first: Clause, ordered: Sequence[Clause], later: range, used: set[i
     )
 
 
+_FULL: Final[Mapping[ActKey, float]] = {
+    EventKind.WALK: 4.0,
+    EventKind.RUN: 4.0,
+    EventKind.TURN: 0.5,
+    EventKind.STEP: 1.0,
+    RAISE_ARM: 1.5,
+    LOWER_ARM: 1.5,
+    RAISE_LEG: 0.7,
+    RAISE_KNEE: 0.7,
+    LOWER_LEG: 0.7,
+    LOWER_KNEE: 0.7,
+    BEND_ARM: 0.3,
+    EventKind.EXTEND: 0.3,
+    BEND_TORSO: 0.2,
+    EventKind.LEAN: 0.12,
+    EventKind.STRAIGHTEN: 0.2,
+    EventKind.SWING: 1.5,
+    EventKind.WAVE: 0.6,
+    EventKind.KICK: 0.5,
+}
+"""Relative magnitude (``MotionEvent.relative``; leg lengths of a walk) of a full movement."""
 _SINKING: Final = frozenset({*_SINKS.values(), BodyAct.BEND_KNEES})
 _RISING: Final = frozenset(
     {BodyAct.STAND_UP, BodyAct.GET_UP, BodyAct.LEAVE_STANCE, BodyAct.STRAIGHTEN_LEGS}
@@ -589,6 +677,9 @@ _LEVELS: Final = frozenset[ActKey]({*_SINKING, *_RISING})
 _TILTS: Final = frozenset[ActKey]({EventKind.BEND, EventKind.STRAIGHTEN, EventKind.LEAN})
 _TILTS_AND_BACK: Final = frozenset[ActKey]({EventKind.BEND, EventKind.LEAN})
 _EVERYTHING: Final = frozenset[ActKey]({*EventKind, *PostureKind, *BodyAct})
+_OF_A_JUMP_DOWN: Final = frozenset[ActKey](
+    {EventKind.JUMP_DOWN, EventKind.LAND, EventKind.SOMERSAULT}
+)
 _BENDS: Final = _Implied(_LEVELS | _NODS | {PostureKind.BENDING}, frozenset({LOWER_HEAD}))
 
 _LYING: Final = _Implied(
@@ -618,6 +709,37 @@ _IMPLIED: Final[Mapping[Act, _Implied]] = {
     BodyAct.SQUAT_DOWN: _Implied(
         _TILTS | {PostureKind.BENDING, PostureKind.SQUATTING}, _TILTS_AND_BACK
     ),
+    EventKind.SOMERSAULT: _Implied(_EVERYTHING - _OF_A_JUMP_DOWN, _EVERYTHING - _OF_A_JUMP_DOWN),
+    EventKind.JUMP_DOWN: _Implied(
+        _LEVELS
+        | _LEG_MOVES
+        | _POSTURES
+        | _TILTS
+        | {EventKind.JUMP, EventKind.WALK, EventKind.RUN, EventKind.STEP, EventKind.TURN},
+        _SINKING | _LEG_LIFTS | _TILTS_AND_BACK,
+    ),
+    EventKind.LAND: _Implied(
+        _LEVELS | _TILTS | _NODS | {PostureKind.SQUATTING, PostureKind.BENDING}, _TILTS_AND_BACK
+    ),
+    EventKind.JUMPING_JACK: _Implied(
+        _LEVELS
+        | _LEG_MOVES
+        | _NODS
+        | {EventKind.RAISE, EventKind.LOWER, EventKind.SWING, EventKind.WAVE, EventKind.CIRCLE}
+        | {EventKind.HOLD, EventKind.STEP, EventKind.JUMP, EventKind.HOP, EventKind.WALK}
+        | {PostureKind.WIDE_STANCE, PostureKind.LUNGE, EventKind.EXTEND, EventKind.BEND},
+        frozenset({EventKind.RAISE, LOWER_HEAD}),
+    ),
+    EventKind.STEP: _Implied(frozenset({LOWER_LEG, LOWER_KNEE, EventKind.WALK})),
+    EventKind.CRAWL: _Implied(_POSTURES | _TILTS | _LEVELS | {EventKind.PRESS, EventKind.UNPRESS}),
+    EventKind.RIDE: _Implied(_LEG_MOVES | _POSTURES | {EventKind.WALK, EventKind.STEP}),
+    EventKind.JUGGLE: _Implied(
+        _LEG_MOVES | {EventKind.KICK, EventKind.STEP, PostureKind.ONE_LEG}, _LEG_LIFTS
+    ),
+    EventKind.DRIBBLE: _Implied(
+        frozenset({EventKind.SWING, BEND_ARM, EventKind.EXTEND, LOWER_ARM})
+    ),
+    EventKind.HUG: _Implied(frozenset({EventKind.HOLD, EventKind.LEAN, EventKind.APPROACH})),
     EventKind.JUMP: _Implied(
         _LEVELS | _LEG_MOVES | _POSTURES | {BEND_TORSO, EventKind.STRAIGHTEN, EventKind.WALK},
         _SINKING | _LEG_LIFTS | {EventKind.BEND},
@@ -642,30 +764,46 @@ def _shadows(strong: Clause, weak: Clause) -> bool:
     return any(key in needless for key in weak.keys)
 
 
-def _fill_pauses(
-    clauses: list[Clause], description: MotionDescription, max_clauses: int
-) -> list[Clause]:
+def _fill_pauses(clauses: list[Clause], description: MotionDescription) -> list[Clause]:
     """Add clauses for standing or sitting still in long gaps between other clauses."""
     result = list(clauses)
-    for start_s, end_s in description.still:
+    total_s = max(description.end_s - description.start_s, 0.05)
+    for start_s, end_s in _joined_pauses(description.still, clauses):
         begin, end = start_s, end_s
         for clause in clauses:
             if clause.end_s > begin and clause.start_s <= begin:
                 begin = clause.end_s
             if begin < clause.start_s < end:
                 end = clause.start_s
-        if end - begin >= MIN_TELL_GAP_S and len(result) < max_clauses:
+        if end - begin >= MIN_TELL_GAP_S:
+            share = (end - begin) / total_s
+            weight = _weight(BodyAct.KEEP_STILL)
             result.append(
                 Clause(
                     act=BodyAct.KEEP_STILL,
                     start_s=begin,
                     end_s=end,
-                    weight=_weight(BodyAct.KEEP_STILL),
+                    weight=max(weight, 0.7 * share) if share >= LONG_PAUSE_SHARE else weight,
                     evidence=((Pause(end - begin),),),
                     posture=_posture_at(description, (begin + end) / 2),
                 )
             )
     return sorted(result, key=lambda c: (c.start_s, c.end_s))
+
+
+def _joined_pauses(
+    still: Sequence[tuple[float, float]], clauses: Sequence[Clause]
+) -> list[tuple[float, float]]:
+    """Join pauses between which nothing is told."""
+    joined: list[tuple[float, float]] = []
+    for start_s, end_s in still:
+        if joined and start_s - joined[-1][1] <= MAX_STIR_S:
+            between = any(c.start_s < start_s and c.end_s > joined[-1][1] for c in clauses)
+            if not between:
+                joined[-1] = (joined[-1][0], end_s)
+                continue
+        joined.append((start_s, end_s))
+    return joined
 
 
 def _fallback(description: MotionDescription) -> Clause:

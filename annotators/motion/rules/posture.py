@@ -9,6 +9,8 @@ Shapes: T frames at 20 fps, N spans.
 """
 
 import itertools
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -59,6 +61,13 @@ body."""
 WIDE_FEET: Final = 0.80
 WIDE_HIPS: Final = 0.85
 """In a lunge or straddle, the feet are further apart than in a long step and the hips are lower."""
+BENT_KNEE_DEG: Final = 45.0
+KNEE_GAP_DEG: Final = 25.0
+"""In a lunge one knee is bent by so much, and by so much more than the other."""
+ON_THE_SIDE: Final = 0.6
+"""Smallest vertical share of the line of the shoulders in a side plank."""
+ARM_UNDER: Final = 0.25
+"""Smallest height of the lower shoulder above its hand, leg lengths, on a stretched arm."""
 ONE_LEG_LIFT: Final = 0.20
 """One leg carries the body while the other foot is held at least this much higher."""
 ONE_LEG_MIN_S: Final = 1.2
@@ -111,7 +120,9 @@ def _posture_codes(signals: Signals) -> list[tuple[PostureKind, BoolArray]]:
     hands_T = signals.height_T(*(f"{side}_wrist" for side in arms or SIDES)) / leg_m
     on_hands_T = (hands_T < NEAR_FLOOR) & (shoulders_T > hands_T + 0.2) & np.bool_(bool(arms))
     low_T = hips_T < LOW_HIPS
+    side_plank_T = _side_plank_T(signals, arms) & (hips_T > 0.12) & (tilt_T > UPRIGHT_DEG)
     return [
+        (PostureKind.SIDE_PLANK, side_plank_T),
         (PostureKind.UPSIDE_DOWN, (tilt_T > UPSIDE_DOWN_DEG) & (top_foot_T > 0.1)),
         (
             PostureKind.LYING,
@@ -142,6 +153,31 @@ def _posture_codes(signals: Signals) -> list[tuple[PostureKind, BoolArray]]:
         (PostureKind.SQUATTING, low_T & under_T),
         (PostureKind.BENDING, tilt_T > UPRIGHT_DEG),
     ]
+
+
+def _side_plank_T(signals: Signals, arms: list[str]) -> BoolArray:
+    """Return the frames at which one stretched arm carries a body that faces sideways, (T,)."""
+    across_T3 = signals.joint_T3("left_shoulder") - signals.joint_T3("right_shoulder")
+    up_T = across_T3[:, 1] / np.maximum(np.linalg.norm(across_T3, axis=1), 1e-9)
+    result_T = np.zeros(signals.num_frames, dtype=np.bool_)
+    for side in arms:
+        under_T = up_T < -ON_THE_SIDE if side == "left" else up_T > ON_THE_SIDE
+        hand_T = signals.height_T(f"{side}_wrist") / signals.size.leg_m
+        shoulder_T = signals.height_T(f"{side}_shoulder") / signals.size.leg_m
+        result_T |= under_T & (hand_T < NEAR_FLOOR) & (shoulder_T > hand_T + ARM_UNDER)
+    return result_T
+
+
+def _stance(signals: Signals, span: Span) -> tuple[PostureKind, Side | None]:
+    """Return whether a wide stance is a lunge, and the bent leg if so."""
+    left, right = (
+        float(np.median(flexion_deg(signals, f"{s}_hip", f"{s}_knee", f"{s}_ankle")[slice(*span)]))
+        for s in SIDES
+    )
+    seen = all(signals.seen(f"{side}_leg", span, 0.6) for side in SIDES)
+    if not seen or max(left, right) < BENT_KNEE_DEG or abs(left - right) < KNEE_GAP_DEG:
+        return PostureKind.WIDE_STANCE, None
+    return PostureKind.LUNGE, Side.LEFT if left > right else Side.RIGHT
 
 
 def _facing(signals: Signals, span: Span) -> Facing:
@@ -192,6 +228,9 @@ def postures(signals: Signals) -> list[Posture]:
     for kind, span in runs:
         inside = slice(*span)
         seen_kind = kind if body_T[inside].mean() >= 0.5 else PostureKind.UNKNOWN
+        side = None
+        if seen_kind is PostureKind.WIDE_STANCE:
+            seen_kind, side = _stance(signals, span)
         result.append(
             Posture(
                 seen_kind,
@@ -200,6 +239,7 @@ def postures(signals: Signals) -> list[Posture]:
                 tilt_deg=float(np.median(tilt_T[inside])),
                 hips=float(np.median(hips_T[inside])),
                 facing=_facing(signals, span) if seen_kind is PostureKind.LYING else None,
+                side=side,
             )
         )
     return result
@@ -229,8 +269,13 @@ def one_leg_balances(signals: Signals, moving_T: BoolArray) -> list[Posture]:
     return result
 
 
-def level_changes(signals: Signals) -> list[MotionEvent]:
-    """Find large downward and upward movements of the hips."""
+def level_changes(signals: Signals, held: Sequence[Posture]) -> list[MotionEvent]:
+    """Find large downward and upward movements of the hips.
+
+    Args:
+        signals: signals of the motion.
+        held: postures of the motion, of which the one that a movement leads into or out of is kept.
+    """
     if not signals.posture_seen:
         return []
     hips_T = gaussian_filter1d(hip_height(signals), 2.0, mode="nearest")
@@ -239,10 +284,16 @@ def level_changes(signals: Signals) -> list[MotionEvent]:
     for start, end in itertools.pairwise(points):
         span = trim_ramp(hips_T, start, end)
         if any(signals.seen(f"{side}_leg", span, 0.7) for side in signals.leg_sides):
-            result.append(
-                _level_change(signals, span, hips_T, EventKind.RISE, EventKind.SINK, Part.BODY)
-            )
+            moved = _level_change(signals, span, hips_T, EventKind.RISE, EventKind.SINK, Part.BODY)
+            sinks = moved.kind is EventKind.SINK
+            low_s = moved.end_s + 0.1 if sinks else moved.start_s - 0.1
+            result.append(replace(moved, posture=_kind_at(held, low_s)))
     return result
+
+
+def _kind_at(held: Sequence[Posture], time_s: float) -> PostureKind | None:
+    holds = (p.kind for p in held if p.start_s - 0.03 <= time_s <= p.end_s + 0.03)
+    return next(holds, None)
 
 
 def _level_change(

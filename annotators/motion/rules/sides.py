@@ -1,10 +1,11 @@
-"""Merges equal events of both sides, and masks of spans.
+"""Tools of the rules: parts of movements, masks of spans, equal events of both sides.
 
 Shapes: T frames at 20 fps.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -16,8 +17,11 @@ from annotators.motion.events import (
 from annotators.motion.signals import (
     MAX_MOVE_S,
     Span,
+    join_spans,
+    spans,
+    trim_ramp,
 )
-from data.arrays import BoolArray
+from data.arrays import BoolArray, FloatArray
 from data.motion.skeleton import FPS
 
 
@@ -29,6 +33,31 @@ def share_of(mask_T: BoolArray, span: Span) -> float:
 def is_too_slow(span: Span, max_s: float = MAX_MOVE_S) -> bool:
     """Return whether a span is too long for one movement of a limb."""
     return span[1] - span[0] > max_s * FPS
+
+
+PAUSE_SHARE: Final = 0.15
+"""A movement pauses where it is slower than this share of its highest speed."""
+PAUSE_FRAMES: Final = 7
+
+
+def ramp_pieces(signal_T: FloatArray, start: int, end: int, min_change: float) -> list[Span]:
+    """Return the parts of a rise or fall of a signal between its pauses.
+
+    Args:
+        signal_T: signal, (T,).
+        start: frame of one turning point.
+        end: frame of the next.
+        min_change: smallest change of a part. If none is so large, the whole is returned.
+    """
+    whole = trim_ramp(signal_T, start, end)
+    rate_N = np.abs(np.gradient(signal_T)[start : end + 1])
+    moves_N = rate_N >= PAUSE_SHARE * rate_N.max()
+    pieces: list[Span] = []
+    for first, last in join_spans(spans(moves_N), PAUSE_FRAMES):
+        piece = (start + max(first - 1, 0), start + min(last, end - start) + 1)
+        if abs(signal_T[piece[1] - 1] - signal_T[piece[0]]) >= min_change:
+            pieces.append(piece)
+    return pieces or [whole]
 
 
 def mask_of(num_frames: int, items: list[Span]) -> BoolArray:

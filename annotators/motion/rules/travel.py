@@ -17,6 +17,9 @@ from annotators.motion.events import (
     EventKind,
     MotionEvent,
     Part,
+    Posture,
+    PostureKind,
+    Side,
     Unit,
     measure_event,
 )
@@ -31,13 +34,14 @@ from annotators.motion.signals import (
     SIDES,
     Signals,
     Span,
+    flexion_deg,
     hysteresis,
     join_spans,
     spans,
     speed_T,
     turning_points,
 )
-from data.arrays import FloatArray
+from data.arrays import BoolArray, FloatArray
 from data.motion.skeleton import FPS
 
 GRAVITY_MPS2: Final = 9.81
@@ -48,6 +52,20 @@ MOVING_OFF: Final = 0.22
 """Speed in leg lengths per second. Swaying in place is slower than 0.2."""
 MIN_PATH: Final = 0.75
 """Smallest path of a walk, leg lengths. About one step is only a shift of weight."""
+MIN_LEG_SHARE: Final = 0.3
+LONG_SWING_LIFT: Final = 0.20
+LONG_SWING_S: Final = 0.7
+"""A foot is in the air for at most 0.6 s in a slow step. If it stays up longer, the person balances
+on the other leg, and the shift of the pelvis is no walk."""
+MAX_STEPS_WAY: Final = 1.5
+FOOT_MOVES: Final = 0.6
+"""Speed of a foot over the floor that is no error of the estimate, leg lengths per second."""
+MIN_STEP_WAY: Final = 0.30
+MIN_UNSEEN_WAY: Final = 1.2
+"""Smallest path of a walk of which one leg or the feet are not seen."""
+MIN_CRAWL: Final = 0.8
+MAX_STEPS: Final = 2
+"""A path with so few steps is told as steps, not as a walk."""
 MIN_STEP: Final = 0.12
 """Smallest change of the distance between the ankles, along the path, in a step."""
 RUN_SPEED: Final = 0.71
@@ -60,6 +78,11 @@ RUN_CADENCE: Final = 2.55
 FLIGHT_LIFT: Final = 0.05
 RUN_FLIGHT_SHARE: Final = 0.12
 """Share of the time with both ankles above their standing height. It is 0 in a walk."""
+RUN_KNEE_DEG: Final = 85.0
+"""Flexion of the knee of the foot that swings behind the body. In a walk it is about 60 degrees and
+in a jog over 90, at any speed of the film. On stairs the knee bends as far, but with the foot below
+or before the hips."""
+RUN_KNEE_BEHIND: Final = -0.15
 
 MIN_TURN_DEG: Final = 45.0
 TURN_STEP_DEG: Final = 30.0
@@ -99,21 +122,46 @@ def travel(signals: Signals) -> FloatArray:
     return np.cumsum(steps_T)
 
 
-def moving_spans(signals: Signals) -> list[Span]:
-    """Return spans in which the body travels on its feet."""
-    if not signals.body_seen:
+def moving_spans(signals: Signals, off_feet_T: BoolArray) -> list[Span]:
+    """Return spans in which the body travels on its feet.
+
+    At least one leg has to be measured for a third of the span. A person whose feet leave the
+    picture still walks; one whose legs are never seen may ride or be carried.
+
+    Args:
+        signals: signals of the motion.
+        off_feet_T: (T,) frames of flights and rolls, in which nobody walks.
+    """
+    if not (signals.leg_sides and "torso" in signals.parts):
         return []
     ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]] / signals.size.leg_m
     ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
     moving_T = hysteresis(speed_T(ground_T2), MOVING_ON, MOVING_OFF)
-    body_T = signals.part_T["left_leg"] & signals.part_T["right_leg"]
+    moving_T &= ~(_on_one_leg_T(signals) | off_feet_T)
     result: list[Span] = []
     for start, end in join_spans(spans(moving_T), 4):
         length = float(np.linalg.norm(np.diff(ground_T2[start:end], axis=0), axis=1).sum())
         net = float(np.linalg.norm(ground_T2[end - 1] - ground_T2[start]))
-        if length >= MIN_PATH and net >= MIN_PATH / 2 and body_T[start:end].mean() >= 0.5:
+        if length >= MIN_PATH and net >= MIN_PATH / 2 and _legs_seen(signals, (start, end)):
             result.append((start, end))
     return result
+
+
+def _legs_seen(signals: Signals, span: Span) -> bool:
+    legs = any(signals.seen(f"{side}_leg", span, MIN_LEG_SHARE) for side in SIDES)
+    return legs and signals.seen("torso", span, 0.5)
+
+
+def _on_one_leg_T(signals: Signals) -> BoolArray:
+    """Return the frames at which one foot is in the air for longer than in a step, (T,)."""
+    lift_T = signals.joint_T3("left_ankle")[:, 1] - signals.joint_T3("right_ankle")[:, 1]
+    lift_T = lift_T / signals.size.leg_m
+    result_T = np.zeros(signals.num_frames, dtype=np.bool_)
+    for up_T in (lift_T, -lift_T):
+        lifted_T = (up_T > LONG_SWING_LIFT) & signals.body_T
+        for start, end in spans(lifted_T, int(LONG_SWING_S * FPS)):
+            result_T[start:end] = True
+    return result_T
 
 
 def step_frames(signals: Signals, span: Span) -> list[int]:
@@ -150,52 +198,149 @@ def _course(signals: Signals, span: Span) -> Direction:
     return Direction.LEFT if left > 0 else Direction.RIGHT
 
 
-def locomotion(signals: Signals) -> list[MotionEvent]:
-    """Find walks and runs with their direction, distance, speed and steps."""
+def locomotion(signals: Signals, off_feet_T: BoolArray) -> list[MotionEvent]:
+    """Find walks and runs with their direction, distance, speed and steps, and single steps.
+
+    Args:
+        signals: signals of the motion.
+        off_feet_T: (T,) frames of flights and rolls.
+    """
+    hips_T = hip_height(signals)
+    tilt_T = trunk_tilt_deg(signals)
+    result: list[MotionEvent] = []
+    for span in moving_spans(signals, off_feet_T):
+        inside = slice(*span)
+        if np.median(hips_T[inside]) < LOW_HIPS or np.median(tilt_T[inside]) > LYING_DEG:
+            continue
+        steps = step_frames(signals, span)
+        both = all(signals.seen(f"{side}_leg", span, 0.5) for side in SIDES)
+        if both and len(steps) - 1 < 1:
+            continue
+        gait = _gait(signals, span, steps)
+        if both and len(steps) - 1 <= MAX_STEPS and gait.kind is not EventKind.RUN:
+            if gait.magnitude <= MAX_STEPS_WAY * signals.size.leg_m:
+                result += _steps(signals, span)
+                continue
+            if len(steps) - 1 < MAX_STEPS:
+                continue
+        if both or gait.magnitude >= MIN_UNSEEN_WAY * signals.size.leg_m:
+            result.append(gait)
+    return result
+
+
+def _gait(signals: Signals, span: Span, steps: list[int]) -> MotionEvent:
+    """Measure a walk or run over a span, given the frames of its steps."""
     leg_m = signals.size.leg_m
     ground_T3 = gaussian_filter1d(
         signals.joint_T3("pelvis"), PATH_SMOOTH_FRAMES, axis=0, mode="nearest"
     )
     speed = speed_T(ground_T3[:, [0, 2]])
-    hips_T = hip_height(signals)
-    tilt_T = trunk_tilt_deg(signals)
+    inside = slice(*span)
+    num_steps = max(len(steps) - 1, 0)
+    duration_s = max(signals.end_s(span) - signals.start_s(span), 1 / FPS)
+    lasts_s = max((steps[-1] - steps[0]) / FPS, 1 / FPS) if num_steps else duration_s
+    cadence_hz = num_steps / lasts_s
+    length_m = float(np.linalg.norm(np.diff(ground_T3[inside][:, [0, 2]], axis=0), axis=1).sum())
+    root = np.sqrt(GRAVITY_MPS2 * leg_m)
+    pace = float(np.percentile(speed[inside], 70)) / root
+    flies = _flight_share(signals, span) >= RUN_FLIGHT_SHARE
+    runs = length_m / duration_s / root >= MIN_RUN_PACE and (
+        pace >= RUN_SPEED
+        or (pace >= 0.55 and flies)
+        or (pace >= BRISK_SPEED and cadence_hz >= RUN_CADENCE)
+    )
+    return measure_event(
+        signals,
+        span,
+        EventKind.RUN if runs or _kicks_back(signals, span) else EventKind.WALK,
+        Part.BODY,
+        direction=_course(signals, span),
+        magnitude=length_m,
+        peak_speed=float(speed[inside].max()),
+        count=max(num_steps, 1),
+        frequency_hz=cadence_hz,
+    )
+
+
+def _kicks_back(signals: Signals, span: Span) -> bool:
+    """Return whether the feet swing up behind the body with bent knees, as in a run."""
+    peaks: list[float] = []
+    for side in SIDES:
+        if not signals.seen(f"{side}_leg", span, 0.6):
+            return False
+        knee_T = flexion_deg(signals, f"{side}_hip", f"{side}_knee", f"{side}_ankle")
+        foot_T3 = signals.in_body_axes(signals.joint_T3(f"{side}_ankle") - signals.hips_T3())
+        behind_T = foot_T3[:, 2] / signals.size.leg_m < RUN_KNEE_BEHIND
+        bent_N = np.where(behind_T, knee_T, 0.0)[slice(*span)]
+        peaks.append(float(bent_N.max()))
+    return min(peaks) >= RUN_KNEE_DEG
+
+
+def _steps(signals: Signals, span: Span) -> list[MotionEvent]:
+    """Return the steps of a short path: the feet that move along it, in order of time."""
+    leg_m = signals.size.leg_m
     result: list[MotionEvent] = []
-    for span in moving_spans(signals):
-        inside = slice(*span)
-        if np.median(hips_T[inside]) < LOW_HIPS or np.median(tilt_T[inside]) > LYING_DEG:
+    for side in (Side.LEFT, Side.RIGHT):
+        ankle_T3 = gaussian_filter1d(signals.joint_T3(f"{side}_ankle"), 1.5, axis=0, mode="nearest")
+        ground_T2 = ankle_T3[:, [0, 2]] / leg_m
+        moving_T = hysteresis(speed_T(ground_T2), 2 * FOOT_MOVES, FOOT_MOVES)
+        lead, end = max(span[0] - FPS // 4, 0), min(span[1] + FPS // 4, signals.num_frames)
+        for first, last in spans(moving_T[lead:end], 3):
+            step = (lead + first, lead + last)
+            way_T3 = np.broadcast_to(ankle_T3[step[1] - 1] - ankle_T3[step[0]], ankle_T3.shape)
+            left, _, ahead = signals.in_body_axes(way_T3)[step[0]] / leg_m
+            if np.hypot(left, ahead) < MIN_STEP_WAY:
+                continue
+            if abs(ahead) >= abs(left):
+                direction = Direction.FORWARD if ahead > 0 else Direction.BACKWARD
+            else:
+                direction = Direction.LEFT if left > 0 else Direction.RIGHT
+            result.append(
+                measure_event(
+                    signals,
+                    step,
+                    EventKind.STEP,
+                    Part.LEG,
+                    side=side,
+                    direction=direction,
+                    magnitude=float(np.hypot(left, ahead)) * leg_m,
+                    peak_speed=float(speed_T(ground_T2)[slice(*step)].max()) * leg_m,
+                )
+            )
+    return sorted(result, key=lambda e: e.start_s)
+
+
+def crawls(signals: Signals, held: list[Posture]) -> list[MotionEvent]:
+    """Find paths over the floor on hands and knees or hands and feet."""
+    leg_m = signals.size.leg_m
+    way_T = travel(signals)
+    result: list[MotionEvent] = []
+    for posture in held:
+        if posture.kind not in (PostureKind.ALL_FOURS, PostureKind.HANDS_AND_FEET):
             continue
-        steps = step_frames(signals, span)
-        num_steps = max(len(steps) - 1, 0)
-        duration_s = max(signals.end_s(span) - signals.start_s(span), 1 / FPS)
-        if num_steps < 2:
+        first, last = np.searchsorted(
+            signals.time_T, (posture.start_s - 1e-9, posture.end_s + 1e-9)
+        )
+        span = (int(first), int(last))
+        ground_N2 = signals.joint_T3("pelvis")[slice(*span)][:, [0, 2]]
+        net_m = float(np.linalg.norm(ground_N2[-1] - ground_N2[0])) if len(ground_N2) else 0.0
+        if net_m < MIN_CRAWL * leg_m or posture.duration_s < 0.8:
             continue
-        cadence_hz = num_steps / max((steps[-1] - steps[0]) / FPS, 1 / FPS)
-        usual_mps = float(np.percentile(speed[inside], 70))
-        pace = usual_mps / np.sqrt(GRAVITY_MPS2 * leg_m)
-        flies = _flight_share(signals, span) >= RUN_FLIGHT_SHARE
-        length_m = float(
-            np.linalg.norm(np.diff(ground_T3[inside][:, [0, 2]], axis=0), axis=1).sum()
-        )
-        mean_pace = length_m / duration_s / np.sqrt(GRAVITY_MPS2 * leg_m)
-        runs = mean_pace >= MIN_RUN_PACE and (
-            pace >= RUN_SPEED
-            or (pace >= 0.55 and flies)
-            or (pace >= BRISK_SPEED and cadence_hz >= RUN_CADENCE)
-        )
         result.append(
             measure_event(
                 signals,
                 span,
-                EventKind.RUN if runs else EventKind.WALK,
+                EventKind.CRAWL,
                 Part.BODY,
                 direction=_course(signals, span),
-                magnitude=length_m,
-                peak_speed=float(speed[inside].max()),
-                count=num_steps,
-                frequency_hz=cadence_hz,
+                magnitude=float(way_T[span[1] - 1] - way_T[span[0]]),
+                peak_speed=float(np.gradient(way_T)[slice(*span)].max() * FPS),
             )
         )
     return result
+
+
+# ---------------------------------------------------------------------------------------- turns
 
 
 def turns(signals: Signals) -> list[MotionEvent]:

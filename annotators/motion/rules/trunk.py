@@ -4,6 +4,7 @@ Shapes: T frames at 20 fps, N events.
 """
 
 import itertools
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,11 +17,12 @@ from annotators.motion.events import (
     Unit,
     measure_event,
 )
-from annotators.motion.rules.posture import UPRIGHT_DEG, trunk_tilt_deg
-from annotators.motion.rules.sides import is_too_slow, share_of
+from annotators.motion.rules.posture import LYING_DEG, UPRIGHT_DEG, trunk_tilt_deg
+from annotators.motion.rules.sides import is_too_slow, ramp_pieces, share_of
 from annotators.motion.signals import (
     SIDES,
     Signals,
+    Span,
     trim_ramp,
     turning_points,
 )
@@ -32,6 +34,7 @@ MIN_BEND_FORWARD_DEG: Final = 25.0
 MIN_LEAN_DEG: Final = 18.0
 ESTIMATED_TILT_FACTOR: Final = 1.3
 """A tilt toward the camera is measured along the depth axis, which is the least accurate one."""
+CLEAR_TILT_DEG: Final = 45.0
 MAX_TILT_DEG: Final = 110.0
 MAX_TILT_STEP_DEG: Final = 12.0
 """Largest change per frame, 240 degrees per second."""
@@ -42,14 +45,45 @@ MIN_NOD_ESTIMATED_DEG: Final = 50.0
 
 
 _Tilt = tuple[EventKind, Direction | None]
-_PITCHES: Final = (
+_STRAIGHTEN: Final[_Tilt] = (EventKind.STRAIGHTEN, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """An axis about which the trunk turns.
+
+    Attributes:
+        min_deg: smallest movement.
+        up: kind and direction of a movement away from upright whose angle increases.
+        down: the same of one whose angle decreases.
+        back: kind of the return to upright; None if it is not told.
+        across: whether the movement is to the left or right.
+    """
+
+    min_deg: float
+    up: _Tilt
+    down: _Tilt
+    back: _Tilt | None = _STRAIGHTEN
+    across: bool = False
+
+
+_PITCH: Final = _Axis(
+    MIN_BEND_FORWARD_DEG,
     (EventKind.BEND, Direction.FORWARD),
     (EventKind.LEAN, Direction.BACKWARD),
 )
-_ROLLS: Final = ((EventKind.LEAN, Direction.LEFT), (EventKind.LEAN, Direction.RIGHT))
-_TWISTS: Final = ((EventKind.TWIST, Direction.LEFT), (EventKind.TWIST, Direction.RIGHT))
-"""Kind and direction of a trunk movement whose angle increases, and of one whose angle
-decreases."""
+_ROLL: Final = _Axis(
+    MIN_LEAN_DEG,
+    (EventKind.LEAN, Direction.LEFT),
+    (EventKind.LEAN, Direction.RIGHT),
+    across=True,
+)
+_TWIST: Final = _Axis(
+    MIN_TWIST_DEG,
+    (EventKind.TWIST, Direction.LEFT),
+    (EventKind.TWIST, Direction.RIGHT),
+    back=None,
+)
 
 
 def torso_moves(signals: Signals) -> list[MotionEvent]:
@@ -57,33 +91,36 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
     if "torso" not in signals.parts:
         return []
     trunk_T3 = signals.trunk_T3()
-    pitch_T = np.degrees(np.arctan2(trunk_T3[:, 2], np.maximum(trunk_T3[:, 1], 1e-6)))
-    roll_T = np.degrees(np.arctan2(trunk_T3[:, 0], np.maximum(trunk_T3[:, 1], 1e-6)))
-    result: list[MotionEvent] = []
+    up_T = np.maximum(trunk_T3[:, 1], 1e-6)
+    pitch_T = np.degrees(np.arctan2(trunk_T3[:, 2], up_T))
+    roll_T = np.degrees(np.arctan2(trunk_T3[:, 0], up_T))
+    result = [*_tilts(signals, pitch_T, _PITCH), *_tilts(signals, roll_T, _ROLL)]
+    if not signals.exact:
+        # A twist depends on the depth of hips and shoulders, which estimated poses do not give.
+        return result
+    shoulders_T3 = signals.relative_T3("left_shoulder", "right_shoulder")
+    hips_T3 = signals.relative_T3("left_hip", "right_hip")
+    twist_T = np.degrees(
+        np.unwrap(np.arctan2(-shoulders_T3[:, 2], shoulders_T3[:, 0]))
+        - np.unwrap(np.arctan2(-hips_T3[:, 2], hips_T3[:, 0]))
+    )
+    return [*result, *_tilts(signals, twist_T, _TWIST)]
 
-    def moves(
-        angle_T: FloatArray,
-        min_deg: float,
-        away: tuple[_Tilt, _Tilt],
-        back: _Tilt | None = (EventKind.STRAIGHTEN, None),
-    ) -> None:
-        # `away` has the movements in the positive and the negative direction, `back` the return.
-        points = turning_points(angle_T, min_deg)
-        for start, end in itertools.pairwise(points):
-            change = float(angle_T[end] - angle_T[start])
-            if not min_deg <= abs(change) <= MAX_TILT_DEG:
-                continue
-            span = trim_ramp(angle_T, start, end)
-            upside = trunk_T3[slice(*span), 1].min() < -0.3 * signals.size.torso_m
-            # A trunk cannot tilt so fast: the sign of the estimated depth has flipped.
-            flips = not signals.exact and abs(change) / (span[1] - span[0]) > MAX_TILT_STEP_DEG
-            # Without visible legs the lean toward the camera is a guess of the pose model.
-            rooted = signals.exact or any(signals.seen(f"{s}_leg", span, 0.6) for s in SIDES)
-            if not (rooted and signals.seen("torso", span)) or upside or flips or is_too_slow(span):
-                continue
-            leaves = abs(angle_T[end]) > abs(angle_T[start])
-            tilt = away[0 if change > 0 else 1] if leaves else back
-            if tilt is None:
+
+def _tilts(signals: Signals, angle_T: FloatArray, axis: _Axis) -> list[MotionEvent]:
+    """Find the movements of the trunk about one axis, given its angle, (T,), degrees."""
+    min_deg = axis.min_deg if signals.exact else ESTIMATED_TILT_FACTOR * axis.min_deg
+    rate_T = np.gradient(angle_T) * FPS if len(angle_T) > 1 else np.zeros_like(angle_T)
+    result: list[MotionEvent] = []
+    for start, end in itertools.pairwise(turning_points(angle_T, min_deg)):
+        if not min_deg <= abs(angle_T[end] - angle_T[start]) <= MAX_TILT_DEG:
+            continue
+        for span in ramp_pieces(angle_T, start, end, min_deg):
+            first, last = angle_T[span[0]], angle_T[span[1] - 1]
+            change = float(last - first)
+            leaves = abs(last) > abs(first)
+            tilt = (axis.up if change > 0 else axis.down) if leaves else axis.back
+            if tilt is None or not _is_clear_tilt(signals, span, abs(change), axis):
                 continue
             kind, direction = tilt
             result.append(
@@ -95,25 +132,38 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
                     direction=direction,
                     magnitude=abs(change),
                     unit=Unit.DEGREES,
-                    peak_speed=float(np.abs(np.gradient(angle_T)[slice(*span)]).max() * FPS),
+                    peak_speed=float(np.abs(rate_T[slice(*span)]).max()),
                 )
             )
-
-    factor = 1.0 if signals.exact else ESTIMATED_TILT_FACTOR
-    moves(pitch_T, factor * MIN_BEND_FORWARD_DEG, _PITCHES)
-    moves(roll_T, factor * MIN_LEAN_DEG, _ROLLS)
-
-    if not signals.exact:
-        # A twist depends on the depth of hips and shoulders, which estimated poses do not give.
-        return result
-    shoulders_T3 = signals.relative_T3("left_shoulder", "right_shoulder")
-    hips_T3 = signals.relative_T3("left_hip", "right_hip")
-    twist_T = np.degrees(
-        np.unwrap(np.arctan2(-shoulders_T3[:, 2], shoulders_T3[:, 0]))
-        - np.unwrap(np.arctan2(-hips_T3[:, 2], hips_T3[:, 0]))
-    )
-    moves(twist_T, MIN_TWIST_DEG, _TWISTS, back=None)
     return result
+
+
+def _is_clear_tilt(signals: Signals, span: Span, change_deg: float, axis: _Axis) -> bool:
+    """Return whether a tilt is measured, and neither slow, nor upside down, nor a flip of depth."""
+    if not signals.seen("torso", span) or is_too_slow(span):
+        return False
+    if signals.trunk_T3()[slice(*span), 1].min() < -0.3 * signals.size.torso_m:
+        return False
+    if signals.exact:
+        return True
+    # A trunk cannot tilt so fast: the sign of the estimated depth has flipped.
+    flips = change_deg / (span[1] - span[0]) > MAX_TILT_STEP_DEG
+    # Without visible legs the lean toward the camera is a guess of the pose model.
+    rooted = any(signals.seen(f"{s}_leg", span, 0.6) for s in SIDES)
+    return rooted and not flips and _is_in_image(signals, span, change_deg, axis)
+
+
+def _is_in_image(signals: Signals, span: Span, change_deg: float, axis: _Axis) -> bool:
+    """Return whether a tilt lies in the image, or is so large that the image shows it anyway.
+
+    A trunk that tilts by 45 degrees toward the camera is clearly shorter in the image; one that
+    tilts by 20 degrees is nearly as long as before, and its lean is a guess. A tilt to the side has
+    to be seen from the front, because a trunk that bends far forward may seem to roll.
+    """
+    if axis.across:
+        upright = float(np.median(trunk_tilt_deg(signals)[slice(*span)])) < LYING_DEG
+        return upright and signals.sees_direction(span, across=True)
+    return change_deg >= CLEAR_TILT_DEG or signals.sees_direction(span, across=False)
 
 
 def head_moves(signals: Signals) -> list[MotionEvent]:

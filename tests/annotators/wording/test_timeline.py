@@ -43,10 +43,16 @@ PARTS = {
     **dict.fromkeys(
         (
             *(EventKind.WALK, EventKind.RUN, EventKind.TURN, EventKind.JUMP, EventKind.HOP),
-            *(EventKind.RISE, EventKind.SINK),
+            *(EventKind.RISE, EventKind.SINK, EventKind.SKIP, EventKind.CRAWL, EventKind.CLIMB),
+            *(EventKind.RIDE, EventKind.JUMPING_JACK, EventKind.JUMP_DOWN, EventKind.LAND),
+            *(EventKind.SOMERSAULT, EventKind.APPROACH, EventKind.PART, EventKind.FACE),
+            *(EventKind.HAND_OVER, EventKind.HUG, EventKind.SHAKE_HANDS, EventKind.PUSH),
+            EventKind.WALK_TOGETHER,
         ),
         (Part.BODY,),
     ),
+    EventKind.STEP: (Part.LEG,),
+    EventKind.JUGGLE: (Part.LEG,),
 }
 """The parts of each kind of event; others are events of the arms."""
 

@@ -1,0 +1,194 @@
+"""Rules on motions that are made here, each with a counter-example on which it must not fire.
+
+Shapes: T frames at 20 fps, 22 joints, meters, y up.
+"""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from annotators.motion.describe import MotionDescription, describe_motion
+from annotators.motion.events import (
+    Direction,
+    EventKind,
+    MotionEvent,
+    Part,
+    PostureKind,
+    Side,
+)
+from annotators.wording.phrases import in_words
+from annotators.wording.timeline import timeline
+from benchmarks.support.corpus import Motion, mocap
+from data.motion.skeleton import FPS, JOINT
+from tests.support.motions import jumping, ramp, set_arm, standing
+
+CMU = "cmu_joints22_20fps.npz"
+
+
+def _of(kind: EventKind, motion: Motion | MotionDescription) -> list[MotionEvent]:
+    told = motion if isinstance(motion, MotionDescription) else describe_motion(motion)
+    return [event for event in told.events if event.kind is kind]
+
+
+def _jacks(times: int, *, arms: bool = True, legs: bool = True) -> Motion:
+    """Stand for a second, then open and close arms and legs every 1.2 s."""
+    motion = standing(2.5 + 1.2 * times)
+    phase_T = np.clip((np.arange(len(motion)) / FPS - 1.0) / 1.2, 0.0, times)
+    open_T = (1.0 - np.cos(2 * np.pi * phase_T)) / 2
+    if legs:
+        for side, outward in (("left", 1.0), ("right", -1.0)):
+            for joint, share in (("knee", 0.5), ("ankle", 1.0), ("foot", 1.0)):
+                motion[:, JOINT[f"{side}_{joint}"], 0] += outward * share * 0.32 * open_T
+        motion[:, :, 1] += (0.07 * np.abs(np.sin(2 * np.pi * phase_T)))[:, None]
+    if arms:
+        for side in ("left", "right"):
+            set_arm(motion, side, 3.0 * open_T)
+    return motion
+
+
+def _turned_over(rounds: float, axis: str, *, seconds: float = 0.9) -> Motion:
+    """Turn the whole body in the air about the left-right (x) or the forward (z) axis."""
+    motion = standing(4.0)
+    angle_T = ramp(len(motion), 30, 30 + round(seconds * FPS), 0.0, 2 * np.pi * rounds)
+    center_T3 = motion[:, :1].copy()
+    turn = Rotation.from_euler(axis, angle_T[:, None])
+    for joint in range(motion.shape[1]):
+        motion[:, joint] = turn.apply(motion[:, joint] - center_T3[:, 0]) + center_T3[:, 0]
+    in_air_T = ramp(len(motion), 24, 36, 0.0, 1.0) - ramp(len(motion), 44, 56, 0.0, 1.0)
+    motion[:, :, 1] += 0.9 * in_air_T[:, None]
+    return motion
+
+
+def _fallen(drop_m: float, fall_s: float) -> Motion:
+    """Stand, go up a little and land lower, where the knees give way."""
+    motion = standing(4.0)
+    frames_T = np.arange(len(motion))
+    end = 34 + round(fall_s * FPS)
+    hop_T = 0.12 * np.clip(1 - ((frames_T - 32) / 4.0) ** 2, 0, None)
+    share_T = np.clip((frames_T - 34) / (end - 34), 0.0, 1.0)
+    motion[:, :, 1] += (hop_T + drop_m * (1.0 - share_T**2))[:, None]
+    sink_T = 0.4 * (ramp(len(motion), end, end + 6, 0.0, 1.0) - ramp(len(motion), 60, 75, 0.0, 1.0))
+    legs = [JOINT[f"{side}_{name}"] for side in ("left", "right") for name in ("ankle", "foot")]
+    upper = [joint for joint in range(22) if joint not in legs]
+    motion[:, upper, 1] -= sink_T[:, None]
+    for side in ("left", "right"):
+        motion[:, JOINT[f"{side}_knee"], 1] += sink_T / 2
+        motion[:, JOINT[f"{side}_knee"], 2] += sink_T
+    return motion
+
+
+def test_jumping_jacks_are_counted() -> None:
+    (jacks,) = _of(EventKind.JUMPING_JACK, _jacks(3))
+    assert jacks.count == 3
+    assert jacks.start_s == pytest.approx(1.0, abs=0.2)
+    assert jacks.end_s == pytest.approx(4.6, abs=0.2)
+    (clause,) = [c for c in timeline(describe_motion(_jacks(3))) if c.weight > 0.5]
+    assert in_words(clause, "base", "the") == "do a jumping jack three times"
+
+
+def test_arms_or_legs_alone_are_no_jumping_jack() -> None:
+    assert not _of(EventKind.JUMPING_JACK, _jacks(3, legs=False))
+    assert not _of(EventKind.JUMPING_JACK, _jacks(3, arms=False))
+
+
+@pytest.mark.parametrize(
+    ("rounds", "direction"), [(1.0, Direction.FORWARD), (-1.0, Direction.BACKWARD)]
+)
+def test_a_somersault_turns_over_the_left_right_axis(rounds: float, direction: Direction) -> None:
+    (over,) = _of(EventKind.SOMERSAULT, _turned_over(rounds, "x"))
+    assert over.direction is direction
+    assert over.magnitude == pytest.approx(360.0, abs=40.0)
+    assert over.start_s == pytest.approx(1.5, abs=0.3)
+
+
+def test_a_cartwheel_and_a_bow_are_no_somersault() -> None:
+    assert not _of(EventKind.SOMERSAULT, _turned_over(1.0, "z"))
+    bow = standing(5.0)
+    lean_T = ramp(len(bow), 30, 45, 0.0, 1.4) - ramp(len(bow), 55, 70, 0.0, 1.4)
+    upper = [JOINT[n] for n in JOINT if not any(x in n for x in ("hip", "knee", "ankle", "foot"))]
+    turn = Rotation.from_euler("x", lean_T[:, None])
+    for joint in upper:
+        bow[:, joint] = turn.apply(bow[:, joint] - bow[:, 0]) + bow[:, 0]
+    assert not _of(EventKind.SOMERSAULT, bow)
+
+
+def test_a_jump_down_ends_lower_and_lands() -> None:
+    told = describe_motion(_fallen(1.2, 0.5))
+    (down,) = _of(EventKind.JUMP_DOWN, told)
+    assert down.magnitude == pytest.approx(1.2, abs=0.25)
+    (land,) = _of(EventKind.LAND, told)
+    assert land.posture is PostureKind.SQUATTING
+    assert down.start_s < land.start_s < land.end_s
+    steps = [in_words(clause, "base", "the") for clause in timeline(told)]
+    assert steps.index("jump down") < steps.index("land in a squat")
+
+
+def test_a_jump_on_the_spot_and_a_slow_descent_are_no_jump_down() -> None:
+    assert not _of(EventKind.JUMP_DOWN, jumping())
+    assert not _of(EventKind.JUMP_DOWN, _fallen(0.9, 3.0))
+
+
+@pytest.mark.corpus
+def test_leaps_do_not_fire_on_motion_capture_without_them() -> None:
+    rare = (EventKind.JUMPING_JACK, EventKind.JUMP_DOWN, EventKind.SOMERSAULT, EventKind.CRAWL)
+    fired = [
+        (key, event.kind)
+        for key, _, motion in mocap(CMU, "label")[::2]
+        for event in describe_motion(motion[:400]).events
+        if event.kind in rare
+    ]
+    assert fired == []
+
+
+def _stepping(side: str, way_m: float) -> Motion:
+    """Move one foot forward, then the body, then the other foot after it."""
+    motion = standing(4.0)
+    other = "right" if side == "left" else "left"
+    first_T = ramp(len(motion), 20, 30, 0.0, way_m)
+    body_T = ramp(len(motion), 20, 46, 0.0, way_m)
+    then_T = ramp(len(motion), 36, 46, 0.0, way_m)
+    motion[:, :, 2] += body_T[:, None]
+    for foot, way_T, lift in ((side, first_T, 25), (other, then_T, 41)):
+        lift_T = 0.1 * np.clip(1 - ((np.arange(len(motion)) - lift) / 5.0) ** 2, 0, None)
+        for joint, share in (("knee", 0.5), ("ankle", 1.0), ("foot", 1.0)):
+            motion[:, JOINT[f"{foot}_{joint}"], 2] += share * (way_T - body_T)
+            motion[:, JOINT[f"{foot}_{joint}"], 1] += share * lift_T
+    return motion
+
+
+def test_a_single_step_is_no_walk() -> None:
+    told = describe_motion(_stepping("right", 0.8))
+    assert not _of(EventKind.WALK, told)
+    steps = _of(EventKind.STEP, told)
+    assert [step.side for step in steps] == [Side.RIGHT, Side.LEFT]
+    assert {step.direction for step in steps} == {Direction.FORWARD}
+    assert {step.part for step in steps} == {Part.LEG}
+
+
+def _stooping(*, keeps_up: bool) -> Motion:
+    """Bend down with the right hand to the floor, and keep the hand up afterward or not."""
+    motion = standing(6.0)
+    lean_T = ramp(len(motion), 20, 38, 0.0, 1.5) - ramp(len(motion), 50, 68, 0.0, 1.5)
+    upper = [
+        JOINT[n] for n in JOINT if not any(x in n for x in ("hip", "knee", "ankle", "foot", "left"))
+    ]
+    upper += [JOINT[f"left_{n}"] for n in ("collar", "shoulder", "elbow", "wrist")]
+    turn = Rotation.from_euler("x", lean_T[:, None])
+    for joint in upper:
+        motion[:, joint] = turn.apply(motion[:, joint] - motion[:, 0]) + motion[:, 0]
+    set_arm(motion, "right", np.zeros(len(motion)))
+    if keeps_up:
+        held_T = ramp(len(motion), 58, 70, 0.0, 1.0)[:, None]
+        shoulder_T3 = motion[:, JOINT["right_shoulder"]]
+        for name, way in (("elbow", (0.0, -0.27, 0.02)), ("wrist", (0.0, -0.25, 0.27))):
+            joint = JOINT[f"right_{name}"]
+            motion[:, joint] += held_T * (shoulder_T3 + np.array(way) - motion[:, joint])
+    return motion
+
+
+def test_a_hand_that_goes_down_and_is_kept_up_picks_something_up() -> None:
+    (picked,) = _of(EventKind.PICK_UP, _stooping(keeps_up=True))
+    assert picked.side is Side.RIGHT
+    told = describe_motion(_stooping(keeps_up=False))
+    assert not _of(EventKind.PICK_UP, told)
+    assert [event.direction for event in _of(EventKind.REACH, told)] == [Direction.DOWN]

@@ -14,6 +14,7 @@ from annotators.config import AnnotateConfig
 from annotators.motion.describe import MotionDescription, describe_track
 from annotators.stages.shards import annotate_dataset
 from benchmarks.support.truth.people import FoundTrack
+from data.records import PoseTrack
 from data.schemas import load_track
 from data.store.dataset import Dataset
 from data.workers.workers import WorkerConfig, Workers
@@ -21,9 +22,9 @@ from data.workers.workers import WorkerConfig, Workers
 PROJECT: Final = Path(__file__).parents[3]
 POSE_CODE: Final = (
     *("annotators/clips", "annotators/poses", "annotators/objects", "annotators/stages/poses.py"),
-    *("annotators/stages/clips.py", "data/records.py", "data/video"),
+    *("annotators/stages/clips.py", "data/video"),
 )
-"""Code that clips, tracks and objects depend on."""
+"""Code that clips, tracks and objects depend on, beside the fields of a track."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,7 @@ class Told:
 
     def describe(self, found: FoundTrack) -> MotionDescription:
         """Return the description of a track, as the text stages describe it."""
-        (clip,) = (row for row in self.clips if row["clip_id"] == found.clip_id)
-        moves = clip["camera"] == "moving"
-        return describe_track(found.track, self.frame_size_px, camera_moves=moves)
+        return describe_track(found.track, self.frame_size_px)
 
 
 def annotate(
@@ -128,7 +127,7 @@ def annotate_with_cache(
 
 def pose_code_hash(videos: Sequence[Path], pose_model: Path) -> str:
     """Return a hash of the code, the model and the files that tracks depend on."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(" ".join(PoseTrack.__dataclass_fields__).encode())
     for place in (PROJECT / name for name in POSE_CODE):
         for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             digest.update(path.read_bytes() if path.exists() else b"")

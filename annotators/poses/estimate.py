@@ -21,7 +21,8 @@ from scipy.signal import savgol_filter
 from annotators.clips.background import BackgroundMotion, CameraPath
 from annotators.poses.landmarks import NUM_LANDMARKS, PoseModel
 from annotators.poses.side_swaps import find_side_swaps, swap_sides
-from annotators.poses.tracker import Observation, PeopleTracker, Tracklet
+from annotators.poses.tracker import PeopleTracker
+from annotators.poses.tracklets import Observation, Tracklet
 from annotators.poses.trajectory import Lens
 from annotators.poses.world import MIN_MEASURED_SHARE, Placed, View, root_trajectories
 from data.arrays import BoolArray, FloatArray, IndexArray

@@ -15,31 +15,31 @@ Shapes: H and W are the size of the analyzed frame, N = 33 landmarks, T observat
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import combinations, pairwise
+from collections.abc import Sequence
+from itertools import combinations
 from typing import Final
 
-import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
-from annotators.poses.landmarks import (
-    MIRRORED_LANDMARKS,
-    Detection,
-    Landmarks,
-    PoseModel,
-    Roi,
+from annotators.poses.identity import (
+    STRANGER,
+    appearance_distance,
+    appearance_of,
+    join_parts,
+    mixed,
+    without_duplicates,
 )
-from data.arrays import FloatArray, ImageArray
+from annotators.poses.landmarks import Detection, Landmarks, PoseModel, Roi
+from annotators.poses.search import Window, search_windows
+from annotators.poses.tracklets import (
+    SAME_PERSON,
+    Observation,
+    Tracklet,
+    disagreement,
+    is_same_body,
+)
+from data.arrays import ImageArray
 from data.records import Frame
-
-WINDOW_SHARES: Final = (1.0, 0.6, 0.38)
-"""Sides of the square search windows, as shares of the shorter side of the frame."""
-
-WINDOW_STEP: Final = 0.65
-"""Distance between neighboring windows in shares of their side: all people smaller than the rest
-of the side lie whole in one of them."""
 
 MAX_DISAGREEMENT: Final = 0.045
 """Largest mean :func:`disagreement` of the predictions for a new person."""
@@ -57,9 +57,6 @@ CHECK_LENIENCE: Final = 2.0
 MIN_VISIBILITY: Final = 0.3
 """Smallest mean visibility of the landmarks at which predictions are compared."""
 
-SAME_PERSON: Final = 0.15
-"""Two bodies of lower disagreement belong to one person."""
-
 MAX_CANDIDATES: Final = 4
 """Largest number of proposals to examine per search, separately for large and small windows."""
 
@@ -70,231 +67,17 @@ OPINIONS: Final = (((0.0, 0.1), 1.2, -0.3), ((-0.05, 0.03), 0.88, -0.25))
 """Shift, scale and rotation of the crops of the second and third prediction, which are also
 mirrored."""
 
-_BODY: Final = (0, 7, 8, *range(11, 33))
-"""Landmarks to compare. Most landmarks of the face are left out, because they would outweigh the
-limbs."""
-
-STRANGER: Final = 0.6
-"""Smallest :func:`appearance_distance` of two different people."""
-
-STRANGER_ALONE: Final = 0.8
-"""The same limit where no other person is nearby."""
-
-_LIMBS: Final = (
-    *((11, 12), (23, 24), (11, 23), (12, 24), (11, 13), (13, 15), (12, 14), (14, 16)),
-    *((23, 25), (25, 27), (24, 26), (26, 28), (27, 31), (28, 32)),
-)
-_LIMB_ENDS: Final = (0, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
-_MAX_ON_LIMBS: Final = 0.7
-
 _MIN_FOLLOWED: Final = 0.12
 """A tracked person of lower mean visibility has left the image."""
 
 _MAX_ROI_CHANGE: Final = 0.2
 _SHADOWED_FRAMES: Final = 2
 _BACKWARD_CHECK_FRAMES: Final = 5
-_MOVEMENT_S: Final = 0.25
-_JUMP: Final = 0.13
 _RESCUE_INTERVAL_S: Final = 0.1
 _MAX_FAILED_CHECKS: Final = 3
 _MAX_ROI_IN_WINDOWS: Final = 2.0
 _SMALL_WINDOW_TURNS: Final = 4
 """One search covers every fourth small window, so that four searches cover all of them."""
-
-_NEVER: Final = 1e3
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """A person in one analyzed frame.
-
-    Attributes:
-        step: 0-based index of the analyzed frame.
-        pts_s: presentation time of the frame, seconds.
-        landmarks: landmarks in pixels of the analyzed frame.
-    """
-
-    step: int
-    pts_s: float
-    landmarks: Landmarks
-
-
-@dataclass(slots=True)
-class Tracklet:
-    """The track of one person through the clip.
-
-    Attributes:
-        observations: at least one observation, in order of time.
-        appearance: histogram of :func:`appearance_of`, or None.
-        num_agreed, num_checked: number of checks that confirmed the joints, and of all checks.
-        last_agreed_step: frame of the last check that confirmed the joints.
-        failed_checks: number of checks since then.
-        lost: whether the person is missing in the latest frame.
-        replaced: whether the track ended because the skeleton moved to another person.
-        appearance_distances: appearance distances measured at the checks.
-    """
-
-    observations: list[Observation]
-    appearance: FloatArray | None
-    num_agreed: int = 1
-    num_checked: int = 1
-    last_agreed_step: int = 0
-    failed_checks: int = 0
-    lost: bool = False
-    replaced: bool = False
-    appearance_distances: list[float] = field(default_factory=list[float])
-
-    @property
-    def last(self) -> Observation:
-        """Latest observation."""
-        return self.observations[-1]
-
-    @property
-    def reliability(self) -> float:
-        """Share of the checks in which the predictions agreed, 0..1."""
-        return self.num_agreed / self.num_checked
-
-    def has_jumped_since(self, step: int) -> bool:
-        """Return whether the square of the body moved or grew abruptly since ``step``."""
-        squares = [seen.landmarks.next_roi for seen in self.observations if seen.step >= step]
-        return any(
-            after.distance_px(before) > _JUMP * before.size_px
-            or abs(math.log(after.size_px / before.size_px)) > _JUMP
-            for before, after in pairwise(squares)
-        )
-
-    def is_stranger(self, distance: float) -> bool:
-        """Return whether an appearance distance is far larger than those of this person so far."""
-        usual = float(np.median(self.appearance_distances)) if self.appearance_distances else 0.25
-        return distance > max(0.35, 2 * usual + 0.05)
-
-    def predict_roi(self, pts_s: float) -> Roi:
-        """Extrapolate the position of the person to a time from the latest frames."""
-        roi = self.last.landmarks.next_roi
-        if len(self.observations) < 3:
-            return roi
-        before = self.observations[-3]
-        past_s = abs(self.last.pts_s - before.pts_s)
-        if not 0 < past_s <= 0.7:
-            return roi
-        # The extrapolation is not longer than the observed movement, because a body does not keep
-        # its speed for long.
-        share = min(abs(pts_s - self.last.pts_s), past_s) / past_s
-        dx = (roi.x_px - before.landmarks.next_roi.x_px) * share
-        dy = (roi.y_px - before.landmarks.next_roi.y_px) * share
-        excess = max(1.0, math.hypot(dx, dy) / (0.35 * roi.size_px))
-        return replace(roi, x_px=roi.x_px + dx / excess, y_px=roi.y_px + dy / excess)
-
-
-Window = tuple[int, int, int, int]
-
-
-def search_windows(width_px: int, height_px: int) -> tuple[list[Window], list[Window]]:
-    """Return the large and the small search windows as (left, top, right, bottom), pixels."""
-    windows: list[list[Window]] = []
-    for share in WINDOW_SHARES:
-        side = max(64, round(min(width_px, height_px) * share))
-        lefts, tops = _window_starts(width_px, side), _window_starts(height_px, side)
-        windows.append(
-            [
-                (left, top, min(left + side, width_px), min(top + side, height_px))
-                for top in tops
-                for left in lefts
-            ]
-        )
-    whole: Window = (0, 0, width_px, height_px)
-    large = [whole, *(window for window in windows[0] if window != whole)]
-    return large, [window for group in windows[1:] for window in group]
-
-
-def _window_starts(length_px: int, side_px: int) -> list[int]:
-    spare = max(0, length_px - side_px)
-    count = 1 + math.ceil(spare / (side_px * WINDOW_STEP))
-    return [round(v) for v in np.linspace(0, spare, count)]
-
-
-def disagreement(first: Landmarks, second: Landmarks) -> float:
-    """Return the mean distance between two predictions of the joints, relative to the body size.
-
-    The body size is 3.6 standard deviations of the joints, which is about the side of the square
-    around a standing body. Joints that are hidden in the first prediction and joints outside the
-    image have a low weight, because predictions of invisible joints agree by default. Left and
-    right may be exchanged between the two predictions, as happens for people seen from behind.
-    """
-    body = list(_BODY)
-    points_K2 = first.image_N2[body]
-    weight_K = first.visibility_N[body] + np.float32(1e-3)
-    weight_K = weight_K / weight_K.sum()
-    away_K2 = points_K2 - weight_K @ points_K2
-    size_px = 3.6 * math.sqrt(float(weight_K @ (away_K2**2).sum(axis=1)))
-    distances = [
-        float(weight_K @ np.linalg.norm(points_K2 - second.image_N2[order][body], axis=1))
-        for order in (list(range(33)), list(MIRRORED_LANDMARKS))
-    ]
-    return min(distances) / max(size_px, 1.0)
-
-
-def is_same_body(first: Landmarks, second: Landmarks) -> bool:
-    """Return whether two skeletons lie on one person.
-
-    Either the two agree, or the smaller one lies on the limbs of the other.
-    """
-    if disagreement(first, second) < SAME_PERSON:
-        return True
-    inner, outer = sorted((first, second), key=lambda seen: seen.next_roi.size_px)
-    points_K12 = inner.image_N2[list(_LIMB_ENDS)][:, None]
-    start_B2, end_B2 = (outer.image_N2[list(side)] for side in zip(*_LIMBS, strict=True))
-    along_B2 = end_B2 - start_B2
-    length_B = np.maximum((along_B2**2).sum(axis=1), 1e-6)
-    share_KB = np.clip(((points_K12 - start_B2) * along_B2).sum(axis=2) / length_B, 0, 1)
-    nearest_KB2 = start_B2 + share_KB[..., None] * along_B2
-    away_K = np.linalg.norm(points_K12 - nearest_KB2, axis=2).min(axis=1)
-    weight_K = inner.visibility_N[list(_LIMB_ENDS)] + np.float32(1e-3)
-    on_limbs = np.average(away_K < 0.05 * outer.next_roi.size_px, weights=weight_K)
-    return float(on_limbs) > _MAX_ON_LIMBS
-
-
-def appearance_of(image_HW3: ImageArray, landmarks: Landmarks) -> FloatArray | None:
-    """Return a normalized color histogram of a person's torso and thighs, or None when hidden."""
-    points = landmarks.image_N2
-    parts: list[FloatArray] = []
-    for corners in ((11, 12, 24, 23), (23, 24, 26, 25)):
-        patch = _patch(image_HW3, points[list(corners)])
-        if patch is None:
-            continue
-        lab = cv2.cvtColor(patch[None], cv2.COLOR_RGB2LAB)
-        hist = cv2.calcHist([lab], [0, 1, 2], None, [4, 8, 8], [0, 256, 64, 192, 64, 192]).ravel()
-        total = float(hist.sum())
-        if total > 0:
-            parts.append((hist / total).astype(np.float32))
-    if not parts:
-        return None
-    return (np.concatenate([parts[0], parts[-1]]) / 2).astype(np.float32)
-
-
-def _patch(image_HW3: ImageArray, corners_42: FloatArray) -> ImageArray | None:
-    """Return colors at a grid of points in a quadrangle, (K, 3), or None if outside the image."""
-    u, v = np.meshgrid(np.linspace(0.15, 0.85, 12), np.linspace(0.1, 0.9, 12))
-    u, v = u.reshape(-1, 1), v.reshape(-1, 1)
-    top = corners_42[0] * (1 - u) + corners_42[1] * u
-    bottom = corners_42[3] * (1 - u) + corners_42[2] * u
-    points_K2 = np.rint(top * (1 - v) + bottom * v).astype(np.int64)
-    height, width = image_HW3.shape[:2]
-    inside = ((points_K2 >= 0) & (points_K2 < [width, height])).all(axis=1)
-    if inside.mean() < 0.5:
-        return None
-    points_K2 = points_K2[inside]
-    return image_HW3[points_K2[:, 1], points_K2[:, 0]]
-
-
-def appearance_distance(first: FloatArray | None, second: FloatArray | None) -> float:
-    """Return the Hellinger distance of two appearances, from 0 (equal) to 1.
-
-    The distance is 0.5 when one of the appearances is unknown.
-    """
-    if first is None or second is None:
-        return 0.5
-    return math.sqrt(max(0.0, 1.0 - float(np.sqrt(first * second).sum())))
 
 
 class PeopleTracker:
@@ -450,7 +233,7 @@ class PeopleTracker:
         track.failed_checks = 0
         track.last_agreed_step = self._step
         if not self._is_crowded(track):
-            track.appearance = _mixed(track.appearance, seen)
+            track.appearance = mixed(track.appearance, seen)
             track.appearance_distances.append(distance)
 
     def _sort_out(self) -> None:
@@ -665,121 +448,3 @@ def _is_like(first: Roi, second: Roi) -> bool:
         first.distance_px(second) < 0.12 * second.size_px
         and abs(math.log(first.size_px / second.size_px)) < 0.2
     )
-
-
-def _mixed(old: FloatArray | None, new: FloatArray | None) -> FloatArray | None:
-    if old is None or new is None:
-        return new if old is None else old
-    return (0.7 * old + 0.3 * new).astype(np.float32)
-
-
-def without_duplicates(tracks: Iterable[Tracklet]) -> list[Tracklet]:
-    """Drop the shorter of two tracks that lie on the same person for most of their time."""
-    kept: list[Tracklet] = []
-    for track in sorted(tracks, key=lambda t: -len(t.observations)):
-        if not any(_are_duplicates(track, other) for other in kept):
-            kept.append(track)
-    return kept
-
-
-def _are_duplicates(track: Tracklet, other: Tracklet) -> bool:
-    there = {seen.step: seen.landmarks for seen in other.observations}
-    num_same = sum(
-        is_same_body(seen.landmarks, there[seen.step])
-        for seen in track.observations
-        if seen.step in there
-    )
-    return num_same > 0.4 * len(track.observations)
-
-
-def join_parts(tracks: Sequence[Tracklet], max_gap_s: float) -> list[Tracklet]:
-    """Join a track with one that begins soon after it, if position, size and appearance match.
-
-    Args:
-        tracks: tracks of which no two lie on the same person at the same time.
-        max_gap_s: longest time between the end of one track and the beginning of the next.
-
-    Returns:
-        One track per person, with all its observations.
-    """
-    if len(tracks) < 2:
-        return list(tracks)
-    cost = np.full((len(tracks), len(tracks)), _NEVER)
-    for row, first in enumerate(tracks):
-        for column, second in enumerate(tracks):
-            others = [track for track in tracks if track is not first and track is not second]
-            cost[row, column] = _join_cost(first, second, others, max_gap_s)
-    next_of = {
-        int(row): int(column)
-        for row, column in zip(*linear_sum_assignment(cost), strict=True)
-        if cost[row, column] < _NEVER
-    }
-    people: list[Tracklet] = []
-    for start in set(range(len(tracks))) - set(next_of.values()):
-        person = tracks[start]
-        at = start
-        while at in next_of:
-            at = next_of[at]
-            part = tracks[at]
-            person = Tracklet(
-                person.observations + part.observations,
-                _mixed(person.appearance, part.appearance),
-                num_agreed=person.num_agreed + part.num_agreed,
-                num_checked=person.num_checked + part.num_checked,
-                last_agreed_step=part.last_agreed_step,
-            )
-        people.append(person)
-    return people
-
-
-def _join_cost(
-    first: Tracklet, second: Tracklet, others: Sequence[Tracklet], max_gap_s: float
-) -> float:
-    begin = second.observations[0]
-    gap_s = begin.pts_s - first.last.pts_s
-    if first.replaced or begin.step <= first.last.step or gap_s > max_gap_s + 1e-6:
-        return _NEVER
-    end_roi, begin_roi = first.last.landmarks.next_roi, begin.landmarks.next_roi
-    distance = appearance_distance(first.appearance, second.appearance)
-    growth = abs(math.log(begin_roi.size_px / end_roi.size_px))
-    # The position is extrapolated from both ends, because the movement of a person who jumps or
-    # falls matches only one of them.
-    aways = (
-        _expected_distance_px(first.observations[::-1], begin),
-        _expected_distance_px(second.observations, first.last),
-    )
-    size_px = begin_roi.size_px
-    reach = min(aways) / size_px / (0.4 + 1.2 * gap_s)
-    alone = not any(
-        first.last.step <= seen.step <= begin.step
-        and seen.landmarks.next_roi.distance_px(end_roi) < end_roi.size_px
-        for other in others
-        for seen in other.observations
-    )
-    # Light and blur change the appearance, so the position is nearly sufficient where no other
-    # person is nearby.
-    if reach > 1 or growth > 0.6 or distance > (STRANGER_ALONE if alone else STRANGER):
-        return _NEVER
-    return sum(aways) / size_px + growth + distance
-
-
-def _expected_distance_px(outwards: Sequence[Observation], there: Observation) -> float:
-    """Return the distance of an observation from the position extrapolated from a track.
-
-    Args:
-        outwards: observations of the track, starting at the end to extrapolate from.
-        there: observation to reach.
-    """
-    end = outwards[0]
-    near = [seen for seen in outwards if abs(seen.pts_s - end.pts_s) <= _MOVEMENT_S]
-    roi, before = end.landmarks.next_roi, near[-1].landmarks.next_roi
-    past_s = end.pts_s - near[-1].pts_s
-    # A body does not keep its speed for long.
-    ahead_s = float(np.clip(there.pts_s - end.pts_s, -2 * _MOVEMENT_S, 2 * _MOVEMENT_S))
-    share = ahead_s / past_s if past_s else 0.0
-    expected = replace(
-        roi,
-        x_px=roi.x_px + share * (roi.x_px - before.x_px),
-        y_px=roi.y_px + share * (roi.y_px - before.y_px),
-    )
-    return expected.distance_px(there.landmarks.next_roi)

@@ -9,18 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from annotators.poses.estimate import PoseConfig, estimate_poses
+from annotators.poses.identity import appearance_distance, join_parts, without_duplicates
 from annotators.poses.landmarks import Landmarks, PoseModel, Roi
-from annotators.poses.tracker import (
-    MAX_DISAGREEMENT,
-    Observation,
-    Tracklet,
-    appearance_distance,
-    disagreement,
-    is_same_body,
-    join_parts,
-    search_windows,
-    without_duplicates,
-)
+from annotators.poses.search import search_windows
+from annotators.poses.tracker import MAX_DISAGREEMENT
+from annotators.poses.tracklets import Observation, Tracklet, disagreement, is_same_body
 from data.errors import ItemError, Reason
 from data.motion.skeleton import JOINT
 from data.records import Clip, Frame, PoseTrack, VideoProbe

@@ -214,8 +214,8 @@ class PoseTrack:
         track_id: 0-based index in order of first appearance (ties: larger person first).
         pts_s: (T,) float64 times in the video, 1/20 s apart, inside the clip's span.
         joints_3d: (T, 22, 3) meters, y up, relative to the pelvis. The axes are those of the camera
-            at the first frame of the clip, from which the motion of the camera is removed: x points
-            to the viewer's right and z toward the camera.
+            at the first frame of the clip, from which the tilt and the motion of the camera are
+            removed: x points to the viewer's right and z toward the camera.
         root_trajectory: (T, 3) meters, pelvis position estimated from the image, in the space that
             all people of the clip share. y is the height above the ground, which is estimated from
             the feet; x and z are relative to the camera. The motion is

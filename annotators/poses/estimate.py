@@ -11,7 +11,7 @@ source video, y down.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ from annotators.poses.side_swaps import find_side_swaps, swap_sides
 from annotators.poses.tracker import PeopleTracker
 from annotators.poses.tracklets import Observation, Tracklet
 from annotators.poses.trajectory import Lens
-from annotators.poses.world import MIN_MEASURED_SHARE, Placed, View, root_trajectories
+from annotators.poses.world import MIN_MEASURED_SHARE, Placed, View, root_trajectories, upright
 from data.arrays import BoolArray, FloatArray, IndexArray
 from data.config import Config
 from data.errors import ItemError, Reason
@@ -201,12 +201,12 @@ class _Draft:
         """Mean confidence over the measured frames, 0..1."""
         return float(self.placed.confidence_TJ[self.valid_T].mean())
 
-    def track(self, root_T3: FloatArray) -> PoseTrack:
-        """Return the track with the given root trajectory, (T, 3)."""
+    def track(self, number: int, person: Placed, root_T3: FloatArray) -> PoseTrack:
+        """Return the track of the person in the final axes, with the root trajectory, (T, 3)."""
         return PoseTrack(
-            track_id=0,
+            track_id=number,
             pts_s=self.pts_T.astype(np.float64),
-            joints_3d=self.placed.body_TJ3.astype(np.float32),
+            joints_3d=person.body_TJ3.astype(np.float32),
             root_trajectory=root_T3.astype(np.float32),
             joints_2d=self.pixels_TJ2.astype(np.float32),
             confidence=self.placed.confidence_TJ.astype(np.float32),
@@ -297,10 +297,12 @@ def _tracks(
             if draft.quality >= max(config.min_quality, least):
                 drafts.append(draft)
     drafts.sort(key=lambda draft: (draft.pts_T[0], -draft.size_px))
-    roots = root_trajectories([draft.placed for draft in drafts])
+    placed = upright([draft.placed for draft in drafts])
     return [
-        replace(draft.track(root_T3), track_id=number)
-        for number, (draft, root_T3) in enumerate(zip(drafts, roots, strict=True))
+        draft.track(number, person, root_T3)
+        for number, (draft, person, root_T3) in enumerate(
+            zip(drafts, placed, root_trajectories(placed), strict=True)
+        )
     ]
 
 

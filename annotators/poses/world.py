@@ -1,7 +1,8 @@
 """People of a clip in one space that stands still while the camera moves.
 
-The camera is the origin, at the height of the ground; the axes are those of the camera at the first
-frame. The scale of each person comes from an assumed body height, so that distances between people
+The camera is the origin, at the height of the ground. The axes are those of the camera at the first
+frame, turned so that people who stand upright are vertical: cameras look down or up, and are held
+askew. The scale of each person comes from an assumed body height, so that distances between people
 are right as far as their heights are equal.
 
 Shapes: T frames at 20 fps, J = 22 joints, N samples. 3-D positions are in meters, x to the right,
@@ -9,11 +10,12 @@ y up, z toward the camera. 2-D positions are in pixels of the source video, y do
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from scipy.ndimage import median_filter
+from scipy.ndimage import gaussian_filter1d, median_filter
+from scipy.spatial.transform import Rotation
 
 from annotators.clips.background import CameraPath
 from annotators.poses.trajectory import Lens, foot_odometry, lower_envelope, pelvis_from_camera
@@ -27,6 +29,7 @@ MIN_MEASURED_SHARE: Final = 0.5
 path of the body."""
 
 _MIN_FEET_CONFIDENCE: Final = 0.4
+_MIN_LIMB_CONFIDENCE: Final = 0.5
 _RISE_FROM_M, _RISE_FULL_M = 0.05, 0.13
 """A standing person's feet are measured up to this high above the ground, and higher feet surely
 are."""
@@ -36,9 +39,20 @@ stand on a floor that the estimated distance lifts."""
 _LOWEST_FRAMES: Final = 8
 """The ground is where the feet are lowest for 0.4 s."""
 _GROUND_NOISE_M: Final = 0.15
-_PITCH_SLOPE, _ROLL_SLOPE = 0.2, 0.03
-"""Standard deviations of the slope of the ground in depth (a camera that looks down) and across (a
-camera that is tilted) that are expected before anything is measured."""
+_PITCH_SLOPE, _ROLL_SLOPE = 0.15, 0.03
+"""Standard deviations of the slope of the ground in depth and across that are expected before
+anything is measured: hills, and what is left of the tilt of the camera."""
+_SNAP_MEDIAN_FRAMES, _SNAP_SIGMA_FRAMES = 9, 2.0
+"""The feet are put on the ground by a smooth correction, so that a leg that is wrong for less than
+0.25 s does not lift the body."""
+
+_MIN_UPRIGHT_FRAMES: Final = 10
+_UPRIGHT_DEG: Final = 30.0
+"""Largest bend of hip and knee of somebody who stands upright."""
+_MAX_TILT_DEG: Final = 45.0
+_PITCH_TRUST: Final = 0.8
+"""The part of the pitch measured by upright bodies (error about 6 degrees) that is believed; level
+cameras are the most common ones (standard deviation about 12 degrees)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +144,12 @@ class Placed:
     confidence_TJ: FloatArray
     measured: bool
 
+    def turned(self, turn_33: FloatArray) -> "Placed":
+        """Return the person in other axes."""
+        return replace(
+            self, body_TJ3=self.body_TJ3 @ turn_33.T, pelvis_T3=self.pelvis_T3 @ turn_33.T
+        )
+
     @property
     def lowest_T(self) -> FloatArray:
         """(T,) height of the lowest joint relative to the pelvis, meters."""
@@ -141,6 +161,55 @@ class Placed:
         feet = [JOINT["left_foot"], JOINT["right_foot"]]
         sight_T = median_filter(self.confidence_TJ[:, feet].max(axis=1), 5, mode="nearest")
         return sight_T > _MIN_FEET_CONFIDENCE
+
+
+def upright(people: Sequence[Placed]) -> list[Placed]:
+    """Turn the axes so that people who stand upright are vertical.
+
+    Without anybody who stands upright for half a second the axes stay as they are.
+    """
+    axes = [axis_3 for person in people if (axis_3 := _upright_axis(person)) is not None]
+    if not axes:
+        return list(people)
+    # Positive for heads that are nearer to the camera than the feet, so for one that looks down.
+    pitches = [float(np.arctan2(axis_3[2], axis_3[1])) for axis_3 in axes]
+    rolls = [float(np.arctan2(axis_3[0], axis_3[1])) for axis_3 in axes]
+    # One person may lean to a side. The camera is askew by what all people agree on.
+    agree = len(rolls) > 1 and (min(rolls) > 0 or max(rolls) < 0)
+    roll_rad = min(rolls, key=abs) if agree else 0.0
+    pitch_rad = _PITCH_TRUST * float(np.median(pitches))
+    turn_33 = Rotation.from_euler("xz", [-pitch_rad, roll_rad]).as_matrix()
+    return [person.turned(turn_33) for person in people]
+
+
+def _upright_axis(person: Placed) -> FloatArray | None:
+    """Return the median direction from the ankles to the shoulders while standing, (3,)."""
+
+    def middle(part: str) -> FloatArray:
+        pair = [JOINT[f"left_{part}"], JOINT[f"right_{part}"]]
+        return person.body_TJ3[:, pair].mean(axis=1)
+
+    def bend_deg(first_T3: FloatArray, second_T3: FloatArray) -> FloatArray:
+        cosine_T = (_unit(first_T3) * _unit(second_T3)).sum(axis=-1)
+        return np.degrees(np.arccos(np.clip(cosine_T, -1, 1)))
+
+    ankles_T3, knees_T3 = middle("ankle"), middle("knee")
+    hips_T3, shoulders_T3 = middle("hip"), middle("shoulder")
+    shown = [JOINT[f"{side}_{part}"] for side in ("left", "right") for part in ("ankle", "hip")]
+    axis_T3 = _unit(shoulders_T3 - ankles_T3)
+    stands_T = (
+        (person.confidence_TJ[:, shown].min(axis=1) > _MIN_LIMB_CONFIDENCE)
+        & (bend_deg(knees_T3 - ankles_T3, hips_T3 - knees_T3) < _UPRIGHT_DEG)
+        & (bend_deg(hips_T3 - knees_T3, shoulders_T3 - hips_T3) < _UPRIGHT_DEG)
+        & (axis_T3[:, 1] > np.cos(np.radians(_MAX_TILT_DEG)))
+    )
+    if stands_T.sum() < _MIN_UPRIGHT_FRAMES:
+        return None
+    return np.median(axis_T3[stands_T], axis=0)
+
+
+def _unit(vectors_T3: FloatArray) -> FloatArray:
+    return vectors_T3 / np.maximum(np.linalg.norm(vectors_T3, axis=-1, keepdims=True), 1e-9)
 
 
 def root_trajectories(people: Sequence[Placed]) -> list[FloatArray]:
@@ -166,11 +235,11 @@ def _root(person: Placed, slope_2: FloatArray) -> FloatArray:
         # Somebody whose feet are never seen stands on the ground most of the time.
         height_T = level_T + np.median(-lowest_T - level_T)
     else:
-        height_T = _rise(level_T + lowest_T, seen_T) - lowest_T
         # Where the feet are hidden, the network folds the legs, and the picture tells the height.
-        frames_T = np.arange(len(height_T))
-        offset_T = np.interp(frames_T, frames_T[seen_T], (height_T - level_T)[seen_T])
-        height_T = np.where(seen_T, height_T, level_T + offset_T)
+        frames_T = np.arange(len(level_T))
+        offset_T = _rise(level_T + lowest_T, seen_T) - lowest_T - level_T
+        offset_T = np.interp(frames_T, frames_T[seen_T], offset_T[seen_T])
+        height_T = level_T + offset_T
     return np.stack([pelvis_T3[:, 0], height_T, pelvis_T3[:, 2]], axis=1)
 
 
@@ -184,12 +253,15 @@ def _rise(lowest_T: FloatArray, seen_T: BoolArray) -> FloatArray:
         lowest_T: (T,) height of the lowest joint relative to the camera, meters.
         seen_T: (T,) whether the feet are visible. Other frames do not affect the ground.
     """
-    ground_m = _lowest_level(lowest_T[seen_T])
-    on_ground_T = seen_T & (lowest_T - ground_m < _OFF_GROUND_M)
-    drift_T = lower_envelope(lowest_T - ground_m, on_ground_T.astype(np.float64))
+    lasting_T = median_filter(lowest_T, _SNAP_MEDIAN_FRAMES, mode="nearest")
+    ground_m = _lowest_level(lasting_T[seen_T])
+    on_ground_T = seen_T & (lasting_T - ground_m < _OFF_GROUND_M)
+    drift_T = lower_envelope(lasting_T - ground_m, on_ground_T.astype(np.float64))
     above_T = lowest_T - ground_m - np.clip(drift_T, -_OFF_GROUND_M, _OFF_GROUND_M)
     sure_T = np.clip((above_T - _RISE_FROM_M) / (_RISE_FULL_M - _RISE_FROM_M), 0, 1)
-    return np.maximum(above_T, 0) * sure_T * sure_T * (3 - 2 * sure_T)
+    snap_T = np.maximum(above_T, 0) * sure_T * sure_T * (3 - 2 * sure_T) - above_T
+    snap_T = median_filter(snap_T, _SNAP_MEDIAN_FRAMES, mode="nearest")
+    return above_T + gaussian_filter1d(snap_T, _SNAP_SIGMA_FRAMES, mode="nearest")
 
 
 def _lowest_level(heights_N: FloatArray) -> float:

@@ -1,6 +1,7 @@
 """People are placed in one space that stands still while the camera moves."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from annotators.clips.background import CameraPath
 from annotators.poses.trajectory import Lens
-from annotators.poses.world import Placed, View, root_trajectories
+from annotators.poses.world import Placed, View, root_trajectories, upright
 from data.motion.skeleton import JOINT
 from tests.support.motions import jumping, moved, ramp, standing
 
@@ -119,16 +120,56 @@ def test_two_people_keep_their_distance() -> None:
     assert np.abs(apart_T3).max() < 0.15
 
 
+def _tilted(motion_TJ3: Array, axis: str, angle_deg: float) -> Array:
+    """Return a motion in the axes of a camera that is tilted and does not know it."""
+    tilt_33 = Rotation.from_euler(axis, angle_deg, degrees=True).as_matrix()
+    height_3 = np.array([0, CAMERA_HEIGHT_M, 0])
+    return (motion_TJ3 - height_3) @ tilt_33 + height_3
+
+
+def _lean_deg(person: Placed) -> float:
+    """Return the median angle of the body from the vertical."""
+    neck_T3 = person.body_TJ3[:, JOINT["neck"]] - person.body_TJ3[:, JOINT["left_ankle"]]
+    tilt_T = np.arctan2(np.hypot(neck_T3[:, 0], neck_T3[:, 2]), neck_T3[:, 1])
+    return float(np.degrees(np.median(tilt_T)))
+
+
 def test_a_camera_that_looks_down_does_not_lift_who_walks_away() -> None:
     """Relative to a camera that looks down, the floor rises with the distance."""
     motion = moved(standing(4.0), np.pi, (0.0, 0.0, -4.0))
     motion[:, :, 2] -= 1.0 * np.arange(len(motion))[:, None] / 20
-    # All frames of a camera that looks down by 12 degrees and does not know it.
-    down_33 = Rotation.from_euler("x", -12, degrees=True).as_matrix()
-    from_camera_TJ3 = (motion - np.array([0, CAMERA_HEIGHT_M, 0])) @ down_33
-    tilted_TJ3 = from_camera_TJ3 + np.array([0, CAMERA_HEIGHT_M, 0])
-    (root_T3,) = root_trajectories([_placed(tilted_TJ3, CameraPath.still(np.arange(80) / 20))])
+    placed = _placed(_tilted(motion, "x", -25), CameraPath.still(np.arange(80) / 20))
+    assert _lean_deg(placed) > 20
+    (person,) = upright([placed])
+    assert _lean_deg(person) < 7
+    (root_T3,) = root_trajectories([person])
     assert np.ptp(root_T3[:, 1]) < 0.15
+
+
+def test_a_camera_is_askew_only_if_all_people_lean() -> None:
+    motion = moved(standing(2.0), 0.0, (0.0, 0.0, -6.0))
+    other = moved(standing(2.0), 1.0, (1.5, 0.0, -7.0))
+    still = CameraPath.still(np.arange(40) / 20)
+    leaning = _placed(_tilted(motion, "z", 14), still)
+    (alone,) = upright([leaning])
+    assert _lean_deg(alone) > 8
+    together = upright([leaning, _placed(_tilted(other, "z", 14), still)])
+    assert max(_lean_deg(person) for person in together) < 5
+
+
+def test_who_lies_is_not_upright() -> None:
+    lying = _tilted(moved(standing(2.0), 0.0, (0.0, 0.0, -6.0)), "z", 80)
+    placed = _placed(lying, CameraPath.still(np.arange(40) / 20))
+    assert upright([placed]) == [placed]
+
+
+def test_a_leg_that_is_wrong_for_a_moment_does_not_lift_the_body() -> None:
+    motion = moved(standing(4.0), 0.0, (0.0, 0.0, -6.0))
+    wrong = motion.copy()
+    wrong[40:43, FEET, 1] -= 0.3
+    placed = _placed(motion, CameraPath.still(np.arange(80) / 20))
+    (root_T3,) = root_trajectories([replace(placed, body_TJ3=wrong - wrong[:, :1])])
+    assert np.ptp(root_T3[:, 1]) < 0.05
 
 
 def test_the_feet_lead_where_the_camera_is_not_measured() -> None:

@@ -522,6 +522,11 @@ def test_a_killed_run_does_not_run_for_ever(started: Up) -> None:
         assert state()["type"] == "RUNNING"
         _wait_for(lambda: state()["type"] == "CRASHED")
         assert "No heartbeat for 10 s" in state()["message"]
+        # Other tests' runs on this server send a heartbeat every 30 s, and would be ended as well.
+        (soon,) = client.post(
+            "/automations/filter", json={"automations": {"name": {"any_": ["soon"]}}}
+        ).json()
+        client.delete(f"/automations/{soon['id']}").raise_for_status()
 
 
 def test_a_cancelled_training_stores_a_checkpoint_and_leaves_nobody(

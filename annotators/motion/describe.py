@@ -34,7 +34,7 @@ from annotators.motion.rules.posture import (
 )
 from annotators.motion.rules.sides import mask_of, overlaps, pair_sides
 from annotators.motion.rules.strokes import circles, claps, strokes, thrusts, waves
-from annotators.motion.rules.travel import Path, crawls, locomotion, path_of, travel, turns
+from annotators.motion.rules.travel import Path, crawls, locomotion, path_of, steps, travel, turns
 from annotators.motion.rules.trunk import head_moves, torso_moves
 from annotators.motion.signals import BodySize, Signals, Span, prepare
 from data.arrays import BoolArray, FloatArray
@@ -135,6 +135,7 @@ def describe_motion(
     balances = one_leg_balances(signals, moving_T)
     events = [
         *travels,
+        *steps(signals, moving_T | airborne_T),
         *crawls(signals, held),
         *leaps,
         *turns(signals),

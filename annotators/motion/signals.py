@@ -39,6 +39,11 @@ MOSTLY_SEEN_SHARE: Final = 0.6
 MIN_IN_IMAGE: Final = 0.5
 """Smallest share of a direction in the image plane at which an estimated movement has that
 direction: 30 degrees away from the viewing direction. Along it the pose model only guesses."""
+TIPTOE: Final = 0.20
+"""Largest height of an ankle above its toes, leg lengths."""
+FALL_SPEED: Final = 2.0
+"""A foot that goes down faster falls, leg lengths per second; in a step down it reaches 1.2."""
+FLOOR_SMOOTH_FRAMES: Final = 2.0
 MIN_ACROSS_SHARE: Final = 0.35
 """Smallest horizontal width of hips and shoulders, relative to its usual value, at which the
 heading is defined. It is undefined for a person who lies on the side."""
@@ -297,7 +302,7 @@ def prepare(
         size=size,
         exact=confidence is None,
         sharp=sharp,
-        floor_T=_floor(smooth_TJ3),
+        floor_T=_floor(smooth_TJ3, sure_TJ, size.leg_m),
     )
 
 
@@ -383,15 +388,45 @@ def _heading(joints_TJ3: FloatArray) -> FloatArray:
     return gaussian_filter1d(np.unwrap(heading_T), HEADING_SMOOTH_FRAMES, mode="nearest")
 
 
-def _floor(joints_TJ3: FloatArray) -> FloatArray:
+def lowest_foot(joints_TJ3: FloatArray, sure_TJ: BoolArray, leg_m: float) -> FloatArray:
+    """Return the height of the lower foot, (T,), meters.
+
+    A foot that is not measured counts only if neither is. The toes count as at most so far below
+    the ankles as on tiptoe, because their estimate is the worst of all joints.
+
+    Args:
+        joints_TJ3: world positions, (T, 22, 3), meters, y up.
+        sure_TJ: (T, 22) whether the joint is measured and not filled in.
+        leg_m: leg length, meters.
+    """
+    feet_TN: list[FloatArray] = []
+    seen_T = {side: sure_TJ[:, JOINT[f"{side}_ankle"]] for side in SIDES}
+    neither_T = ~(seen_T["left"] | seen_T["right"])
+    for side in SIDES:
+        ankle_T = joints_TJ3[:, JOINT[f"{side}_ankle"], 1]
+        toes_T = np.maximum(joints_TJ3[:, JOINT[f"{side}_foot"], 1], ankle_T - TIPTOE * leg_m)
+        counts_T = seen_T[side] | neither_T
+        feet_TN.append(np.where(counts_T, np.minimum(ankle_T, toes_T), np.inf))
+    return np.min(feet_TN, axis=0)
+
+
+def _floor(joints_TJ3: FloatArray, sure_TJ: BoolArray, leg_m: float) -> FloatArray:
     """Return the height of the floor, (T,), meters: the lowest foot within a second of each frame.
 
     The floor is local, because slopes, stairs and the drift of an estimated root would otherwise
-    lift the feet off it.
+    lift the feet off it. A fall of the feet divides it: before a jump from a wall the floor is the
+    wall.
     """
-    lowest_T = joints_TJ3[:, [JOINT[f"{side}_{j}"] for side in SIDES for j in ("foot", "ankle")], 1]
-    floor_T = minimum_filter1d(lowest_T.min(axis=1), size=2 * FPS + 1, mode="nearest")
-    return gaussian_filter1d(floor_T, FPS / 4, mode="nearest")
+    lowest_T = lowest_foot(joints_TJ3, sure_TJ, leg_m)
+    falls_T = np.zeros(len(lowest_T), dtype=np.bool_)
+    if len(lowest_T) > 1:
+        falls_T = np.gradient(lowest_T) * FPS < -FALL_SPEED * leg_m
+    floor_T = lowest_T.copy()
+    for start, end in spans(~falls_T):
+        floor_T[start:end] = minimum_filter1d(lowest_T[start:end], size=2 * FPS + 1, mode="nearest")
+    for start, end in spans(falls_T):
+        floor_T[start:end] = floor_T[min(end, len(floor_T) - 1)]
+    return gaussian_filter1d(floor_T, FLOOR_SMOOTH_FRAMES, mode="nearest")
 
 
 # ----------------------------------------------------------------------------- spans and turns

@@ -23,16 +23,18 @@ from annotators.motion.events import (
 )
 from annotators.motion.rules.posture import LOW_HIPS, LYING_DEG, hip_height, trunk_tilt_deg
 from annotators.motion.signals import (
+    MIN_CONFIDENCE,
     SIDES,
     Signals,
     Span,
     hysteresis,
     join_spans,
+    lowest_foot,
     spans,
     turning_points,
 )
 from data.arrays import BoolArray, FloatArray
-from data.motion.skeleton import FPS, JOINT
+from data.motion.skeleton import FPS
 
 JUMP_LIFT: Final = 0.07
 JUMP_RISE: Final = 0.20
@@ -81,8 +83,9 @@ FAST_TILT_DEG: Final = 50.0
 
 def _feet_T(signals: Signals) -> FloatArray:
     """Return the height of the lower foot in the world, (T,), leg lengths."""
-    joints = [JOINT[f"{side}_{name}"] for side in SIDES for name in ("ankle", "foot")]
-    return signals.joints_TJ3[:, joints, 1].min(axis=1) / signals.size.leg_m
+    sure_TJ = signals.confidence_TJ >= MIN_CONFIDENCE
+    feet_T = lowest_foot(signals.joints_TJ3, sure_TJ, signals.size.leg_m)
+    return feet_T / signals.size.leg_m
 
 
 def _way(signals: Signals, start: int, end: int, at: int) -> tuple[Direction, float]:
@@ -235,7 +238,7 @@ def _stays(signals: Signals, span: Span) -> bool:
 
 def drops(signals: Signals) -> list[MotionEvent]:
     """Find jumps that end clearly lower than they began, and the landings after them."""
-    if not signals.body_seen or signals.num_frames < MIN_JUMP_FRAMES:
+    if not signals.posture_seen or signals.num_frames < MIN_JUMP_FRAMES:
         return []
     leg_m = signals.size.leg_m
     feet_T = _feet_T(signals)
@@ -279,8 +282,17 @@ def _is_fall(signals: Signals, start: int, touch: int) -> bool:
         and fell >= 0.5 * drop
         and touch - start <= MAX_DROP_S * FPS
         and trunk_tilt_deg(signals)[touch] < 120.0
-        and signals.body_T[max(touch - 2, 0) : touch + 6].mean() >= 0.5
+        and _seen_T(signals)[max(touch - 2, 0) : touch + 6].mean() >= 0.5
     )
+
+
+def _seen_T(signals: Signals) -> BoolArray:
+    """Return the frames at which the torso and a leg are measured, (T,).
+
+    From the side one leg hides the other, and in a landing both do the same.
+    """
+    legs_T = np.logical_or.reduce([signals.part_T[f"{side}_leg"] for side in SIDES])
+    return legs_T & signals.part_T["torso"]
 
 
 def _take_off(feet_T: FloatArray, high: int) -> int:
@@ -299,7 +311,7 @@ def _landing(signals: Signals, touch: int) -> list[MotionEvent]:
         return []
     low = touch + int(np.argmin(hips_T[touch : last + 1]))
     sink = float(hips_T[touch] - hips_T[low])
-    if sink < LANDING_SINK or not signals.body_T[touch : low + 1].mean() >= 0.5:
+    if sink < LANDING_SINK or not _seen_T(signals)[touch : low + 1].mean() >= 0.5:
         return []
     leg_m = signals.size.leg_m
     return [

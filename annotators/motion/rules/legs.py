@@ -19,14 +19,14 @@ from annotators.motion.events import (
     measure_event,
 )
 from annotators.motion.rules.posture import LOW_HIPS, UPRIGHT_DEG, hip_height, trunk_tilt_deg
-from annotators.motion.rules.sides import is_too_slow, share_of
+from annotators.motion.rules.sides import is_too_slow, ramp_pieces, share_of
 from annotators.motion.signals import (
     Signals,
+    Span,
     flexion_deg,
     join_spans,
     spans,
     speed_T,
-    trim_ramp,
     turning_points,
 )
 from data.arrays import BoolArray, FloatArray
@@ -90,7 +90,7 @@ def kicks(signals: Signals, side: Side) -> list[MotionEvent]:
         ahead, outward = foot[top, 2], foot[top, 0]
         direction = Direction.FORWARD if ahead >= abs(outward) else Direction.SIDE
         amount = max(float(height_T[top]), 0.0) * leg_m
-        span = (lead, min(end + 2, signals.num_frames))
+        span = _fast_part(speed, lead, min(end + 2, signals.num_frames), top)
         result.append(
             measure_event(
                 signals,
@@ -105,6 +105,17 @@ def kicks(signals: Signals, side: Side) -> list[MotionEvent]:
             )
         )
     return result
+
+
+def _fast_part(speed: FloatArray, start: int, end: int, top: int) -> Span:
+    """Return the part of a kick from where the foot gets fast to where it is slow again."""
+    peak = start + int(np.argmax(speed[start : top + 1]))
+    slow = 0.35 * speed[peak]
+    before = np.flatnonzero(speed[start:peak] < slow)
+    after = np.flatnonzero(speed[top:end] < slow)
+    first = start + int(before[-1]) if len(before) else start
+    last = top + int(after[0]) + 1 if len(after) else end
+    return first, max(last, first + 2)
 
 
 def leg_raises(signals: Signals, side: Side, busy_T: BoolArray) -> list[MotionEvent]:
@@ -123,13 +134,18 @@ def leg_raises(signals: Signals, side: Side, busy_T: BoolArray) -> list[MotionEv
     knee_T = flexion_deg(signals, f"{side}_hip", f"{side}_knee", f"{side}_ankle")
     points = turning_points(height_T, LEG_RAISE)
     result: list[MotionEvent] = []
-    for start, end in itertools.pairwise(points):
-        change = float(height_T[end] - height_T[start])
+    ramps = [
+        span
+        for start, end in itertools.pairwise(points)
+        for span in ramp_pieces(height_T, start, end, LEG_RAISE)
+    ]
+    for span in ramps:
+        first, last = span[0], span[1] - 1
+        change = float(height_T[last] - height_T[first])
         rises = change > 0
-        top = end if rises else start
+        top = last if rises else first
         if abs(change) < LEG_RAISE or not standing_T[top]:
             continue
-        span = trim_ramp(height_T, start, end)
         if (
             share_of(upright_T, span) < 0.7
             or is_too_slow(span, MAX_LEG_MOVE_S)

@@ -51,6 +51,8 @@ LOW_HIPS: Final = 0.70
 """With lower hips the body squats, sits or kneels (knees bent by about 90 degrees)."""
 GROUND_HIPS: Final = 0.35
 """With lower hips the body sits on the floor."""
+HIPS_ON_FLOOR: Final = 0.22
+"""Hip joints of a body that lies on the floor are at 0.1."""
 LYING_SHOULDERS: Final = 0.60
 NEAR_FLOOR: Final = 0.22
 """A lower knee or hand touches the floor. The margin is needed because joints are inside the body
@@ -70,7 +72,7 @@ ARM_UNDER: Final = 0.25
 """Smallest height of the lower shoulder above its hand, leg lengths, on a stretched arm."""
 ONE_LEG_LIFT: Final = 0.20
 """One leg carries the body while the other foot is held at least this much higher."""
-ONE_LEG_MIN_S: Final = 1.2
+ONE_LEG_MIN_S: Final = 0.8
 MIN_POSTURE_FRAMES: Final = 6
 """0.3 s. A shorter posture is a transition between two others."""
 
@@ -131,6 +133,8 @@ def _posture_codes(signals: Signals) -> list[tuple[PostureKind, BoolArray]]:
             & (shoulders_T < LYING_SHOULDERS)
             & ~(on_hands_T & (hips_T > GROUND_HIPS)),
         ),
+        # The chest is pushed up from the floor, the hips stay on it.
+        (PostureKind.LYING, on_hands_T & (tilt_T > UPRIGHT_DEG) & (hips_T < HIPS_ON_FLOOR)),
         (PostureKind.ALL_FOURS, on_hands_T & (tilt_T > UPRIGHT_DEG) & (knees_T < NEAR_FLOOR)),
         (PostureKind.PLANK, on_hands_T & (tilt_T > UPRIGHT_DEG) & (hips_T < LOW_HIPS) & ~under_T),
         (PostureKind.HANDS_AND_FEET, on_hands_T & (tilt_T > UPRIGHT_DEG) & (bend_T < 90.0)),

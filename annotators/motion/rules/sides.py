@@ -35,7 +35,7 @@ def is_too_slow(span: Span, max_s: float = MAX_MOVE_S) -> bool:
     return span[1] - span[0] > max_s * FPS
 
 
-PAUSE_SHARE: Final = 0.15
+PAUSE_SHARE: Final = 0.25
 """A movement pauses where it is slower than this share of its highest speed."""
 PAUSE_FRAMES: Final = 7
 

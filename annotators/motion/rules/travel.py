@@ -60,7 +60,10 @@ on the other leg, and the shift of the pelvis is no walk."""
 MAX_STEPS_WAY: Final = 1.5
 FOOT_MOVES: Final = 0.6
 """Speed of a foot over the floor that is no error of the estimate, leg lengths per second."""
-MIN_STEP_WAY: Final = 0.30
+MIN_STEP_WAY: Final = 0.35
+MIN_STEP_HIPS: Final = 0.5
+MAX_STEP_S: Final = 0.6
+"""Longest swing of a foot. A leg that is lifted before it is set down elsewhere is raised first."""
 MIN_UNSEEN_WAY: Final = 1.2
 """Smallest path of a walk of which one leg or the feet are not seen."""
 MIN_CRAWL: Final = 0.8
@@ -87,6 +90,7 @@ RUN_KNEE_BEHIND: Final = -0.15
 MIN_TURN_DEG: Final = 45.0
 TURN_STEP_DEG: Final = 30.0
 MIN_TURN_RATE_DPS: Final = 15.0
+FAST_TURN_SHARE: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +203,9 @@ def _course(signals: Signals, span: Span) -> Direction:
 
 
 def locomotion(signals: Signals, off_feet_T: BoolArray) -> list[MotionEvent]:
-    """Find walks and runs with their direction, distance, speed and steps, and single steps.
+    """Find walks and runs with their direction, distance, speed and number of steps.
+
+    A path of up to two steps is no walk, see :func:`steps`.
 
     Args:
         signals: signals of the motion.
@@ -212,16 +218,14 @@ def locomotion(signals: Signals, off_feet_T: BoolArray) -> list[MotionEvent]:
         inside = slice(*span)
         if np.median(hips_T[inside]) < LOW_HIPS or np.median(tilt_T[inside]) > LYING_DEG:
             continue
-        steps = step_frames(signals, span)
+        feet = step_frames(signals, span)
         both = all(signals.seen(f"{side}_leg", span, 0.5) for side in SIDES)
-        if both and len(steps) - 1 < 1:
+        if both and len(feet) - 1 < 1:
             continue
-        gait = _gait(signals, span, steps)
-        if both and len(steps) - 1 <= MAX_STEPS and gait.kind is not EventKind.RUN:
-            if gait.magnitude <= MAX_STEPS_WAY * signals.size.leg_m:
-                result += _steps(signals, span)
-                continue
-            if len(steps) - 1 < MAX_STEPS:
+        gait = _gait(signals, span, feet)
+        if both and len(feet) - 1 <= MAX_STEPS and gait.kind is not EventKind.RUN:
+            short = gait.magnitude <= MAX_STEPS_WAY * signals.size.leg_m
+            if short or len(feet) - 1 < MAX_STEPS:
                 continue
         if both or gait.magnitude >= MIN_UNSEEN_WAY * signals.size.leg_m:
             result.append(gait)
@@ -276,19 +280,36 @@ def _kicks_back(signals: Signals, span: Span) -> bool:
     return min(peaks) >= RUN_KNEE_DEG
 
 
-def _steps(signals: Signals, span: Span) -> list[MotionEvent]:
-    """Return the steps of a short path: the feet that move along it, in order of time."""
+def steps(signals: Signals, busy_T: BoolArray) -> list[MotionEvent]:
+    """Find single steps: one foot moves over the floor to another place while the other stands.
+
+    Args:
+        signals: signals of the motion.
+        busy_T: (T,) frames of walks, runs and leaps.
+    """
+    if not signals.body_seen:
+        return []
     leg_m = signals.size.leg_m
+    upright_T = (hip_height(signals) > MIN_STEP_HIPS) & (trunk_tilt_deg(signals) < LYING_DEG)
+    feet = {
+        side: gaussian_filter1d(signals.joint_T3(f"{side}_ankle"), 1.5, axis=0, mode="nearest")
+        for side in SIDES
+    }
+    speeds = {side: speed_T(feet[side][:, [0, 2]]) / leg_m for side in SIDES}
     result: list[MotionEvent] = []
     for side in (Side.LEFT, Side.RIGHT):
-        ankle_T3 = gaussian_filter1d(signals.joint_T3(f"{side}_ankle"), 1.5, axis=0, mode="nearest")
-        ground_T2 = ankle_T3[:, [0, 2]] / leg_m
-        moving_T = hysteresis(speed_T(ground_T2), 2 * FOOT_MOVES, FOOT_MOVES)
-        lead, end = max(span[0] - FPS // 4, 0), min(span[1] + FPS // 4, signals.num_frames)
-        for first, last in spans(moving_T[lead:end], 3):
-            step = (lead + first, lead + last)
-            way_T3 = np.broadcast_to(ankle_T3[step[1] - 1] - ankle_T3[step[0]], ankle_T3.shape)
-            left, _, ahead = signals.in_body_axes(way_T3)[step[0]] / leg_m
+        other = Side.RIGHT if side is Side.LEFT else Side.LEFT
+        moves_T = hysteresis(speeds[side], 2 * FOOT_MOVES, FOOT_MOVES)
+        for first, last in spans(moves_T & ~busy_T, 3):
+            span = (max(first, last - int(MAX_STEP_S * FPS)), last)
+            inside = slice(*span)
+            stands = float((speeds[other][inside] < 2 * FOOT_MOVES).mean())
+            seen = all(signals.seen(f"{s}_leg", span) for s in SIDES)
+            if stands < 0.5 or not seen or upright_T[inside].mean() < 0.8:
+                continue
+            ankle_T3 = feet[side]
+            way_T3 = np.broadcast_to(ankle_T3[last - 1] - ankle_T3[span[0]], ankle_T3.shape)
+            left, _, ahead = signals.in_body_axes(way_T3)[span[0]] / leg_m
             if np.hypot(left, ahead) < MIN_STEP_WAY:
                 continue
             if abs(ahead) >= abs(left):
@@ -298,13 +319,13 @@ def _steps(signals: Signals, span: Span) -> list[MotionEvent]:
             result.append(
                 measure_event(
                     signals,
-                    step,
+                    span,
                     EventKind.STEP,
                     Part.LEG,
                     side=side,
                     direction=direction,
                     magnitude=float(np.hypot(left, ahead)) * leg_m,
-                    peak_speed=float(speed_T(ground_T2)[slice(*step)].max()) * leg_m,
+                    peak_speed=float(speeds[side][inside].max()) * leg_m,
                 )
             )
     return sorted(result, key=lambda e: e.start_s)
@@ -343,6 +364,21 @@ def crawls(signals: Signals, held: list[Posture]) -> list[MotionEvent]:
 # ---------------------------------------------------------------------------------------- turns
 
 
+def _turning(rate_T: FloatArray, yaw_T: FloatArray, start: int, end: int) -> list[Span]:
+    """Return the parts of a turn in one direction that are fast, or else those that are not slow.
+
+    A slow drift of the heading before a fast turn is no part of it.
+    """
+    peak = float(rate_T[start : end + 1].max())
+    for off in (FAST_TURN_SHARE * peak, MIN_TURN_RATE_DPS):
+        turning_T = hysteresis(rate_T, 2 * MIN_TURN_RATE_DPS, max(off, MIN_TURN_RATE_DPS))
+        turning_T[:start] = turning_T[end + 1 :] = False
+        found = join_spans(spans(turning_T, 4), 5)
+        if any(abs(yaw_T[last - 1] - yaw_T[first]) >= MIN_TURN_DEG for first, last in found):
+            return found
+    return []
+
+
 def turns(signals: Signals) -> list[MotionEvent]:
     """Find changes of heading of at least 45 degrees."""
     if "torso" not in signals.parts:
@@ -356,9 +392,7 @@ def turns(signals: Signals) -> list[MotionEvent]:
     for start, end in itertools.pairwise(points):
         way = np.sign(yaw_T[end] - yaw_T[start])
         # A pause divides a turn in one direction into two turns.
-        turning_T = hysteresis(rate_T * way, 2 * MIN_TURN_RATE_DPS, MIN_TURN_RATE_DPS)
-        turning_T[:start] = turning_T[end + 1 :] = False
-        for span in join_spans(spans(turning_T, 4), 5):
+        for span in _turning(rate_T * way, yaw_T, start, end):
             amount = float(abs(yaw_T[span[1] - 1] - yaw_T[span[0]]))
             if amount < MIN_TURN_DEG or not signals.seen("torso", span, 0.7):
                 continue

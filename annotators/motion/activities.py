@@ -266,10 +266,7 @@ def find_activities(
         if not overlaps(event, walks):
             add(ActivityKind.TURN, event, label=f"turn_{event.direction}")
 
-    for event in events:
-        kind = _activity_of(event)
-        if kind is not None:
-            add(kind, event, label=_label(kind, event))
+    found += activities_of(events, total_s)
     for posture in balances:
         add(ActivityKind.BALANCE, posture)
     _posture_activities(events, held, add)
@@ -286,7 +283,41 @@ def find_activities(
     return sorted(found, key=lambda a: (a.start_s, a.end_s))
 
 
+def main_activity(activities: Sequence[Activity]) -> Activity:
+    """Return the activity with the highest score; of equal ones the longest."""
+    return max(activities, key=lambda a: (a.score, a.end_s - a.start_s))
+
+
+def activities_of(events: Sequence[MotionEvent], total_s: float) -> list[Activity]:
+    """Return the activity of each event that is one by itself.
+
+    Args:
+        events: events of one person.
+        total_s: duration of the motion, seconds.
+    """
+    return [
+        Activity(
+            kind=kind,
+            label=_label(kind, event),
+            start_s=event.start_s,
+            end_s=event.end_s,
+            score=_score(kind, event.start_s, event.end_s, total_s),
+            events=(event,),
+        )
+        for event in events
+        if (kind := _activity_of(event)) is not None
+    ]
+
+
 _EVENT_ACTIVITIES: Final[Mapping[EventKey, ActivityKind]] = {
+    EventKind.APPROACH: ActivityKind.APPROACH,
+    EventKind.PART: ActivityKind.PART,
+    EventKind.FACE: ActivityKind.FACE,
+    EventKind.HAND_OVER: ActivityKind.HAND_OVER,
+    EventKind.HUG: ActivityKind.HUG,
+    EventKind.SHAKE_HANDS: ActivityKind.SHAKE_HANDS,
+    EventKind.PUSH: ActivityKind.PUSH,
+    EventKind.WALK_TOGETHER: ActivityKind.WALK_TOGETHER,
     EventKind.SOMERSAULT: ActivityKind.SOMERSAULT,
     EventKind.JUMP_DOWN: ActivityKind.JUMP_DOWN,
     EventKind.JUMPING_JACK: ActivityKind.JUMPING_JACK,

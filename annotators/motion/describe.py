@@ -8,12 +8,17 @@ Shapes: T frames at 20 fps, J = 22 joints (see :mod:`data.motion.skeleton`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from annotators.motion.activities import Activity, find_activities
+from annotators.motion.activities import (
+    Activity,
+    activities_of,
+    find_activities,
+    main_activity,
+)
 from annotators.motion.events import (
     EventKind,
     MotionEvent,
@@ -93,6 +98,23 @@ class MotionDescription:
         """Whether both legs and the torso are measured."""
         return {"left_leg", "right_leg", "torso"} <= self.parts
 
+    def with_events(self, more: Sequence[MotionEvent]) -> "MotionDescription":
+        """Return the description with more events, such as those with other people.
+
+        An activity of each event is added, and the main activity is chosen again.
+        """
+        if not more:
+            return self
+        events = sorted([*self.events, *more], key=lambda e: (e.start_s, e.end_s))
+        total_s = self.end_s - self.start_s
+        activities = [*self.activities, *activities_of(more, total_s)]
+        return replace(
+            self,
+            events=tuple(events),
+            activities=tuple(sorted(activities, key=lambda a: (a.start_s, a.end_s))),
+            main=main_activity(activities),
+        )
+
     def traveled_m(self, start_s: float, end_s: float) -> float:
         """Return the distance traveled in a span of time, meters."""
         first, last = np.interp((start_s, end_s), self.time_T, self.travel_T)
@@ -161,7 +183,7 @@ def describe_motion(
         travel_T=travel(signals),
         still=tuple((signals.start_s(s), signals.end_s(s)) for s in still_spans(signals)),
         activities=tuple(activities),
-        main=max(activities, key=lambda a: (a.score, a.end_s - a.start_s)),
+        main=main_activity(activities),
     )
 
 

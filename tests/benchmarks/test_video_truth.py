@@ -163,6 +163,13 @@ def test_both_sides_need_both() -> None:
     assert judge(left, [arms]).truth == "true"
 
 
+def test_a_jumping_jack_raises_the_arms_within_it() -> None:
+    jacks = said("jumping_jack", 1.0, 4.0)
+    assert is_recalled(label("raise_arms", 1.0, 1.5, side="both"), [jacks])
+    assert not is_recalled(label("raise_arms", 4.5, 5.0, side="both"), [jacks])
+    assert not is_recalled(label("raise_leg", 1.0, 1.5, side="left"), [jacks])
+
+
 def test_another_direction_is_false() -> None:
     turn = label("turn", 1.0, 1.5, direction="left")
     assert judge(said("turn", 1.0, 1.5, direction="right"), [turn]).truth == "false"

@@ -13,6 +13,7 @@ from benchmarks.support.truth.kinds import (
     AXES,
     DIRECTED,
     HELD_BY_THE_BODY,
+    IMPLIES,
     LARGE,
     NEEDS_AN_OBJECT,
     OPPOSITES,
@@ -171,8 +172,11 @@ def countable(person: LabeledPerson) -> list[LabeledEvent]:
 def is_recalled(label: LabeledEvent, said: Sequence[SaidEvent]) -> bool:
     """Return whether our events say a labeled one, with its side and direction, at its time.
 
-    An event of both sides may be said as one of each side.
+    An event of both sides may be said as one of each side. An event may also be contained in a
+    larger one that implies it, such as the arms that are raised in a jumping jack.
     """
+    if any(label.kind in IMPLIES.get(e.name, ()) and _contains(e, label) for e in said):
+        return True
     alike = [
         e for e in said if e.name in SAID_BY.get(label.kind, ()) and not _wrong_direction(e, label)
     ]
@@ -183,6 +187,11 @@ def is_recalled(label: LabeledEvent, said: Sequence[SaidEvent]) -> bool:
         each = [[e for e in alike if not _wrong_side(e, label)]]
     span = (label.start_s, label.end_s)
     return all(same_time([(e.start_s, e.end_s) for e in events], span) for events in each)
+
+
+def _contains(event: SaidEvent, label: LabeledEvent) -> bool:
+    starts_before = event.start_s - TOLERANCE_S <= label.start_s
+    return starts_before and label.end_s <= event.end_s + TOLERANCE_S
 
 
 # --------------------------------------------------------------------------------- precision
@@ -200,7 +209,9 @@ def judge(event: SaidEvent, labels: Sequence[LabeledEvent]) -> Judged:
     alike = [
         label
         for label in now
-        if event.name in SAID_BY.get(label.kind, ()) or label.kind in PART_OF.get(event.name, ())
+        if event.name in SAID_BY.get(label.kind, ())
+        or label.kind in PART_OF.get(event.name, ())
+        or label.kind in IMPLIES.get(event.name, ())
     ]
     wrong = ""
     for label in alike:

@@ -73,6 +73,14 @@ NEEDS_AN_OBJECT: Final = frozenset(
 HELD_BY_THE_BODY: Final = frozenset({"stretch_yoga", "martial_form", "balance", "dance"})
 """Activity classes in which ``hold`` is a posture; elsewhere it is a grip or a hug."""
 
+IMPLIES: Final[Mapping[str, frozenset[str]]] = {
+    "jumping_jack": frozenset({"jump", "raise_arms", "raise_arm", "lower_arm"}),
+    "juggle": frozenset({"kick"}),
+    "pick_up": frozenset({"bend", "reach", "straighten_up"}),
+    "serve": frozenset({"raise_arm", "swing_bat_or_racket"}),
+}
+"""Our kinds that contain labeled ones, which are labeled one by one within their span."""
+
 PART_OF: Final[Mapping[str, frozenset[str]]] = {
     "walk": frozenset({"walk", "step"}),
     "run": frozenset({"run"}),
@@ -102,6 +110,11 @@ PART_OF: Final[Mapping[str, frozenset[str]]] = {
     "sitting": frozenset({"sit", "sit_down", "ride_bicycle"}),
     "one_leg": frozenset({"balance", "raise_leg", "hold"}),
     "hop": frozenset({"jump"}),
+    "ride": frozenset({"ride_bicycle", "sit"}),
+    "juggle": frozenset({"juggle"}),
+    "dribble": frozenset({"dribble"}),
+    "hug": frozenset({"hold"}),
+    "push": frozenset({"hold", "punch"}),
 }
 """Our kinds that are a natural part of labeled ones, beyond those in ``SAID_BY``."""
 
@@ -133,7 +146,8 @@ LARGE: Final[Mapping[str, float]] = {
     **dict.fromkeys(("rise", "sink", "press", "unpress", "pick_up", "put_down", "catch"), 0.0),
     **dict.fromkeys(("sitting", "squatting", "kneeling", "lying", "plank", "all_fours"), 0.0),
     **dict.fromkeys(("hands_and_feet", "upside_down", "side_plank", "one_leg", "lunge"), 0.0),
-    **dict.fromkeys(("hug", "push", "hand_over", "shake_hands", "approach", "part"), 0.0),
+    **dict.fromkeys(("hug", "push", "hand_over", "shake_hands"), 0.0),
+    **dict.fromkeys(("ride", "juggle", "dribble"), 0.0),
     "wide_stance": 0.0,
     "turn": 0.25,
     "bend_torso": 45.0 / 360.0,
@@ -152,7 +166,7 @@ CLASS_SAID_BY: Final[Mapping[str, frozenset[str]]] = {
     "jump": frozenset({"jump", "hop", "jumping_jack", "skip"}),
     "jump_down": frozenset({"jump_down", "somersault", "jump"}),
     "turn": frozenset({"turn"}),
-    "sit": frozenset({"sit", "ride_bicycle"}),
+    "sit": frozenset({"sit", "ride"}),
     "sit_down": frozenset({"sit_down", "sit"}),
     "stand_up": frozenset({"stand_up", "get_up"}),
     "squat": frozenset({"squat", "crouch"}),
@@ -178,7 +192,7 @@ CLASS_SAID_BY: Final[Mapping[str, frozenset[str]]] = {
     "stretch_yoga": frozenset({"stretch", "yoga", "plank", "side_plank", "wide_stance", "lunge"}),
     "dance": frozenset({"dance"}),
     "climb": frozenset({"climb"}),
-    "ride_bicycle": frozenset({"ride_bicycle"}),
+    "ride_bicycle": frozenset({"ride"}),
     "handle_object": frozenset({"reach", "raise", "pick_up", "handle_object", "bend_arm", "drink"}),
     "gesture_sign": frozenset({"raise", "wave", "clap", "bend_arm", "gesture"}),
     "hold": frozenset({"hold", "raise", "hug", "still", "stand"}),

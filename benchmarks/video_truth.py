@@ -3,7 +3,8 @@
 Annotates the clips of the corpus as the flow does, without Prefect, and compares people, events,
 activities and texts with `videos/events.jsonl`. Into the folder --out go the report, the dataset,
 and pictures of every missed main event, false event, invented person and identity slip.
-With --cache, clips and tracks are reused as long as the code that makes them is the same.
+With --cache, clips and tracks are reused as long as the code that makes them is the same; with
+--poses-from, those of a dataset are used in any case, such as DIR/dataset of an earlier run.
 
     .venv/bin/python benchmarks/video_truth.py [--out DIR] [--cache DIR] [--videos NAME ...]
 """
@@ -32,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="folder of the report and the pictures")
     parser.add_argument("--cache", type=Path, help="folder of tracks for the next run")
+    parser.add_argument("--poses-from", type=Path, help="dataset whose tracks are used as they are")
     parser.add_argument("--videos", nargs="+", help="names of the videos; all by default")
     parser.add_argument("--labels", type=Path, help="folder of videos with events.jsonl")
     parser.add_argument("--no-pictures", action="store_true", help="only the report")
@@ -51,8 +53,8 @@ def main() -> None:
         dataset = out / "dataset"
         shutil.rmtree(dataset, ignore_errors=True)
         model = pose_model_path(None)
-        if arguments.cache is None:
-            seconds = annotate(files, dataset, model, None)
+        if arguments.poses_from is not None or arguments.cache is None:
+            seconds = annotate(files, dataset, model, arguments.poses_from)
         else:
             seconds = annotate_with_cache(files, dataset, model, arguments.cache.resolve())
         told = read_told(dataset)

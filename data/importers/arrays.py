@@ -4,6 +4,7 @@
 - ``.npz`` with one array per motion, whose name is the motion's name.
 - ``.npz`` of concatenated motions: ``positions`` (ΣT, 22, 3) with ``offsets`` (N + 1), ``keys`` (N)
   and optionally ``label`` (N); the format of this project's shared motion capture.
+- ``.npz`` of another pose estimator (:mod:`data.importers.external_poses`).
 
 The frame rate is the value of ``fps`` (or of AMASS's ``mocap_framerate``) in the file, else 20.
 
@@ -28,6 +29,7 @@ import numpy as np
 from data.arrays import FloatArray
 from data.errors import ItemError, Reason
 from data.importers.archives import StoredArray, open_archive, open_npy, open_npz_member
+from data.importers.external_poses import find_external_poses, is_external
 from data.importers.humanml3d import load_array, require_numbers
 from data.importers.search import rejected
 from data.motion.skeleton import FPS, NUM_FEATURES, NUM_JOINTS
@@ -72,6 +74,9 @@ def find_npz(path: Path) -> Found:
             for info in archive.infolist()
             if info.filename.endswith(".npy")
         }
+        if is_external(members):
+            yield from find_external_poses(path)
+            return
         facts: dict[str, FloatArray] = {}
         for name in sorted(_FACTS & members.keys()):
             with open_npz_member(archive, members[name]) as array:

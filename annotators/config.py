@@ -93,8 +93,8 @@ class AnnotateConfig(Config):
 
     def recipe(self, pose_model_sha256: str) -> dict[str, Any]:
         """Return the settings that determine the rows. A dataset has one recipe."""
-        stages = {"clips", "poses", "captions", "annotations"}
-        recipe = self.model_dump(mode="json", include=stages)
+        stages = {"clips", "captions", "annotations"}
+        recipe = self.model_dump(mode="json", include=stages) | {"poses": self.poses.recipe()}
         captions, annotations = self.captions, self.annotations
         # Settings that do not determine the rows may change between runs of one dataset.
         for stage, config, asks in (

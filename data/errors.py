@@ -55,6 +55,8 @@ class Reason(StrEnum):
     LOW_QUALITY = "low_quality"
     TOO_LARGE = "too_large"
     OUT_OF_MEMORY = "out_of_memory"
+    ESTIMATOR_FAILED = "estimator_failed"
+    ESTIMATOR_TIMEOUT = "estimator_timeout"
     UNEXPECTED = "unexpected"
 
 
@@ -63,6 +65,8 @@ RETRYABLE: Final = frozenset(
         Reason.DECODE_TIMEOUT,
         Reason.OUT_OF_MEMORY,
         Reason.WORKER_CRASHED,
+        Reason.ESTIMATOR_FAILED,
+        Reason.ESTIMATOR_TIMEOUT,
         Reason.UNEXPECTED,
     }
 )

@@ -12,14 +12,15 @@ source video, y down.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy.signal import savgol_filter
 
 from annotators.clips.background import BackgroundMotion, CameraPath
 from annotators.poses.landmarks import NUM_LANDMARKS, PoseModel
+from annotators.poses.programs import ExternalPoseConfig
 from annotators.poses.side_swaps import find_side_swaps, swap_sides
 from annotators.poses.tracker import PeopleTracker
 from annotators.poses.tracklets import Observation, Tracklet
@@ -41,6 +42,14 @@ more."""
 class PoseConfig(Config):
     """How people are detected and tracked, and how tracks become motion."""
 
+    estimator: Literal["mediapipe", "command", "results"] = Field(
+        default="mediapipe",
+        description="mediapipe: built in. command: the program of poses.external. results: the "
+        "files of poses.external.",
+    )
+    external: ExternalPoseConfig | None = Field(
+        default=None, description="Settings of the estimators command and results."
+    )
     max_people: int = Field(default=4, ge=1, le=32, description="People tracked at a time.")
     sample_fps: float = Field(
         default=20.0, gt=0, le=60, description="Frames per second to analyze."
@@ -90,6 +99,33 @@ class PoseConfig(Config):
     focal_length_widths: float = Field(
         default=1.1, gt=0.2, lt=10, description="Assumed focal length, in longer image sides."
     )
+
+    @model_validator(mode="after")
+    def _check_external(self) -> "PoseConfig":
+        external = self.external
+        given = external is not None and {
+            "command": bool(external.command),
+            "results": external.results is not None,
+        }.get(self.estimator, True)
+        if self.estimator != "mediapipe" and not given:
+            raise ValueError(
+                f"external.{self.estimator}: expected a value for the estimator "
+                f"{self.estimator}, found none. Remedy: set poses.external.{self.estimator}."
+            )
+        if self.estimator == "mediapipe" and external is not None:
+            raise ValueError(
+                "external: expected none with the estimator mediapipe, found one. "
+                "Remedy: set poses.estimator to command or results."
+            )
+        return self
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the fields that affect the rows."""
+        recipe = self.model_dump(mode="json", exclude={"estimator", "external"})
+        if self.external is not None:
+            # Another machine may have another path of the program; its name stands for it.
+            recipe["external"] = self.external.model
+        return recipe
 
 
 _LANDMARK: Final = {
@@ -351,11 +387,11 @@ def _draft(
         swap_sides(values, swapped_MJ) for values in (pixels_MJ2, body_MJ3, seen_MJ)
     )
 
-    pts_T, left_T, share_T = _grid(times_M)
-    pixels_TJ2 = _blend_frames(pixels_MJ2, left_T, share_T)
-    body_TJ3 = _blend_frames(body_MJ3, left_T, share_T)
+    pts_T, left_T, share_T = time_grid(times_M)
+    pixels_TJ2 = blend_frames(pixels_MJ2, left_T, share_T)
+    body_TJ3 = blend_frames(body_MJ3, left_T, share_T)
     valid_T = (np.diff(steps_M)[left_T] == 1) | (share_T == 0) | (share_T == 1)
-    confidence_TJ = np.where(valid_T[:, None], _blend_frames(seen_MJ, left_T, share_T), 0)
+    confidence_TJ = np.where(valid_T[:, None], blend_frames(seen_MJ, left_T, share_T), 0)
 
     size_px = float(np.median([seen.landmarks.next_roi.size_px for seen in part]))
     # Pixels are converted to meters at the distance of the body before smoothing, so that one
@@ -383,7 +419,7 @@ def _confidence_weights() -> FloatArray:
     return weights_JN / weights_JN.sum(axis=1, keepdims=True)
 
 
-def _grid(times_M: FloatArray) -> tuple[FloatArray, IndexArray, FloatArray]:
+def time_grid(times_M: FloatArray) -> tuple[FloatArray, IndexArray, FloatArray]:
     """Return the 20 fps time grid and the position of each time between two measurements.
 
     Returns:
@@ -400,7 +436,8 @@ def _grid(times_M: FloatArray) -> tuple[FloatArray, IndexArray, FloatArray]:
     return pts_T, left_T, share_T
 
 
-def _blend_frames(values_MX: FloatArray, left_T: IndexArray, share_T: FloatArray) -> FloatArray:
+def blend_frames(values_MX: FloatArray, left_T: IndexArray, share_T: FloatArray) -> FloatArray:
+    """Interpolate values, (M, ...), at the positions of :func:`time_grid`."""
     share = share_T.reshape(-1, *[1] * (values_MX.ndim - 1))
     return values_MX[left_T] * (1 - share) + values_MX[left_T + 1] * share
 

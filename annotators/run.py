@@ -7,6 +7,7 @@ from pathlib import Path
 
 from annotators.chat.model import NO_MODELS, Models
 from annotators.config import AnnotateConfig
+from annotators.poses.programs import PosePrograms
 from data.workers.workers import Workers
 
 
@@ -66,7 +67,9 @@ class Run:
         work: folder of staged work.
         workers: worker processes, which also count the unexpected errors of the run.
         models: models that write the texts.
-        pose_model: file of the pose model; None if the poses of all clips are already staged.
+        pose_model: file of the pose model; None if the poses of all clips are already staged, or
+            come from another estimator.
+        programs: processes of the pose estimator ``command``; None for any other.
         report: callback for the progress of stages.
     """
 
@@ -78,6 +81,7 @@ class Run:
         *,
         models: Models = NO_MODELS,
         pose_model: Path | None = None,
+        programs: PosePrograms | None = None,
         report: Callable[[Progress], None] = silent,
     ) -> None:
         self.config = config
@@ -85,6 +89,7 @@ class Run:
         self.workers = workers
         self.models = models
         self.pose_model = pose_model
+        self.programs = programs
         self.report = report
 
     def reporting_to(self, report: Callable[[Progress], None]) -> "Run":

@@ -26,6 +26,7 @@ from annotators.chat.service import Spend
 from annotators.config import PRESETS, AnnotateConfig
 from annotators.models import open_models
 from annotators.pictures.preview import best_clip, pose_strip_jpeg
+from annotators.poses.external import open_programs, require_estimator
 from annotators.run import Progress, Run
 from annotators.stages.estimates import TextEstimate
 from annotators.stages.ingest import Ingested, ingest_files
@@ -50,7 +51,7 @@ from flows.runtime.limits import concurrency_limiter
 from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.reporting import ProgressBar, is_lost, outlives_server, show_markdown, show_table
 from flows.runtime.start_deployment import start_training
-from flows.settings import api_key, pose_model_path, replies_dir
+from flows.settings import api_key, pose_model_path, program_environment, replies_dir
 
 REPORT_EVERY_S = 2.0
 TASK_THREADS = 8
@@ -231,22 +232,35 @@ def annotate_videos(
     """
     started_s = time.monotonic()
     config = start_config(AnnotateConfig, PRESETS, preset, config)
-    folders = (config.dataset, *([config.poses_from] if config.poses_from else []))
-    require_absolute((*config.videos, *folders), "config.videos, dataset and poses_from")
+    external = config.poses.external
+    results = external.results if external is not None else None
+    folders = [folder for folder in (config.dataset, config.poses_from, results) if folder]
+    require_absolute(
+        (*config.videos, *folders), "config.videos, dataset, poses_from and poses.external.results"
+    )
+    require_estimator(config.poses)
     # No model is needed if all poses are reused.
-    computes_poses = config.poses_from is None or config.pose_model is not None
+    uses_mediapipe = config.poses.estimator == "mediapipe"
+    computes_poses = uses_mediapipe and (config.poses_from is None or config.pose_model is not None)
     model_path = pose_model_path(config.pose_model) if computes_poses else None
     recipe = recipe_of(config, model_path)
     limiter = concurrency_limiter(config.concurrency_limit)
     with (
         open_models(config, api_key, replies_dir(), limiter) as models,
         open_writer(config.dataset, recipe) as writer,
-        stopping(functools.partial(_stop_workers, config.workers), models.abandon),
+        open_programs(config.poses, writer.work, program_environment()) as programs,
+        stopping(
+            functools.partial(_stop_workers, config.workers),
+            models.abandon,
+            *([programs.close] if programs is not None else []),
+        ),
     ):
         # Unexpected errors are logged with their tracebacks in the log of the run.
         unexpected = UnexpectedErrors(get_run_logger().error)
         workers = shared_workers(config.workers).for_run(unexpected)
-        run = Run(config, writer.work, workers, models=models, pose_model=model_path)
+        run = Run(
+            config, writer.work, workers, models=models, pose_model=model_path, programs=programs
+        )
         ingested = ingest(run, writer)
 
         def submit(stage: str, shard: str, given: Any) -> PrefectFuture[list[StagedScan]]:

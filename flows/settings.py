@@ -123,6 +123,11 @@ def off_current_folder() -> dict[str, str]:
     return {**os.environ, "PYTHONSAFEPATH": "1"}
 
 
+def program_environment() -> dict[str, str]:
+    """Return an environment for a program of the user, which may import what lies beside it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+
+
 def quiet_prefect() -> None:
     """Disable Prefect's telemetry and set its limits. Must be called before Prefect is imported.
 

@@ -1,12 +1,13 @@
 """Poses stage: track the people of every clip."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from annotators.poses.estimate import PoseConfig, estimate_poses
 from annotators.poses.landmarks import PoseModel
 from annotators.run import Progress, Run
+from annotators.stages.external_poses import ExternalJob, take_poses
 from annotators.stages.staged import (
     SourceVideo,
     StagedPoses,
@@ -14,14 +15,11 @@ from annotators.stages.staged import (
     poses_path,
     tracks_path,
     write_staged,
+    write_tracks,
 )
 from annotators.texts.kinematic_captions import people_at_a_time
 from data.errors import ItemError, Stage
 from data.records import Clip, PoseTrack, Rejection
-from data.schemas import (
-    pose_row,
-)
-from data.store.writer import rows_table, write_table
 from data.video.reader import ReaderConfig, open_frames
 
 
@@ -64,8 +62,7 @@ def _estimate(job: _PoseJob) -> StagedPoses:
         except ItemError as error:
             rejection = Rejection.of(clip.clip_id, _clip_name(job), Stage.POSES, error)
     if tracks:
-        table = rows_table("poses", [pose_row(clip, t, job.model_path.stem) for t in tracks])
-        write_table(tracks_path(job.work, clip), "poses", table)
+        write_tracks(job.work, clip, tracks, job.model_path.stem)
     quality = sum(t.quality for t in tracks) / len(tracks) if tracks else 0.0
     return StagedPoses(
         clip,
@@ -84,20 +81,16 @@ def estimate_clip_poses(run: Run, scans: Sequence[StagedScan]) -> list[StagedSca
     Returns:
         The same scans, which are the input of the next stage.
     """
-    config, work = run.config, run.work
+    work = run.work
     (work / "poses").mkdir(parents=True, exist_ok=True)
-    todo: list[_PoseJob] = []
-    for scan in scans:
-        for clip in scan.clips:
-            if not poses_path(work, clip).exists():
-                if run.pose_model is None:
-                    raise AssertionError(f"{clip.clip_id}: expected staged poses, found none")
-                todo.append(
-                    _PoseJob(scan.video, clip, config.poses, config.reader, run.pose_model, work)
-                )
+    todo = [
+        (scan.video, clip)
+        for scan in scans
+        for clip in scan.clips
+        if not poses_path(work, clip).exists()
+    ]
     progress = Progress("poses", len(todo), run.report)
-    estimated = run.workers.run(_estimate, todo, video_s=_pose_s, name=_clip_name, stage="poses")
-    for job, result in estimated:
+    for job, result in _estimated(run, todo):
         if isinstance(result, ItemError):
             rejection = Rejection.of(job.clip.clip_id, _clip_name(job), Stage.POSES, result)
             poses = StagedPoses(job.clip, 0, 0, "none", 0.0, (), rejection)
@@ -110,9 +103,23 @@ def estimate_clip_poses(run: Run, scans: Sequence[StagedScan]) -> list[StagedSca
     return list(scans)
 
 
-def _clip_name(job: _PoseJob) -> str:
+def _estimated(
+    run: Run, todo: Sequence[tuple[SourceVideo, Clip]]
+) -> Iterable[tuple[_PoseJob | ExternalJob, StagedPoses | ItemError]]:
+    """Estimate the poses of clips with the configured estimator, in order of completion."""
+    config, work = run.config, run.work
+    if config.poses.estimator != "mediapipe":
+        return take_poses(run, [ExternalJob(*item, config.poses, work) for item in todo])
+    model = run.pose_model
+    if model is None and todo:
+        raise AssertionError(f"{todo[0][1].clip_id}: expected staged poses, found none")
+    jobs = [_PoseJob(*item, config.poses, config.reader, model, work) for item in todo if model]
+    return run.workers.run(_estimate, jobs, video_s=_pose_s, name=_clip_name, stage="poses")
+
+
+def _clip_name(job: _PoseJob | ExternalJob) -> str:
     return f"{job.video.probe.path} {job.clip.start_s:.2f}-{job.clip.end_s:.2f} s"
 
 
-def _pose_s(job: _PoseJob) -> float:
+def _pose_s(job: _PoseJob | ExternalJob) -> float:
     return job.clip.end_s - job.clip.start_s

@@ -112,15 +112,16 @@ def recipe_of(config: AnnotateConfig, model_path: Path | None) -> dict[str, Any]
 
     Args:
         config: configuration of the run.
-        model_path: file of the pose model; None if poses come from a dataset that names it.
+        model_path: file of the pose model; None for another estimator, and if poses come from a
+            dataset that names it.
 
     Raises:
         data.store.manifest.DatasetError: ``poses_from`` cannot provide clips and poses.
     """
     if config.poses_from is None:
-        if model_path is None:
+        if model_path is None and config.poses.estimator == "mediapipe":
             raise AssertionError("expected a pose model or poses_from, found neither")
-        return config.recipe(file_sha256(model_path))
+        return config.recipe("" if model_path is None else file_sha256(model_path))
     made_with = Dataset(config.poses_from).manifest["recipe"].get("pose_model", "")
     recipe = config.recipe(made_with if model_path is None else file_sha256(model_path))
     require_same_poses(config.poses_from, recipe)

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 from annotators.chat.model import Models
 from annotators.config import AnnotateConfig
+from annotators.poses.external import open_programs, require_estimator
 from annotators.run import Progress, Run, silent
 from annotators.stages.clips import scan_videos
 from annotators.stages.estimates import TextEstimate, estimate_texts
@@ -188,7 +189,7 @@ def annotate_dataset(
 
     Args:
         config: configuration of the run.
-        pose_model: file of the pose model; None if poses come from another dataset.
+        pose_model: file of the pose model; None if poses come from another dataset or estimator.
         workers: worker processes.
         models: models that write the texts.
         report: callback for progress.
@@ -197,8 +198,20 @@ def annotate_dataset(
         data.workers.unexpected.UnexpectedErrorsError: items failed with an unexpected error. The
             results of the other items are published.
     """
-    with open_writer(config.dataset, recipe_of(config, pose_model)) as writer:
-        run = Run(config, writer.work, workers, models=models, pose_model=pose_model, report=report)
+    require_estimator(config.poses)
+    with (
+        open_writer(config.dataset, recipe_of(config, pose_model)) as writer,
+        open_programs(config.poses, writer.work) as programs,
+    ):
+        run = Run(
+            config,
+            writer.work,
+            workers,
+            models=models,
+            pose_model=pose_model,
+            programs=programs,
+            report=report,
+        )
 
         def in_this_thread(stage: str, shard: str, given: Any) -> _Finished:
             del shard

@@ -1,5 +1,6 @@
 """Staged files, in which a stage stores its results so that a killed run can continue."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,10 +8,19 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from data.records import Annotation, Caption, Clip, Rejection, VideoProbe, VideoScan
+from data.records import (
+    Annotation,
+    Caption,
+    Clip,
+    PoseTrack,
+    Rejection,
+    VideoProbe,
+    VideoScan,
+)
+from data.schemas import pose_row
 from data.store.manifest import DatasetError, require_file_id
 from data.store.parquet import open_parquet
-from data.store.writer import write_text
+from data.store.writer import rows_table, write_table, write_text
 
 Record = TypeVar("Record")
 
@@ -125,6 +135,19 @@ def read_tracks(work: Path, clip: Clip) -> pa.Table:
             f"{' '.join(str(error).split())[:200]} Remedy: delete {poses_path(work, clip).name} "
             "beside it, and run the same command again, which tracks the people of that clip anew."
         ) from error
+
+
+def write_tracks(work: Path, clip: Clip, tracks: Sequence[PoseTrack], pose_model: str) -> None:
+    """Stage the tracks of a clip with people.
+
+    Args:
+        work: folder of staged work.
+        clip: the clip.
+        tracks: at least one track.
+        pose_model: name of the pose model.
+    """
+    table = rows_table("poses", [pose_row(clip, track, pose_model) for track in tracks])
+    write_table(tracks_path(work, clip), "poses", table)
 
 
 def staged_files(scan: StagedScan, work: Path) -> list[Path]:

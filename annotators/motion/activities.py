@@ -185,6 +185,10 @@ LASTING: Final = frozenset(
 
 DANCE_SIGNS: Final = 3
 """Number of kinds of dance-like movement (see :func:`_dance_signs`) in a dance."""
+RICH_SIGNS: Final = 5
+"""Number of kinds of movement (see :func:`_rich_signs`) that occur together only in a dance."""
+MAX_DANCE_LEAPS: Final = 3
+"""Many jumps are an exercise or a game."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,8 +276,11 @@ def find_activities(
     _posture_activities(events, held, add)
 
     signs = _dance_signs(events)
+    rich = _rich_signs(events, [*held, *balances]) if signals.exact else []
     if len(signs) >= DANCE_SIGNS:
         add(ActivityKind.DANCE, *signs)
+    elif rich:
+        add(ActivityKind.DANCE, *rich)
     if not found or all(a.score <= WEIGHTS[ActivityKind.LOWER] for a in found):
         still = max(held, key=lambda p: p.duration_s)
         if still.kind is PostureKind.STANDING:
@@ -408,6 +415,37 @@ def _dance_signs(
     return [*central, *(kind[0] for kind in (arms, bends) if kind)]
 
 
+def _rich_signs(
+    events: Sequence[MotionEvent], postures: Sequence[Posture]
+) -> list[MotionEvent | Posture]:
+    """Return one movement of each kind if they are as various as only in a dance.
+
+    Of estimated poses, whose errors look like a rich movement, this is not asked.
+    """
+    if any(e.kind is EventKind.SOMERSAULT for e in events):
+        return []
+    leaps = [e for e in events if e.kind in _LEAPS]
+    turns = [e for e in events if e.kind is EventKind.TURN and e.magnitude >= 120.0]
+    arms = [e for e in events if e.is_one_of(_ARM_RAISES) and e.relative > 0.8]
+    kinds: list[Sequence[MotionEvent | Posture]] = [
+        [e for e in events if e.kind in _LEG_LIFTS and e.part in _OF_LEGS and e.relative > 0.45],
+        turns,
+        leaps if len(leaps) <= MAX_DANCE_LEAPS else [],
+        arms,
+        [e for e in events if e.is_one_of((*_TRUNK_TILTS, EventKind.TWIST))],
+        [p for p in postures if p.kind in _DANCE_POSTURES],
+        [e for e in events if e.kind is EventKind.SINK],
+    ]
+    found = [kind[0] for kind in kinds if kind]
+    if len(leaps) > MAX_DANCE_LEAPS:
+        return []
+    enough = len(found) >= RICH_SIGNS or (len(found) >= RICH_SIGNS - 1 and turns and arms)
+    return found if enough else []
+
+
+_LEG_LIFTS: Final = (EventKind.RAISE, EventKind.KICK)
+_OF_LEGS: Final = (Part.LEG, Part.KNEE)
+_DANCE_POSTURES: Final = (PostureKind.ONE_LEG, PostureKind.LUNGE, PostureKind.WIDE_STANCE)
 _ARM_RAISES: Final = (RAISE_ARM,)
 _TRUNK_TILTS: Final = (BEND_TORSO, (EventKind.LEAN, Part.TORSO))
 _GOES_DOWN: Final[Mapping[PostureKind, ActivityKind]] = {

@@ -415,7 +415,8 @@ def _rise(before: PostureKind, after: PostureKind) -> BodyAct | None:
 def _posture_clause(posture: Posture, description: MotionDescription) -> Clause | None:
     if posture.kind in (PostureKind.STANDING, PostureKind.UNKNOWN):
         return None
-    if posture.kind is not PostureKind.UPSIDE_DOWN and posture.duration_s < MIN_HELD_S:
+    brief = posture.kind in (PostureKind.UPSIDE_DOWN, PostureKind.ONE_LEG)
+    if not brief and posture.duration_s < MIN_HELD_S:
         return None
     round_ = is_cartwheel(posture, description.postures)
     act = BodyAct.CARTWHEEL if round_ else posture.kind

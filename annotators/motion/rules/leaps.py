@@ -61,6 +61,8 @@ DROP_SPEED: Final = 2.2
 """Smallest speed of the falling foot, leg lengths per second; a fall of 0.25 m reaches it. A foot
 that steps down a stair reaches about 1.2."""
 MAX_DROP_S: Final = 2.0
+TOUCH_SHARE: Final = 0.06
+"""A foot has landed where the rest of its fall is less than this share, the error of the scale."""
 LANDING_SINK: Final = 0.15
 """Smallest fall of the hips after the feet have touched the floor."""
 LANDING_S: Final = 0.7
@@ -249,7 +251,8 @@ def drops(signals: Signals) -> list[MotionEvent]:
             continue
         start = _take_off(feet_T, high)
         # The feet touch the floor when the fall ends; they may stay there long.
-        touch = high + int(np.argmax(feet_T[high : low + 1] <= feet_T[low] + 0.06))
+        on_floor = feet_T[low] + TOUCH_SHARE * (feet_T[high] - feet_T[low])
+        touch = high + int(np.argmax(feet_T[high : low + 1] <= on_floor))
         if not _is_fall(signals, start, touch) or rate_T[high : touch + 1].min() > -DROP_SPEED:
             continue
         direction, way_m = _way(signals, start, touch, start)

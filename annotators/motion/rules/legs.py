@@ -21,6 +21,7 @@ from annotators.motion.events import (
 from annotators.motion.rules.posture import LOW_HIPS, UPRIGHT_DEG, hip_height, trunk_tilt_deg
 from annotators.motion.rules.sides import is_too_slow, ramp_pieces, share_of
 from annotators.motion.signals import (
+    SIDES,
     Signals,
     Span,
     flexion_deg,
@@ -44,6 +45,11 @@ LOW_KICK_RATIO: Final = 1.5
 LEG_RAISE: Final = 0.25
 """A foot is lifted less in a step."""
 
+SIDE_RAISE: Final = 0.35
+SIDE_FOOT: Final = 0.50
+SIDE_LIFT: Final = 0.10
+"""A leg is raised to the side if its foot goes so far, to so far from the middle, and is so far
+above the other foot, which tells it from a wide stance."""
 MAX_LEG_MOVE_S: Final = 1.5
 
 
@@ -118,6 +124,40 @@ def _fast_part(speed: FloatArray, start: int, end: int, top: int) -> Span:
     return first, max(last, first + 2)
 
 
+def _lifts(
+    height_T: FloatArray, outward_T: FloatArray, over_T: FloatArray
+) -> list[tuple[Span, bool]]:
+    """Return the spans in which a foot is lifted (true) or put down (false).
+
+    A straight leg that is raised to the side goes far outward, but its foot only a little up.
+
+    Args:
+        height_T: (T,) height of the foot, leg lengths.
+        outward_T: (T,) distance of the foot to the side, leg lengths.
+        over_T: (T,) height of the foot above the other one, leg lengths.
+    """
+    found: list[tuple[Span, bool]] = []
+    for signal_T, least, to_the_side in (
+        (height_T, LEG_RAISE, False),
+        (outward_T, SIDE_RAISE, True),
+    ):
+        for start, end in itertools.pairwise(turning_points(signal_T, least)):
+            for span in ramp_pieces(signal_T, start, end, least):
+                first, last = span[0], span[1] - 1
+                rises = bool(signal_T[last] > signal_T[first])
+                top = last if rises else first
+                if abs(signal_T[last] - signal_T[first]) < least:
+                    continue
+                if to_the_side and (outward_T[top] < SIDE_FOOT or over_T[top] < SIDE_LIFT):
+                    continue
+                again = any(
+                    up is rises and min(s[1], span[1]) > max(s[0], span[0]) for s, up in found
+                )
+                if not again:
+                    found.append((span, rises))
+    return sorted(found)
+
+
 def leg_raises(signals: Signals, side: Side, busy_T: BoolArray) -> list[MotionEvent]:
     """Find feet that are lifted off the floor or put down while the other carries the body."""
     if not signals.body_seen:
@@ -132,28 +172,16 @@ def leg_raises(signals: Signals, side: Side, busy_T: BoolArray) -> list[MotionEv
     upright_T &= trunk_tilt_deg(signals) < UPRIGHT_DEG + 15
     foot = _foot_T3(signals, side)
     knee_T = flexion_deg(signals, f"{side}_hip", f"{side}_knee", f"{side}_ankle")
-    points = turning_points(height_T, LEG_RAISE)
+    over_T = (signals.joint_T3(f"{side}_ankle") - signals.joint_T3(f"{other}_ankle"))[:, 1] / leg_m
     result: list[MotionEvent] = []
-    ramps = [
-        span
-        for start, end in itertools.pairwise(points)
-        for span in ramp_pieces(height_T, start, end, LEG_RAISE)
-    ]
-    for span in ramps:
-        first, last = span[0], span[1] - 1
-        change = float(height_T[last] - height_T[first])
-        rises = change > 0
-        top = last if rises else first
-        if abs(change) < LEG_RAISE or not standing_T[top]:
+    for span, rises in _lifts(height_T, foot[:, 0], over_T):
+        top = span[1] - 1 if rises else span[0]
+        slow = is_too_slow(span, MAX_LEG_MOVE_S)
+        if not standing_T[top] or slow or share_of(upright_T, span) < 0.7:
             continue
-        if (
-            share_of(upright_T, span) < 0.7
-            or is_too_slow(span, MAX_LEG_MOVE_S)
-            or not signals.seen(f"{side}_leg", span)
-        ):
+        if not all(signals.seen(f"{s}_leg", span) for s in SIDES):
             continue
-        if not signals.seen(f"{other}_leg", span):
-            continue
+        change = float(height_T[span[1] - 1] - height_T[span[0]])
         outward, _, ahead = foot[top].tolist()
         if ahead < -0.2:
             direction = Direction.BACKWARD
@@ -162,7 +190,7 @@ def leg_raises(signals: Signals, side: Side, busy_T: BoolArray) -> list[MotionEv
         else:
             direction = Direction.FORWARD
         bent = bool(knee_T[top] > 60)
-        amount = abs(change) * leg_m
+        amount = max(abs(change), float(over_T[top])) * leg_m
         result.append(
             measure_event(
                 signals,

@@ -256,9 +256,10 @@ def one_leg_balances(signals: Signals, moving_T: BoolArray) -> list[Posture]:
     leg_m = signals.size.leg_m
     lift_T = signals.joint_T3("left_ankle")[:, 1] - signals.joint_T3("right_ankle")[:, 1]
     upright_T = (hip_height(signals) > LOW_HIPS) & ~moving_T
+    upright_T &= trunk_tilt_deg(signals) < LYING_DEG
     result: list[Posture] = []
     for side, raised_T in ((Side.LEFT, -lift_T), (Side.RIGHT, lift_T)):
-        mask_T = hysteresis(raised_T / leg_m, ONE_LEG_LIFT, 0.7 * ONE_LEG_LIFT) & upright_T
+        mask_T = hysteresis(raised_T / leg_m, ONE_LEG_LIFT, 0.5 * ONE_LEG_LIFT) & upright_T
         mask_T &= signals.body_T
         result += [
             Posture(

@@ -55,6 +55,7 @@ def main() -> None:
         model = pose_model_path(None)
         if arguments.poses_from is not None or arguments.cache is None:
             seconds = annotate(files, dataset, model, arguments.poses_from)
+            seconds = None if arguments.poses_from else seconds
         else:
             seconds = annotate_with_cache(files, dataset, model, arguments.cache.resolve())
         told = read_told(dataset)
@@ -65,19 +66,22 @@ def main() -> None:
         report(videos, seconds, out, pictures=pictures)
 
 
-def report(videos: Sequence[VideoTruth], seconds: Seconds, out: Path, *, pictures: bool) -> None:
+def report(
+    videos: Sequence[VideoTruth], seconds: Seconds | None, out: Path, *, pictures: bool
+) -> None:
     """Print and write the report.
 
     Args:
         videos: the comparisons.
-        seconds: what the pipeline took.
+        seconds: what the pipeline took; None if tracks of another run were used.
         out: folder of the report and the pictures.
         pictures: whether to write pictures.
     """
     figures = figures_of(videos)
     video_s = sum(video.told.duration_s for video in videos)
-    figures["seconds_per_video_second"] = round(seconds.wall_s / video_s, 2)
-    figures["cpu_seconds_per_video_second"] = round(seconds.cpu_s / video_s, 2)
+    if seconds is not None:
+        figures["seconds_per_video_second"] = round(seconds.wall_s / video_s, 2)
+        figures["cpu_seconds_per_video_second"] = round(seconds.cpu_s / video_s, 2)
     text = "\n\n".join([table(videos), *(details(video) for video in videos)])
     (out / "report.md").write_text(f"{text}\n", encoding="utf-8")
     print(text)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.support.truth.compare import TARGETS, meets_targets
 from benchmarks.support.truth.events import SaidEvent, is_recalled, judge
 from benchmarks.support.truth.labels import LabeledEvent, LabeledPerson, read_person
 from benchmarks.support.truth.people import FoundTrack, match_people
@@ -214,3 +215,10 @@ def test_words_and_activities_of_a_class() -> None:
     assert not conveys(["A person jumps up."], "jump_down")
     assert right_class("walk_turn_left", "walk")
     assert not right_class("walk_turn_left", "run")
+
+
+def test_a_figure_that_was_not_measured_is_not_judged() -> None:
+    good = {name: target for name, target in TARGETS.items() if name != "seconds_per_video_second"}
+    assert meets_targets(good)
+    assert not meets_targets({**good, "seconds_per_video_second": 5.0})
+    assert not meets_targets({**good, "identity_slips": 1})

@@ -173,8 +173,9 @@ def _share(verdicts: Sequence[bool]) -> float:
 
 
 def meets_targets(figures: dict[str, float]) -> bool:
-    """Return whether all targets are met."""
+    """Return whether all targets of measured figures are met."""
     return all(
         figures[name] <= target if name in AT_MOST else figures[name] >= target
         for name, target in TARGETS.items()
+        if name in figures
     )

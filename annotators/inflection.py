@@ -30,5 +30,12 @@ def verb_lemma(word: str) -> str:
     return lemmas[0] if lemmas else word
 
 
+@lru_cache(maxsize=20_000)
+def noun_lemma(word: str) -> str:
+    """Return the singular: ``feet`` → ``foot``. Unknown words are unchanged."""
+    lemmas = lemminflect.getLemma(word, "NOUN", lemmatize_oov=False)
+    return lemmas[0] if lemmas else word
+
+
 def _inflected(verb: str, tag: str) -> str:
     return next(iter(lemminflect.getInflection(verb, tag)))

@@ -1,9 +1,12 @@
-"""How well grounding tells right texts from wrong ones: people's own words on CMU motions.
+"""How well grounding tells right texts from wrong ones.
 
-Each caption of a sequence (KIT-ML and HumanML3D) is checked against its own motion and against the
-motions of sequences with another label, drawn with a fixed seed. Rules were looked at on the
-sequences of even number; the odd ones are reported. A second table checks the steps that the
-``rules`` annotator writes, and the same steps with left and right swapped.
+1. People's own words: each caption of a CMU sequence (KIT-ML and HumanML3D) is checked against its
+   own motion and against the motions of sequences with another label, drawn with a fixed seed.
+2. Our hard cases (``benchmarks/support/grounding_cases.jsonl``): true sentences and near misses.
+   Half of them was set aside before any rule was made. What is wrong in a near miss is also counted
+   by the three kinds of MotionHalluc: direction, attribute and time.
+3. The steps that the ``rules`` annotator writes, as they are and with left and right swapped.
+4. How many captions of HumanML3D make a claim that can be checked.
 
     .venv/bin/python benchmarks/grounding.py
 """
@@ -12,6 +15,8 @@ import json
 import random
 import re
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,16 +27,38 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from annotators.grounding.checks import ground_claims, ground_statement, support_of
+from annotators.grounding.claims import parse_claims
 from annotators.motion.describe import MotionDescription, describe_motion
 from annotators.wording.phrases import in_words
 from annotators.wording.timeline import timeline
-from benchmarks.support.corpus import MOCAP, need_corpus, run_with_corpus
+from benchmarks.support.corpus import MOCAP, TEXT, need_corpus, run_with_corpus
+from benchmarks.support.grounding_cases import Case, motion_of, read_cases
 from data.records import Verdict
 
 WRONG_PER_CAPTION: Final = 10
 SEED: Final = 0
 FPS: Final = 20
-TARGET_AUC: Final = 0.80
+TARGETS: Final = {
+    "roc_auc": 0.85,
+    "cases_roc_auc": 0.92,
+    "misses_contradicted": 0.85,
+    "misses_supported_at_most": 0.06,
+    "true_contradicted_at_most": 0.04,
+}
+UNDECIDED: Final = 0.5
+"""Support of a hard case about which nothing was measured: it is ranked between right and wrong."""
+MOTION_HALLUC: Final = {
+    "side": "direction",
+    "direction": "direction",
+    "count": "attribute",
+    "speed": "attribute",
+    "posture": "attribute",
+    "exclusive": "attribute",
+    "manner": "attribute",
+    "order": "time",
+    "action": "(another action)",
+}
+"""Kinds of our near misses by those of MotionHalluc."""
 
 
 @dataclass(frozen=True)
@@ -156,27 +183,104 @@ def check_steps(rows: list[tuple[dict[str, Any], np.ndarray]]) -> dict[str, floa
     }
 
 
+def check_cases(cases: Sequence[Case]) -> dict[str, float]:
+    """Check true sentences and near misses."""
+    true = [_check_case(case) for case in cases if case.miss is None]
+    misses = [_check_case(case) for case in cases if case.miss is not None]
+
+    def share(checked: Sequence[tuple[float, Verdict]], verdict: Verdict) -> float:
+        return round(sum(v is verdict for _, v in checked) / max(len(checked), 1), 3)
+
+    return {
+        "true_sentences": len(true),
+        "near_misses": len(misses),
+        "cases_roc_auc": round(roc_auc([s for s, _ in true], [s for s, _ in misses]), 3),
+        "misses_contradicted": share(misses, Verdict.CONTRADICTED),
+        "misses_supported": share(misses, Verdict.SUPPORTED),
+        "true_supported": share(true, Verdict.SUPPORTED),
+        "true_contradicted": share(true, Verdict.CONTRADICTED),
+    }
+
+
+_DESCRIBED: dict[str, MotionDescription] = {}
+
+
+def _check_case(case: Case) -> tuple[float, Verdict]:
+    if case.motion not in _DESCRIBED:
+        _DESCRIBED[case.motion] = describe_motion(motion_of(case.motion))
+    motion = _DESCRIBED[case.motion]
+    start_s, end_s = case.span_s or (motion.start_s, motion.end_s)
+    span = {"start_s": start_s, "end_s": end_s}
+    support = support_of(ground_claims(case.text, motion, **span))
+    verdict = ground_statement(case.text, motion, **span).verdict
+    return UNDECIDED if support is None else support, verdict
+
+
+def print_kinds(cases: Sequence[Case]) -> None:
+    """Print the verdicts by what is wrong in a near miss."""
+    by_kind: dict[tuple[str, str], Counter[Verdict]] = {}
+    for case in cases:
+        if case.miss is not None:
+            key = MOTION_HALLUC[case.miss], case.miss
+            by_kind.setdefault(key, Counter())[_check_case(case)[1]] += 1
+    print("\n| MotionHalluc | near miss | contradicted | not measurable | supported |")
+    print("|---|---|---:|---:|---:|")
+    for (outer, kind), counts in sorted(by_kind.items()):
+        shown = (Verdict.CONTRADICTED, Verdict.NOT_MEASURABLE, Verdict.SUPPORTED)
+        print(f"| {outer} | {kind} | " + " | ".join(str(counts[v]) for v in shown) + " |")
+
+
+def coverage() -> dict[str, float]:
+    """Share of the captions of HumanML3D that make a claim, and that are about one."""
+    path = TEXT / "humanml3d_captions_partial.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    texts = sorted({text for texts in told.values() for text in texts})
+    claims = [parse_claims(text) for text in texts]
+    return {
+        "humanml3d_captions": len(texts),
+        "with_a_claim": round(sum(map(bool, claims)) / len(texts), 3),
+        "with_a_main_claim": round(sum(any(c.main for c in cs) for cs in claims) / len(texts), 3),
+    }
+
+
 def main() -> None:
     """Print the tables and the figures."""
     rows = read_sequences()
     told = captions(rows)
     # One motion per sequence to be told wrongly.
     motions = list({item.number: item for item in told}.values())
-    tables = {
-        "looked_at": compare([t for t in told if t.number % 2 == 0], motions),
-        "held_out": compare([t for t in told if t.number % 2 == 1], motions),
+    cases = read_cases()
+    looked_at = {
+        **compare([t for t in told if t.number % 2 == 0], motions),
+        **check_cases([case for case in cases if not case.held_out]),
+    }
+    held_out = {
+        **compare([t for t in told if t.number % 2 == 1], motions),
+        **check_cases([case for case in cases if case.held_out]),
     }
     print("| | looked at | held out |\n|---|---:|---:|")
-    for name in tables["held_out"]:
-        print(f"| {name} | {tables['looked_at'][name]} | {tables['held_out'][name]} |")
-    steps = check_steps(rows)
-    print("\n| steps of the rules annotator | |\n|---|---:|")
-    for name, value in steps.items():
+    for name, value in held_out.items():
+        print(f"| {name} | {looked_at[name]} | {value} |")
+    print_kinds([case for case in cases if case.held_out])
+    rest = {**check_steps(rows), **coverage()}
+    print("\n| | |\n|---|---:|")
+    for name, value in rest.items():
         print(f"| {name} | {value} |")
-    figures = {**tables["held_out"], **steps}
-    ok = tables["held_out"]["roc_auc"] >= TARGET_AUC
-    report = {"name": "grounding", "figures": figures, "targets": {"roc_auc": TARGET_AUC}, "ok": ok}
-    print(json.dumps(report))
+    figures = {**held_out, **rest}
+    print(
+        json.dumps(
+            {"name": "grounding", "figures": figures, "targets": TARGETS, "ok": _ok(figures)}
+        )
+    )
+
+
+def _ok(figures: dict[str, float]) -> bool:
+    return all(
+        figures[name.removesuffix("_at_most")] <= target
+        if name.endswith("_at_most")
+        else figures[name] >= target
+        for name, target in TARGETS.items()
+    )
 
 
 if __name__ == "__main__":

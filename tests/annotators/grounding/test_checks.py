@@ -16,6 +16,7 @@ from annotators.grounding.checks import (
     support_of,
 )
 from annotators.grounding.claims import parse_claims
+from annotators.grounding.syntax import spelled
 from annotators.motion.describe import MotionDescription, describe_motion, describe_track
 from annotators.wording.phrases import in_words
 from annotators.wording.timeline import timeline
@@ -51,7 +52,7 @@ def _verdict(text: str, motion: MotionDescription | Motion) -> Verdict:
     ("text", "claims"),
     [
         ("A person walks forward, then turns around.", ["walk forward", "turn around"]),
-        ("raises his left hand above the head, lowers it", ["raise arm left", "lower arm left"]),
+        ("raises his left hand above the head, lowers it", ["raise arm left up", "lower arm left"]),
         ("raise and lower both arms", ["raise arm both", "lower arm both"]),
         ("A human kicks with the right foot twice", ["kick leg right 2"]),
         ("jumps up and down three times", ["jump up 3"]),
@@ -59,12 +60,15 @@ def _verdict(text: str, motion: MotionDescription | Motion) -> Verdict:
         ("does ten push ups", ["push_up 10"]),
         ("the man is waving repeatedly with both hands", ["wave arm both x"]),
         ("turn a full circle to the left", ["turn left"]),
-        ("walks in a circle counterclockwise", ["walk left"]),
+        ("walks in a circle counterclockwise", ["walk left", "turn left"]),
         ("makes a circle with the right arm", ["circle arm right"]),
         ("spin around twice", ["turn around 2"]),
-        ("sits down on a chair and stands up", ["sit_down", "stand_up"]),
-        ("move the left hand up and down", ["swing arm left up"]),
-        ("puts his left arm out to the side and swings it", ["reach arm left", "swing arm left"]),
+        ("sits down on a chair and stands up", ["sit_down down", "stand_up up"]),
+        ("move the left hand up and down", ["swing arm left up_and_down"]),
+        (
+            "puts his left arm out to the side and swings it",
+            ["reach arm left side", "swing arm left"],
+        ),
         ("left arm raises", ["raise arm left"]),
         ("lift the right knee to the waist", ["raise leg right"]),
         ("bends the knees", ["bend leg"]),
@@ -72,7 +76,7 @@ def _verdict(text: str, motion: MotionDescription | Motion) -> Verdict:
         ("does not walk", ["not walk"]),
         ("a person does not move", ["still"]),
         ("do jumping jacks", ["jump"]),
-        ("bringing both arms up, then pushed up", ["raise arm both up", "push_up"]),
+        ("bringing both arms up, then pushed up", ["raise arm both up", "push_up up"]),
         ("She smiles at the camera.", []),
         ("A person plays the guitar.", []),
         ("a person raises an eyebrow", []),
@@ -82,7 +86,7 @@ def _verdict(text: str, motion: MotionDescription | Motion) -> Verdict:
 def test_claims(text: str, claims: list[str]) -> None:
     found: list[str] = []
     for claim in parse_claims(text):
-        assert text.lower()[slice(*claim.place)].startswith(claim.word)
+        assert spelled(text).lower()[slice(*claim.place)].startswith(claim.word)
         count = {0: "", -1: "x"}.get(claim.count, str(claim.count))
         said = (claim.action, claim.part, claim.side, claim.direction, count)
         found.append(" ".join([*(["not"] if claim.negated else []), *filter(None, said)]))
@@ -176,7 +180,7 @@ def test_support_is_graded() -> None:
         return support_of(ground_claims(text, motion, **span))
 
     assert support("raise the left arm") == 1.0
-    assert support("raise the left arm and jump") == 0.5
+    assert support("raise the left arm and jump") == 0.25
     assert support("jump and walk") == 0.0
     assert support("play the guitar") is None
 

@@ -155,6 +155,12 @@ def test_another_side_is_false_unless_the_side_is_not_sure() -> None:
     assert is_recalled(unsure, [kick])
 
 
+def test_who_stands_on_one_leg_has_raised_the_other() -> None:
+    raised = label("raise_leg", 1.0, 1.5, side="right")
+    assert judge(said("one_leg", 1.0, 1.5, side="left"), [raised]).truth == "true"
+    assert judge(said("one_leg", 1.0, 1.5, side="right"), [raised]).truth == "false"
+
+
 def test_both_sides_need_both() -> None:
     arms = label("raise_arms", 1.0, 1.5, side="both")
     left, right = (said("raise_arm", 1.0, 1.5, side=side) for side in ("left", "right"))

@@ -237,8 +237,10 @@ def judge_all(said: Sequence[SaidEvent], person: LabeledPerson) -> list[Judged]:
 
 
 def _wrong_side(event: SaidEvent, label: LabeledEvent) -> bool:
-    sides = {event.side, label.side}
-    return sides == {"left", "right"}
+    if event.name == "one_leg" and label.kind == "raise_leg":
+        # The side of a balance is the leg that the person stands on.
+        return event.side is not None and event.side == label.side
+    return {event.side, label.side} == {"left", "right"}
 
 
 def _wrong_direction(event: SaidEvent, label: LabeledEvent) -> bool:

@@ -11,8 +11,8 @@ _UP_ON_FEET: Final = frozenset({"rise", "get_up", "stand_up", "straighten_torso"
 _DOWN: Final = frozenset({"sink", "squatting", "squat", "crouch"})
 _HELD: Final = frozenset(
     {
-        *("plank", "side_plank", "all_fours", "hands_and_feet", "wide_stance", "lunge", "one_leg"),
-        *("squatting", "kneeling", "sitting", "lying", "bending", "upside_down", "hold", "balance"),
+        *("plank", "side_plank", "all_fours", "hands_and_feet", "wide_stance", "lunge"),
+        *("squatting", "kneeling", "sitting", "lying", "bending", "upside_down", "hold"),
     }
 )
 
@@ -108,7 +108,7 @@ PART_OF: Final[Mapping[str, frozenset[str]]] = {
     "wide_stance": frozenset({"hold", "step", "squat", "rise", "lunge", "raise_leg"}),
     "bending": frozenset({"bend", "lean", "pick_up", "reach", "hold", "land"}),
     "sitting": frozenset({"sit", "sit_down", "ride_bicycle"}),
-    "one_leg": frozenset({"balance", "raise_leg", "hold"}),
+    "one_leg": frozenset({"balance", "raise_leg"}),
     "hop": frozenset({"jump"}),
     "ride": frozenset({"ride_bicycle", "sit"}),
     "juggle": frozenset({"juggle"}),

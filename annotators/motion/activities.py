@@ -61,6 +61,9 @@ class ActivityKind(StrEnum):
     LAND = "land"
     STEP = "step"
     HOLD = "hold"
+    DRINK = "drink"
+    READ = "read"
+    PLAY = "play"
     PUNCH = "punch"
     CLAP = "clap"
     JUMP = "jump"
@@ -129,6 +132,9 @@ WEIGHTS: Final[Mapping[ActivityKind, float]] = {
     ActivityKind.LAND: 0.66,
     ActivityKind.STEP: 0.50,
     ActivityKind.HOLD: 0.40,
+    ActivityKind.DRINK: 0.88,
+    ActivityKind.READ: 0.84,
+    ActivityKind.PLAY: 0.80,
     ActivityKind.PUNCH: 0.86,
     ActivityKind.CLAP: 0.84,
     ActivityKind.JUMP: 0.88,
@@ -179,6 +185,8 @@ LASTING: Final = frozenset(
         ActivityKind.SIT,
         ActivityKind.LIE,
         ActivityKind.KNEEL,
+        ActivityKind.READ,
+        ActivityKind.PLAY,
     }
 )
 """Activities whose score is scaled by their share of the time."""
@@ -317,6 +325,9 @@ def activities_of(events: Sequence[MotionEvent], total_s: float) -> list[Activit
 
 
 _EVENT_ACTIVITIES: Final[Mapping[EventKey, ActivityKind]] = {
+    EventKind.DRINK: ActivityKind.DRINK,
+    EventKind.READ: ActivityKind.READ,
+    EventKind.PLAY: ActivityKind.PLAY,
     EventKind.APPROACH: ActivityKind.APPROACH,
     EventKind.PART: ActivityKind.PART,
     EventKind.FACE: ActivityKind.FACE,

@@ -26,6 +26,7 @@ from annotators.motion.events import (
     PostureKind,
     Side,
 )
+from annotators.motion.objects import with_objects
 from annotators.motion.rules.arms import elbow_bends, holds, raises
 from annotators.motion.rules.handling import reaches_down
 from annotators.motion.rules.leaps import drops, jumping_jacks, jumps, somersaults
@@ -43,7 +44,7 @@ from annotators.motion.rules.travel import Path, crawls, locomotion, path_of, st
 from annotators.motion.rules.trunk import head_moves, torso_moves
 from annotators.motion.signals import BodySize, Signals, Span, prepare
 from data.arrays import BoolArray, FloatArray
-from data.records import PoseTrack
+from data.records import ObjectSpan, PoseTrack
 
 KINEMATICS_VERSION: Final = "2"
 """Version of the rules. It is increased whenever a rule changes the description of a motion."""
@@ -52,6 +53,9 @@ KINEMATICS_VERSION: Final = "2"
 MIN_SHARP_HEIGHT_PX: Final = 140
 """Smallest height of a body in the image at which the wave of a hand exceeds the noise of the pose
 model (about 3 % of the body)."""
+MIN_EVENT_CONFIDENCE: Final = 0.4
+"""Smallest mean confidence of the joints of an event. Gaps count as 0, so that an event of which
+more than half was filled in is a guess."""
 SWING_OVER_RAISE: Final = 1.5
 WIND_UP_S: Final = 0.6
 """Before a jump the knees bend and the hands swing down, which is no reach to the floor."""
@@ -128,6 +132,7 @@ def describe_motion(
     valid: BoolArray | None = None,
     confidence: FloatArray | None = None,
     sharp: bool = True,
+    objects: Sequence[ObjectSpan] = (),
 ) -> MotionDescription:
     """Describe a motion.
 
@@ -139,6 +144,7 @@ def describe_motion(
         confidence: (T, 22) confidence of each joint, 0..1. Without it the joints are treated as
             motion capture, in which smaller movements are significant.
         sharp: whether the body is large enough in the image to measure small movements.
+        objects: objects near the person.
 
     Returns:
         The description.
@@ -170,6 +176,7 @@ def describe_motion(
         *_leg_events(signals, moving_T | airborne_T),
     ]
     events = pair_sides(_without_noise(_without_wind_ups(events)))
+    events = with_objects(signals, events, objects)
     activities = find_activities(signals, events, held, balances)
     return MotionDescription(
         start_s=float(signals.time_T[0]),
@@ -204,6 +211,7 @@ def describe_track(track: PoseTrack, frame_size_px: tuple[int, int]) -> MotionDe
         valid=track.valid,
         confidence=np.where(inside_frame(track, frame_size_px), track.confidence, 0.0),
         sharp=bool(np.median(heights_T) >= MIN_SHARP_HEIGHT_PX),
+        objects=track.objects,
     )
 
 
@@ -291,7 +299,8 @@ def _without_wind_ups(events: list[MotionEvent]) -> list[MotionEvent]:
 
 
 def _without_noise(events: list[MotionEvent]) -> list[MotionEvent]:
-    """Drop events that are part of a larger event, such as the kicks of a runner."""
+    """Drop events that are part of a larger event, such as the kicks of a runner, and guesses."""
+    events = [event for event in events if event.confidence >= MIN_EVENT_CONFIDENCE]
     return [
         event
         for event in events

@@ -152,8 +152,17 @@ def _reach(event: MotionEvent) -> str:
 
 
 def _hold(event: MotionEvent) -> str:
+    if event.object:
+        return _with_object(event)
     seconds = round(event.duration_s, 6)
     return f"{event.side}_wrist stays raised for {seconds:.1f} s"
+
+
+def _with_object(event: MotionEvent) -> str:
+    where = f"{event.side}_wrist" if event.side else "body"
+    return (
+        f"{event.object or 'an object'} is near the {where} for {round(event.duration_s, 6):.1f} s"
+    )
 
 
 def _touches(event: MotionEvent) -> str:
@@ -184,7 +193,7 @@ _EVENTS: Final[Mapping[EventKind, Callable[[MotionEvent], str]]] = {
     EventKind.SKIP: _locomotion,
     EventKind.CRAWL: _crawl,
     EventKind.CLIMB: _level_change,
-    EventKind.RIDE: _touches,
+    EventKind.RIDE: lambda e: f"pelvis travels {e.magnitude:.1f} m on a {e.object or 'vehicle'}",
     EventKind.STEP: _step,
     EventKind.JUMPING_JACK: _jack,
     EventKind.JUMP_DOWN: _drop,
@@ -198,6 +207,9 @@ _EVENTS: Final[Mapping[EventKind, Callable[[MotionEvent], str]]] = {
     EventKind.DRIBBLE: _touches,
     EventKind.JUGGLE: _touches,
     EventKind.HOLD: _hold,
+    EventKind.DRINK: _with_object,
+    EventKind.READ: _with_object,
+    EventKind.PLAY: _with_object,
     EventKind.APPROACH: _two,
     EventKind.PART: _two,
     EventKind.FACE: _two,

@@ -68,7 +68,7 @@ def in_other_words(clause: Clause, form: Form, their: str) -> str:
 
 
 def _worded(clause: Clause, template: str, form: Form, their: str, *, detail: bool) -> str:
-    if detail and clause.count > 1:
+    if detail and clause.count > 1 and clause.act not in _COUNTED:
         template = f"{template} {times(clause.count)}"
     if detail and clause.manner:
         template = f"{clause.manner} {template}"
@@ -133,10 +133,30 @@ def sentence(text: str) -> str:
 # ------------------------------------------------------------------------------------ templates
 
 
+_COUNTED: Final[Mapping[ActKey, str]] = {
+    EventKind.JUMPING_JACK: "jumping jack",
+    BodyAct.CARTWHEEL: "cartwheel",
+}
+"""Acts whose number is part of the wording: "does two jumping jacks"."""
+_AS_NOUN: Final[Mapping[EventKind, Callable[[MotionEvent], str]]] = {
+    EventKind.SOMERSAULT: lambda e: f"a {e.direction} somersault",
+}
+"""Wording of what happens within another act."""
+
+
+def _counted(clause: Clause) -> str:
+    noun = _COUNTED.get(clause.act)
+    if noun is None:
+        return ""
+    return f"<do> a {noun}" if clause.count == 1 else f"<do> {count_word(clause.count)} {noun}s"
+
+
 def _template(clause: Clause) -> str:
     if clause.goes_on:
         return f"<{clause.act}> on"
-    text = _event_text(clause.event) if clause.event else _body_text(clause)
+    if clause.along:
+        return f"<jump> down with {_AS_NOUN[clause.along.kind](clause.along)}"
+    text = _counted(clause) or (_event_text(clause.event) if clause.event else _body_text(clause))
     if clause.during:
         return f"{text} while {participle(clause.during.value)}"
     return f"{text} and {_back_text(clause, clause.back)}" if clause.back else text
@@ -197,6 +217,8 @@ _STROKES: Final[Mapping[Direction | None, str]] = {
 
 
 def _swing(event: MotionEvent) -> str:
+    if event.object:
+        return _spaced("<swing>", _a(event.object), f"with {_limb(event, 'hand')}")
     if event.count > 1:
         return _spaced("<move>", _limb(event, "hand"), RHYTHMS.get(event.direction, "to and fro"))
     return _spaced("<swing>", _limb(event, "arm"), _STROKES.get(event.direction, ""))
@@ -302,7 +324,16 @@ def _reach(event: MotionEvent) -> str:
     return _spaced("<reach>", _REACH_WAYS.get(event.direction, ""), f"with {_limb(event, 'hand')}")
 
 
+def _a(noun: str) -> str:
+    """Return a noun with its article."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
+
+
 def _hold(event: MotionEvent) -> str:
+    if event.part is Part.BODY:
+        return f"<stay> with {_a(event.object or 'thing')}"
+    if event.object:
+        return f"<hold> {_a(event.object)} with {_limb(event, 'hand')}"
     level = "up" if event.level in (Level.ABOVE_HEAD, Level.HEAD) else "out"
     return _spaced("<hold>", _limb(event, "arm"), level)
 
@@ -322,7 +353,8 @@ def _pick_up(event: MotionEvent) -> str:
 
 def _throw(event: MotionEvent) -> str:
     if event.object:
-        return f"<throw> a {event.object} with {_limb(event, 'hand')}"
+        up = "up " if event.level is Level.ABOVE_HEAD else ""
+        return f"<throw> {_a(event.object)} {up}with {_limb(event, 'hand')}"
     return f"<make> a throwing movement with {_limb(event, 'arm')}"
 
 
@@ -337,9 +369,11 @@ _EVENTS: Final[Mapping[ActKey, str | Callable[[MotionEvent], str]]] = {
     EventKind.SKIP: lambda e: _spaced("<skip>", _to(e.direction)),
     EventKind.CRAWL: _crawl,
     EventKind.CLIMB: _climb,
-    EventKind.RIDE: "<ride> a bicycle",
+    EventKind.RIDE: lambda e: f"<ride> {_a(e.object or 'bicycle')}",
+    EventKind.DRINK: lambda e: _spaced("<drink>", f"from {_a(e.object)}" if e.object else ""),
+    EventKind.READ: lambda e: f"<read> {_a(e.object or 'book')}",
+    EventKind.PLAY: lambda e: f"<play> with {_a(e.object or 'dog')}",
     EventKind.STEP: _step,
-    EventKind.JUMPING_JACK: "<do> a jumping jack",
     EventKind.JUMP_DOWN: _jump_down,
     EventKind.LAND: _land,
     EventKind.SOMERSAULT: lambda e: f"<do> a {e.direction} somersault",
@@ -406,7 +440,6 @@ _BODY: Final[Mapping[Act, str]] = {
     BodyAct.GET_UP: "<get> up from the floor",
     BodyAct.LEAVE_STANCE: "<rise> out of the stance",
     BodyAct.STRAIGHTEN_LEGS: "<straighten> {their} legs",
-    BodyAct.CARTWHEEL: "<do> a cartwheel",
     PostureKind.SITTING: "<sit>",
     PostureKind.SQUATTING: "<crouch>",
     PostureKind.KNEELING: "<kneel>",

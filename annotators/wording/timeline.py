@@ -49,6 +49,8 @@ EXTENT_SHARE: Final = 0.4
 REPEAT_BONUS: Final = 0.015
 LONG_PAUSE_SHARE: Final = 0.4
 """A pause that takes so much of the time is a part of what the person does."""
+OBJECT_BONUS: Final = 0.12
+"""What is done with an object is the point of a movement."""
 MAX_STIR_S: Final = 1.0
 """Two pauses that are so close to each other are one."""
 MIN_HOLD_S: Final = 1.5
@@ -124,6 +126,7 @@ class Clause:
         num_steps: number of steps of a walk; 0 if it is unreliable.
         goes_on: whether a walk continues after a turn.
         during: walk or run during which the action happens.
+        along: event at the same time that is worded together with this one.
     """
 
     act: Act
@@ -140,6 +143,7 @@ class Clause:
     num_steps: int = 0
     goes_on: bool = False
     during: EventKind | None = None
+    along: MotionEvent | None = None
 
     @property
     def part(self) -> Part | None:
@@ -184,7 +188,7 @@ def timeline(description: MotionDescription, max_clauses: int = 8) -> list[Claus
     clauses = _split_walks(clauses, description)
     clauses = _pair(clauses)
     clauses = _merge(clauses)
-    clauses = _drop_shadowed(clauses)
+    clauses = _joined_flights(_drop_shadowed(clauses))
     clauses = [replace(c, weight=_salience(c, description)) for c in clauses]
     clauses = sorted(clauses, key=lambda c: (c.start_s, c.end_s))
     clauses = _fill_pauses(clauses, description)
@@ -217,6 +221,9 @@ _KINDS: Final[Mapping[ActKey, ActivityKind]] = {
     EventKind.DRIBBLE: ActivityKind.DRIBBLE,
     EventKind.JUGGLE: ActivityKind.JUGGLE,
     EventKind.HOLD: ActivityKind.HOLD,
+    EventKind.DRINK: ActivityKind.DRINK,
+    EventKind.READ: ActivityKind.READ,
+    EventKind.PLAY: ActivityKind.PLAY,
     EventKind.APPROACH: ActivityKind.APPROACH,
     EventKind.PART: ActivityKind.PART,
     EventKind.FACE: ActivityKind.FACE,
@@ -280,6 +287,8 @@ _KINDS: Final[Mapping[ActKey, ActivityKind]] = {
 
 _ARM_LIFTS: Final = (RAISE_ARM, LOWER_ARM)
 _WALKS: Final = (EventKind.WALK, EventKind.RUN)
+_UNCOUNTED: Final = (EventKind.JUGGLE, EventKind.DRIBBLE)
+"""Series of which some touches are missed."""
 
 
 def _weight(act: Act, part: Part | None = None) -> float:
@@ -292,13 +301,13 @@ def _event_clause(event: MotionEvent, description: MotionDescription) -> Clause 
     """Return the clause of one event, or None if another clause covers it."""
     if event.kind in (EventKind.SINK, EventKind.RISE):
         return _level_clause(event, description)
-    if event.kind is EventKind.HOLD and event.duration_s < MIN_HOLD_S:
+    if event.kind is EventKind.HOLD and not event.object and event.duration_s < MIN_HOLD_S:
         return None  # Every raised hand stays up for a moment.
     clause = Clause(
         act=event.kind,
         start_s=event.start_s,
         end_s=event.end_s,
-        weight=_weight(event.kind, event.part),
+        weight=min(_weight(event.kind, event.part) + (OBJECT_BONUS if event.object else 0.0), 0.98),
         evidence=((event,),),
         event=event,
     )
@@ -309,7 +318,7 @@ def _event_clause(event: MotionEvent, description: MotionDescription) -> Clause 
         )
     return replace(
         clause,
-        count=event.count,
+        count=1 if event.kind in _UNCOUNTED else event.count,
         frequency_hz=event.frequency_hz,
         manner=_hand_manner(event) if event.is_one_of(_ARM_LIFTS) else None,
     )
@@ -431,6 +440,24 @@ def _posture_clause(posture: Posture, description: MotionDescription) -> Clause 
 
 
 # --------------------------------------------------------------------------------- the timeline
+
+
+def _joined_flights(clauses: Sequence[Clause]) -> list[Clause]:
+    """Join a jump down and the somersault in it into one clause."""
+    result = list(clauses)
+    for jump in [c for c in clauses if c.act is EventKind.JUMP_DOWN]:
+        for over in [c for c in result if c.act is EventKind.SOMERSAULT]:
+            shared_s = min(jump.end_s, over.end_s) - max(jump.start_s, over.start_s)
+            if shared_s >= 0.5 * min(jump.end_s - jump.start_s, over.end_s - over.start_s):
+                result.remove(over)
+                result[result.index(jump)] = replace(
+                    jump,
+                    along=over.event,
+                    weight=max(jump.weight, over.weight),
+                    evidence=((*jump.evidence[0], *over.evidence[0]),),
+                )
+                break
+    return result
 
 
 def _salience(clause: Clause, description: MotionDescription) -> float:

@@ -185,6 +185,8 @@ def head_moves(signals: Signals) -> list[MotionEvent]:
         if abs(change) < min_deg or abs(change) > 120:
             continue
         span = trim_ramp(nod_T, start, end)
+        if not signals.sees_direction(span, across=False):
+            continue  # A nod toward the camera is a guess of the pose model.
         if share_of(upright_T & signals.part_T["head"] & signals.part_T["torso"], span) < 0.8:
             continue
         result.append(

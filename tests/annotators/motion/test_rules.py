@@ -83,7 +83,7 @@ def test_jumping_jacks_are_counted() -> None:
     assert jacks.start_s == pytest.approx(1.0, abs=0.2)
     assert jacks.end_s == pytest.approx(4.6, abs=0.2)
     (clause,) = [c for c in timeline(describe_motion(_jacks(3))) if c.weight > 0.5]
-    assert in_words(clause, "base", "the") == "do a jumping jack three times"
+    assert in_words(clause, "base", "the") == "do three jumping jacks"
 
 
 def test_arms_or_legs_alone_are_no_jumping_jack() -> None:

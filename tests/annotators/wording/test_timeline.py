@@ -47,7 +47,7 @@ PARTS = {
             *(EventKind.RIDE, EventKind.JUMPING_JACK, EventKind.JUMP_DOWN, EventKind.LAND),
             *(EventKind.SOMERSAULT, EventKind.APPROACH, EventKind.PART, EventKind.FACE),
             *(EventKind.HAND_OVER, EventKind.HUG, EventKind.SHAKE_HANDS, EventKind.PUSH),
-            EventKind.WALK_TOGETHER,
+            *(EventKind.WALK_TOGETHER, EventKind.DRINK, EventKind.READ, EventKind.PLAY),
         ),
         (Part.BODY,),
     ),

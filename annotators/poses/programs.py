@@ -151,6 +151,9 @@ class PosePrograms:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # They may have models to unload or results to flush.
+        for program in self._programs:
+            program.end()
         self.close()
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ from tests.support.pose_program import results, save
 from tests.support.pose_run import make_scans, run_stage
 
 PROGRAM = Path(__file__).parents[2] / "support" / "pose_program.py"
+DOCUMENTATION = Path(__file__).parents[3] / "docs" / "pose_estimators.md"
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +183,73 @@ def test_a_killed_run_goes_on_and_leaves_no_program(
     assert [told.count(f"video1-{number:02d}") for number in range(3)] == [2, 2, 1]
 
 
+_DOCUMENTED_MODEL = """
+def load_model(device):
+    return device
+
+
+def predict(model, frames):
+    assert model == "cpu"
+    count = len(frames)
+    assert frames[0].shape == (270, 480, 3)
+    person = dict(global_orient=(count, 3), body_pose=(count, 69), betas=(count, 10))
+    person = {name: torch.zeros(shape) for name, shape in person.items()}
+    person["transl"] = torch.arange(count)[:, None] * torch.tensor([0.01, 0.0, 0.0])
+    joints = np.zeros((count, 22, 3))
+    joints[:, :, 1], joints[:, :, 2] = np.linspace(0.9, -0.8, 22), 4.0
+    person["camera_joints"] = joints
+    person["K"] = np.array([[500.0, 0, 240], [0, 500, 135], [0, 0, 1]])
+    person["frame_ids"], person["confidence"] = np.arange(count), np.full(count, 0.8)
+    return [person]
+
+
+def read_frames"""
+_DOCUMENTED_BODY = """
+from types import SimpleNamespace
+import torch
+
+
+class Body:
+    def to(self, device):
+        return self
+
+    def __call__(self, global_orient, body_pose, betas, transl):
+        joints = torch.zeros(len(transl), 24, 3)
+        joints[:, :, 1] = torch.linspace(0.0, 1.7, 24)
+        return SimpleNamespace(joints=joints + transl[:, None])
+
+
+def create(folder, kind):
+    return Body()
+"""
+
+
+def test_the_documented_wrapper_works(
+    walk_clip: Path, workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page's program, with a stub for the estimator and for the licensed body model."""
+    text = DOCUMENTATION.read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    start, end = code.index("def load_model"), code.index("def read_frames")
+    code = code[:start] + _DOCUMENTED_MODEL.lstrip() + code[end:].removeprefix("def read_frames")
+    (tmp_path / "wrapper.py").write_text(code)
+    (tmp_path / "smplx.py").write_text(_DOCUMENTED_BODY)
+    # Beside the wrapper, as a user's own modules may lie.
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    command = [sys.executable, str(tmp_path / "wrapper.py"), "--device", "{device}"]
+    config, _ = _config(tmp_path, command=command)
+    scans = make_scans(walk_clip, 1, 2)
+    staged = run_stage(config, tmp_path / "work", workers, scans)
+    assert [one.rejection for one in staged.values()] == [None, None]
+    (row,) = read_tracks(tmp_path / "work", scans[0].clips[1]).to_pylist()
+    track, fps = load_track(row), float(scans[0].video.probe.fps)
+    assert track.pts_s[0] == pytest.approx(scans[0].clips[1].start_frame / fps)
+    # 0.01 m per frame of the video.
+    path_m = track.root_trajectory[-1, 0] - track.root_trajectory[0, 0]
+    assert path_m == pytest.approx(0.01 * fps * (track.pts_s[-1] - track.pts_s[0]), rel=1e-3)
+    assert track.joints_2d[0, 0] == pytest.approx([240.0, 135 + 500 * 0.9 / 4], abs=1e-3)
+
+
 def test_a_folder_of_results_annotates_videos(
     walk_clip: Path, workers: Workers, tmp_path: Path
 ) -> None:
@@ -213,6 +281,27 @@ def test_a_folder_of_results_annotates_videos(
     assert rejection["reason"] == "not_found"
     assert "other.mp4.npz or other.npz" in rejection["detail"]
     assert dataset.manifest["recipe"]["poses"]["external"] == "test-poses-1"
+
+
+def test_failed_clips_are_tried_again_on_request_before_anything_is_published(
+    walk_clip: Path, workers: Workers, tmp_path: Path
+) -> None:
+    config, log = _config(tmp_path)
+    config = config.model_copy(update={"videos": (str(walk_clip),)})
+    annotate_dataset(
+        config.model_copy(update={"dataset": tmp_path / "other"}), None, workers, NO_MODELS
+    )
+    clip_id = log.read_text().split()[-2]
+    (tmp_path / "actions.json").write_text(json.dumps({clip_id: "error"}))
+    annotate_dataset(config, None, workers, NO_MODELS)
+    assert not list(config.dataset.glob("annotations/*"))
+    (tmp_path / "actions.json").write_text("{}")
+    annotate_dataset(config, None, workers, NO_MODELS)
+    assert not list(config.dataset.glob("annotations/*"))
+    again = config.model_copy(update={"retry_rejected": True})
+    annotate_dataset(again, None, workers, NO_MODELS)
+    dataset = Dataset(config.dataset)
+    assert [len(dataset.read(name)) for name in ("poses", "annotations", "rejections")] == [1, 1, 0]
 
 
 @pytest.mark.parametrize(

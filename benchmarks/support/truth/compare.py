@@ -1,6 +1,6 @@
 """One video compared with its labels, and the figures over all videos."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -105,12 +105,15 @@ class VideoTruth:
 def compare(told: Told, people: Sequence[LabeledPerson]) -> VideoTruth:
     """Compare what a dataset says of a video with its labels."""
     matched = match_people(people, told.tracks, told.frame_size_px)
-    invented = [e for found in matched.invented for e in said_events(told.describe(found))]
+    said_of = {found: said_events(description) for found, description in told.describe().items()}
+    invented = [event for found in matched.invented for event in said_of[found]]
     return VideoTruth(
         told=told,
         matched=matched,
         people=tuple(
-            _compare_person(told, person, matched.found(index), matched.tracks_of.get(index, []))
+            _compare_person(
+                told, person, matched.found(index), matched.tracks_of.get(index, []), said_of
+            )
             for index, person in enumerate(people)
             if person.role != "no_body"
         ),
@@ -121,9 +124,13 @@ def compare(told: Told, people: Sequence[LabeledPerson]) -> VideoTruth:
 
 
 def _compare_person(
-    told: Told, person: LabeledPerson, found: bool, tracks: Sequence[FoundTrack]
+    told: Told,
+    person: LabeledPerson,
+    found: bool,
+    tracks: Sequence[FoundTrack],
+    said_of: Mapping[FoundTrack, Sequence[SaidEvent]],
 ) -> PersonTruth:
-    said = [event for track in tracks for event in said_events(told.describe(track))]
+    said = [event for track in tracks for event in said_of[track]]
     counted = countable(person)
     annotations = [row for track in tracks for row in told.annotations_of(track)]
     return PersonTruth(

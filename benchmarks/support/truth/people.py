@@ -29,7 +29,7 @@ MARGIN: Final = 0.08
 """Outline of a body beyond its joints, in heights of the box of the joints."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FoundTrack:
     """A track of a clip of a video.
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from annotators.chat.model import NO_MODELS
 from annotators.config import AnnotateConfig
-from annotators.motion.describe import MotionDescription, describe_track
+from annotators.motion.describe import MotionDescription
+from annotators.motion.pairs import describe_people
 from annotators.stages.shards import annotate_dataset
 from benchmarks.support.truth.people import FoundTrack
 from data.records import PoseTrack
@@ -72,9 +73,14 @@ class Told:
             if (row["clip_id"], row["track_id"]) == (found.clip_id, found.track.track_id)
         ]
 
-    def describe(self, found: FoundTrack) -> MotionDescription:
-        """Return the description of a track, as the text stages describe it."""
-        return describe_track(found.track, self.frame_size_px)
+    def describe(self) -> dict[FoundTrack, MotionDescription]:
+        """Return the descriptions of all tracks, as the text stages describe them."""
+        described: dict[FoundTrack, MotionDescription] = {}
+        for clip in self.clips:
+            together = [found for found in self.tracks if found.clip_id == clip["clip_id"]]
+            told = describe_people([found.track for found in together], self.frame_size_px)
+            described.update(zip(together, told, strict=True))
+        return described
 
 
 def annotate(

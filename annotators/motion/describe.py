@@ -72,6 +72,7 @@ class MotionDescription:
         path: length and turn of the whole path; undefined if the legs are not measured.
         postures: postures in order of time.
         events: events in order of time.
+        part_T: for each body part of ``PART_JOINTS``, (T,) whether it is measured at the frame.
         time_T: (T,) times of the frames, seconds.
         travel_T: (T,) distance that the pelvis traveled up to each frame, meters.
         still: spans (start_s, end_s) in which no measured joint moves noticeably.
@@ -86,6 +87,7 @@ class MotionDescription:
     path: Path
     postures: tuple[Posture, ...]
     events: tuple[MotionEvent, ...]
+    part_T: Mapping[str, BoolArray]
     time_T: FloatArray
     travel_T: FloatArray
     still: tuple[tuple[float, float], ...]
@@ -101,6 +103,19 @@ class MotionDescription:
     def body_seen(self) -> bool:
         """Whether both legs and the torso are measured."""
         return {"left_leg", "right_leg", "torso"} <= self.parts
+
+    def seen(self, part: str, start_s: float, end_s: float, share: float = 0.7) -> bool:
+        """Return whether a body part is measured in at least ``share`` of a span of time.
+
+        Args:
+            part: a key of ``PART_JOINTS``, e.g. ``left_arm``.
+            start_s: start of the span, seconds.
+            end_s: end of the span; at least the nearest frame is looked at.
+            share: smallest share of the frames.
+        """
+        first, last = np.searchsorted(self.time_T, (start_s - 1e-9, end_s + 1e-9))
+        first = min(int(first), len(self.time_T) - 1)
+        return float(self.part_T[part][first : max(int(last), first + 1)].mean()) >= share
 
     def with_events(self, more: Sequence[MotionEvent]) -> "MotionDescription":
         """Return the description with more events, such as those with other people.
@@ -186,6 +201,7 @@ def describe_motion(
         path=path_of(signals),
         postures=tuple(sorted([*held, *balances], key=lambda p: (p.start_s, p.end_s))),
         events=tuple(events),
+        part_T=signals.part_T,
         time_T=signals.time_T,
         travel_T=travel(signals),
         still=tuple((signals.start_s(s), signals.end_s(s)) for s in still_spans(signals)),

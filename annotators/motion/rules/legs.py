@@ -50,6 +50,8 @@ SIDE_FOOT: Final = 0.50
 SIDE_LIFT: Final = 0.10
 """A leg is raised to the side if its foot goes so far, to so far from the middle, and is so far
 above the other foot, which tells it from a wide stance."""
+STANDING_HIPS: Final = 0.85
+"""With lower hips the legs go apart into a lunge, and no foot is lifted."""
 MAX_LEG_MOVE_S: Final = 1.5
 
 
@@ -168,7 +170,7 @@ def leg_raises(signals: Signals, side: Side, busy_T: BoolArray) -> list[MotionEv
     rest_m = float(np.percentile(ankle_T, 10))
     height_T = (ankle_T - rest_m) / leg_m
     standing_T = signals.height_T(f"{other}_ankle") < ankle_T
-    upright_T = (hip_height(signals) > LOW_HIPS) & ~busy_T
+    upright_T = (hip_height(signals) > STANDING_HIPS) & ~busy_T
     upright_T &= trunk_tilt_deg(signals) < UPRIGHT_DEG + 15
     foot = _foot_T3(signals, side)
     knee_T = flexion_deg(signals, f"{side}_hip", f"{side}_knee", f"{side}_ankle")
@@ -177,7 +179,8 @@ def leg_raises(signals: Signals, side: Side, busy_T: BoolArray) -> list[MotionEv
     for span, rises in _lifts(height_T, foot[:, 0], over_T):
         top = span[1] - 1 if rises else span[0]
         slow = is_too_slow(span, MAX_LEG_MOVE_S)
-        if not standing_T[top] or slow or share_of(upright_T, span) < 0.7:
+        upright = upright_T[top] and share_of(upright_T, span) >= 0.7
+        if not standing_T[top] or slow or not upright:
             continue
         if not all(signals.seen(f"{s}_leg", span) for s in SIDES):
             continue

@@ -27,6 +27,7 @@ from annotators.motion.events import (
     Side,
     measure_event,
 )
+from annotators.motion.rules.sides import ramp_pieces
 from annotators.motion.signals import (
     SIDES,
     Signals,
@@ -76,6 +77,8 @@ ONE_LEG_MIN_S: Final = 0.8
 MIN_POSTURE_FRAMES: Final = 6
 """0.3 s. A shorter posture is a transition between two others."""
 
+MAX_HIPS: Final = 1.3
+"""Hips of who stands on tiptoe are at 1.2, because leg lengths end at the ankles."""
 MIN_SINK: Final = 0.22
 MIN_SINK_ESTIMATED: Final = 0.28
 """Smallest change of the hip height, leg lengths."""
@@ -288,7 +291,10 @@ def level_changes(signals: Signals, held: Sequence[Posture]) -> list[MotionEvent
     points = turning_points(hips_T, MIN_SINK if signals.exact else MIN_SINK_ESTIMATED)
     for start, end in itertools.pairwise(points):
         span = trim_ramp(hips_T, start, end)
-        if any(signals.seen(f"{side}_leg", span, 0.7) for side in signals.leg_sides):
+        high = float(max(hips_T[span[0]], hips_T[span[1] - 1]))
+        legs = any(signals.seen(f"{side}_leg", span, 0.7) for side in signals.leg_sides)
+        # Hips that are higher than in standing are an error of the floor, or a flight.
+        if legs and high < MAX_HIPS:
             moved = _level_change(signals, span, hips_T, EventKind.RISE, EventKind.SINK, Part.BODY)
             sinks = moved.kind is EventKind.SINK
             low_s = moved.end_s + 0.1 if sinks else moved.start_s - 0.1
@@ -333,8 +339,12 @@ def presses(signals: Signals, held: list[Posture]) -> list[MotionEvent]:
     down = [p for p in held if p.kind in low]
     result: list[MotionEvent] = []
     points = turning_points(shoulders_T, PRESS_RISE)
-    for start, end in itertools.pairwise(points):
-        span = trim_ramp(shoulders_T, start, end)
+    pieces = [
+        span
+        for start, end in itertools.pairwise(points)
+        for span in ramp_pieces(shoulders_T, start, end, PRESS_RISE * 0.8)
+    ]
+    for span in pieces:
         change = float(shoulders_T[span[1] - 1] - shoulders_T[span[0]])
         low_s = signals.start_s(span) if change > 0 else signals.end_s(span)
         if (

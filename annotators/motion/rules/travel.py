@@ -85,12 +85,13 @@ RUN_KNEE_DEG: Final = 85.0
 """Flexion of the knee of the foot that swings behind the body. In a walk it is about 60 degrees and
 in a jog over 90, at any speed of the film. On stairs the knee bends as far, but with the foot below
 or before the hips."""
+RUN_STRAIGHT_DEG: Final = 55.0
 RUN_KNEE_BEHIND: Final = -0.15
 
 MIN_TURN_DEG: Final = 45.0
 TURN_STEP_DEG: Final = 30.0
 MIN_TURN_RATE_DPS: Final = 15.0
-FAST_TURN_SHARE: Final = 0.3
+FAST_TURN_SHARE: Final = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +130,14 @@ def travel(signals: Signals) -> FloatArray:
 def moving_spans(signals: Signals, off_feet_T: BoolArray) -> list[Span]:
     """Return spans in which the body travels on its feet.
 
-    At least one leg has to be measured for a third of the span. A person whose feet leave the
-    picture still walks; one whose legs are never seen may ride or be carried.
+    A person whose feet are out of the picture still walks if the hips are seen all the time; the
+    longer way that :func:`locomotion` asks of it tells it from a lean toward the camera.
 
     Args:
         signals: signals of the motion.
         off_feet_T: (T,) frames of flights and rolls, in which nobody walks.
     """
-    if not (signals.leg_sides and "torso" in signals.parts):
+    if "torso" not in signals.parts:
         return []
     ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]] / signals.size.leg_m
     ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
@@ -152,8 +153,12 @@ def moving_spans(signals: Signals, off_feet_T: BoolArray) -> list[Span]:
 
 
 def _legs_seen(signals: Signals, span: Span) -> bool:
+    """Return whether a leg is measured for a part of a span, or else the torso for most of it.
+
+    Hips that travel upright while the picture ends above the knees belong to a walk.
+    """
     legs = any(signals.seen(f"{side}_leg", span, MIN_LEG_SHARE) for side in SIDES)
-    return legs and signals.seen("torso", span, 0.5)
+    return signals.seen("torso", span, 0.5 if legs else 0.6)
 
 
 def _on_one_leg_T(signals: Signals) -> BoolArray:
@@ -276,7 +281,9 @@ def _kicks_back(signals: Signals, span: Span) -> bool:
         foot_T3 = signals.in_body_axes(signals.joint_T3(f"{side}_ankle") - signals.hips_T3())
         behind_T = foot_T3[:, 2] / signals.size.leg_m < RUN_KNEE_BEHIND
         bent_N = np.where(behind_T, knee_T, 0.0)[slice(*span)]
-        peaks.append(float(bent_N.max()))
+        # A leg that carries the body is nearly straight in between; one that never is, is a guess.
+        carries = knee_T[slice(*span)].min() <= RUN_STRAIGHT_DEG
+        peaks.append(float(bent_N.max()) if carries else 0.0)
     return min(peaks) >= RUN_KNEE_DEG
 
 

@@ -422,7 +422,7 @@ def _repeats(words: Sequence[Word], head: Head, word: Word) -> bool:
 
 def _counts(words: Sequence[Word], head: Head, word: Word) -> bool:
     """Return whether a number counts a noun: "five punches", "a couple of kicks"."""
-    if word.dep in ("nummod", "amod") and word.parent == head.index:
+    if word.dep in ("nummod", "amod") and word.parent in head.indices:
         return True
     if head.word.noun in STEPS | set(NOUNS) and word.index < head.index <= word.index + 4:
         # "five straight punches" is sometimes parsed as "five straight".

@@ -62,8 +62,8 @@ _AWAY: Final[Mapping[Direction | None, Direction]] = {
     Direction.LEFT: Direction.RIGHT,
     Direction.RIGHT: Direction.LEFT,
 }
-_LOCOMOTION: Final = (EventKind.WALK, EventKind.RUN)
-_LEAPS: Final = (EventKind.JUMP, EventKind.HOP)
+_LOCOMOTION: Final = (EventKind.WALK, EventKind.RUN, EventKind.SKIP)
+_LEAPS: Final = (EventKind.JUMP, EventKind.HOP, EventKind.JUMPING_JACK, EventKind.JUMP_DOWN)
 
 
 # ----------------------------------------------------------------------------------- locomotion
@@ -90,6 +90,9 @@ def locomotion(claim: Claim, window: Window) -> Finding:
 
 
 def _without_way(claim: Claim, window: Window, measured: str) -> Finding:
+    steps = window.events(EventKind.STEP)
+    if steps:
+        return _stepped(claim, window, steps)
     if window.traveled_m < STATIONARY_M:
         return contradicted(claim, window, measured)
     leaps = window.events(*_LEAPS)
@@ -101,11 +104,36 @@ def _without_way(claim: Claim, window: Window, measured: str) -> Finding:
     return unknown(claim, window, measured, 0.4)
 
 
+def _stepped(claim: Claim, window: Window, steps: Sequence[MotionEvent]) -> Finding:
+    """Check steps that are no walk, because they are few or lead back to where they began."""
+    if claim.action is Action.RUN:
+        slow = window.traveled_m < RUN_MPS * window.duration_s
+        check = contradicted if slow else unknown
+        return check(claim, window, measurement_of(steps[0]), 0.2)
+    times = sum(event.count for event in steps)
+    if claim.counts_steps and times < 0.5 * claim.count - 1:
+        return contradicted(claim, window, f"{times} steps", 0.2)
+    goes = claim.word.startswith("step") or _way_of(steps) >= FAR_M
+    support = 1.0 if goes else 0.6
+    there = [e for e in steps if e.direction == claim.direction]
+    away = [e for e in steps if e.direction == _AWAY.get(claim.direction)]
+    if away and not there:
+        return contradicted(claim, window, measurement_of(away[0]), 0.15)
+    return supported(claim, there or steps, support)
+
+
+def _way_of(steps: Sequence[MotionEvent]) -> float:
+    """Return how far steps lead if the body does not turn, meters; to and fro cancel."""
+    along = {d: sum(e.magnitude for e in steps if e.direction is d) for d in Direction}
+    forward_m = along[Direction.FORWARD] - along[Direction.BACKWARD]
+    return abs(forward_m) + abs(along[Direction.LEFT] - along[Direction.RIGHT])
+
+
 def _in_place(claim: Claim, window: Window, way: Sequence[MotionEvent]) -> Finding:
     """Check steps on the spot."""
-    far = sum(event.magnitude for event in way)
-    if far >= FAR_M:
-        return contradicted(claim, window, measurement_of(way[0]), 0.1)
+    steps = window.events(EventKind.STEP)
+    if sum(event.magnitude for event in way) + _way_of(steps) >= FAR_M:
+        return contradicted(claim, window, measurement_of([*way, *steps][0]), 0.1)
     stepped = window.events(RAISE_KNEE, RAISE_LEG, EventKind.KICK)
     if stepped or way:
         return supported(claim, [*stepped, *way], 0.7)
@@ -188,10 +216,11 @@ def stay(claim: Claim, window: Window) -> Finding:
     """Check that the person keeps the place on the floor."""
     if not window.sees(Part.BODY):
         return unseen(claim, window, Part.BODY)
-    way = window.events(*_LOCOMOTION)
-    far_m = sum(e.magnitude for e in way) + sum(e.way_m for e in window.events(*_LEAPS))
+    way, leaps = window.events(*_LOCOMOTION), window.events(*_LEAPS)
+    steps = window.events(EventKind.STEP)
+    far_m = sum(e.magnitude for e in way) + sum(e.way_m for e in leaps) + _way_of(steps)
     if far_m >= FAR_M:
-        moved = way or window.events(*_LEAPS)
+        moved = [*way, *leaps, *steps]
         return contradicted(claim, window, measurement_of(moved[0]), 0.1)
     if far_m < STATIONARY_M:
         measured = f"pelvis travels {window.traveled_m:.1f} m"
@@ -315,7 +344,10 @@ def _wrong_way(claim: Claim, window: Window, leaps: Sequence[MotionEvent]) -> Fi
 _HELD: Final[Mapping[Action, tuple[PostureKind, ...]]] = {
     Action.SIT: (PostureKind.SITTING,),
     Action.SIT_DOWN: (PostureKind.SITTING,),
-    Action.SQUAT: (PostureKind.SQUATTING, PostureKind.KNEELING, PostureKind.WIDE_STANCE),
+    Action.SQUAT: (
+        *(PostureKind.SQUATTING, PostureKind.KNEELING, PostureKind.WIDE_STANCE),
+        PostureKind.LUNGE,
+    ),
     Action.KNEEL: (PostureKind.KNEELING, PostureKind.ALL_FOURS),
     Action.LIE: (PostureKind.LYING, PostureKind.PLANK),
     Action.CRAWL: (
@@ -324,9 +356,14 @@ _HELD: Final[Mapping[Action, tuple[PostureKind, ...]]] = {
         PostureKind.KNEELING,
         PostureKind.PLANK,
     ),
-    Action.STAND: (PostureKind.STANDING, PostureKind.ONE_LEG, PostureKind.WIDE_STANCE),
+    Action.STAND: (
+        *(PostureKind.STANDING, PostureKind.ONE_LEG, PostureKind.WIDE_STANCE),
+        PostureKind.LUNGE,
+    ),
     Action.BALANCE: (PostureKind.ONE_LEG,),
     Action.PUSH_UP: (PostureKind.PLANK,),
+    Action.PLANK: (PostureKind.PLANK, PostureKind.SIDE_PLANK),
+    Action.LUNGE: (PostureKind.LUNGE, PostureKind.WIDE_STANCE),
     Action.CARTWHEEL: (PostureKind.UPSIDE_DOWN,),
 }
 _LOW: Final = (
@@ -335,11 +372,13 @@ _LOW: Final = (
     PostureKind.KNEELING,
     PostureKind.LYING,
     PostureKind.PLANK,
+    PostureKind.SIDE_PLANK,
     PostureKind.ALL_FOURS,
     PostureKind.HANDS_AND_FEET,
 )
 _UPRIGHT: Final = (
     PostureKind.STANDING,
+    PostureKind.LUNGE,
     PostureKind.ONE_LEG,
     PostureKind.WIDE_STANCE,
     PostureKind.BENDING,
@@ -396,7 +435,9 @@ def _not_held(claim: Claim, window: Window) -> Finding:
     if claim.action in (Action.LIE, Action.CRAWL) and not pressed:
         low = [p for p in low if p.kind not in (PostureKind.SQUATTING, PostureKind.SITTING)]
         sunk = []
-    if claim.action is Action.SQUAT:
+    if claim.action is Action.CRAWL and (crawls := window.events(EventKind.CRAWL)):
+        return supported(claim, crawls)
+    if claim.action in (Action.SQUAT, Action.LUNGE):
         # A dip of the hips is a shallow squat, and a jump begins and ends with one.
         sunk = [e for e in window.events(EventKind.SINK) if e.magnitude >= 0.5 * SINK_M]
         sunk += window.events(*_LEAPS)
@@ -447,7 +488,55 @@ def cartwheel(claim: Claim, window: Window) -> Finding:
     over = window.postures(PostureKind.UPSIDE_DOWN)
     if over:
         return counted(claim, window, over, _episodes(over), discrete=True)
+    if turned := window.events(EventKind.SOMERSAULT):
+        return unknown(claim, window, measurement_of(turned[0]), 0.4)
     return contradicted(claim, window, f"never upside down; {window.observed()}")
+
+
+def somersault(claim: Claim, window: Window) -> Finding:
+    """Check somersaults, and whether they are forward or backward."""
+    if not window.sees(Part.BODY):
+        return unseen(claim, window, Part.BODY)
+    turned = window.events(EventKind.SOMERSAULT)
+    if not turned:
+        over = window.postures(PostureKind.UPSIDE_DOWN)
+        if over:
+            return supported(claim, over, 0.7)
+        return contradicted(claim, window, f"never upside down; {window.observed()}")
+    if all(e.direction == _AWAY.get(claim.direction) for e in turned):
+        return contradicted(claim, window, measurement_of(turned[0]), 0.15)
+    return counted(claim, window, turned, len(turned), discrete=True)
+
+
+def jumping_jack(claim: Claim, window: Window) -> Finding:
+    """Check jumping jacks."""
+    if not window.sees(Part.BODY):
+        return unseen(claim, window, Part.BODY)
+    jacks = window.events(EventKind.JUMPING_JACK)
+    if jacks:
+        return counted(claim, window, jacks, sum(e.count for e in jacks), discrete=True)
+    leaps = window.events(*_LEAPS)
+    if leaps:
+        return unknown(claim, window, measurement_of(leaps[0]), 0.4)
+    return contradicted(claim, window, f"no jump; {window.observed()}")
+
+
+_SHOWN: Final[Mapping[Action, tuple[EventKind, ...]]] = {
+    Action.CLIMB: (EventKind.CLIMB,),
+    Action.RIDE: (EventKind.RIDE,),
+    Action.HUG: (EventKind.HUG,),
+    Action.SHAKE_HANDS: (EventKind.SHAKE_HANDS,),
+    Action.HAND_OVER: (EventKind.HAND_OVER,),
+    Action.PUSH: (EventKind.PUSH,),
+}
+
+
+def seen_or_unknown(claim: Claim, window: Window) -> Finding:
+    """Check what is supported where it is measured, but whose absence tells nothing."""
+    found = window.events(*_SHOWN[claim.action])
+    if found:
+        return supported(claim, found)
+    return unknown(claim, window, f"to {claim.action} is not measured")
 
 
 def stand_up(claim: Claim, window: Window) -> Finding:
@@ -511,7 +600,7 @@ def bend_legs(claim: Claim, window: Window) -> Finding:
     low = (PostureKind.SQUATTING, PostureKind.KNEELING, PostureKind.SITTING)
     down = [
         *window.events(EventKind.SINK, EventKind.JUMP, RAISE_LEG, RAISE_KNEE),
-        *window.postures(*low, PostureKind.WIDE_STANCE),
+        *window.postures(*low, PostureKind.WIDE_STANCE, PostureKind.LUNGE),
     ]
     if not down:
         return unknown(claim, window, "no knee bends far", 0.4)

@@ -199,11 +199,26 @@ def _decides(finding: Finding) -> bool:
 
 def _check(claim: Claim, window: Window) -> Finding:
     finding = _CHECKS[claim.action](claim, window)
+    part = _needed_part(claim)
+    if finding.verdict is Verdict.CONTRADICTED and not window.always_sees(part, claim.side):
+        return unseen(claim, window, part)
     if not claim.negated or finding.verdict is Verdict.NOT_MEASURABLE:
         return finding
     found = finding.verdict is Verdict.SUPPORTED
     verdict = Verdict.CONTRADICTED if found else Verdict.SUPPORTED
     return replace(finding, verdict=verdict, support=1.0 - finding.support, spans=())
+
+
+def _needed_part(claim: Claim) -> Part:
+    """Return the part that must be measured for a claim to be contradicted."""
+    part = claim.part
+    if part is not None and part in (Part.ARM, Part.LEG, Part.HEAD):
+        return part
+    if claim.action in limbs.OF_ARMS:
+        return Part.ARM
+    if claim.action in (Action.TURN, Action.BEND, Action.LEAN):
+        return Part.TORSO
+    return Part.LEG if claim.action is Action.KICK else Part.BODY
 
 
 def _in_order(findings: list[Finding], window: Window) -> list[Finding]:
@@ -270,10 +285,12 @@ def _weighed(findings: list[Finding], window: Window) -> list[Finding]:
 
 _SALIENT: Final[Mapping[ActivityKind, frozenset[Action]]] = {
     ActivityKind.CARTWHEEL: frozenset({Action.CARTWHEEL}),
-    ActivityKind.UPSIDE_DOWN: frozenset({Action.CARTWHEEL}),
+    ActivityKind.UPSIDE_DOWN: frozenset({Action.CARTWHEEL, Action.SOMERSAULT}),
+    ActivityKind.SOMERSAULT: frozenset({Action.CARTWHEEL, Action.SOMERSAULT}),
+    ActivityKind.JUMPING_JACK: frozenset({Action.JUMPING_JACK, Action.JUMP}),
     ActivityKind.PUSH_UP: frozenset({Action.PUSH_UP}),
     ActivityKind.KICK: frozenset({Action.KICK, Action.RAISE, Action.STRIKE, Action.USE}),
-    ActivityKind.JUMP: frozenset({Action.JUMP, Action.RUN, Action.SQUAT}),
+    ActivityKind.JUMP: frozenset({Action.JUMP, Action.JUMPING_JACK, Action.RUN, Action.SQUAT}),
     ActivityKind.HOP: frozenset({Action.JUMP, Action.RUN, Action.BALANCE}),
     ActivityKind.DANCE: frozenset({Action.DANCE, Action.TURN, Action.JUMP, Action.SWING}),
 }
@@ -313,6 +330,13 @@ _CHECKS: Final[Mapping[Action, Callable[[Claim, Window], Finding]]] = {
     **dict.fromkeys((Action.SWING, Action.CIRCLE), limbs.limb),
     **dict.fromkeys((Action.RAISE, Action.LOWER), _raise_or_lower),
     **dict.fromkeys((Action.BEND, Action.LEAN), _bend),
+    **dict.fromkeys((Action.LUNGE, Action.PLANK), body.held),
+    **dict.fromkeys((Action.PICK_UP, Action.PUT_DOWN, Action.CATCH), limbs.handle),
+    **dict.fromkeys((Action.DRIBBLE, Action.JUGGLE), limbs.handle),
+    **dict.fromkeys((Action.CLIMB, Action.RIDE, Action.HUG), body.seen_or_unknown),
+    **dict.fromkeys((Action.SHAKE_HANDS, Action.HAND_OVER, Action.PUSH), body.seen_or_unknown),
+    Action.JUMPING_JACK: body.jumping_jack,
+    Action.SOMERSAULT: body.somersault,
     Action.SQUAT: body.squat,
     Action.JUMP: body.jump,
     Action.STRAIGHTEN: _straighten,

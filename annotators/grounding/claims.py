@@ -84,7 +84,7 @@ def parse_claims(text: str) -> tuple[Claim, ...]:
             claims.append(claim)
             heads.append(head)
     claims = _with_shared_arguments(claims, heads, sentence)
-    told = [n for n, c in enumerate(claims) if c.action not in OF_LIMBS or c.part is not None]
+    told = [n for n, c in enumerate(claims) if c.part is not None or not _needs_limb(c)]
     claims, heads = [claims[n] for n in told], [heads[n] for n in told]
     claims = _with_order(claims, heads, sentence)
     claims = _with_roles(claims, heads, sentence)
@@ -135,7 +135,7 @@ def _has_its_limb(head: Head, found: Arguments) -> bool:
     needed = OF_LIMBS.get(head.action)
     if needed is None or found.part in needed or found.pronoun:
         return True
-    if head.action is Action.STRAIGHTEN or head.word.verb == "rise":
+    if head.action is Action.STRAIGHTEN or head.word.verb in ("rise", "reach"):
         return True
     if found.elided and head.action in ONE_SIDED:
         return True
@@ -229,6 +229,10 @@ def _action_of(head: Head, found: Arguments, part: Part | None) -> Action:
     if part is None or found.carried:
         return action
     return _OF_A_LIMB.get((action, part), action)
+
+
+def _needs_limb(claim: Claim) -> bool:
+    return claim.action in OF_LIMBS and claim.action is not Action.REACH
 
 
 def _names_steps(sentence: Sentence, head: Head) -> bool:

@@ -8,7 +8,6 @@ from annotators.grounding.lexicon import (
     APART,
     AT_ONCE,
     CLOCK,
-    FLOORS,
     HEDGES,
     LIGHT,
     NOUNS,
@@ -201,8 +200,16 @@ def _candidates(words: Sequence[Word]) -> Iterator[Head]:
         if found is None:
             continue
         action, indices = found
+        if action is Action.LOWER and word.verb == "put" and not _puts_a_limb(words, word):
+            action = Action.PUT_DOWN
         taken |= set(indices)
         yield Head(action, word, indices, _is_coordinated(words, word, action))
+
+
+def _puts_a_limb(words: Sequence[Word], word: Word) -> bool:
+    """Return whether what is put down is a limb, and not a thing."""
+    moved = [words[i] for i in word.children if words[i].dep in ("dobj", "nsubjpass")]
+    return any(w.noun in PARTS or w.text in ("it", "them") for w in moved) or not moved
 
 
 def _is_coordinated(words: Sequence[Word], word: Word, action: Action) -> bool:
@@ -278,8 +285,9 @@ def _verb(words: Sequence[Word], word: Word) -> Action | None:
         moved = [words[i] for i in word.children if words[i].dep in ("dobj", "nsubjpass")]
         return Action.MOVE if any(w.noun in PARTS for w in moved) else None
     if verb == "pick":
-        # Something is picked up from the floor by bending down or squatting.
-        return Action.BEND if any(w.noun in FLOORS for w in words) else None
+        # "picks something up"
+        following = [w.text for w in words[word.index + 1 : word.index + 5]]
+        return Action.PICK_UP if "up" in following else None
     return VERBS.get(verb) or synonyms().get(verb) or _resting(words, word)
 
 

@@ -56,6 +56,21 @@ class Action(StrEnum):
     CARTWHEEL = "cartwheel"
     PUSH_UP = "push_up"
     BALANCE = "balance"
+    SOMERSAULT = "somersault"
+    JUMPING_JACK = "jumping_jack"
+    LUNGE = "lunge"
+    PLANK = "plank"
+    CLIMB = "climb"
+    RIDE = "ride"
+    PICK_UP = "pick_up"
+    PUT_DOWN = "put_down"
+    CATCH = "catch"
+    DRIBBLE = "dribble"
+    JUGGLE = "juggle"
+    HUG = "hug"
+    SHAKE_HANDS = "shake_hands"
+    HAND_OVER = "hand_over"
+    PUSH = "push"
 
 
 class Pace(StrEnum):
@@ -82,7 +97,7 @@ VERBS: Final[Mapping[str, Action]] = _by_word(
         Action.RUN: "run jog sprint dash race gallop bolt charge",
         Action.MOVE: "move go travel advance proceed skip rush hurry retreat approach back retrace",
         Action.JUMP: "jump hop leap bounce bound vault land",
-        Action.TURN: "turn rotate spin pivot twirl pirouette swivel whirl veer",
+        Action.TURN: "turn rotate spin pivot twirl pirouette swivel whirl veer twist",
         Action.KICK: "kick",
         Action.PUNCH: "punch jab box",
         Action.STRIKE: "strike hit slap chop slash smash whack swat shoot",
@@ -104,7 +119,16 @@ VERBS: Final[Mapping[str, Action]] = _by_word(
         Action.LIE: "lie lay",
         Action.CRAWL: "crawl",
         Action.DANCE: "dance waltz",
-        Action.CARTWHEEL: "cartwheel somersault backflip",
+        Action.CARTWHEEL: "cartwheel",
+        Action.SOMERSAULT: "somersault backflip",
+        Action.LUNGE: "lunge",
+        Action.CLIMB: "climb clamber",
+        Action.RIDE: "ride cycle pedal",
+        Action.CATCH: "catch",
+        Action.DRIBBLE: "dribble",
+        Action.JUGGLE: "juggle",
+        Action.HUG: "hug embrace",
+        Action.PUSH: "push shove",
         Action.BALANCE: "balance",
         Action.REST: "hang dangle",
     }
@@ -116,7 +140,7 @@ NOUNS: Final[Mapping[str, Action]] = _by_word(
         Action.WALK: "walk stroll step pace stride march limp strut tread amble saunter",
         Action.RUN: "run jog sprint dash gallop",
         Action.JUMP: "jump hop leap bound",
-        Action.TURN: "turn spin pivot twirl pirouette rotation turnaround",
+        Action.TURN: "turn spin pivot twirl pirouette rotation turnaround twist",
         Action.KICK: "kick",
         Action.PUNCH: "punch jab uppercut",
         Action.STRIKE: "stroke blow chop slash strike",
@@ -127,7 +151,11 @@ NOUNS: Final[Mapping[str, Action]] = _by_word(
         Action.SQUAT: "squat crouch",
         Action.STAND: "stance",
         Action.DANCE: "dance waltz salsa ballet",
-        Action.CARTWHEEL: "cartwheel handstand headstand somersault backflip",
+        Action.CARTWHEEL: "cartwheel handstand headstand",
+        Action.SOMERSAULT: "somersault backflip",
+        Action.LUNGE: "lunge",
+        Action.PLANK: "plank",
+        Action.HUG: "hug embrace",
         Action.PUSH_UP: "pushup",
         Action.BALANCE: "balance",
         Action.RAISE: "raise",
@@ -204,7 +232,15 @@ PHRASES: Final[Mapping[str, Action]] = {
     "crouch down": Action.SQUAT,
     "push up": Action.PUSH_UP,
     "press up": Action.PUSH_UP,
-    "jumping jack": Action.JUMP,
+    "jumping jack": Action.JUMPING_JACK,
+    "star jump": Action.JUMPING_JACK,
+    "forward roll": Action.SOMERSAULT,
+    "front flip": Action.SOMERSAULT,
+    "back flip": Action.SOMERSAULT,
+    "shake hand": Action.SHAKE_HANDS,
+    "hand over": Action.HAND_OVER,
+    "pick up": Action.PICK_UP,
+    "set down": Action.PUT_DOWN,
     "put up": Action.RAISE,
     "put down": Action.LOWER,
     "bring down": Action.LOWER,
@@ -228,7 +264,6 @@ PHRASES: Final[Mapping[str, Action]] = {
     "reach for the ceiling": Action.RAISE,
     "reach for the floor": Action.BEND,
     "reach for the ground": Action.BEND,
-    "reach down": Action.BEND,
     "touch the floor": Action.BEND,
     "touch the ground": Action.BEND,
     "touch the toes": Action.BEND,
@@ -291,7 +326,11 @@ ARM_ACTIONS: Final = frozenset(
     | {Action.CIRCLE, Action.RAISE, Action.LOWER, Action.SWING}
 )
 """Actions that are of an arm if no part is named."""
-ONE_SIDED: Final = ARM_ACTIONS | {Action.KICK, Action.REST, Action.USE}
+HANDLING: Final = frozenset(
+    {Action.PICK_UP, Action.PUT_DOWN, Action.CATCH, Action.DRIBBLE, Action.JUGGLE}
+)
+"""Actions with a thing, in the hand or at the foot that the text names."""
+ONE_SIDED: Final = ARM_ACTIONS | HANDLING | {Action.KICK, Action.REST, Action.USE}
 """Actions of which "the left" without a noun names the limb, not a direction."""
 
 PARTS: Final[Mapping[str, Part]] = _by_word(
@@ -354,6 +393,7 @@ NUMBERS: Final[Mapping[str, int]] = {
     **{"once": 1, "twice": 2, "thrice": 3, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5},
     **{"six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12},
     **{"thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16, "twenty": 20, "thirty": 30},
+    **{"forty": 40, "fifty": 50, "hundred": 100},
     **{"single": 1, "couple": 2, "pair": 2},
 }
 TIMES: Final = frozenset({"once", "twice", "thrice"})

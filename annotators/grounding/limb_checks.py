@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from annotators.grounding.claims import Claim
-from annotators.grounding.lexicon import Action
+from annotators.grounding.lexicon import ARM_ACTIONS, Action
 from annotators.grounding.window import (
     ONE_SIDE,
     Finding,
@@ -18,6 +18,7 @@ from annotators.grounding.window import (
 )
 from annotators.motion.events import (
     BEND_ARM,
+    BEND_TORSO,
     LOWER_ARM,
     LOWER_KNEE,
     LOWER_LEG,
@@ -43,6 +44,11 @@ _QUICK_ARMS: Final = (EventKind.PUNCH, EventKind.THROW, EventKind.EXTEND, EventK
 _GAITS: Final = (EventKind.WALK, EventKind.RUN)
 _LEAPS: Final = (EventKind.JUMP, EventKind.HOP)
 
+HOLD_ARM: Final = (EventKind.HOLD, Part.ARM)
+_HANDLES: Final = (EventKind.PICK_UP, EventKind.PUT_DOWN, EventKind.REACH)
+OF_ARMS: Final = ARM_ACTIONS | {Action.PICK_UP, Action.PUT_DOWN, Action.CATCH, Action.USE}
+"""Actions of arms, whether or not the text names them."""
+
 _JUST: Final[Mapping[tuple[Action, Part], tuple[EventKey, ...]]] = {
     (Action.KICK, Part.LEG): (EventKind.KICK,),
     (Action.PUNCH, Part.ARM): (EventKind.PUNCH,),
@@ -53,11 +59,14 @@ _JUST: Final[Mapping[tuple[Action, Part], tuple[EventKey, ...]]] = {
     (Action.THROW, Part.ARM): (EventKind.THROW,),
     (Action.WAVE, Part.ARM): (EventKind.WAVE,),
     (Action.CLAP, Part.ARM): (EventKind.CLAP,),
-    (Action.RAISE, Part.ARM): (RAISE_ARM,),
+    (Action.RAISE, Part.ARM): (RAISE_ARM, HOLD_ARM),
     (Action.RAISE, Part.LEG): (RAISE_LEG, RAISE_KNEE, EventKind.KICK),
     (Action.LOWER, Part.ARM): (LOWER_ARM,),
     (Action.LOWER, Part.LEG): (LOWER_LEG, LOWER_KNEE, RAISE_LEG, RAISE_KNEE, EventKind.KICK),
-    (Action.REACH, Part.ARM): (EventKind.EXTEND, RAISE_ARM, EventKind.PUNCH),
+    (Action.REACH, Part.ARM): (
+        *(EventKind.EXTEND, RAISE_ARM, EventKind.PUNCH, HOLD_ARM),
+        *(EventKind.REACH, EventKind.PICK_UP, EventKind.PUT_DOWN),
+    ),
     (Action.SWING, Part.ARM): (
         *(EventKind.SWING, EventKind.WAVE, EventKind.CIRCLE, EventKind.THROW, EventKind.PUNCH),
     ),
@@ -251,6 +260,32 @@ def rest(claim: Claim, window: Window) -> Finding:
 def _rests_m(event: MotionEvent) -> float:
     """Return the movement of a limb that rests at most, meters."""
     return 0.5 * _BUSY_M if event.count > 1 else _BUSY_M
+
+
+_OF_THINGS: Final[Mapping[Action, tuple[EventKind, ...]]] = {
+    Action.PICK_UP: _HANDLES,
+    Action.PUT_DOWN: _HANDLES,
+    Action.CATCH: (EventKind.CATCH,),
+    Action.DRIBBLE: (EventKind.DRIBBLE,),
+    Action.JUGGLE: (EventKind.JUGGLE,),
+}
+
+
+def handle(claim: Claim, window: Window) -> Finding:
+    """Check what is done with a thing: the joints show the hand that does it, and the bend."""
+    part = claim.part or Part.ARM
+    just = by_sides(window.events(*_OF_THINGS[claim.action]))
+    mine = [e for e in just if claim.side not in ONE_SIDE or e.side in (claim.side, None)]
+    if mine:
+        return supported(claim, mine)
+    if just and window.sees(part, claim.side):
+        return contradicted(claim, window, measurement_of(just[0]), 0.2)
+    bent = window.events(BEND_TORSO, EventKind.SINK)
+    if bent and claim.action in (Action.PICK_UP, Action.PUT_DOWN):
+        return supported(claim, bent, 0.7)
+    if claim.side in ONE_SIDE and claim.part is not None:
+        return use(claim, window)
+    return unknown(claim, window, f"to {claim.action} is not measured")
 
 
 _BUSY_ARM: Final = (

@@ -99,7 +99,20 @@ class Window:
         return max(0.0, min(thing.end_s, end_s) - max(thing.start_s, start_s))
 
     def sees(self, part: Part, side: Side | None = None) -> bool:
-        """Return whether a part is measured, on one side or, without a side, on both."""
+        """Return whether a part is measured most of the time, or something that it does is."""
+        shown = any(
+            event.part is part and (side not in ONE_SIDE or event.side in (side, Side.BOTH))
+            for event in self.motion.events
+            if self._touches(event)
+        )
+        return shown or self.always_sees(part, side)
+
+    def always_sees(self, part: Part, side: Side | None = None) -> bool:
+        """Return whether a part is measured most of the time.
+
+        Without a side, it is both arms or both legs. Only then does it contradict a claim that
+        nothing was measured.
+        """
         if part in (Part.ARM, Part.LEG):
             sides = (side,) if side in ONE_SIDE else ONE_SIDE
             return all(f"{s}_{part}" in self.motion.parts for s in sides)

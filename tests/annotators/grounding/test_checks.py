@@ -75,7 +75,7 @@ def _verdict(text: str, motion: MotionDescription | Motion) -> Verdict:
         ("straighten up", ["straighten torso up"]),
         ("does not walk", ["not walk"]),
         ("a person does not move", ["still"]),
-        ("do jumping jacks", ["jump"]),
+        ("do jumping jacks", ["jumping_jack"]),
         ("bringing both arms up, then pushed up", ["raise arm both up", "push_up up"]),
         ("She smiles at the camera.", []),
         ("A person plays the guitar.", []),
@@ -201,9 +201,9 @@ def test_the_rules_own_steps_are_supported_and_their_mirror_images_are_not() -> 
             if other != text:
                 sided += 1
                 contradicted += ground_statement(other, motion, **span).verdict is CONTRADICTED
-    # Words that the lexicon of texts does not know yet are not measurable.
-    assert supported >= 0.9 * total
-    assert contradicted >= 0.6 * sided
+    # A step of two claims may be supported in one of them only.
+    assert supported >= 0.98 * total
+    assert contradicted >= 0.7 * sided
 
 
 # -------------------------------------------------------------------------------------- policies

@@ -141,6 +141,9 @@ def list_rejections(ingested: Ingested, scans: Sequence[StagedScan], work: Path)
         found += scan.rejections
         poses = (load_staged(StagedPoses, poses_path(work, clip)) for clip in scan.clips)
         found += [staged.rejection for staged in poses if staged and staged.rejection]
+        for kind, stage in ((StagedCaptions, "captions"), (StagedAnnotations, "annotations")):
+            texts = load_staged(kind, video_path(work, stage, scan.video.video_id))
+            found += texts.rejections if texts is not None else ()
     return found
 
 

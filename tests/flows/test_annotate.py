@@ -23,8 +23,10 @@ from data.store.manifest import DatasetError
 from flows import annotate
 from flows.annotate import AnnotateSummary, annotate_videos
 from tests.support import corruption
+from tests.support.motions import raising_left_arm
 
 CLIPS = ("portrait.mp4", "multishot.mp4", "brief.mp4")
+POSE_PROGRAM = Path(__file__).parents[1] / "support" / "pose_program.py"
 AVATARGPT = str(Path(sys.executable).with_name("avatargpt"))
 
 
@@ -365,3 +367,23 @@ def _environment() -> dict[str, str]:
     import os
 
     return {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+
+
+def test_a_program_of_the_user_estimates_the_poses(brief_clip: Path, tmp_path: Path) -> None:
+    """The program runs without our interpreter's setting that hides modules beside a script."""
+    np.save(tmp_path / "motion.npy", raising_left_arm())
+    log = tmp_path / "log"
+    program = "import os; assert 'PYTHONSAFEPATH' not in os.environ; import runpy, sys; "
+    program += "runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    command = [sys.executable, "-c", program, str(POSE_PROGRAM), str(tmp_path / "motion.npy")]
+    poses = {"estimator": "command", "external": {"command": [*command, str(log)]}}
+    config = {"videos": [str(brief_clip)], "dataset": str(tmp_path / "dataset"), "poses": poses}
+    summary = annotate_videos(config=config)
+    assert (summary.rows["poses"], summary.rows["annotations"]) == (1, 1)
+    (row,) = _rows(tmp_path / "dataset", "poses")
+    assert row["pose_model"] == "external"
+    assert log.read_text().split()[-1] == "end"
+    wrong = {**config, "poses": {**poses, "external": {"command": "no-such-program"}}}
+    with pytest.raises(ValueError, match="found none of the name 'no-such-program'"):
+        annotate_videos(config={**wrong, "dataset": str(tmp_path / "other")})
+    assert not (tmp_path / "other").exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from annotators.run import Progress, Run
-from annotators.stages.restaging import TEXT_STAGES, restage, restage_from
+from annotators.stages.restaging import TEXT_STAGES, forget_failures, restage, restage_from
 from annotators.stages.staged import (
     SourceVideo,
     StagedScan,
@@ -119,6 +119,8 @@ def ingest_files(run: Run, published: Dataset | None) -> Ingested:
         else:
             videos[video.video_id] = video
 
+    if config.retry_rejected:
+        forget_failures(videos.values(), work)
     strangers = _restage(videos.values(), published, source, known.retried_texts, work)
     rejections |= {rejected.key: (rejected, v) for v, rejected in strangers.items()}
     videos = {v: video for v, video in videos.items() if v not in strangers}

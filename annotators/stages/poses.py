@@ -12,15 +12,13 @@ from annotators.stages.staged import (
     SourceVideo,
     StagedPoses,
     StagedScan,
-    load_staged,
     poses_path,
     tracks_path,
-    video_path,
     write_staged,
     write_tracks,
 )
 from annotators.texts.kinematic_captions import people_at_a_time
-from data.errors import RETRYABLE, ItemError, Stage
+from data.errors import ItemError, Stage
 from data.records import Clip, PoseTrack, Rejection
 from data.video.reader import ReaderConfig, open_frames
 
@@ -85,9 +83,6 @@ def estimate_clip_poses(run: Run, scans: Sequence[StagedScan]) -> list[StagedSca
     """
     work = run.work
     (work / "poses").mkdir(parents=True, exist_ok=True)
-    if run.config.retry_rejected:
-        for scan in scans:
-            _forget_failures(scan, work)
     todo = [
         (scan.video, clip)
         for scan in scans
@@ -106,20 +101,6 @@ def estimate_clip_poses(run: Run, scans: Sequence[StagedScan]) -> list[StagedSca
         write_staged(poses_path(work, job.clip), poses)
         progress.advance(video_s=_pose_s(job), rejected=poses.rejection is not None)
     return list(scans)
-
-
-def _forget_failures(scan: StagedScan, work: Path) -> None:
-    """Remove staged poses that an earlier run of an unpublished video could not estimate.
-
-    The texts of the video go with them, because they were made without these clips.
-    """
-    for clip in scan.clips:
-        staged = load_staged(StagedPoses, poses_path(work, clip))
-        rejection = staged.rejection if staged is not None else None
-        if rejection is not None and rejection.reason in RETRYABLE:
-            for stage in ("captions", "annotations"):
-                video_path(work, stage, scan.video.video_id).unlink(missing_ok=True)
-            poses_path(work, clip).unlink()
 
 
 def _estimated(

@@ -1,4 +1,4 @@
-"""Restore the staged work of published videos, so that only their texts are written again.
+"""Restore the staged work of published videos, and forget failures that are tried again.
 
 Two kinds of runs need new texts but no new clips and poses: a run that repeats failed calls
 (``retry_rejected``), and a run with another captioner or annotator (``poses_from``).
@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 
 from annotators.stages.staged import (
     SourceVideo,
+    StagedAnnotations,
+    StagedCaptions,
     StagedPoses,
     StagedScan,
     load_staged,
@@ -21,7 +23,7 @@ from annotators.stages.staged import (
     video_path,
     write_staged,
 )
-from data.errors import ItemError, Reason, Stage
+from data.errors import RETRYABLE, ItemError, Reason, Stage
 from data.records import Clip, Rejection, RejectionKey, Shot, VideoScan
 from data.schemas import load_rejection
 from data.store.dataset import Dataset
@@ -91,6 +93,40 @@ def _restage(published: Dataset, videos: Sequence[SourceVideo], work: Path) -> N
 
 POSE_STAGES: Final = ("clips", "poses", "pose_model")
 """Sections of a recipe that decide the rows of ``clips`` and ``poses``."""
+
+
+def forget_failures(videos: Iterable[SourceVideo], work: Path) -> None:
+    """Remove staged work that failed in an earlier run and may succeed now.
+
+    Published failures are rows. These are those of videos that are not published, such as all
+    videos of a run that ended without any annotation. Texts go with the clips that they lacked.
+
+    Args:
+        videos: videos that are tried again.
+        work: folder of staged work.
+    """
+    for video in videos:
+        path = video_path(work, "scans", video.video_id)
+        scan = load_staged(StagedScan, path)
+        if scan is None:
+            continue
+        if scan.scan is None and _may_succeed(scan.rejections):
+            path.unlink()
+        missed = False
+        for clip in scan.clips:
+            staged = load_staged(StagedPoses, poses_path(work, clip))
+            if staged is not None and staged.rejection and _may_succeed([staged.rejection]):
+                poses_path(work, clip).unlink()
+                missed = True
+        for kind, stage in ((StagedCaptions, "captions"), (StagedAnnotations, "annotations")):
+            texts = load_staged(kind, video_path(work, stage, video.video_id))
+            missed = missed or (texts is not None and _may_succeed(texts.rejections))
+            if missed:
+                video_path(work, stage, video.video_id).unlink(missing_ok=True)
+
+
+def _may_succeed(rejections: Iterable[Rejection]) -> bool:
+    return any(rejection.reason in RETRYABLE for rejection in rejections)
 
 
 def require_same_poses(root: Path, recipe: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from data.arrays import FloatArray
+from data.arrays import BoolArray, FloatArray
 from data.errors import UnexpectedItemError
 from data.motion.splits import Split
 from data.records import Rejection
@@ -61,6 +61,8 @@ class ImportedMotion:
         video_id: id of the video, for motions from video, else empty.
         clip_id: id of the clip, likewise.
         track_id: id of the track, likewise.
+        credible_TJ: (T, 22) joints that were seen and not guessed, at ``fps``; None if all were
+            (motion capture).
     """
 
     motion_id: str
@@ -80,6 +82,7 @@ class ImportedMotion:
     video_id: str = ""
     clip_id: str = ""
     track_id: int = 0
+    credible_TJ: BoolArray | None = None
 
 
 @dataclass(frozen=True, slots=True)

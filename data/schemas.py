@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.arrays import FloatArray
+from data.arrays import BoolArray, FloatArray
 from data.errors import Reason, Stage
 from data.motion.skeleton import FPS, JOINT_NAMES, NUM_JOINTS, PARENTS
 from data.motion_records import ImportedMotion
@@ -42,6 +42,7 @@ ADDED_COLUMNS: Final[Mapping[str, frozenset[str]]] = {
     "poses": frozenset({"objects"}),
     "captions": frozenset({"track_id"}),
     "annotations": frozenset({"events", "objects", "others"}),
+    "motions": frozenset({"credible"}),
 }
 """Columns by table that versions 3 and 4 lack. They are read as null, and lists as empty lists."""
 
@@ -241,6 +242,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         pa.field("num_frames", pa.int32()),
         pa.field("num_features", pa.int16()),
         pa.field("features", pa.list_(pa.float32())),
+        pa.field("credible", pa.list_(pa.bool_())),
         pa.field("quality", pa.float32()),
         pa.field("foot_skate_m_s", pa.float32()),
         pa.field("jitter_m_s3", pa.float32()),
@@ -382,6 +384,7 @@ def motion_row(
     split: str,
     foot_skate_m_s: float | None,
     jitter_m_s3: float | None,
+    credible_TJ: BoolArray | None = None,
 ) -> Row:
     """Create the ``motions`` row, with flattened features.
 
@@ -391,6 +394,7 @@ def motion_row(
         split: ``train``, ``val`` or ``test``.
         foot_skate_m_s: see :func:`data.motion.quality.foot_skate`.
         jitter_m_s3: see :func:`data.motion.quality.jitter`.
+        credible_TJ: (T, 22) joints of each row of features that were seen; None if all were.
     """
     return {
         "motion_id": motion.motion_id,
@@ -409,6 +413,7 @@ def motion_row(
         "num_frames": len(features_TD),
         "num_features": features_TD.shape[1],
         "features": features_TD.ravel(),
+        "credible": [] if credible_TJ is None else credible_TJ.ravel(),
         "quality": motion.quality,
         "foot_skate_m_s": foot_skate_m_s,
         "jitter_m_s3": jitter_m_s3,

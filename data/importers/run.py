@@ -7,17 +7,19 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from data.arrays import FloatArray
+from data.arrays import BoolArray, FloatArray
 from data.config import Config, ExpandedPath, ExpandedSource
 from data.errors import RETRYABLE, ItemError, Reason, Stage
 from data.importers.humanml3d import read_kit_texts, text_key
 from data.importers.sources import FindMotions, FoundItem, search_sources
+from data.motion.credibility import credible_rows, mirror_credible
 from data.motion.features import (
     features_to_joints,
     joints_to_features,
@@ -123,12 +125,14 @@ class Prepared:
         features_TD: features, (T - 1, 263), not normalized.
         foot_skate_m_s: mean speed of toes on the floor; None if they never touch it.
         jitter_m_s3: mean jerk; None for fewer than 4 frames.
+        credible_TJ: (T - 1, 22) joints of each row of features that were seen; None if all were.
     """
 
     motion: ImportedMotion
     features_TD: FloatArray
     foot_skate_m_s: float | None
     jitter_m_s3: float | None
+    credible_TJ: BoolArray | None
 
 
 def prepare_motion(motion: ImportedMotion, config: MotionImportConfig) -> Prepared:
@@ -152,10 +156,11 @@ def prepare_motion(motion: ImportedMotion, config: MotionImportConfig) -> Prepar
         )
     if motion.joints_TJ3 is not None:
         joints_TJ3 = resample(motion.joints_TJ3, motion.fps)
-        _check(joints_TJ3, config.gates)
+        credible_TJ = _resampled(motion.credible_TJ, motion.fps, len(joints_TJ3))
+        _check(joints_TJ3, config.gates, credible_TJ)
         features_TD = joints_to_features(joints_TJ3)
     elif motion.features_TD is not None:
-        features_TD = motion.features_TD
+        features_TD, credible_TJ = motion.features_TD, None
         if not np.isfinite(features_TD).all():
             bad = int((~np.isfinite(features_TD)).any(axis=1).sum())
             raise ItemError(
@@ -163,11 +168,12 @@ def prepare_motion(motion: ImportedMotion, config: MotionImportConfig) -> Prepar
                 f"expected finite features, found others in {bad} of {len(features_TD)} rows.",
                 "Compute the features again from joints.",
             )
-        _check(features_to_joints(features_TD), config.gates)
+        _check(features_to_joints(features_TD), config.gates, None)
     else:
         raise AssertionError(f"{motion.source_id}: neither joints nor features")
     placed_TJ3 = features_to_joints(features_TD)
-    skate_m_s = foot_skate(placed_TJ3)
+    rows_TJ = None if credible_TJ is None else credible_rows(credible_TJ)
+    skate_m_s = foot_skate(placed_TJ3, credible_TJ=rows_TJ)
     if skate_m_s is not None and skate_m_s > config.max_foot_skate_m_s:
         raise ItemError(
             Reason.FOOT_SKATE,
@@ -175,11 +181,19 @@ def prepare_motion(motion: ImportedMotion, config: MotionImportConfig) -> Prepar
             f"{skate_m_s:.2f}.",
             "Raise max_foot_skate_m_s to keep it.",
         )
-    return Prepared(motion, features_TD.astype(np.float32), skate_m_s, jitter(placed_TJ3))
+    return Prepared(motion, features_TD.astype(np.float32), skate_m_s, jitter(placed_TJ3), rows_TJ)
 
 
-def _check(joints_TJ3: FloatArray, gates: MotionGates) -> None:
-    flaws = find_flaws(joints_TJ3, gates)
+def _resampled(credible_TJ: BoolArray | None, fps: Fraction, count: int) -> BoolArray | None:
+    """Return the mask of the nearest frame of the source for each frame at 20 fps."""
+    if credible_TJ is None:
+        return None
+    nearest = np.rint(np.arange(count) * float(fps / FPS)).astype(int)
+    return credible_TJ[np.minimum(nearest, len(credible_TJ) - 1)]
+
+
+def _check(joints_TJ3: FloatArray, gates: MotionGates, credible_TJ: BoolArray | None) -> None:
+    flaws = find_flaws(joints_TJ3, gates, credible_TJ=credible_TJ)
     if flaws:
         raise ItemError(Reason(flaws[0].kind.value), flaws[0].detail, flaws[0].remedy)
 
@@ -192,11 +206,18 @@ def mirror_motion(prepared: Prepared) -> Prepared:
         motion_id=content_id("mirror", motion.motion_id),
         joints_TJ3=None,
         features_TD=None,
+        credible_TJ=None,
         texts=tuple(replace(text, text=mirror_text(text.text)) for text in motion.texts),
         labels=tuple(_mirror_label(label) for label in motion.labels),
         mirrored_of=motion.motion_id,
     )
-    return replace(prepared, motion=twin, features_TD=mirror_features(prepared.features_TD))
+    credible_TJ = prepared.credible_TJ
+    return replace(
+        prepared,
+        motion=twin,
+        features_TD=mirror_features(prepared.features_TD),
+        credible_TJ=None if credible_TJ is None else mirror_credible(credible_TJ),
+    )
 
 
 def _mirror_label(label: str) -> str:
@@ -421,6 +442,7 @@ def _row(prepared: Prepared, split: str) -> Row:
         split=split,
         foot_skate_m_s=prepared.foot_skate_m_s,
         jitter_m_s3=prepared.jitter_m_s3,
+        credible_TJ=prepared.credible_TJ,
     )
 
 

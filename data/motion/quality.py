@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from data.arrays import FloatArray
+from data.arrays import BoolArray, FloatArray
 from data.config import Config
 from data.motion.features import MIN_BONE_M, bones_without_direction
 from data.motion.skeleton import BONES, FPS, JOINT, JOINT_NAMES, NUM_JOINTS
@@ -86,7 +86,9 @@ def resample(
     return (matrix @ padded).reshape(num_out, *values_T.shape[1:]).astype(values_T.dtype)
 
 
-def foot_skate(joints_TJ3: FloatArray, fps: float = FPS) -> float | None:
+def foot_skate(
+    joints_TJ3: FloatArray, fps: float = FPS, credible_TJ: BoolArray | None = None
+) -> float | None:
     """Compute the mean horizontal speed of toes on the floor in m/s; 0 is perfect.
 
     Each toe and frame has the weight ``2 - 2 ** (h / 0.025 m)``, where ``h`` is its height above
@@ -100,13 +102,16 @@ def foot_skate(joints_TJ3: FloatArray, fps: float = FPS) -> float | None:
     Args:
         joints_TJ3: positions, (T, 22, 3), meters, y up.
         fps: frames per second.
+        credible_TJ: (T, 22) joints that were seen; by default all.
 
     Returns:
-        The speed, or None if no toe is ever on the floor.
+        The speed, or None if no toe is ever seen on the floor.
     """
     toes = joints_TJ3[:, _TOES].astype(np.float64)
     height_TF = toes[..., 1] - joints_TJ3[..., 1].min()
     weight_TF = np.clip(2 - 2 ** (height_TF / SKATE_HEIGHT_M), 0, 1)
+    if credible_TJ is not None:
+        weight_TF = weight_TF * credible_TJ[:, _TOES]
     weight_TF = np.minimum(weight_TF[1:], weight_TF[:-1])
     if not weight_TF.any():
         return None
@@ -132,18 +137,30 @@ def jitter(joints_TJ3: FloatArray, fps: float = FPS) -> float | None:
     return float(np.linalg.norm(jerk, axis=-1).mean())
 
 
-def bone_length_drift(joints_TJ3: FloatArray) -> tuple[float, str]:
+def bone_length_drift(
+    joints_TJ3: FloatArray, credible_TJ: BoolArray | None = None
+) -> tuple[float, str]:
     """Measure how much the bones of a motion change their length; 0 for a rigid skeleton.
 
     Args:
         joints_TJ3: positions, (T, 22, 3), meters.
+        credible_TJ: (T, 22) joints that were seen; by default all.
 
     Returns:
         The spread of the worst bone (95th minus 5th percentile over frames, as a share of the
         median), and the joint in which that bone ends. Bones of zero length are ignored, because
-        some skeletons place two joints at one position.
+        some skeletons place two joints at one position, and so are bones of unseen joints.
     """
     lengths_TN = _bone_lengths(joints_TJ3)
+    if credible_TJ is not None:
+        starts, ends = (list(joints) for joints in zip(*BONES, strict=True))
+        seen_TN = credible_TJ[:, starts] & credible_TJ[:, ends]
+        # The usual length does not change the spread of a bone.
+        usual_N = [
+            float(np.median(lengths_T[seen_T])) if seen_T.any() else 0.0
+            for lengths_T, seen_T in zip(lengths_TN.T, seen_TN.T, strict=True)
+        ]
+        lengths_TN = np.where(seen_TN, lengths_TN, usual_N)
     low_N, median_N, high_N = np.quantile(lengths_TN, [0.05, 0.5, 0.95], axis=0)
     real_N = lengths_TN.max(axis=0) >= MIN_BONE_M
     spread_N = np.where(real_N, (high_N - low_N) / np.maximum(median_N, MIN_BONE_M), 0.0)
@@ -238,13 +255,20 @@ class MotionGates(Config):
     max_limb_drift: float = Field(default=0.25, gt=0)
 
 
-def find_flaws(joints_TJ3: FloatArray, gates: MotionGates, fps: float = FPS) -> tuple[Flaw, ...]:
+def find_flaws(
+    joints_TJ3: FloatArray,
+    gates: MotionGates,
+    fps: float = FPS,
+    credible_TJ: BoolArray | None = None,
+) -> tuple[Flaw, ...]:
     """Find all reasons to reject a motion.
 
     Args:
         joints_TJ3: positions, (T, 22, 3), meters, y up.
         gates: the limits.
         fps: frames per second.
+        credible_TJ: (T, 22) joints that were seen; by default all. Speeds and bones of others are
+            not judged.
 
     Returns:
         The worst flaw of each kind, in the order of :class:`FlawKind`; empty if the motion passes.
@@ -285,6 +309,8 @@ def find_flaws(joints_TJ3: FloatArray, gates: MotionGates, fps: float = FPS) -> 
     step_TJ3 = np.diff(joints, axis=0)
     step_TJ3[:, 1:] -= step_TJ3[:, :1]
     speed_TJ = np.linalg.norm(step_TJ3, axis=-1) * fps
+    if credible_TJ is not None:
+        speed_TJ = speed_TJ * (credible_TJ[1:] & credible_TJ[:-1])
     limit_J = np.array([gates.max_root_speed_m_s] + [gates.max_joint_speed_m_s] * (NUM_JOINTS - 1))
     frame, joint = divmod(int((speed_TJ / limit_J).argmax()), NUM_JOINTS)
     if speed_TJ[frame, joint] > limit_J[joint]:
@@ -296,7 +322,7 @@ def find_flaws(joints_TJ3: FloatArray, gates: MotionGates, fps: float = FPS) -> 
                 "Split the motion there, or track it again.",
             )
         )
-    drift, bone = bone_length_drift(joints)
+    drift, bone = bone_length_drift(joints, credible_TJ)
     if drift > gates.max_limb_drift:
         flaws.append(
             Flaw(

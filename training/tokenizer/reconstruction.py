@@ -62,7 +62,8 @@ def reconstruction(
         limit: maximum number of motions, taken at even intervals from the split; None: all.
 
     Returns:
-        ``mpjpe_mm``, the mean joint error in millimeters after the pelvis of each frame is aligned;
+        ``mpjpe_mm``, the mean error in millimeters of the joints that were seen, after the pelvis
+        of each frame is aligned;
         ``path_mm``, the mean error of the pelvis on the floor in millimeters; ``loss``, the mean
         absolute error of the normalized features; and the metrics of :func:`codebook_use`.
     """
@@ -91,7 +92,12 @@ def reconstruction(
         truth = features_to_joints(real.cpu())
         made = features_to_joints(stats.denormalize(rebuilt_BTD).cpu())
         posed = (truth - truth[..., :1, :]) - (made - made[..., :1, :])
-        errors_mm += 1000 * float(posed.norm(dim=-1).mean(-1)[inside_BT].sum())
+        seen_BTJ = torch.nn.utils.rnn.pad_sequence(
+            [torch.tensor(motions.credible(i)[: int(lengths_N[i])]) for i in batch],
+            batch_first=True,
+        )
+        error_BT = (posed.norm(dim=-1) * seen_BTJ).sum(-1) / seen_BTJ.sum(-1).clamp(min=1)
+        errors_mm += 1000 * float(error_BT[inside_BT].sum())
         path = (truth - made)[..., 0, [0, 2]].norm(dim=-1)
         path_mm += 1000 * float(path[inside_BT].sum())
         frames += int(lengths_B.sum())

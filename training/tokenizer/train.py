@@ -177,7 +177,9 @@ class VqvaeLearner(Learner):
             windows = windows.pin_memory().to(ranks.device, non_blocking=True)
         features_BTD = self._stats.normalize(windows)
         output = model(features_BTD)
-        loss = vqvae_loss(self._config.model, features_BTD, output)
+        seen_BTJ = self._windows.take_credible(mine_B)
+        mask_BTJ = None if seen_BTJ is None else torch.from_numpy(seen_BTJ).to(ranks.device)
+        loss = vqvae_loss(self._config.model, features_BTD, output, mask_BTJ)
         return loss, {"uses": self._uses(output.codes_BLQ)}
 
     def summarize(self, sums: Mapping[str, Tensor]) -> dict[str, float]:

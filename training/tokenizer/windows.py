@@ -21,9 +21,11 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from pydantic import Field
 
+from data.arrays import BoolArray
 from data.config import Config, ExpandedPath
 from data.motion.features import NUM_FEATURES
 from data.motion.normalization import FeatureStats, compute_stats
+from data.motion.skeleton import NUM_JOINTS
 from data.motion.splits import Split
 from data.store.dataset import Dataset
 from data.store.writer import write_json
@@ -54,11 +56,13 @@ class MotionArray:
         features_RD: (R, D) float32 features of all motions, concatenated and not normalized.
         offsets_N: (N + 1,) int64 row at which each motion begins, followed by R.
         ids: ``motion_id`` of each motion.
+        credible_RJ: (R, 22) joints that were seen in each row; None if all were.
     """
 
     features_RD: NDArray[np.float32]
     offsets_N: NDArray[np.int64]
     ids: tuple[str, ...]
+    credible_RJ: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,6 +74,26 @@ class MotionArray:
     def motions(self) -> Iterator[NDArray[np.float32]]:
         """Iterate over the features of all motions, (T, D) each."""
         return (self.motion(index) for index in range(len(self)))
+
+    def credible(self, index: int) -> BoolArray:
+        """Return the joints of one motion that were seen, (T, 22)."""
+        begin, end = self.offsets_N[index : index + 2]
+        if self.credible_RJ is None:
+            return np.ones((end - begin, NUM_JOINTS), np.bool_)
+        return self.credible_RJ[begin:end]
+
+    def seen_motions(self) -> Iterator[NDArray[np.float32]]:
+        """Iterate over the rows of all motions in which all joints were seen, (T', D) each.
+
+        If they are fewer than half of all rows, all rows are returned, because too few rows would
+        tell the statistics of a few motions only.
+        """
+        if self.credible_RJ is None:
+            return self.motions()
+        whole_R = self.credible_RJ.all(axis=1)
+        if whole_R.mean() < 0.5:
+            return self.motions()
+        return (self.motion(index)[self.credible(index).all(axis=1)] for index in range(len(self)))
 
 
 class Windows:
@@ -111,6 +135,12 @@ class Windows:
     def take(self, rows_B: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the windows that begin at the given rows, (B, T, D), not normalized."""
         return self.motions.features_RD[rows_B[:, None] + np.arange(self.length)]
+
+    def take_credible(self, rows_B: NDArray[np.int64]) -> BoolArray | None:
+        """Return the joints that were seen in these windows, (B, T, 22); None if all were."""
+        if self.motions.credible_RJ is None:
+            return None
+        return self.motions.credible_RJ[rows_B[:, None] + np.arange(self.length)]
 
     def ids_at(self, rows_B: NDArray[np.int64]) -> list[str]:
         """Return the ids of the motions that windows are taken from, each once."""
@@ -171,12 +201,16 @@ def prepare_data(config: MotionDataConfig, cache: Path) -> PreparedData:
             if index["ids"]
             else np.zeros((0, NUM_FEATURES), np.float32)
         )
+        mask = folder / f"{split}.credible.npy"
         splits[split] = MotionArray(
-            features_RD, np.asarray(index["offsets"], np.int64), tuple(index["ids"])
+            features_RD,
+            np.asarray(index["offsets"], np.int64),
+            tuple(index["ids"]),
+            np.load(mask, mmap_mode="r", allow_pickle=False) if mask.exists() else None,
         )
     stats_file = folder / "stats.safetensors"
     if not stats_file.exists():
-        compute_stats(splits["train"].motions()).save(stats_file)
+        compute_stats(splits["train"].seen_motions()).save(stats_file)
     return PreparedData(splits, FeatureStats.load(stats_file), data_id)
 
 
@@ -209,7 +243,10 @@ def _select(config: MotionDataConfig) -> dict[Split, list[dict[str, Any]]]:
 
 
 def _flatten(dataset: Dataset, rows: Sequence[dict[str, Any]], target: Path) -> None:
-    """Write ``target.npy`` and, once that file is complete, ``target.json``."""
+    """Write ``target.npy`` and, once that file is complete, ``target.json``.
+
+    If joints of any motion were not seen, ``target.credible.npy`` has the mask of all motions.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     ids = [row["motion_id"] for row in rows]
     offsets_N = np.concatenate([[0], np.cumsum([row["num_frames"] for row in rows], dtype=int)])
@@ -218,7 +255,8 @@ def _flatten(dataset: Dataset, rows: Sequence[dict[str, Any]], target: Path) -> 
         file = target.with_suffix(".npy")
         features_RD = open_memmap(file, "w+", np.float32, (int(offsets_N[-1]), NUM_FEATURES))
         broken: list[dict[str, Any]] = []
-        for row in dataset.rows("motions", ["motion_id", "features"]):
+        credible_RJ: BoolArray | None = None
+        for row in dataset.rows("motions", ["motion_id", "features", "credible"]):
             index = place.get(row["motion_id"])
             if index is None:
                 continue
@@ -226,6 +264,12 @@ def _flatten(dataset: Dataset, rows: Sequence[dict[str, Any]], target: Path) -> 
                 broken.append(row)
             begin, end = offsets_N[index : index + 2]
             features_RD[begin:end] = row["features"].reshape(-1, NUM_FEATURES)
+            if len(row["credible"]):
+                if credible_RJ is None:
+                    mask = target.with_suffix(".credible.npy")
+                    credible_RJ = open_memmap(mask, "w+", np.bool_, (len(features_RD), NUM_JOINTS))
+                    credible_RJ[:] = True
+                credible_RJ[begin:end] = np.reshape(row["credible"], (-1, NUM_JOINTS))
         if broken:
             raise ValueError(
                 f"{dataset.root}: expected finite features, found NaN or infinity in {len(broken)} "
@@ -233,6 +277,8 @@ def _flatten(dataset: Dataset, rows: Sequence[dict[str, Any]], target: Path) -> 
                 "motions."
             )
         features_RD.flush()
+        if credible_RJ is not None:
+            credible_RJ.flush()
     write_json(target.with_suffix(".json"), {"ids": ids, "offsets": offsets_N.tolist()})
 
 

@@ -16,6 +16,7 @@ from data.schemas import (
     Row,
     annotation_row,
     clip_row,
+    load_credible,
     load_objects,
     load_track,
     pose_row,
@@ -39,6 +40,9 @@ VERSION_4: Final = {
     "annotations": "clip_id video_id sample track_id start_s end_s coarse medium fine "
     "medium_grounding activity grounding_score annotator model prompt_id reply outcome reason "
     "tokens_in tokens_out cost_usd latency_s request_id schema_version code_version",
+    "motions": "motion_id source source_path source_id source_fps video_id clip_id track_id group "
+    "split mirrored_of labels texts num_frames num_features features quality foot_skate_m_s "
+    "jitter_m_s3 license schema_version code_version",
 }
 """The columns of version 4, in their order."""
 
@@ -85,14 +89,18 @@ def _rows() -> dict[str, list[Row]]:
         CLIP, num_people=1, num_tracks=1, decoder="pyav", quality=0.5, issues=(), scene=scene
     )
     caption = dict.fromkeys(SCHEMAS["captions"].names) | {"video_id": "v0", "clip_id": "c0"}
-    motion = dict.fromkeys(SCHEMAS["motions"].names) | {"motion_id": "m0", "features": []}
+    motion = dict.fromkeys(SCHEMAS["motions"].names) | {
+        "motion_id": "m0",
+        "features": [0.0] * 263,
+        "credible": [True] * 22,
+    }
     return {
         "videos": [dict.fromkeys(SCHEMAS["videos"].names) | {"video_id": "v0"}],
         "clips": [clip],
         "poses": [pose_row(CLIP, _track(), "full")],
         "captions": [caption],
         "annotations": [annotation_row(_annotation(), CLIP)],
-        "motions": [motion | {"num_frames": 0, "num_features": 263}],
+        "motions": [motion | {"num_frames": 1, "num_features": 263, "features": [0.0] * 263}],
     }
 
 
@@ -140,6 +148,8 @@ def test_a_dataset_of_version_4_is_read_with_empty_columns(tmp_path: Path) -> No
     assert (load_track(pose).objects, load_track(pose).num_frames) == ((), FRAMES)
     (clip,) = dataset.rows("clips")
     assert (clip["people_count"], load_objects(clip)) == (None, ())
+    (motion,) = dataset.rows("motions", ["motion_id", "credible"])
+    assert load_credible(motion) is None
     assert dataset.frame("annotations").columns.tolist() == SCHEMAS["annotations"].names
     assert check_dataset(tmp_path) == []
 
@@ -153,8 +163,8 @@ def test_rows_of_changed_tables_are_not_added_to_version_4(tmp_path: Path) -> No
                 DatasetError, match=rf"expected schema version 5 to add {name}, found 4.*new folder"
             ):
                 writer.publish({name: tables[name]})
-        # The columns of motions are those of version 4.
-        assert writer.publish({"motions": tables["motions"]}).added["motions"] == 1
+        # The columns of videos are those of version 4.
+        assert writer.publish({"videos": tables["videos"]}).added["videos"] == 1
     with (
         pytest.raises(DatasetError, match=r"another configuration, found 4\. Remedy: annotate or"),
         open_writer(tmp_path, {"recipe": 5}),

@@ -1,5 +1,6 @@
 """Windows of motions: right rows, right shares, right errors."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data.motion.features import NUM_FEATURES
 from data.motion.normalization import compute_stats
-from data.schemas import load_features
+from data.motion.skeleton import NUM_JOINTS
+from data.motion_records import ImportedMotion
+from data.schemas import Row, load_features, motion_row
 from data.store.dataset import Dataset
+from data.store.writer import open_writer, rows_table
 from training.tokenizer.windows import MotionArray, MotionDataConfig, Windows, prepare_data
 
 
@@ -103,3 +108,37 @@ def test_broken_tables_are_refused_with_the_motions_named(
         prepare_data(MotionDataConfig(dataset=empty), tmp_path / "cache")
     with pytest.raises(ValueError, match="expected a dataset"):
         prepare_data(MotionDataConfig(dataset=tmp_path / "none"), tmp_path / "cache")
+
+
+def _row(motion_id: str, split: str, unseen_rows: int) -> Row:
+    """Return the row of a motion of 60 frames whose last joint was not seen at first."""
+    motion = ImportedMotion(motion_id, "joints", "", "", Fraction(20))
+    features = np.random.default_rng(0).normal(size=(60, NUM_FEATURES)).astype(np.float32)
+    credible = None
+    if unseen_rows:
+        credible = np.ones((60, NUM_JOINTS), np.bool_)
+        credible[:unseen_rows, -1] = False
+    return motion_row(
+        motion,
+        features,
+        split=split,
+        foot_skate_m_s=None,
+        jitter_m_s3=None,
+        credible_TJ=credible,
+    )
+
+
+def test_windows_know_which_joints_were_seen(tmp_path: Path) -> None:
+    rows = [_row("a", "train", 0), _row("b", "train", 20), _row("c", "val", 0)]
+    with open_writer(tmp_path / "dataset", {}) as writer:
+        writer.publish({"motions": rows_table("motions", rows)})
+    prepared = prepare_data(MotionDataConfig(dataset=tmp_path / "dataset"), tmp_path / "cache")
+    train = prepared.splits["train"]
+    taken = Windows(train, 32).take_credible(np.array([0, 60]))
+    assert taken is not None
+    assert taken[0].all()
+    assert not taken[1, :20, -1].any()
+    assert taken[1, 20:].all()
+    assert taken[1, :, :-1].all()
+    assert sum(len(rows) for rows in train.seen_motions()) == 60 + 40
+    assert Windows(prepared.splits["val"], 32).take_credible(np.array([0])) is None

@@ -1,39 +1,27 @@
 """Motions from the poses of an annotated video dataset, with its texts.
 
-The pelvis path is combined from two sources with different errors. The path in the image does not
-drift, but it jitters and lets the feet slide. The path by foot odometry, which assumes that the
-lower foot stands still, does not slide but drifts. The result follows the foot above
-``1 / BLEND_S`` Hz and the image below. The motion of the camera was removed from the path in the
-image by :mod:`annotators.poses.world`.
+A track is divided where the pelvis leaps; :mod:`annotators.motion.mending` mends the rest.
 
 Shapes: T frames at 20 fps, J = 22 joints.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
-from annotators.poses.trajectory import foot_odometry
-from data.arrays import FloatArray
-from data.motion.quality import mend_spikes
+from annotators.motion.mending import continuous_spans, mended_motion
+from annotators.motion.signals import Span
 from data.motion.skeleton import FPS
 from data.motion_records import Found, ImportedMotion, MotionText, Pending, content_id
 from data.records import Outcome, PoseTrack
 from data.schemas import load_track
 from data.store.dataset import Dataset, RowIndex
 from data.store.parquet import table_rows
-
-BLEND_S: Final = 0.6
-"""Longer than a step, and shorter than the time over which the drift becomes visible."""
-MAX_LIMB_SPEED_M_S: Final = 12.0
-"""Joints that are faster than the kicks of the CMU motions (11.2 m/s) are errors of the pose
-model."""
-
 
 _CLIP_COLUMNS: Final = ("video_id", "start_s", "end_s")
 _TEXT_COLUMNS: Final = (
@@ -61,42 +49,33 @@ def find_video_motions(root: Path) -> Found:
         for row in table_rows(batch):
             clip_id, track_id = row["clip_id"], row["track_id"]
             (clip,), (video,) = of_clips[clip_id], of_videos[row["video_id"]]
-            motion_id = content_id("video", clip_id, str(track_id))
             texts = tuple(
                 text
                 for text in of_texts.get(clip_id, ())
                 if text["track_id"] == track_id and text["outcome"] == Outcome.SUCCESS
             )
-            yield Pending(
-                motion_id,
-                f"{clip_id}/{track_id}",
-                f"{video['path']} {clip['start_s']:.2f}-{clip['end_s']:.2f} s person {track_id}",
-                partial(_read, row, clip, motion_id, video["path"], texts),
-            )
+            item = f"{video['path']} {clip['start_s']:.2f}-{clip['end_s']:.2f} s person {track_id}"
+            parts = continuous_spans(np.reshape(row["root_trajectory"], (-1, 3)))
+            for part in parts:
+                key, where = str(track_id), ""
+                if len(parts) > 1:
+                    key = f"{track_id}/{part[0]}-{part[1]}"
+                    where = f" frames {part[0]}-{part[1]}"
+                motion_id = content_id("video", clip_id, key)
+                read = partial(_read, row, part, clip, motion_id, video["path"], texts)
+                yield Pending(motion_id, f"{clip_id}/{key}", f"{item}{where}", read)
 
 
 def _read(
     row: Mapping[str, Any],
+    part: Span,
     clip: Mapping[str, Any],
     motion_id: str,
     path: str,
     annotations: tuple[Mapping[str, Any], ...],
 ) -> ImportedMotion:
-    track = load_track(row)
-    first_s, length_s = float(track.pts_s[0]), track.num_frames / FPS
-    texts: list[MotionText] = []
-    for annotation in annotations:
-        who = annotation["annotator"]
-        if annotation["coarse"]:
-            texts.append(MotionText(annotation["coarse"], 0.0, length_s, "coarse", who))
-        texts += [MotionText(text, 0.0, length_s, "medium", who) for text in annotation["medium"]]
-        for step in annotation["fine"]:
-            # The times of a step are those of the video; a motion begins at 0.
-            start_s = min(max(step["start_s"] - first_s, 0.0), length_s)
-            end_s = min(max(step["end_s"] - first_s, start_s), length_s)
-            texts.append(MotionText(step["text"], start_s, end_s, "fine", who))
-    root_T3 = pelvis_path(track)
-    joints_TJ3, _ = mend_spikes(track.joints_3d + root_T3[:, None], MAX_LIMB_SPEED_M_S)
+    track = _part_of(load_track(row), part)
+    joints_TJ3, credible_TJ = mended_motion(track)
     return ImportedMotion(
         motion_id=motion_id,
         source="video",
@@ -106,20 +85,54 @@ def _read(
         joints_TJ3=joints_TJ3,
         group=f"video/{clip['video_id']}",
         labels=tuple(dict.fromkeys(a["activity"] for a in annotations if a["activity"])),
-        texts=tuple(texts),
+        texts=_texts(track, annotations, whole=track.num_frames > 0.5 * row["num_frames"]),
         quality=track.quality,
         video_id=clip["video_id"],
         clip_id=clip["clip_id"],
         track_id=track.track_id,
+        credible_TJ=None if credible_TJ.all() else credible_TJ,
     )
 
 
-def pelvis_path(track: PoseTrack) -> FloatArray:
-    """Return the pelvis path, (T, 3), meters; y is the height above the floor."""
-    by_foot_T3 = foot_odometry(track.joints_3d)
-    drift_T3 = track.root_trajectory - by_foot_T3
-    slow_T3 = gaussian_filter1d(drift_T3, BLEND_S * FPS, axis=0, mode="nearest")
-    path_T3 = by_foot_T3 + slow_T3
-    # The height comes from the image, because foot odometry has no jumps.
-    path_T3[:, 1] = track.root_trajectory[:, 1]
-    return path_T3.astype(np.float32)
+def _part_of(track: PoseTrack, part: Span) -> PoseTrack:
+    """Return the frames of a track from ``part[0]`` to ``part[1]``."""
+    frames = slice(*part)
+    return replace(
+        track,
+        pts_s=track.pts_s[frames],
+        joints_3d=track.joints_3d[frames],
+        root_trajectory=track.root_trajectory[frames],
+        joints_2d=track.joints_2d[frames],
+        confidence=track.confidence[frames],
+        valid=track.valid[frames],
+    )
+
+
+def _texts(
+    track: PoseTrack, annotations: Sequence[Mapping[str, Any]], *, whole: bool
+) -> tuple[MotionText, ...]:
+    """Return the texts of a motion, in its time.
+
+    Args:
+        track: frames of the motion.
+        annotations: rows of the person.
+        whole: whether texts about the whole clip describe the motion; otherwise only the steps do.
+    """
+    first_s, length_s = float(track.pts_s[0]), track.num_frames / FPS
+    texts: list[MotionText] = []
+    for annotation in annotations:
+        who = annotation["annotator"]
+        if whole and annotation["coarse"]:
+            texts.append(MotionText(annotation["coarse"], 0.0, length_s, "coarse", who))
+        if whole:
+            medium = annotation["medium"]
+            texts += [MotionText(text, 0.0, length_s, "medium", who) for text in medium]
+        for step in annotation["fine"]:
+            # The times of a step are those of the video; a motion begins at 0.
+            start_s, end_s = step["start_s"] - first_s, step["end_s"] - first_s
+            shared_s = min(end_s, length_s) - max(start_s, 0.0)
+            if shared_s >= 0.5 * (end_s - start_s):
+                start_s = min(max(start_s, 0.0), length_s)
+                end_s = min(max(end_s, start_s), length_s)
+                texts.append(MotionText(step["text"], start_s, end_s, "fine", who))
+    return tuple(texts)

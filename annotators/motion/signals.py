@@ -279,7 +279,7 @@ def prepare(
     if valid is not None:
         confidence_TJ = confidence_TJ * np.asarray(valid, dtype=np.bool_)[:, None]
     sure_TJ = confidence_TJ >= MIN_CONFIDENCE
-    filled_TJ3, usable_TJ = _bridge_gaps(raw_TJ3, sure_TJ)
+    filled_TJ3, usable_TJ = bridge_gaps(raw_TJ3, sure_TJ)
     smooth_TJ3 = gaussian_filter1d(filled_TJ3, SMOOTH_FRAMES, axis=0, mode="nearest")
 
     part_T: dict[str, BoolArray] = {
@@ -306,10 +306,14 @@ def prepare(
     )
 
 
-def _bridge_gaps(raw_TJ3: FloatArray, sure_TJ: BoolArray) -> tuple[FloatArray, BoolArray]:
+def bridge_gaps(raw_TJ3: FloatArray, sure_TJ: BoolArray) -> tuple[FloatArray, BoolArray]:
     """Interpolate joints over gaps, relative to the pelvis.
 
     In a long gap a joint moves with the pelvis, so that unseen legs do not stay behind.
+
+    Args:
+        raw_TJ3: positions, (T, 22, 3), meters.
+        sure_TJ: (T, 22) whether each joint is measured.
 
     Returns:
         Positions, (T, 22, 3), and whether each joint is usable, (T, 22).

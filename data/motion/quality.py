@@ -4,6 +4,7 @@ Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), N bones, F = 
 frames, W filter taps. Positions are meters, y up.
 """
 
+import itertools
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -28,6 +29,8 @@ _KAISER_BETA: Final = 8.0
 
 SKATE_HEIGHT_M: Final = 0.025
 """Height above the floor from which a toe does not count as on the floor."""
+_LEAP_FRAMES: Final = 2
+"""A leap from one pose to another is spread over five frame intervals, 0.25 s."""
 _TOES: Final = (JOINT["left_foot"], JOINT["right_foot"])
 
 
@@ -174,14 +177,14 @@ def _bone_lengths(joints_TJ3: FloatArray) -> NDArray[np.float64]:
     return np.linalg.norm(bones, axis=-1)
 
 
-def mend_spikes(
+def mend_leaps(
     joints_TJ3: FloatArray, max_speed_m_s: float, max_frames: int = 4, fps: float = FPS
-) -> tuple[FloatArray, int]:
-    """Interpolate short spikes, in which a pose estimate loses a joint and finds it again.
+) -> tuple[FloatArray, BoolArray]:
+    """Interpolate leaps, in which a pose estimate loses a joint or flips to another pose.
 
     If a joint moves faster than ``max_speed_m_s`` twice within ``max_frames``, its positions in
-    between are interpolated. A single jump is kept, because it is unknown which side of it is
-    right.
+    between are interpolated. After a single leap, where it is unknown which side of it is right,
+    the two frames before and after it are interpolated.
 
     Args:
         joints_TJ3: positions, (T, 22, 3), meters.
@@ -190,17 +193,24 @@ def mend_spikes(
         fps: frames per second.
 
     Returns:
-        The motion, and the number of interpolated positions.
+        The motion, and which positions were interpolated, (T, 22).
     """
     relative_TJ3 = joints_TJ3 - joints_TJ3[:, :1]
     speed_TJ = np.linalg.norm(np.diff(relative_TJ3, axis=0), axis=-1) * fps
     lost_TJ = np.zeros(joints_TJ3.shape[:2], dtype=np.bool_)
-    for frame, joint in np.argwhere(speed_TJ > max_speed_m_s):
-        after = speed_TJ[frame + 1 : frame + 1 + max_frames, joint] > max_speed_m_s
-        if after.any():
-            lost_TJ[frame + 1 : frame + 2 + int(after.argmax()), joint] = True
+    for joint in range(joints_TJ3.shape[1]):
+        frame = 0
+        leaps = np.flatnonzero(speed_TJ[:, joint] > max_speed_m_s) + 1
+        for here, following in itertools.zip_longest(leaps, leaps[1:]):
+            if here < frame:
+                continue
+            if following is not None and following - here <= max_frames:
+                lost_TJ[here:following, joint] = True
+                frame = following + 1
+            else:
+                lost_TJ[max(here - _LEAP_FRAMES, 0) : here + _LEAP_FRAMES, joint] = True
     if not lost_TJ.any():
-        return joints_TJ3, 0
+        return joints_TJ3, lost_TJ
     mended_TJ3 = relative_TJ3.copy()
     time_T = np.arange(len(joints_TJ3))
     for joint in np.flatnonzero(lost_TJ.any(axis=0)):
@@ -209,7 +219,7 @@ def mend_spikes(
             mended_TJ3[:, joint, axis] = np.interp(
                 time_T, time_T[seen_T], relative_TJ3[seen_T, joint, axis]
             )
-    return (mended_TJ3 + joints_TJ3[:, :1]).astype(joints_TJ3.dtype), int(lost_TJ.sum())
+    return (mended_TJ3 + joints_TJ3[:, :1]).astype(joints_TJ3.dtype), lost_TJ
 
 
 class FlawKind(StrEnum):

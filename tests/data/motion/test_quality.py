@@ -16,7 +16,7 @@ from data.motion.quality import (
     find_flaws,
     foot_skate,
     jitter,
-    mend_spikes,
+    mend_leaps,
     resample,
 )
 from data.motion.skeleton import FPS, JOINT
@@ -240,16 +240,23 @@ def test_a_joint_that_leaps_away_and_back_is_mended(walk: FloatArray) -> None:
     wrist = JOINT["right_wrist"]
     spiked = walk.copy()
     spiked[20:23, wrist] += (0.9, 0.4, -0.7)
-    mended, count = mend_spikes(spiked, 12.0)
-    assert count == 3
+    mended, lost = mend_leaps(spiked, 12.0)
+    assert lost.sum() == 3
+    assert lost[20:23, wrist].all()
     assert np.abs(mended - walk).max() < 0.1
     untouched = np.delete(mended - walk, wrist, axis=1)
     assert np.abs(untouched).max() < 1e-9
-    # Without a spike nothing changes; a leap without return is left for the gate.
-    same, count = mend_spikes(walk, 12.0)
-    assert (same is walk, count) == (True, 0)
+    same, lost = mend_leaps(walk, 12.0)
+    assert (same is walk, lost.sum()) == (True, 0)
+
+
+def test_a_joint_that_leaps_once_moves_smoothly_and_is_marked(walk: FloatArray) -> None:
+    wrist = JOINT["right_wrist"]
     moved = walk.copy()
     moved[20:, wrist] += (0.9, 0.4, -0.7)
-    left, count = mend_spikes(moved, 12.0)
-    assert count == 0
-    assert "teleport" in [flaw.kind for flaw in find_flaws(left, MotionGates())]
+    assert "teleport" in [flaw.kind for flaw in find_flaws(moved, MotionGates())]
+    mended, lost = mend_leaps(moved, 12.0)
+    assert np.flatnonzero(lost[:, wrist]).tolist() == [18, 19, 20, 21]
+    assert lost.sum() == 4
+    np.testing.assert_allclose(mended[22:], moved[22:], atol=1e-9)
+    assert "teleport" not in [flaw.kind for flaw in find_flaws(mended, MotionGates())]

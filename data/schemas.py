@@ -506,6 +506,12 @@ def load_features(row: Mapping[str, Any]) -> FloatArray:
     return np.asarray(row["features"], np.float32).reshape(shape)
 
 
+def load_credible(row: Mapping[str, Any]) -> BoolArray | None:
+    """Return which joints of a ``motions`` row were seen, (T, 22); None if all were."""
+    credible = np.asarray(row["credible"], np.bool_)
+    return credible.reshape(-1, NUM_JOINTS) if len(credible) else None
+
+
 def load_track(row: Mapping[str, Any]) -> PoseTrack:
     """Load the track of one ``poses`` row."""
     return PoseTrack(

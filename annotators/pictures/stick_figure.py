@@ -16,8 +16,9 @@ from annotators.motion.describe import describe_motion
 from annotators.pictures.preview import side_rgb
 from annotators.wording.phrases import in_words
 from annotators.wording.timeline import timeline
-from data.arrays import FloatArray
+from data.arrays import BoolArray, FloatArray
 from data.motion.skeleton import BONES, FPS, JOINT_NAMES
+from data.schemas import Row
 
 WIDTH_PX: Final = 480
 HEIGHT_PX: Final = 480
@@ -29,6 +30,7 @@ STRIP_PX: Final = 160
 MARGIN_M: Final = 0.35
 GRID_M: Final = 0.5
 MAX_STEPS: Final = 8
+_UNSEEN_RGB: Final = (215, 215, 215)
 
 
 def describe_steps(joints_TJ3: FloatArray) -> list[tuple[float, float, str]]:
@@ -44,8 +46,25 @@ def describe_steps(joints_TJ3: FloatArray) -> list[tuple[float, float, str]]:
     ]
 
 
+def stored_steps(row: Row) -> list[tuple[float, float, str]]:
+    """Return the steps that a dataset tells of a motion, as of :func:`describe_steps`.
+
+    Args:
+        row: row of the table ``motions``.
+    """
+    steps = [
+        (float(text["start_s"]), float(text["end_s"]), str(text["text"]))
+        for text in row["texts"]
+        if text["level"] == "fine"
+    ]
+    return sorted(steps)
+
+
 def draw_motion(
-    joints_TJ3: FloatArray, title: str, steps: Sequence[tuple[float, float, str]]
+    joints_TJ3: FloatArray,
+    title: str,
+    steps: Sequence[tuple[float, float, str]],
+    credible_TJ: BoolArray | None = None,
 ) -> list[PIL.Image.Image]:
     """Draw one image per frame: the figure, its path on the floor, the title and the current step.
 
@@ -53,6 +72,7 @@ def draw_motion(
         joints_TJ3: positions, (T, 22, 3), meters, y up.
         title: text above the figure.
         steps: start_s, end_s and text of the steps; the current steps are written below the figure.
+        credible_TJ: (T, 22) joints that were seen; by default all. Bones of others are light gray.
     """
     flat_TJ2, to_px = _projection(joints_TJ3)
     path_T2 = to_px(joints_TJ3[:, 0] * np.array([1.0, 0.0, 1.0]) + _floor(joints_TJ3))
@@ -68,7 +88,9 @@ def draw_motion(
         bones = sorted(BONES, key=lambda bone: depth_TJ[frame, list(bone)].mean())
         for start, end in bones:
             ends = [tuple(joints_J2[start].tolist()), tuple(joints_J2[end].tolist())]
-            pen.line(ends, fill=_limb_rgb(JOINT_NAMES[end]), width=6)
+            seen = credible_TJ is None or credible_TJ[frame, [start, end]].all()
+            color = _limb_rgb(JOINT_NAMES[end]) if seen else _UNSEEN_RGB
+            pen.line(ends, fill=color, width=6)
         head = joints_J2[15]
         pen.ellipse((*(head - 9), *(head + 9)), fill=(70, 70, 70))
         pen.text((10, 8), "\n".join(wrap(title, 62)[:2]), (20, 20, 20), font=font)

@@ -325,9 +325,9 @@ def render(
 ) -> None:
     """Render a motion as an animated stick figure with its texts."""
     from annotators.pictures.preview import best_motion  # noqa: PLC0415
-    from annotators.pictures.stick_figure import describe_steps, draw_motion, save_moving  # noqa: PLC0415
+    from annotators.pictures.stick_figure import draw_motion, save_moving, stored_steps  # noqa: PLC0415
     from data.motion.features import features_to_joints  # noqa: PLC0415
-    from data.schemas import load_features  # noqa: PLC0415
+    from data.schemas import load_credible, load_features  # noqa: PLC0415
     from data.store.dataset import Dataset  # noqa: PLC0415
 
     row = best_motion(Dataset(dataset.expanduser()), motion_id or None)
@@ -339,7 +339,8 @@ def render(
     joints_TJ3 = features_to_joints(load_features(row))
     medium = [text["text"] for text in row["texts"] if text["level"] == "medium"]
     title = medium[0] if medium else ", ".join(row["labels"])
-    save_moving(draw_motion(joints_TJ3, title, describe_steps(joints_TJ3)), file)
+    pictures = draw_motion(joints_TJ3, title, stored_steps(row), load_credible(row))
+    save_moving(pictures, file)
     show(f"{row['motion_id']} of {row['source_path']} rendered to {file}")
 
 

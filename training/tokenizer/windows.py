@@ -27,6 +27,7 @@ from data.motion.features import NUM_FEATURES
 from data.motion.normalization import FeatureStats, compute_stats
 from data.motion.skeleton import NUM_JOINTS
 from data.motion.splits import Split
+from data.schemas import load_credible
 from data.store.dataset import Dataset
 from data.store.writer import write_json
 
@@ -264,12 +265,13 @@ def _flatten(dataset: Dataset, rows: Sequence[dict[str, Any]], target: Path) -> 
                 broken.append(row)
             begin, end = offsets_N[index : index + 2]
             features_RD[begin:end] = row["features"].reshape(-1, NUM_FEATURES)
-            if len(row["credible"]):
+            seen_TJ = load_credible(row)
+            if seen_TJ is not None:
                 if credible_RJ is None:
                     mask = target.with_suffix(".credible.npy")
                     credible_RJ = open_memmap(mask, "w+", np.bool_, (len(features_RD), NUM_JOINTS))
                     credible_RJ[:] = True
-                credible_RJ[begin:end] = np.reshape(row["credible"], (-1, NUM_JOINTS))
+                credible_RJ[begin:end] = seen_TJ
         if broken:
             raise ValueError(
                 f"{dataset.root}: expected finite features, found NaN or infinity in {len(broken)} "

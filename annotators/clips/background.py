@@ -52,6 +52,10 @@ _INLIER_PX: Final = 1.2
 _STILL_PX: Final = 0.35
 """A background that moves less since its key frame is still. It is the noise of a followed
 corner."""
+_SURELY_STILL_SHARE: Final = 0.6
+_STILL_PREFERENCE: Final = 1.5
+"""A still background is believed against a moving one with up to this many times its corners: a bus
+or an animal that crosses the picture."""
 _BOX_MARGIN: Final = 0.12
 """People are left out with this margin, in sizes of their box: shadows, loose clothes, objects."""
 
@@ -286,8 +290,8 @@ def _fit(
     """
     if len(before_P2) < _MIN_CORNERS:
         return None
-    still_P = np.linalg.norm(after_P2 - before_P2, axis=1) < _STILL_PX
-    if still_P.mean() > 0.6:
+    still_share = float((np.linalg.norm(after_P2 - before_P2, axis=1) < _STILL_PX).mean())
+    if still_share > _SURELY_STILL_SHARE:
         return np.zeros(4)
     found: Any = cv2.estimateAffinePartial2D(
         before_P2, after_P2, method=cv2.RANSAC, ransacReprojThreshold=_INLIER_PX, maxIters=200
@@ -296,6 +300,8 @@ def _fit(
     if affine_23 is None:
         return None
     inlier_P = inlier_P1[:, 0] > 0
+    if still_share > max(_MIN_INLIER_SHARE, inlier_P.mean() / _STILL_PREFERENCE):
+        return np.zeros(4)
     if inlier_P.sum() < _MIN_CORNERS or inlier_P.mean() < _MIN_INLIER_SHARE:
         return None
     center_2 = np.array(size_px) / 2

@@ -293,6 +293,9 @@ def estimate_poses(
     camera = background.path(
         np.array(times), _boxes(people, len(times), frame_px), config.focal_length_widths
     )
+    if clip.camera != "moving" and camera.measured_share(-np.inf, np.inf) < MIN_MEASURED_SHARE:
+        # A wall without texture in front of a camera on a tripod.
+        camera = CameraPath.still(np.array(times))
     lens = Lens(
         focal_px=config.focal_length_widths * max(probe.width_px, probe.height_px),
         x_px=probe.width_px / 2,

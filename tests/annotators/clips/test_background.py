@@ -1,6 +1,7 @@
 """The camera is measured on the background, whatever people do in front of it."""
 
 from dataclasses import astuple
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from annotators.clips.background import BackgroundMotion, CameraPath
+from data.video.probe import probe_video
+from data.video.reader import open_frames
 
 WIDTH, HEIGHT, FOCAL_WIDTHS = 640, 360, 1.1
 NUM_FRAMES = 30
@@ -110,6 +113,16 @@ def test_a_large_person_is_left_out_by_the_box() -> None:
     assert _error_deg(path, turns_M3 / 5) < 0.4
 
 
+def test_a_bus_that_passes_does_not_move_a_still_camera() -> None:
+    frames, _ = _film(np.zeros((NUM_FRAMES, 3)), np.ones(NUM_FRAMES), _texture())
+    bus = _texture(2)[:, :300]
+    for step, frame in enumerate(frames):
+        left = 10 * step
+        frame[40:, left : left + 300] = bus[: HEIGHT - 40, :, None]
+    path = _measure(frames, [np.zeros((0, 4))] * NUM_FRAMES)
+    assert not path.moves
+
+
 def test_a_flash_is_skipped() -> None:
     turns_M3, zoom_M = _moving()
     frames, boxes = _film(turns_M3, zoom_M, _texture())
@@ -134,3 +147,32 @@ def test_without_frames_the_camera_is_still() -> None:
     path = BackgroundMotion().path(np.zeros(0), [], FOCAL_WIDTHS)
     assert not path.moves
     assert path.measured_share(0, 1) == pytest.approx(0)
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize(
+    ("name", "moves"),
+    [
+        # The sun flares near frame 164 of the park.
+        *((name, False) for name in ("park_walk_and_jump.mp4", "sword_form.mp4")),
+        *((name, True) for name in ("basketball_two.mp4", "street_crowd_dance.avi")),
+    ],
+)
+def test_cameras_of_real_clips(corpus: Path, name: str, moves: bool) -> None:
+    path = corpus / "videos" / name
+    probe = probe_video(path)
+    background, times = BackgroundMotion(), []
+    with open_frames(
+        path,
+        probe,
+        start_s=0.0,
+        end_s=min(8.0, probe.duration_s),
+        sample_fps=20.0,
+        max_side_px=480,
+    ) as frames:
+        for frame in frames:
+            background.add(frame.image)
+            times.append(frame.pts_s)
+    camera = background.path(np.array(times), [np.zeros((0, 4))] * len(times), FOCAL_WIDTHS)
+    assert camera.measured_share(0.0, 8.0) > 0.85
+    assert camera.moves is moves

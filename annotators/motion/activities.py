@@ -66,6 +66,7 @@ class ActivityKind(StrEnum):
     PLAY = "play"
     PUNCH = "punch"
     CLAP = "clap"
+    GESTURE = "gesture"
     JUMP = "jump"
     HOP = "hop"
     UPSIDE_DOWN = "upside_down"
@@ -137,6 +138,7 @@ WEIGHTS: Final[Mapping[ActivityKind, float]] = {
     ActivityKind.PLAY: 0.80,
     ActivityKind.PUNCH: 0.86,
     ActivityKind.CLAP: 0.84,
+    ActivityKind.GESTURE: 0.78,
     ActivityKind.JUMP: 0.88,
     ActivityKind.HOP: 0.88,
     ActivityKind.UPSIDE_DOWN: 0.85,
@@ -355,6 +357,7 @@ _EVENT_ACTIVITIES: Final[Mapping[EventKey, ActivityKind]] = {
     EventKind.HOP: ActivityKind.HOP,
     EventKind.KICK: ActivityKind.KICK,
     EventKind.CLAP: ActivityKind.CLAP,
+    EventKind.GESTURE: ActivityKind.GESTURE,
     EventKind.PUNCH: ActivityKind.PUNCH,
     EventKind.THROW: ActivityKind.THROW,
     EventKind.PRESS: ActivityKind.PUSH_UP,

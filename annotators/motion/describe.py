@@ -20,6 +20,7 @@ from annotators.motion.activities import (
     main_activity,
 )
 from annotators.motion.events import (
+    Direction,
     EventKind,
     MotionEvent,
     Posture,
@@ -27,7 +28,7 @@ from annotators.motion.events import (
     Side,
 )
 from annotators.motion.objects import with_objects
-from annotators.motion.rules.arms import elbow_bends, holds, raises
+from annotators.motion.rules.arms import elbow_bends, hand_speed, holds, raises
 from annotators.motion.rules.handling import reaches_down
 from annotators.motion.rules.leaps import drops, jumping_jacks, jumps, somersaults
 from annotators.motion.rules.legs import kicks, leg_raises
@@ -39,7 +40,7 @@ from annotators.motion.rules.posture import (
     still_spans,
 )
 from annotators.motion.rules.sides import mask_of, overlaps, pair_sides
-from annotators.motion.rules.strokes import circles, claps, strokes, thrusts, waves
+from annotators.motion.rules.strokes import circles, claps, gestures, strokes, thrusts, waves
 from annotators.motion.rules.travel import Path, crawls, locomotion, path_of, steps, travel, turns
 from annotators.motion.rules.trunk import head_moves, torso_moves
 from annotators.motion.signals import BodySize, Signals, Span, prepare
@@ -57,6 +58,10 @@ MIN_EVENT_CONFIDENCE: Final = 0.4
 """Smallest mean confidence of the joints of an event. Gaps count as 0, so that an event of which
 more than half was filled in is a guess."""
 SWING_OVER_RAISE: Final = 1.5
+TOSS_S: Final = 0.8
+TOSS_SPEED: Final = 3.8
+"""Speed of a hand that throws what it has picked up, arm lengths per second. A hand that holds it
+up to look at it is slower than 2.5."""
 WIND_UP_S: Final = 0.6
 """Before a jump the knees bend and the hands swing down, which is no reach to the floor."""
 
@@ -176,6 +181,7 @@ def describe_motion(
     travels = locomotion(signals, off_feet_T)
     moving_T = _covered(signals, [e for e in travels if e.kind in _WALKS])
     balances = one_leg_balances(signals, moving_T)
+    clapped = claps(signals, moving_T)
     events = [
         *travels,
         *steps(signals, moving_T | airborne_T),
@@ -186,7 +192,8 @@ def describe_motion(
         *presses(signals, held),
         *torso_moves(signals),
         *head_moves(signals),
-        *claps(signals, moving_T),
+        *clapped,
+        *gestures(signals, moving_T | _covered(signals, clapped)),
         *_arm_events(signals, held, moving_T, off_feet_T),
         *_leg_events(signals, moving_T | airborne_T),
     ]
@@ -277,8 +284,25 @@ def _arm_events(
         bent = elbow_bends(signals, side, busy_T, moving_T)
         held_up = holds(signals, side, lifted, moving_T)
         down = reaches_down(signals, side, on_hands_T)
+        lifted, struck = _as_throws(signals, lifted, down), _as_throws(signals, struck, down)
         events += [*round_, *thrown, *waving, *struck, *lifted, *bent, *held_up, *down]
     return events
+
+
+def _as_throws(
+    signals: Signals, moved: Sequence[MotionEvent], down: Sequence[MotionEvent]
+) -> list[MotionEvent]:
+    """Turn a fast movement forward of a hand that has just picked something up into a throw."""
+    picked = [e for e in down if e.kind is EventKind.PICK_UP]
+    return [
+        replace(event, kind=EventKind.THROW)
+        if event.kind in (EventKind.SWING, EventKind.RAISE)
+        and event.direction is Direction.FORWARD
+        and any(-0.2 <= event.start_s - up.end_s <= TOSS_S for up in picked)
+        and hand_speed(signals, event) >= TOSS_SPEED
+        else event
+        for event in moved
+    ]
 
 
 def _larger_swings(event: MotionEvent, struck: Sequence[MotionEvent]) -> list[MotionEvent]:

@@ -66,6 +66,8 @@ class EventKind(StrEnum):
     """A hand is at an animal again and again."""
     CIRCLE = "circle"
     CLAP = "clap"
+    GESTURE = "gesture"
+    """Both hands are held together before the body and open and close again and again."""
     BEND = "bend"
     EXTEND = "extend"
     """An elbow straightens."""

@@ -235,6 +235,9 @@ _EVENTS: Final[Mapping[EventKind, Callable[[MotionEvent], str]]] = {
         f"{e.side}_wrist circles {e.side}_shoulder by {e.magnitude:.0f} deg"
     ),
     EventKind.CLAP: _clap,
+    EventKind.GESTURE: lambda e: (
+        f"the distance of the wrists changes by {e.magnitude:.2f} m and back {e.count} times"
+    ),
     EventKind.BEND: _bend,
     EventKind.EXTEND: _bend,
     EventKind.KICK: _kick,

@@ -81,6 +81,8 @@ def is_compound(clause: Clause) -> bool:
         return True
     if clause.event is None:
         return clause.act in (PostureKind.PLANK, PostureKind.ALL_FOURS)
+    if clause.event.kind is EventKind.GESTURE:
+        return True
     to_and_fro = clause.event.kind is EventKind.SWING and clause.event.count > 1
     return to_and_fro and clause.event.direction is not Direction.SIDE_TO_SIDE
 
@@ -401,6 +403,7 @@ _EVENTS: Final[Mapping[ActKey, str | Callable[[MotionEvent], str]]] = {
     EventKind.WAVE: _wave,
     EventKind.SWING: _swing,
     EventKind.CLAP: "<clap> {their} hands",
+    EventKind.GESTURE: "<move> both hands together and apart",
     EventKind.PUNCH: lambda e: f"<punch> forward with {_limb(e, 'hand')}",
     EventKind.THROW: _throw,
     EventKind.CIRCLE: _circle,

@@ -242,6 +242,7 @@ _KINDS: Final[Mapping[ActKey, ActivityKind]] = {
     EventKind.THROW: ActivityKind.THROW,
     EventKind.CIRCLE: ActivityKind.CIRCLE,
     EventKind.CLAP: ActivityKind.CLAP,
+    EventKind.GESTURE: ActivityKind.GESTURE,
     EventKind.EXTEND: ActivityKind.REACH,
     EventKind.KICK: ActivityKind.KICK,
     EventKind.STRAIGHTEN: ActivityKind.LOWER,
@@ -391,7 +392,12 @@ def _level_clause(event: MotionEvent, description: MotionDescription) -> Clause 
     """Return the clause of a change of hip height, by the postures before and after it."""
     before = _kind_at(description, event.start_s - 0.1)
     after = _kind_at(description, event.end_s + 0.1)
-    act = _sink(before, after) if event.kind is EventKind.SINK else _rise(before, after)
+    if event.kind is EventKind.SINK:
+        act = _sink(before, after)
+    elif _has_landed(event, description):
+        act = BodyAct.STAND_UP
+    else:
+        act = _rise(before, after)
     if act is None:
         return None
     return Clause(
@@ -403,9 +409,15 @@ def _level_clause(event: MotionEvent, description: MotionDescription) -> Clause 
     )
 
 
+def _has_landed(event: MotionEvent, description: MotionDescription) -> bool:
+    """Return whether a rise follows a landing at once."""
+    lands = [e for e in description.events if e.kind is EventKind.LAND]
+    return any(-0.2 <= event.start_s - land.end_s <= MAX_STIR_S for land in lands)
+
+
 def _sink(before: PostureKind, after: PostureKind) -> BodyAct | None:
     told_by_posture = after is PostureKind.BENDING or after in _ON_HANDS
-    if told_by_posture or (before is after and after in _LOW):
+    if told_by_posture or before in _ON_HANDS or (before is after and after in _LOW):
         return None
     return _SINKS.get(after, BodyAct.BEND_KNEES)
 

@@ -26,9 +26,11 @@ from annotators.motion.events import (
 from annotators.motion.rules.posture import UPRIGHT_DEG, trunk_tilt_deg
 from annotators.motion.rules.sides import is_too_slow, ramp_pieces, share_of
 from annotators.motion.signals import (
+    SIDES,
     Signals,
     Span,
     flexion_deg,
+    speed_T,
     trim_ramp,
     turning_points,
 )
@@ -69,6 +71,13 @@ def hand_level(signals: Signals, side: Side, frame: int) -> Level:
     """Return the level of a hand."""
     up = hand_T3(signals, side)[frame, 1] * signals.size.arm_m / signals.size.torso_m
     return next((name for edge, name in LEVELS if up >= edge), Level.LOW)
+
+
+def hand_speed(signals: Signals, event: MotionEvent) -> float:
+    """Return the highest speed of the hand of an event, arm lengths per second."""
+    start, end = np.searchsorted(signals.time_T, (event.start_s - 1e-9, event.end_s + 1e-9))
+    sides = SIDES if event.side in (None, Side.BOTH) else (event.side.value,)
+    return max(float(speed_T(hand_T3(signals, s))[start:end].max()) for s in sides)
 
 
 def _hand_direction(hand_3: FloatArray) -> Direction | None:

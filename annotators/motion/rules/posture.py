@@ -27,7 +27,7 @@ from annotators.motion.events import (
     Side,
     measure_event,
 )
-from annotators.motion.rules.sides import ramp_pieces
+from annotators.motion.rules.sides import is_too_slow, ramp_pieces
 from annotators.motion.signals import (
     SIDES,
     Signals,
@@ -36,7 +36,6 @@ from annotators.motion.signals import (
     hysteresis,
     spans,
     speed_T,
-    trim_ramp,
     turning_points,
 )
 from data.arrays import BoolArray, FloatArray
@@ -73,6 +72,8 @@ ARM_UNDER: Final = 0.25
 """Smallest height of the lower shoulder above its hand, leg lengths, on a stretched arm."""
 ONE_LEG_LIFT: Final = 0.20
 """One leg carries the body while the other foot is held at least this much higher."""
+BALANCING_HIPS: Final = 0.95
+"""The hips of who stands on one leg are higher than in a lunge."""
 ONE_LEG_MIN_S: Final = 0.8
 MIN_POSTURE_FRAMES: Final = 6
 """0.3 s. A shorter posture is a transition between two others."""
@@ -259,7 +260,11 @@ def one_leg_balances(signals: Signals, moving_T: BoolArray) -> list[Posture]:
     leg_m = signals.size.leg_m
     lift_T = signals.joint_T3("left_ankle")[:, 1] - signals.joint_T3("right_ankle")[:, 1]
     upright_T = (hip_height(signals) > LOW_HIPS) & ~moving_T
-    upright_T &= trunk_tilt_deg(signals) < LYING_DEG
+    apart_T3 = signals.joint_T3("left_ankle") - signals.joint_T3("right_ankle")
+    apart_T = np.hypot(apart_T3[:, 0], apart_T3[:, 2]) / leg_m
+    # In a lunge the heel of the rear foot is up, but the foot carries the body too.
+    lunges_T = (apart_T > WIDE_FEET) & (hip_height(signals) < BALANCING_HIPS)
+    upright_T &= (trunk_tilt_deg(signals) < LYING_DEG) & ~lunges_T
     result: list[Posture] = []
     for side, raised_T in ((Side.LEFT, -lift_T), (Side.RIGHT, lift_T)):
         mask_T = hysteresis(raised_T / leg_m, ONE_LEG_LIFT, 0.5 * ONE_LEG_LIFT) & upright_T
@@ -289,8 +294,15 @@ def level_changes(signals: Signals, held: Sequence[Posture]) -> list[MotionEvent
     hips_T = gaussian_filter1d(hip_height(signals), 2.0, mode="nearest")
     result: list[MotionEvent] = []
     points = turning_points(hips_T, MIN_SINK if signals.exact else MIN_SINK_ESTIMATED)
-    for start, end in itertools.pairwise(points):
-        span = trim_ramp(hips_T, start, end)
+    least = MIN_SINK if signals.exact else MIN_SINK_ESTIMATED
+    pieces = [
+        span
+        for start, end in itertools.pairwise(points)
+        for span in ramp_pieces(hips_T, start, end, 0.8 * least)
+    ]
+    for span in pieces:
+        if not signals.exact and is_too_slow(span):
+            continue  # The estimate of the floor or of the root drifts.
         high = float(max(hips_T[span[0]], hips_T[span[1] - 1]))
         legs = any(signals.seen(f"{side}_leg", span, 0.7) for side in signals.leg_sides)
         # Hips that are higher than in standing are an error of the floor, or a flight.

@@ -68,6 +68,12 @@ CLAP_NEAR: Final = 0.30
 CLAP_OPEN: Final = 0.25
 CLAP_SPEED: Final = 1.5
 """Smallest speed of the wrists toward each other, arm lengths per second."""
+GESTURE_NEAR: Final = 0.60
+GESTURE_OPEN: Final = 0.06
+"""Smallest change of the distance of the wrists, about 3 cm."""
+MIN_GESTURE_SWINGS: Final = 5
+ARRIVAL: Final = 1.8
+GESTURE_EVENNESS: Final = 0.40
 CIRCLE_DEG: Final = 330.0
 CIRCLE_RADIUS: Final = 0.45
 
@@ -382,6 +388,64 @@ def claps(signals: Signals, moving_T: BoolArray) -> list[MotionEvent]:
                 count=len(group),
                 frequency_hz=(len(group) - 1) / seconds,
                 gap_m=float(apart_T[group].max()) * arm_m,
+            )
+        )
+    return result
+
+
+def _without_arrivals(apart_T: FloatArray, span: Span) -> list[int]:
+    """Return the turning points of a distance without the larger first and last changes.
+
+    In these the hands come together and part.
+    """
+    frames = [span[0] + p for p in turning_points(apart_T[slice(*span)], GESTURE_OPEN)]
+    sizes = np.abs(np.diff(apart_T[frames]))
+    while len(sizes) >= MIN_GESTURE_SWINGS and sizes[0] > ARRIVAL * np.median(sizes):
+        frames, sizes = frames[1:], sizes[1:]
+    while len(sizes) >= MIN_GESTURE_SWINGS and sizes[-1] > ARRIVAL * np.median(sizes):
+        frames, sizes = frames[:-1], sizes[:-1]
+    return frames
+
+
+def gestures(signals: Signals, busy_T: BoolArray) -> list[MotionEvent]:
+    """Find hands that are held together before the body and open and close at least three times.
+
+    Args:
+        signals: signals of the motion.
+        busy_T: (T,) frames at which the person walks or claps.
+    """
+    if not signals.sharp or not {"left_arm", "right_arm"} <= signals.parts:
+        return []
+    arm_m = signals.size.arm_m
+    wrists_T3 = signals.joint_T3("left_wrist") - signals.joint_T3("right_wrist")
+    apart_T = np.linalg.norm(wrists_T3, axis=1) / arm_m
+    up_T = np.min([hand_T3(signals, side)[:, 1] for side in SIDES], axis=0)
+    held_T = (apart_T < GESTURE_NEAR) & (up_T > HANGING) & ~busy_T
+    for side in SIDES:
+        held_T &= signals.part_T[f"{side}_arm"]
+    result: list[MotionEvent] = []
+    for span in join_spans(spans(held_T, 6), 3):
+        frames = _without_arrivals(apart_T, span)
+        sizes = np.abs(np.diff(apart_T[frames]))
+        even = len(sizes) >= MIN_GESTURE_SWINGS and sizes.min() >= GESTURE_EVENNESS * sizes.max()
+        if not even or np.diff(frames).max() > MAX_HALF_WAVE_FRAMES:
+            continue
+        size = float(np.median(sizes))
+        seconds = max((frames[-1] - frames[0]) / FPS, 1 / FPS)
+        cycles = len(frames) // 2
+        result.append(
+            measure_event(
+                signals,
+                (frames[0], frames[-1] + 1),
+                EventKind.GESTURE,
+                Part.ARM,
+                side=Side.BOTH,
+                level=hand_level(signals, Side.RIGHT, frames[len(frames) // 2]),
+                magnitude=size * arm_m,
+                peak_speed=float(np.abs(np.gradient(apart_T)[slice(*span)]).max() * FPS) * arm_m,
+                count=cycles,
+                frequency_hz=cycles / seconds,
+                gap_m=float(apart_T[slice(*span)].min()) * arm_m,
             )
         )
     return result

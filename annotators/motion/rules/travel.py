@@ -57,6 +57,9 @@ LONG_SWING_LIFT: Final = 0.20
 LONG_SWING_S: Final = 0.7
 """A foot is in the air for at most 0.6 s in a slow step. If it stays up longer, the person balances
 on the other leg, and the shift of the pelvis is no walk."""
+MIN_STRIDE: Final = 0.25
+"""Smallest median change of the distance of the feet along the path in a walk; it is 0.35 in a slow
+and 0.7 in a usual one."""
 MAX_STEPS_WAY: Final = 1.5
 FOOT_MOVES: Final = 0.6
 """Speed of a foot over the floor that is no error of the estimate, leg lengths per second."""
@@ -81,6 +84,8 @@ RUN_CADENCE: Final = 2.55
 FLIGHT_LIFT: Final = 0.05
 RUN_FLIGHT_SHARE: Final = 0.12
 """Share of the time with both ankles above their standing height. It is 0 in a walk."""
+SLOW_RUN_PACE: Final = 0.30
+"""Smallest pace of a run that is told by the knees; a run in slow motion of a third has it."""
 RUN_KNEE_DEG: Final = 85.0
 """Flexion of the knee of the foot that swings behind the body. In a walk it is about 60 degrees and
 in a jog over 90, at any speed of the film. On stairs the knee bends as far, but with the foot below
@@ -130,8 +135,8 @@ def travel(signals: Signals) -> FloatArray:
 def moving_spans(signals: Signals, off_feet_T: BoolArray) -> list[Span]:
     """Return spans in which the body travels on its feet.
 
-    A person whose feet are out of the picture still walks if the hips are seen all the time; the
-    longer way that :func:`locomotion` asks of it tells it from a lean toward the camera.
+    A person whose feet come into the picture walks before as well if the hips are seen; the longer
+    way that :func:`locomotion` asks of it tells it from a lean toward the camera.
 
     Args:
         signals: signals of the motion.
@@ -146,19 +151,23 @@ def moving_spans(signals: Signals, off_feet_T: BoolArray) -> list[Span]:
     result: list[Span] = []
     for start, end in join_spans(spans(moving_T), 4):
         length = float(np.linalg.norm(np.diff(ground_T2[start:end], axis=0), axis=1).sum())
-        net = float(np.linalg.norm(ground_T2[end - 1] - ground_T2[start]))
-        if length >= MIN_PATH and net >= MIN_PATH / 2 and _legs_seen(signals, (start, end)):
+        # Who walks in a circle ends at the start, but has been away.
+        away = np.linalg.norm(ground_T2[start:end] - ground_T2[start], axis=1).max()
+        if length >= MIN_PATH and away >= MIN_PATH / 2 and _legs_seen(signals, (start, end)):
             result.append((start, end))
     return result
 
 
 def _legs_seen(signals: Signals, span: Span) -> bool:
-    """Return whether a leg is measured for a part of a span, or else the torso for most of it.
+    """Return whether a leg is measured for a part of a span, or comes into the picture at its end.
 
-    Hips that travel upright while the picture ends above the knees belong to a walk.
+    Whose legs are never seen may ride as well as walk.
     """
-    legs = any(signals.seen(f"{side}_leg", span, MIN_LEG_SHARE) for side in SIDES)
-    return signals.seen("torso", span, 0.5 if legs else 0.6)
+    if any(signals.seen(f"{side}_leg", span, MIN_LEG_SHARE) for side in SIDES):
+        return signals.seen("torso", span, 0.5)
+    around = slice(max(span[0] - FPS // 2, 0), span[1] + FPS // 2)
+    legs_T = np.logical_or.reduce([signals.part_T[f"{side}_leg"] for side in SIDES])
+    return bool(legs_T[around].sum() >= FPS // 4) and signals.seen("torso", span, 0.6)
 
 
 def _on_one_leg_T(signals: Signals) -> BoolArray:
@@ -175,14 +184,18 @@ def _on_one_leg_T(signals: Signals) -> BoolArray:
 
 def step_frames(signals: Signals, span: Span) -> list[int]:
     """Return the frames of a span at which one foot is furthest ahead, one per step."""
-    start, end = span
+    return [span[0] + frame for frame in turning_points(_ahead(signals, span), MIN_STEP)]
+
+
+def _ahead(signals: Signals, span: Span) -> FloatArray:
+    """Return how far the left foot is ahead of the right along the path, (N,), leg lengths."""
+    inside = slice(*span)
     ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]]
     ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
-    velocity_N2 = np.gradient(ground_T2, axis=0)[start:end]
+    velocity_N2 = np.gradient(ground_T2, axis=0)[inside]
     course_N2 = velocity_N2 / np.maximum(np.linalg.norm(velocity_N2, axis=1, keepdims=True), 1e-9)
     apart_T3 = signals.joint_T3("left_ankle") - signals.joint_T3("right_ankle")
-    ahead_N = (apart_T3[start:end][:, [0, 2]] * course_N2).sum(axis=1) / signals.size.leg_m
-    return [start + frame for frame in turning_points(ahead_N, MIN_STEP)]
+    return (apart_T3[inside][:, [0, 2]] * course_N2).sum(axis=1) / signals.size.leg_m
 
 
 def _flight_share(signals: Signals, span: Span) -> float:
@@ -225,7 +238,7 @@ def locomotion(signals: Signals, off_feet_T: BoolArray) -> list[MotionEvent]:
             continue
         feet = step_frames(signals, span)
         both = all(signals.seen(f"{side}_leg", span, 0.5) for side in SIDES)
-        if both and len(feet) - 1 < 1:
+        if both and (len(feet) - 1 < 1 or _shuffles(signals, span, feet)):
             continue
         gait = _gait(signals, span, feet)
         if both and len(feet) - 1 <= MAX_STEPS and gait.kind is not EventKind.RUN:
@@ -235,6 +248,18 @@ def locomotion(signals: Signals, off_feet_T: BoolArray) -> list[MotionEvent]:
         if both or gait.magnitude >= MIN_UNSEEN_WAY * signals.size.leg_m:
             result.append(gait)
     return result
+
+
+def _shuffles(signals: Signals, span: Span, feet: list[int]) -> bool:
+    """Return whether the feet hardly pass each other, so that the path is an error of the root.
+
+    Motion capture has no such errors.
+    """
+    if signals.exact:
+        return False
+    ahead_T = _ahead(signals, span)
+    ways = np.abs(np.diff(ahead_T[[frame - span[0] for frame in feet]]))
+    return len(ways) == 0 or float(np.median(ways)) < MIN_STRIDE
 
 
 def _gait(signals: Signals, span: Span, steps: list[int]) -> MotionEvent:
@@ -258,10 +283,11 @@ def _gait(signals: Signals, span: Span, steps: list[int]) -> MotionEvent:
         or (pace >= 0.55 and flies)
         or (pace >= BRISK_SPEED and cadence_hz >= RUN_CADENCE)
     )
+    bends = length_m / duration_s / root >= SLOW_RUN_PACE and _kicks_back(signals, span)
     return measure_event(
         signals,
         span,
-        EventKind.RUN if runs or _kicks_back(signals, span) else EventKind.WALK,
+        EventKind.RUN if runs or bends else EventKind.WALK,
         Part.BODY,
         direction=_course(signals, span),
         magnitude=length_m,

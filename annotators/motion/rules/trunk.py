@@ -35,6 +35,7 @@ MIN_LEAN_DEG: Final = 18.0
 ESTIMATED_TILT_FACTOR: Final = 1.3
 """A tilt toward the camera is measured along the depth axis, which is the least accurate one."""
 CLEAR_TILT_DEG: Final = 45.0
+MAX_ROLL_DEG: Final = 20.0
 MAX_TILT_DEG: Final = 110.0
 MAX_TILT_STEP_DEG: Final = 12.0
 """Largest change per frame, 240 degrees per second."""
@@ -163,7 +164,12 @@ def _is_in_image(signals: Signals, span: Span, change_deg: float, axis: _Axis) -
     if axis.across:
         upright = float(np.median(trunk_tilt_deg(signals)[slice(*span)])) < LYING_DEG
         return upright and signals.sees_direction(span, across=True)
-    return change_deg >= CLEAR_TILT_DEG or signals.sees_direction(span, across=False)
+    if signals.sees_direction(span, across=False):
+        return True
+    trunk_T3 = signals.trunk_T3()[[span[0], span[1] - 1]]
+    roll_deg = np.degrees(np.arctan2(trunk_T3[:, 0], np.maximum(trunk_T3[:, 1], 1e-6)))
+    # A trunk that leans to the side is shorter in the image as well.
+    return change_deg >= CLEAR_TILT_DEG and abs(float(np.diff(roll_deg)[0])) < MAX_ROLL_DEG
 
 
 def head_moves(signals: Signals) -> list[MotionEvent]:

@@ -36,6 +36,8 @@ are."""
 _OFF_GROUND_M: Final = 0.4
 """Feet this high above the ground are off it (on a roof, a bar, a step, in the air). Lower feet may
 stand on a floor that the estimated distance lifts."""
+_DISTANCE_ERROR: Final = 0.12
+"""Slow error of the distance of a person who stands, as a share of it."""
 _LOWEST_FRAMES: Final = 8
 """The ground is where the feet are lowest for 0.4 s."""
 _GROUND_NOISE_M: Final = 0.15
@@ -255,9 +257,11 @@ def _rise(lowest_T: FloatArray, seen_T: BoolArray) -> FloatArray:
     """
     lasting_T = median_filter(lowest_T, _SNAP_MEDIAN_FRAMES, mode="nearest")
     ground_m = _lowest_level(lasting_T[seen_T])
-    on_ground_T = seen_T & (lasting_T - ground_m < _OFF_GROUND_M)
+    # An error of the distance lifts or sinks whom the camera sees from above or below.
+    off_ground_m = _OFF_GROUND_M + _DISTANCE_ERROR * abs(ground_m)
+    on_ground_T = seen_T & (lasting_T - ground_m < off_ground_m)
     drift_T = lower_envelope(lasting_T - ground_m, on_ground_T.astype(np.float64))
-    above_T = lowest_T - ground_m - np.clip(drift_T, -_OFF_GROUND_M, _OFF_GROUND_M)
+    above_T = lowest_T - ground_m - np.clip(drift_T, -off_ground_m, off_ground_m)
     sure_T = np.clip((above_T - _RISE_FROM_M) / (_RISE_FULL_M - _RISE_FROM_M), 0, 1)
     snap_T = np.maximum(above_T, 0) * sure_T * sure_T * (3 - 2 * sure_T) - above_T
     snap_T = median_filter(snap_T, _SNAP_MEDIAN_FRAMES, mode="nearest")

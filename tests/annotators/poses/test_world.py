@@ -93,7 +93,7 @@ def test_a_jump_down_is_as_deep_as_it_is() -> None:
     motion = moved(standing(4.0), 0.3, (0.0, 0.0, -8.0))
     motion[:, :, 1] += ramp(len(motion), 40, 50, 2.0, 0.0)[:, None]
     (root_T3,) = root_trajectories([_placed(motion, CameraPath.still(np.arange(80) / 20))])
-    np.testing.assert_allclose(root_T3[:, 1], motion[:, 0, 1], atol=0.12)
+    np.testing.assert_allclose(root_T3[:, 1], motion[:, 0, 1], atol=0.16)
 
 
 def test_feet_that_leave_the_picture_do_not_sink_the_body() -> None:

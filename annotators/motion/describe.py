@@ -20,15 +20,17 @@ from annotators.motion.activities import (
     main_activity,
 )
 from annotators.motion.events import (
+    RAISE_ARM,
     Direction,
     EventKind,
+    Level,
     MotionEvent,
     Posture,
     PostureKind,
     Side,
 )
 from annotators.motion.objects import with_objects
-from annotators.motion.rules.arms import elbow_bends, hand_speed, holds, raises
+from annotators.motion.rules.arms import elbow_bends, hand_speed, hand_top, holds, raises
 from annotators.motion.rules.handling import reaches_down
 from annotators.motion.rules.leaps import drops, jumping_jacks, jumps, somersaults
 from annotators.motion.rules.legs import kicks, leg_raises
@@ -41,7 +43,17 @@ from annotators.motion.rules.posture import (
 )
 from annotators.motion.rules.sides import mask_of, overlaps, pair_sides
 from annotators.motion.rules.strokes import circles, claps, gestures, strokes, thrusts, waves
-from annotators.motion.rules.travel import Path, crawls, locomotion, path_of, steps, travel, turns
+from annotators.motion.rules.travel import (
+    Path,
+    climbs,
+    crawls,
+    locomotion,
+    path_of,
+    skips,
+    steps,
+    travel,
+    turns,
+)
 from annotators.motion.rules.trunk import head_moves, torso_moves
 from annotators.motion.signals import BodySize, Signals, Span, prepare
 from data.arrays import BoolArray, FloatArray
@@ -62,6 +74,10 @@ TOSS_S: Final = 0.8
 TOSS_SPEED: Final = 3.8
 """Speed of a hand that throws what it has picked up, arm lengths per second. A hand that holds it
 up to look at it is slower than 2.5."""
+MIN_SERVE_HEIGHT: Final = 0.3
+"""Height of the striking hand above its shoulder, arm lengths."""
+SERVE_S: Final = 2.0
+"""Longest time from the toss of a ball to the stroke overhead."""
 WIND_UP_S: Final = 0.6
 """Before a jump the knees bend and the hands swing down, which is no reach to the floor."""
 
@@ -178,14 +194,17 @@ def describe_motion(
     # Movements of arms and legs in the air belong to the jump.
     airborne_T = _covered(signals, leaps)
     off_feet_T = _covered(signals, [e for e in leaps if e.kind in _OFF_FEET])
-    travels = locomotion(signals, off_feet_T)
-    moving_T = _covered(signals, [e for e in travels if e.kind in _WALKS])
+    hops = [e for e in leaps if e.kind is EventKind.HOP]
+    travels = skips([*locomotion(signals, off_feet_T), *hops])
+    leaps = [e for e in leaps if e.kind is not EventKind.HOP]
+    moving_T = _covered(signals, [e for e in travels if e.kind in (*_WALKS, EventKind.SKIP)])
     balances = one_leg_balances(signals, moving_T)
     clapped = claps(signals, moving_T)
     events = [
         *travels,
         *steps(signals, moving_T | airborne_T),
         *crawls(signals, held),
+        *climbs(signals, off_feet_T),
         *leaps,
         *turns(signals),
         *level_changes(signals, held),
@@ -197,7 +216,7 @@ def describe_motion(
         *_arm_events(signals, held, moving_T, off_feet_T),
         *_leg_events(signals, moving_T | airborne_T),
     ]
-    events = pair_sides(_without_noise(_without_wind_ups(events)))
+    events = pair_sides(_without_noise(_without_wind_ups(_with_serves(signals, events))))
     events = with_objects(signals, events, objects)
     activities = find_activities(signals, events, held, balances)
     return MotionDescription(
@@ -305,6 +324,23 @@ def _as_throws(
     ]
 
 
+def _with_serves(signals: Signals, events: Sequence[MotionEvent]) -> list[MotionEvent]:
+    """Turn a fast stroke from above the head into a serve if the other hand was just up there."""
+    tossed = [e for e in events if e.is_one_of((RAISE_ARM,)) and e.level in _OVERHEAD]
+    result: list[MotionEvent] = []
+    for event in events:
+        other = Side.RIGHT if event.side is Side.LEFT else Side.LEFT
+        before = [
+            e
+            for e in tossed
+            if e.side in (other, Side.BOTH) and 0.0 <= event.start_s - e.start_s <= SERVE_S
+        ]
+        strikes = event.kind in (EventKind.THROW, EventKind.SWING) and event.count == 1
+        serves = before and strikes and hand_top(signals, event) > MIN_SERVE_HEIGHT
+        result.append(replace(event, kind=EventKind.SERVE) if serves else event)
+    return result
+
+
 def _larger_swings(event: MotionEvent, struck: Sequence[MotionEvent]) -> list[MotionEvent]:
     """Return the swings that go further than a raise or lowering, of which it is only a part."""
     swings = [s for s in struck if s.kind is EventKind.SWING and s.count == 1]
@@ -348,6 +384,7 @@ def _without_noise(events: list[MotionEvent]) -> list[MotionEvent]:
     ]
 
 
+_OVERHEAD: Final = (Level.HEAD, Level.ABOVE_HEAD)
 _WALKS: Final = (EventKind.WALK, EventKind.RUN)
 _LEAPS: Final = (EventKind.JUMP, EventKind.HOP)
 _OFF_FEET: Final = (EventKind.JUMPING_JACK, EventKind.JUMP_DOWN, EventKind.SOMERSAULT)

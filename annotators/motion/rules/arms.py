@@ -80,6 +80,13 @@ def hand_speed(signals: Signals, event: MotionEvent) -> float:
     return max(float(speed_T(hand_T3(signals, s))[start:end].max()) for s in sides)
 
 
+def hand_top(signals: Signals, event: MotionEvent) -> float:
+    """Return the largest height of the hand of an event above its shoulder, arm lengths."""
+    start, end = np.searchsorted(signals.time_T, (event.start_s - 1e-9, event.end_s + 1e-9))
+    sides = SIDES if event.side in (None, Side.BOTH) else (event.side.value,)
+    return max(float(hand_T3(signals, s)[start:end, 1].max()) for s in sides)
+
+
 def _hand_direction(hand_3: FloatArray) -> Direction | None:
     outward, up, ahead = hand_3.tolist()
     if up > 0.75:

@@ -394,16 +394,21 @@ def claps(signals: Signals, moving_T: BoolArray) -> list[MotionEvent]:
 
 
 def _without_arrivals(apart_T: FloatArray, span: Span) -> list[int]:
-    """Return the turning points of a distance without the larger first and last changes.
+    """Return the turning points of a distance without its first and last changes.
 
-    In these the hands come together and part.
+    In these the hands come together and part, or are held still before.
     """
     frames = [span[0] + p for p in turning_points(apart_T[slice(*span)], GESTURE_OPEN)]
-    sizes = np.abs(np.diff(apart_T[frames]))
-    while len(sizes) >= MIN_GESTURE_SWINGS and sizes[0] > ARRIVAL * np.median(sizes):
-        frames, sizes = frames[1:], sizes[1:]
-    while len(sizes) >= MIN_GESTURE_SWINGS and sizes[-1] > ARRIVAL * np.median(sizes):
-        frames, sizes = frames[:-1], sizes[:-1]
+
+    def arrives(first: int, last: int) -> bool:
+        sizes = np.abs(np.diff(apart_T[frames]))
+        large = abs(apart_T[last] - apart_T[first]) > ARRIVAL * np.median(sizes)
+        return bool(large or last - first > MAX_HALF_WAVE_FRAMES)
+
+    while len(frames) > MIN_GESTURE_SWINGS and arrives(frames[0], frames[1]):
+        frames = frames[1:]
+    while len(frames) > MIN_GESTURE_SWINGS and arrives(frames[-2], frames[-1]):
+        frames = frames[:-1]
     return frames
 
 

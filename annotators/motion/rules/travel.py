@@ -6,7 +6,7 @@ Shapes: T frames at 20 fps, N spans.
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -29,6 +29,7 @@ from annotators.motion.rules.posture import (
     hip_height,
     trunk_tilt_deg,
 )
+from annotators.motion.rules.sides import ramp_pieces
 from annotators.motion.signals import (
     PATH_SMOOTH_FRAMES,
     SIDES,
@@ -69,6 +70,11 @@ MAX_STEP_S: Final = 0.6
 """Longest swing of a foot. A leg that is lifted before it is set down elsewhere is raised first."""
 MIN_UNSEEN_WAY: Final = 1.2
 """Smallest path of a walk of which one leg or the feet are not seen."""
+MIN_CLIMB: Final = 0.6
+MIN_CLIMB_S: Final = 1.0
+MAX_CLIMB_RATE: Final = 1.2
+"""Largest speed of a climb, leg lengths per second; on stairs it is about 0.5."""
+MIN_SKIP_HOPS: Final = 2
 MIN_CRAWL: Final = 0.8
 MAX_STEPS: Final = 2
 """A path with so few steps is told as steps, not as a walk."""
@@ -391,6 +397,75 @@ def crawls(signals: Signals, held: list[Posture]) -> list[MotionEvent]:
                 peak_speed=float(np.gradient(way_T)[slice(*span)].max() * FPS),
             )
         )
+    return result
+
+
+def climbs(signals: Signals, off_feet_T: BoolArray) -> list[MotionEvent]:
+    """Find bodies that go up or down against the scene, feet and hips alike, and not in a flight.
+
+    Args:
+        signals: signals of the motion.
+        off_feet_T: (T,) frames of flights and rolls.
+    """
+    if not signals.body_seen:
+        return []
+    leg_m = signals.size.leg_m
+    hips_T = gaussian_filter1d(signals.hips_T3()[:, 1] / leg_m, 4.0, mode="nearest")
+    feet_T = gaussian_filter1d(signals.floor_T / leg_m, FPS / 2, mode="nearest")
+    result: list[MotionEvent] = []
+    for start, end in itertools.pairwise(turning_points(feet_T, MIN_CLIMB)):
+        for span in ramp_pieces(feet_T, start, end, MIN_CLIMB):
+            first, last = span[0], span[1] - 1
+            change = float(feet_T[last] - feet_T[first])
+            hips = float(hips_T[last] - hips_T[first])
+            slow = (last - first) / FPS >= MIN_CLIMB_S and abs(change) <= MAX_CLIMB_RATE * (
+                (last - first) / FPS
+            )
+            alike = hips * np.sign(change) >= 0.7 * abs(change)
+            seen = signals.body_T[slice(*span)].mean() >= 0.6
+            if abs(change) < MIN_CLIMB or not (slow and alike and seen):
+                continue
+            if off_feet_T[slice(*span)].mean() > 0.2:
+                continue
+            result.append(
+                measure_event(
+                    signals,
+                    span,
+                    EventKind.CLIMB,
+                    Part.BODY,
+                    direction=Direction.UP if change > 0 else Direction.DOWN,
+                    magnitude=abs(change) * leg_m,
+                    peak_speed=float(np.abs(np.gradient(hips_T)[slice(*span)]).max() * FPS) * leg_m,
+                )
+            )
+    return result
+
+
+def skips(events: list[MotionEvent]) -> list[MotionEvent]:
+    """Turn hops on alternate legs within a walk or run into skipping.
+
+    Args:
+        events: walks, runs and hops of a motion.
+
+    Returns:
+        The events, with the walk replaced and the hops removed where the person skips.
+    """
+    result = list(events)
+    for walk in [e for e in events if e.kind in (EventKind.WALK, EventKind.RUN)]:
+        hops = sorted(
+            (
+                e
+                for e in events
+                if e.kind is EventKind.HOP and walk.start_s - 0.3 <= e.start_s <= walk.end_s + 0.3
+            ),
+            key=lambda e: e.start_s,
+        )
+        changes = sum(a.side is not b.side for a, b in itertools.pairwise(hops))
+        if len(hops) >= MIN_SKIP_HOPS and changes >= len(hops) - 1:
+            result = [e for e in result if e is not walk and e not in hops]
+            result.append(replace(walk, kind=EventKind.SKIP, count=len(hops)))
+        elif sum(e.duration_s for e in hops) >= 0.5 * walk.duration_s:
+            result.remove(walk)  # Who hops along on one leg neither walks nor runs.
     return result
 
 

@@ -20,6 +20,7 @@ from annotators.wording.phrases import in_words
 from annotators.wording.timeline import timeline
 from benchmarks.support.corpus import Motion, mocap
 from data.motion.skeleton import FPS, JOINT
+from data.synthetic.activities import generate_motion
 from tests.support.motions import jumping, ramp, set_arm, standing
 
 CMU = "cmu_joints22_20fps.npz"
@@ -192,3 +193,90 @@ def test_a_hand_that_goes_down_and_is_kept_up_picks_something_up() -> None:
     told = describe_motion(_stooping(keeps_up=False))
     assert not _of(EventKind.PICK_UP, told)
     assert [event.direction for event in _of(EventKind.REACH, told)] == [Direction.DOWN]
+
+
+def _walking(seconds: float = 4.0) -> Motion:
+    return generate_motion("walk_forward", 3, seconds)[0].astype(np.float64)
+
+
+def test_a_walk_that_gains_height_climbs() -> None:
+    stairs = _walking(5.0)
+    stairs[:, :, 1] += ramp(len(stairs), 20, 80, 0.0, 1.2)[:, None]
+    (climb,) = _of(EventKind.CLIMB, stairs)
+    assert climb.direction is Direction.UP
+    assert climb.magnitude == pytest.approx(1.2, abs=0.3)
+    assert not _of(EventKind.CLIMB, _walking(5.0))
+    assert not _of(EventKind.CLIMB, _fallen(1.2, 0.5))
+
+
+def _hopping(sides: str) -> Motion:
+    """Travel forward with a hop on each of the legs, l or r, one after the other."""
+    motion = standing(2.0 + 0.7 * len(sides))
+    frames_T = np.arange(len(motion))
+    motion[:, :, 2] += ramp(len(motion), 10, len(motion) - 10, 0.0, 1.1 * len(sides))[:, None]
+    for index, letter in enumerate(sides):
+        middle = 20 + round(0.7 * index * FPS)
+        up_T = np.clip(1 - ((frames_T - middle) / 4.0) ** 2, 0, None)
+        motion[:, :, 1] += 0.22 * up_T[:, None]
+        free = "right" if letter == "l" else "left"
+        bent_T = np.clip(1 - ((frames_T - middle) / 7.0) ** 2, 0, None)
+        for joint, share in (("knee", 0.5), ("ankle", 1.0), ("foot", 1.0)):
+            motion[:, JOINT[f"{free}_{joint}"], 1] += share * 0.35 * bent_T
+            motion[:, JOINT[f"{free}_{joint}"], 2] += (0.5 - share) * 0.3 * bent_T
+    return motion
+
+
+def test_hops_on_alternate_legs_are_skipping_and_on_one_leg_are_not() -> None:
+    (skip,) = _of(EventKind.SKIP, _hopping("lrlr"))
+    assert skip.count == 4
+    told = describe_motion(_hopping("llll"))
+    assert len(_of(EventKind.HOP, told)) >= 3
+    assert not {EventKind.SKIP, EventKind.WALK, EventKind.RUN} & {e.kind for e in told.events}
+
+
+def test_a_hand_that_tosses_and_one_that_strikes_overhead_serve() -> None:
+    def served(*, tosses: bool) -> Motion:
+        motion = standing(5.0)
+        frames = len(motion)
+        if tosses:
+            up_T = ramp(frames, 20, 32, 0.0, 2.9) - ramp(frames, 46, 56, 0.0, 2.9)
+            set_arm(motion, "left", up_T)
+        back_T = ramp(frames, 24, 36, 0.0, 3.6)
+        return set_arm(motion, "right", back_T - ramp(frames, 40, 46, 0.0, 3.0))
+
+    assert [e.side for e in _of(EventKind.SERVE, served(tosses=True))] == [Side.RIGHT]
+    assert not _of(EventKind.SERVE, served(tosses=False))
+
+
+def _palms(opens: int) -> Motion:
+    """Hold both hands together before the chest, and open and close them."""
+    motion = standing(2.0 + 0.8 * max(opens, 1))
+    phase_T = np.clip((np.arange(len(motion)) / FPS - 1.0) / 0.8, 0, opens)
+    apart_T = 0.05 + 0.06 * (1 - np.cos(2 * np.pi * phase_T)) / 2
+    for side, outward in (("left", 1.0), ("right", -1.0)):
+        wrist_T3 = motion[:, 0] + np.array([0.0, 0.35, 0.3])
+        wrist_T3[:, 0] += outward * apart_T
+        motion[:, JOINT[f"{side}_wrist"]] = wrist_T3
+        shoulder_T3 = motion[:, JOINT[f"{side}_shoulder"]]
+        elbow_T3 = (wrist_T3 + shoulder_T3) / 2 + np.array([outward * 0.1, -0.15, 0.0])
+        motion[:, JOINT[f"{side}_elbow"]] = elbow_T3
+    return motion
+
+
+def test_palms_that_open_and_close_are_a_gesture() -> None:
+    (gesture,) = _of(EventKind.GESTURE, _palms(4))
+    assert gesture.count in (3, 4)
+    assert not _of(EventKind.GESTURE, _palms(0))
+
+
+def test_a_leg_out_to_the_side_and_the_balance_on_the_other() -> None:
+    motion = standing(5.0)
+    share_T = ramp(len(motion), 25, 35, 0.0, 1.0) - ramp(len(motion), 60, 70, 0.0, 1.0)
+    for joint, share in (("knee", 0.5), ("ankle", 1.0), ("foot", 1.0)):
+        motion[:, JOINT[f"right_{joint}"], 0] -= share * 0.6 * share_T
+        motion[:, JOINT[f"right_{joint}"], 1] += share * 0.2 * share_T
+    told = describe_motion(motion)
+    (raised,) = [e for e in _of(EventKind.RAISE, told) if e.part is Part.LEG]
+    assert (raised.side, raised.direction) == (Side.RIGHT, Direction.SIDE)
+    held = [p for p in told.postures if p.kind is PostureKind.ONE_LEG]
+    assert [p.side for p in held] == [Side.LEFT]

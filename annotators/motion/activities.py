@@ -100,6 +100,7 @@ class ActivityKind(StrEnum):
     WIDE_STANCE = "wide_stance"
     LUNGE = "lunge"
     SIDE_PLANK = "side_plank"
+    STRETCH = "stretch"
     STAND = "stand"
     STILL = "still"
 
@@ -170,8 +171,9 @@ WEIGHTS: Final[Mapping[ActivityKind, float]] = {
     ActivityKind.KNEEL: 0.38,
     ActivityKind.CROUCH: 0.38,
     ActivityKind.WIDE_STANCE: 0.45,
-    ActivityKind.LUNGE: 0.60,
+    ActivityKind.LUNGE: 0.66,
     ActivityKind.SIDE_PLANK: 0.62,
+    ActivityKind.STRETCH: 0.93,
     ActivityKind.STAND: 0.20,
     ActivityKind.STILL: 0.10,
 }
@@ -197,6 +199,8 @@ DANCE_SIGNS: Final = 3
 """Number of kinds of dance-like movement (see :func:`_dance_signs`) in a dance."""
 RICH_SIGNS: Final = 5
 """Number of kinds of movement (see :func:`_rich_signs`) that occur together only in a dance."""
+MIN_POSES: Final = 3
+MIN_POSE_S: Final = 0.4
 MAX_DANCE_LEAPS: Final = 3
 """Many jumps are an exercise or a game."""
 
@@ -285,6 +289,9 @@ def find_activities(
         add(ActivityKind.BALANCE, posture)
     _posture_activities(events, held, add)
 
+    poses = poses_of(held)
+    if poses:
+        add(ActivityKind.STRETCH, *poses)
     signs = _dance_signs(events)
     rich = _rich_signs(events, [*held, *balances]) if signals.exact else []
     if len(signs) >= DANCE_SIGNS:
@@ -507,6 +514,35 @@ def _posture_activities(
         if posture.kind is PostureKind.UPSIDE_DOWN:
             cartwheel = is_cartwheel(posture, held)
             add(ActivityKind.CARTWHEEL if cartwheel else ActivityKind.UPSIDE_DOWN, posture)
+
+
+def poses_of(held: Sequence[Posture]) -> list[Posture]:
+    """Return one posture of each kind of an exercise that goes from one held pose to the next.
+
+    It has at least three kinds of poses, two of them on the hands, as in yoga.
+
+    Args:
+        held: postures of a motion in order of time.
+
+    Returns:
+        The first posture of each kind, in order of time; empty if there are fewer.
+    """
+    found: dict[PostureKind, Posture] = {}
+    for posture in held:
+        if posture.kind in _POSES and posture.duration_s >= MIN_POSE_S:
+            found.setdefault(posture.kind, posture)
+    on_hands = [kind for kind in found if kind in _POSES_ON_HANDS]
+    enough = len(found) >= MIN_POSES and len(on_hands) >= MIN_POSES - 1
+    return list(found.values()) if enough else []
+
+
+_POSES_ON_HANDS: Final = (
+    PostureKind.PLANK,
+    PostureKind.SIDE_PLANK,
+    PostureKind.HANDS_AND_FEET,
+    PostureKind.ALL_FOURS,
+)
+_POSES: Final = (*_POSES_ON_HANDS, PostureKind.LUNGE, PostureKind.WIDE_STANCE)
 
 
 def is_cartwheel(posture: Posture, held: Sequence[Posture]) -> bool:

@@ -27,6 +27,7 @@ from annotators.motion.events import (
     Level,
     MotionEvent,
     Part,
+    Posture,
     PostureKind,
     Side,
 )
@@ -80,7 +81,8 @@ def is_compound(clause: Clause) -> bool:
     if clause.back:
         return True
     if clause.event is None:
-        return clause.act in (PostureKind.PLANK, PostureKind.ALL_FOURS)
+        listed = clause.act is BodyAct.POSES and " and " in _poses_text(clause)
+        return listed or clause.act in (PostureKind.PLANK, PostureKind.ALL_FOURS)
     if clause.event.kind is EventKind.GESTURE:
         return True
     to_and_fro = clause.event.kind is EventKind.SWING and clause.event.count > 1
@@ -480,9 +482,28 @@ _STAYS: Final[Mapping[PostureKind | None, str]] = {
 }
 
 
+_POSE_NAMES: Final[Mapping[PostureKind, str]] = {
+    PostureKind.SIDE_PLANK: "a side plank",
+    PostureKind.PLANK: "a plank",
+    PostureKind.HANDS_AND_FEET: "a pose on hands and feet",
+    PostureKind.ALL_FOURS: "a pose on hands and knees",
+    PostureKind.LUNGE: "a lunge",
+    PostureKind.WIDE_STANCE: "a wide stance",
+}
+
+
+def _poses_text(clause: Clause) -> str:
+    held = [thing for thing in clause.evidence[0] if isinstance(thing, Posture)]
+    names = [_POSE_NAMES[posture.kind] for posture in held if posture.kind in _POSE_NAMES]
+    listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "several poses"
+    return f"<move> through {listed}"
+
+
 def _body_text(clause: Clause) -> str:
     posture = clause.posture
     match clause.act:
+        case BodyAct.POSES:
+            return _poses_text(clause)
         case PostureKind.LYING:
             return _LYING[posture.facing if posture else None]
         case PostureKind.ONE_LEG:

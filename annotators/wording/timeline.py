@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from annotators.motion.activities import WEIGHTS, ActivityKind, is_cartwheel
+from annotators.motion.activities import WEIGHTS, ActivityKind, is_cartwheel, poses_of
 from annotators.motion.describe import MotionDescription
 from annotators.motion.events import (
     BEND_ARM,
@@ -74,6 +74,8 @@ class BodyAct(StrEnum):
     LEAVE_STANCE = "leave_stance"
     STRAIGHTEN_LEGS = "straighten_legs"
     CARTWHEEL = "cartwheel"
+    POSES = "poses"
+    """An exercise that goes from one held pose to the next."""
     KEEP_STILL = "keep_still"
     STAY = "stay"
     """No movement is large enough to be named."""
@@ -185,6 +187,7 @@ def timeline(description: MotionDescription, max_clauses: int = 8) -> list[Claus
     """
     clauses = [c for e in description.events if (c := _event_clause(e, description))]
     clauses += [c for p in description.postures if (c := _posture_clause(p, description))]
+    clauses += _poses(description)
     clauses = _split_walks(clauses, description)
     clauses = _pair(clauses)
     clauses = _merge(clauses)
@@ -280,6 +283,7 @@ _KINDS: Final[Mapping[ActKey, ActivityKind]] = {
     BodyAct.LEAVE_STANCE: ActivityKind.LOWER,
     BodyAct.STRAIGHTEN_LEGS: ActivityKind.LOWER,
     BodyAct.CARTWHEEL: ActivityKind.CARTWHEEL,
+    BodyAct.POSES: ActivityKind.STRETCH,
     BodyAct.KEEP_STILL: ActivityKind.STAND,
     BodyAct.STAY: ActivityKind.STILL,
 }
@@ -449,6 +453,22 @@ def _posture_clause(posture: Posture, description: MotionDescription) -> Clause 
         evidence=((posture,),),
         posture=posture,
     )
+
+
+def _poses(description: MotionDescription) -> list[Clause]:
+    """Return the clause of an exercise of several poses, if the motion is one."""
+    held = poses_of(description.postures)
+    if not held:
+        return []
+    return [
+        Clause(
+            act=BodyAct.POSES,
+            start_s=held[0].start_s,
+            end_s=max(p.end_s for p in description.postures if p.kind in {h.kind for h in held}),
+            weight=_weight(BodyAct.POSES),
+            evidence=(tuple(held),),
+        )
+    ]
 
 
 # --------------------------------------------------------------------------------- the timeline
@@ -636,7 +656,15 @@ _RISING: Final = frozenset(
 )
 _POSTURES: Final = frozenset({*PostureKind, BodyAct.CARTWHEEL})
 _ONCE: Final = frozenset(
-    {*_WALKS, EventKind.TURN, EventKind.STRAIGHTEN, EventKind.LOWER, *_RISING, *_POSTURES}
+    {
+        BodyAct.POSES,
+        *_WALKS,
+        EventKind.TURN,
+        EventKind.STRAIGHTEN,
+        EventKind.LOWER,
+        *_RISING,
+        *_POSTURES,
+    }
 )
 """Acts that are not merged with a repetition: walks, turns, postures and returns to a usual one."""
 

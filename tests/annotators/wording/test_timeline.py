@@ -220,3 +220,15 @@ def test_events_say_how_sure_they_are() -> None:
     estimated = describe_motion(motion, confidence=confidence)
     (event,) = (e for e in estimated.events if e.kind is EventKind.RAISE)
     assert event.confidence == pytest.approx((0.9 + 0.9 + 0.6) / 3)
+
+
+def test_an_exercise_of_several_poses_is_one_clause() -> None:
+    kinds = (PostureKind.SIDE_PLANK, PostureKind.PLANK, PostureKind.LUNGE)
+    told = describe_motion(standing(6.0))
+    held = tuple(Posture(kind, 2.0 * i, 2.0 * i + 1.9, 80.0, 0.5) for i, kind in enumerate(kinds))
+    clauses = timeline(replace(told, postures=held, events=(), still=()))
+    (poses,) = [c for c in clauses if c.act is BodyAct.POSES]
+    assert in_words(poses, "base", "the") == "move through a side plank, a plank and a lunge"
+    assert poses.weight == max(c.weight for c in clauses)
+    two = timeline(replace(told, postures=held[:2], events=(), still=()))
+    assert BodyAct.POSES not in {c.act for c in two}

@@ -229,16 +229,22 @@ def _most_prominent(people: Sequence[_Person], max_people: int) -> list[_Person]
     return kept
 
 
+def _placed(person: _Person) -> Placed:
+    return Placed(person.body_TJ3, person.pelvis_T3, person.confidence_TJ, measured=True)
+
+
 def _in_camera(people: Sequence[_Person]) -> list[FloatArray]:
-    placed = [
-        Placed(person.body_TJ3, person.pelvis_T3, person.confidence_TJ, measured=True)
-        for person in people
-    ]
-    return root_trajectories(placed)
+    return root_trajectories([_placed(person) for person in people])
 
 
 def _in_world(people: Sequence[_Person]) -> list[FloatArray]:
-    """Put the ground of the estimator's space at the height 0."""
-    lowest = [person.pelvis_T3[:, 1] + person.body_TJ3[:, :, 1].min(axis=1) for person in people]
-    ground_m = float(np.quantile(np.concatenate(lowest), _LOWEST_SHARE))
+    """Put the ground of the estimator's space, where the lowest visible feet are, at 0."""
+    placed = [_placed(person) for person in people]
+    lowest = [one.pelvis_T3[:, 1] + one.lowest_T for one in placed]
+    # Feet that nobody sees are a guess, which may be below the ground.
+    seen = [low_T[one.feet_seen_T] for low_T, one in zip(lowest, placed, strict=True)]
+    if any(map(len, seen)):
+        ground_m = float(np.quantile(np.concatenate(seen), _LOWEST_SHARE))
+    else:
+        ground_m = float(np.median(np.concatenate(lowest)))
     return [person.pelvis_T3 - np.array([0.0, ground_m, 0.0]) for person in people]

@@ -11,7 +11,7 @@ from annotators.poses.estimate import PoseConfig
 from annotators.poses.external import read_tracks
 from annotators.poses.trajectory import Lens
 from data.errors import ItemError, Reason
-from data.motion.skeleton import FPS
+from data.motion.skeleton import FPS, JOINT
 from data.records import PoseTrack, VideoProbe
 from data.video.probe import probe_video
 from tests.support.motions import as_clip, as_track, jumping, moved, raising_left_arm
@@ -92,6 +92,21 @@ def test_a_world_keeps_its_heights_above_one_ground(tmp_path: Path, probe: Video
     assert lowest[1] == pytest.approx(0.75, abs=0.03)
     gap_m = tracks[1].root_trajectory[0, 0] - tracks[0].root_trajectory[0, 0]
     assert gap_m == pytest.approx(1.5, abs=1e-3)
+
+
+def test_feet_that_nobody_sees_are_not_the_ground(tmp_path: Path, probe: VideoProbe) -> None:
+    motion = raising_left_arm()
+    feet = [JOINT[f"{side}_{part}"] for side in ("left", "right") for part in ("ankle", "foot")]
+    motion[50:, feet, 1] -= 0.6
+    confidence = np.full((80, 22), 0.9)
+    confidence[50:, feet] = 0.1
+    (track,) = _read(tmp_path, probe, _arrays(motion, confidence=confidence))
+    lowest_T = track.motion_TJ3[:, :, 1].min(axis=1)
+    assert lowest_T[:48] == pytest.approx(0.0, abs=0.01)
+    assert lowest_T[52:] == pytest.approx(-0.6, abs=0.01)
+    confidence[:, feet] = 0.1
+    (track,) = _read(tmp_path, probe, _arrays(motion, confidence=confidence))
+    assert track.motion_TJ3[:48, :, 1].min(axis=1) == pytest.approx(0.0, abs=0.01)
 
 
 def test_joints_of_a_camera_are_projected_and_set_on_the_ground(

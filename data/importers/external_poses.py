@@ -38,6 +38,8 @@ from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 
 MAX_GAP_S: Final = 0.5
 """Longest time without a row inside a motion that is imported."""
+MIN_CREDIBLE: Final = 0.5
+"""Confidence from which a joint was seen, as for the motions of the built-in estimator."""
 _MAX_FACT_BYTES: Final = 64_000_000
 _MIN_SIZE_M, _MAX_SIZE_M = 0.3, 4.0
 """Median extent of a body. Other sizes are other units."""
@@ -157,7 +159,8 @@ def find_external_poses(path: Path) -> Found:
 def _read(path: Path, track: int, motion_id: str, item: str, name: str) -> ImportedMotion:
     poses = read_external_poses(path)
     poses = poses.rows(poses.track_N == track)
-    fps, joints_TJ3 = _at_constant_rate(poses, item)
+    fps, joints_TJ3, confidence_TJ = _at_constant_rate(poses, item)
+    credible_TJ = confidence_TJ >= MIN_CREDIBLE
     return ImportedMotion(
         motion_id=motion_id,
         source="joints",
@@ -167,15 +170,20 @@ def _read(path: Path, track: int, motion_id: str, item: str, name: str) -> Impor
         joints_TJ3=joints_TJ3.astype(np.float32),
         group=f"external/{path.stem}",
         quality=float(poses.confidence_NJ.mean()),
+        credible_TJ=None if credible_TJ.all() else credible_TJ,
     )
 
 
-def _at_constant_rate(poses: ExternalPoses, item: str) -> tuple[Fraction, FloatArray]:
-    """Return the joints of one person at a constant frame rate; interpolate if there is none."""
+def _at_constant_rate(poses: ExternalPoses, item: str) -> tuple[Fraction, FloatArray, FloatArray]:
+    """Return one person at a constant frame rate, interpolated if there is none.
+
+    Returns:
+        Frame rate, joints (T, 22, 3) and confidence (T, 22).
+    """
     pts_N = poses.pts_N
     steps_s = np.diff(pts_N)
     if not len(steps_s):
-        return Fraction(FPS), poses.joints_NJ3
+        return Fraction(FPS), poses.joints_NJ3, poses.confidence_NJ
     if steps_s.max() > MAX_GAP_S + 1e-6:
         raise ItemError(
             Reason.WRONG_FORM,
@@ -186,11 +194,13 @@ def _at_constant_rate(poses: ExternalPoses, item: str) -> tuple[Fraction, FloatA
     step_s = float(np.median(steps_s))
     if np.abs(steps_s - step_s).max() < 0.1 * step_s and 1 <= 1 / step_s <= 1000:
         rate = (len(pts_N) - 1) / float(pts_N[-1] - pts_N[0])
-        return Fraction(rate).limit_denominator(1001), poses.joints_NJ3
+        return Fraction(rate).limit_denominator(1001), poses.joints_NJ3, poses.confidence_NJ
     grid_T = np.arange(pts_N[0], pts_N[-1] + 1e-9, 1 / FPS)
-    flat_NC = poses.joints_NJ3.reshape(len(pts_N), -1)
-    columns = [np.interp(grid_T, pts_N, column_N) for column_N in flat_NC.T]
-    return Fraction(FPS), np.stack(columns, axis=1).reshape(-1, NUM_JOINTS, 3)
+    joints_TC, confidence_TJ = (
+        np.stack([np.interp(grid_T, pts_N, column_N) for column_N in values_NC.T], axis=1)
+        for values_NC in (poses.joints_NJ3.reshape(len(pts_N), -1), poses.confidence_NJ)
+    )
+    return Fraction(FPS), joints_TC.reshape(-1, NUM_JOINTS, 3), confidence_TJ
 
 
 class _File:

@@ -14,7 +14,8 @@ from numpy.lib import format as npy
 from data.errors import ItemError, Reason
 from data.importers.external_poses import read_external_poses
 from data.importers.run import MotionImportConfig, import_motions
-from data.motion.skeleton import FPS, JOINT_NAMES
+from data.motion.skeleton import FPS, JOINT, JOINT_NAMES
+from data.schemas import load_credible
 from data.store.dataset import Dataset
 from tests.support.motions import raising_left_arm, waving_right_hand
 
@@ -155,6 +156,8 @@ def test_a_folder_of_results_is_imported_as_motions(tmp_path: Path) -> None:
     flat = wave.reshape(len(wave), -1)
     dense = [np.interp(times_N, np.arange(len(wave)) / FPS, column) for column in flat.T]
     kept_M = np.flatnonzero(np.arange(len(still["pts_s"])) % 7 != 3)
+    half_seen_MJ = np.full((len(kept_M), 22), 0.7)
+    half_seen_MJ[:, [JOINT["left_knee"], JOINT["left_ankle"]]] = 0.2
     np.savez(
         source / "hall.npz",
         joints_3d=np.concatenate(
@@ -162,7 +165,7 @@ def test_a_folder_of_results_is_imported_as_motions(tmp_path: Path) -> None:
         ),
         pts_s=np.concatenate([times_N, still["pts_s"][kept_M]]),
         track=np.repeat([1, 2], [len(times_N), len(kept_M)]),
-        confidence=np.repeat([0.9, 0.6], [len(times_N), len(kept_M)]),
+        confidence=np.concatenate([np.full((len(times_N), 22), 0.9), half_seen_MJ]),
     )
     np.savez(source / "gap.npz", joints_3d=wave[[0, 1, 40]], pts_s=np.array([0.0, 0.05, 2.0]))
     config = MotionImportConfig.model_validate(
@@ -171,7 +174,14 @@ def test_a_folder_of_results_is_imported_as_motions(tmp_path: Path) -> None:
     import_motions(config)
     rows = {row["source_id"]: row for row in Dataset(config.dataset).read("motions").to_pylist()}
     assert set(rows) == {"hall/1", "hall/2"}
-    assert [rows[name]["quality"] for name in ("hall/1", "hall/2")] == pytest.approx([0.9, 0.6])
+    assert [rows[name]["quality"] for name in ("hall/1", "hall/2")] == pytest.approx(
+        [0.9, (20 * 0.7 + 2 * 0.2) / 22]
+    )
+    # Joints that the estimator did not see are kept apart.
+    assert load_credible(rows["hall/1"]) is None
+    credible = load_credible(rows["hall/2"])
+    assert credible is not None
+    assert np.flatnonzero(~credible.all(axis=0)).tolist() == [4, 7]
     assert rows["hall/1"]["num_frames"] == pytest.approx(len(wave) - 1, abs=1)
     assert rows["hall/2"]["num_frames"] == pytest.approx(len(still["pts_s"]) - 1, abs=1)
     (rejection,) = Dataset(config.dataset).read("rejections").to_pylist()

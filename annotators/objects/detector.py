@@ -199,22 +199,34 @@ def decode_centernet(scores_HWL: FloatArray, distance_HW4: FloatArray) -> Decode
     return labels_B, scores_HWL[rows_B, columns_B, labels_B], boxes_B4
 
 
-def _boxes(
-    found: Sequence[Decoded],
-    scale: float,
-    image_HW3: ImageArray,
-) -> Boxes:
+def _boxes(found: Sequence[Decoded], scale: float, image_HW3: ImageArray) -> Boxes:
     """Scale boxes to the frame, cut them at its edges, and keep the best of those that overlap."""
-    labels_B, scores_B, boxes_B4 = (np.concatenate(parts) for parts in zip(*found, strict=True))
     height, width = image_HW3.shape[:2]
-    boxes_B4 = np.clip(boxes_B4 * scale, 0, [width, height, width, height]).astype(np.float32)
-    order = np.argsort(-scores_B)
+    edges_4 = np.array([width, height, width, height], np.float32)
+    return keep_best(
+        [
+            Boxes(
+                labels_B,
+                scores_B.astype(np.float32),
+                np.clip(boxes_B4 * scale, 0, edges_4).astype(np.float32),
+            )
+            for labels_B, scores_B, boxes_B4 in found
+        ]
+    )
+
+
+def keep_best(groups: Sequence[Boxes]) -> Boxes:
+    """Return the best of the boxes that overlap and have one label (non-maximum suppression)."""
+    labels_B = np.concatenate([boxes.labels_B for boxes in groups])
+    scores_B = np.concatenate([boxes.scores_B for boxes in groups])
+    boxes_B4 = np.concatenate([boxes.boxes_B4 for boxes in groups])
+    order = np.argsort(-scores_B, kind="stable")
     labels_B, scores_B, boxes_B4 = labels_B[order], scores_B[order], boxes_B4[order]
     same_BB = (overlap(boxes_B4, boxes_B4) > _NMS_OVERLAP) & (labels_B[:, None] == labels_B)
     keep_B = np.zeros(len(order), bool)
     for place in range(len(order)):
         keep_B[place] = not (same_BB[place, :place] & keep_B[:place]).any()
-    return Boxes(labels_B[keep_B], scores_B[keep_B].astype(np.float32), boxes_B4[keep_B])
+    return Boxes(labels_B[keep_B], scores_B[keep_B], boxes_B4[keep_B])
 
 
 def overlap(first_N4: FloatArray, second_M4: FloatArray) -> FloatArray:

@@ -1,0 +1,232 @@
+"""What a clip shows: how many people, which things, and which of them are near a person.
+
+Each detector alone is wrong about a thing in a third of the videos; a label that both give with a
+score of 0.4 in 15 % of the frames was right in 19 of 19 videos. Things also lie about, so that a
+thing is a person's only near their wrists, hips or ankles. CenterNet alone counts people: at 0.4 it
+saw 96 % of the counted people and nobody else.
+
+Shapes: B boxes, K joints, T frames of a track. Boxes are left, top, right, bottom in pixels.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from annotators.objects.detector import (
+    LABELS,
+    PERSON,
+    Boxes,
+    ObjectDetectors,
+    keep_best,
+    overlap,
+)
+from data.arrays import BoolArray, FloatArray, ImageArray
+from data.records import ObjectSpan
+
+MIN_SCORE: Final = 0.4
+"""Smallest score at which a detector counts as seeing something."""
+
+MIN_SHARE: Final = 0.15
+"""Smallest share of the sampled frames in which both detectors see a thing that is named."""
+
+MIN_FRAMES: Final = 2
+"""Smallest number of these frames."""
+
+
+REACH: Final = 0.12
+"""Largest distance of a joint from a thing of the person, in heights of the person's box."""
+
+_NAMES: Final = {"sports ball": "ball", "frisbee": "ball"}
+"""The two detectors disagree about which of the two a ball is."""
+
+_SCENERY: Final = frozenset(
+    (
+        *("car", "bus", "train", "truck", "boat", "airplane", "traffic light", "fire hydrant"),
+        *("stop sign", "parking meter", "potted plant", "dining table", "toilet", "tv"),
+        *("microwave", "oven", "toaster", "sink", "refrigerator", "clock", "vase"),
+    )
+)
+"""Things that people pass or stand beside, which are never named as theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What both detectors see in one frame.
+
+    Attributes:
+        step: 0-based index of the analyzed frame.
+        pts_s: presentation time of the frame, seconds.
+        nanodet, centernet: boxes of the detectors, in pixels of the analyzed frame.
+    """
+
+    step: int
+    pts_s: float
+    nanodet: Boxes
+    centernet: Boxes
+
+    def people(self, min_score: float = MIN_SCORE) -> Boxes:
+        """Return the people that either detector sees, each once."""
+        return keep_best([boxes.of(PERSON, min_score) for boxes in (self.nanodet, self.centernet)])
+
+    def things(self) -> dict[str, list[tuple[float, FloatArray]]]:
+        """Return the things that both detectors see: mean score and box, by name."""
+        agreed: dict[str, list[tuple[float, FloatArray]]] = {}
+        first, second = _by_name(self.nanodet), _by_name(self.centernet)
+        for name in first.keys() & second.keys():
+            (scores_B, boxes_B4), (other_scores_M, other_boxes_M4) = first[name], second[name]
+            near_BM = _near(boxes_B4, other_boxes_M4)
+            agreed[name] = [
+                (float(scores_B[row] + other_scores_M[near_B].max()) / 2, boxes_B4[row])
+                for row, near_B in enumerate(near_BM)
+                if near_B.any()
+            ]
+        return {name: found for name, found in agreed.items() if found}
+
+
+def _by_name(boxes: Boxes) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Return scores and boxes of the things that a detector sees surely, by name."""
+    places: dict[str, list[int]] = {}
+    for place, (label, score) in enumerate(zip(boxes.labels_B, boxes.scores_B, strict=True)):
+        if label != PERSON and score >= MIN_SCORE:
+            name = LABELS[int(label)]
+            places.setdefault(_NAMES.get(name, name), []).append(place)
+    return {name: (boxes.scores_B[of], boxes.boxes_B4[of]) for name, of in places.items()}
+
+
+def _near(first_N4: FloatArray, second_M4: FloatArray) -> BoolArray:
+    """Return whether each pair of boxes shows one thing, (N, M).
+
+    The boxes of a small thing hardly overlap, so that near centers are enough.
+    """
+    center_N2 = (first_N4[:, :2] + first_N4[:, 2:]) / 2
+    center_M2 = (second_M4[:, :2] + second_M4[:, 2:]) / 2
+    size_N = np.sqrt(np.prod(np.maximum(first_N4[:, 2:] - first_N4[:, :2], 1), axis=1))
+    away_NM = np.linalg.norm(center_N2[:, None] - center_M2, axis=2)
+    return (overlap(first_N4, second_M4) > 0.3) | (away_NM < 0.7 * size_N[:, None])
+
+
+class SceneWatch:
+    """Runs the detectors on some frames of a clip and keeps what they see.
+
+    Args:
+        detectors: the two networks.
+        interval_s: time between the frames that are looked at.
+    """
+
+    def __init__(self, detectors: ObjectDetectors, interval_s: float) -> None:
+        self._detectors = detectors
+        self._interval_s = interval_s
+        self.sightings: list[Sighting] = []
+
+    def look(self, step: int, pts_s: float, image_HW3: ImageArray) -> Sighting | None:
+        """Look at a frame if it is due; the frames come in order of time."""
+        if self.sightings and pts_s < self.sightings[-1].pts_s + self._interval_s - 1e-6:
+            return None
+        nanodet, centernet = (
+            self._detectors.nanodet(image_HW3),
+            self._detectors.centernet(image_HW3),
+        )
+        self.sightings.append(Sighting(step, pts_s, nanodet, centernet))
+        return self.sightings[-1]
+
+
+def people_count(sightings: Sequence[Sighting]) -> int | None:
+    """Return the largest number of people that CenterNet sees at a time; None without a frame.
+
+    A number must be seen in :data:`MIN_SHARE` of the frames and in two, if there are two, which
+    leaves out a chance one.
+    """
+    if not sightings:
+        return None
+    counts = sorted(
+        (len(s.centernet.of(PERSON, MIN_SCORE).scores_B) for s in sightings), reverse=True
+    )
+    needed = max(MIN_FRAMES, int(np.ceil(MIN_SHARE * len(counts))))
+    return counts[min(needed, len(counts)) - 1]
+
+
+def scene_objects(sightings: Sequence[Sighting]) -> tuple[ObjectSpan, ...]:
+    """Return the things that a clip surely shows, each from the first to the last time seen."""
+    seen: dict[str, list[tuple[float, float]]] = {}
+    for sighting in sightings:
+        for name, found in sighting.things().items():
+            seen.setdefault(name, []).append((sighting.pts_s, max(score for score, _ in found)))
+    return tuple(
+        ObjectSpan(name, times[0][0], times[-1][0], float(np.mean([s for _, s in times])))
+        for name, times in sorted(seen.items())
+        if len(times) >= max(MIN_FRAMES, MIN_SHARE * len(sightings))
+    )
+
+
+def objects_near(
+    sightings: Sequence[Sighting],
+    joints: Mapping[str, FloatArray],
+    seen: Mapping[str, BoolArray],
+    pts_T: FloatArray,
+    height_T: FloatArray,
+) -> tuple[ObjectSpan, ...]:
+    """Return the things near the joints of a person, and when.
+
+    Args:
+        sightings: what the detectors saw in the clip.
+        joints: positions of the joints to look at, (T, 2) pixels of the analyzed frame, by name.
+        seen: whether each joint is seen, (T,), by name.
+        pts_T: times of the frames of the track, seconds.
+        height_T: height of the person in the image, pixels.
+    """
+    touches: dict[str, list[tuple[float, float, str]]] = {}
+    during = [s for s in sightings if pts_T[0] - 1e-6 <= s.pts_s <= pts_T[-1] + 1e-6]
+    for sighting in during:
+        frame = int(np.argmin(np.abs(pts_T - sighting.pts_s)))
+        visible = {name: joints[name][frame] for name in joints if seen[name][frame]}
+        for name, found in sighting.things().items():
+            touch = _nearest(found, visible, REACH * float(height_T[frame]))
+            if touch is not None and name not in _SCENERY:
+                touches.setdefault(name, []).append((sighting.pts_s, *touch))
+    spans: list[ObjectSpan] = []
+    for name, moments in touches.items():
+        if len(moments) >= max(MIN_FRAMES, MIN_SHARE * len(during)):
+            spans += _spans(name, moments, during)
+    return tuple(sorted(spans, key=lambda span: (span.start_s, span.name)))
+
+
+def _nearest(
+    found: Sequence[tuple[float, FloatArray]], joints: Mapping[str, FloatArray], reach_px: float
+) -> tuple[float, str] | None:
+    """Return the score of the thing nearest to a joint, and the joint; None if none is near."""
+    distances = [
+        (
+            float(np.linalg.norm(np.maximum(0, np.maximum(box_4[:2] - at_2, at_2 - box_4[2:])))),
+            score,
+            name,
+        )
+        for score, box_4 in found
+        for name, at_2 in joints.items()
+    ]
+    distance, score, name = min(distances, default=(np.inf, 0.0, ""))
+    return (score, name) if distance <= reach_px else None
+
+
+def _spans(
+    name: str, moments: Sequence[tuple[float, float, str]], during: Sequence[Sighting]
+) -> list[ObjectSpan]:
+    """Group the moments at which a thing is near; one missing frame does not end a span."""
+    order = {sighting.pts_s: place for place, sighting in enumerate(during)}
+    groups: list[list[tuple[float, float, str]]] = [[moments[0]]]
+    for moment in moments[1:]:
+        if order[moment[0]] - order[groups[-1][-1][0]] > 2:
+            groups.append([])
+        groups[-1].append(moment)
+    return [
+        ObjectSpan(
+            name=name,
+            start_s=group[0][0],
+            end_s=group[-1][0],
+            score=float(np.mean([score for _, score, _ in group])),
+            near=Counter(joint for _, _, joint in group).most_common(1)[0][0],
+        )
+        for group in groups
+    ]

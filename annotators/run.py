@@ -69,6 +69,7 @@ class Run:
         models: models that write the texts.
         pose_model: file of the pose model; None if the poses of all clips are already staged, or
             come from another estimator.
+        object_detectors: file of the object detectors; None where there is no pose model.
         programs: processes of the pose estimator ``command``; None for any other.
         report: callback for the progress of stages.
     """
@@ -81,6 +82,7 @@ class Run:
         *,
         models: Models = NO_MODELS,
         pose_model: Path | None = None,
+        object_detectors: Path | None = None,
         programs: PosePrograms | None = None,
         report: Callable[[Progress], None] = silent,
     ) -> None:
@@ -89,6 +91,7 @@ class Run:
         self.workers = workers
         self.models = models
         self.pose_model = pose_model
+        self.object_detectors = object_detectors
         self.programs = programs
         self.report = report
 

@@ -76,8 +76,10 @@ def main() -> None:
 
     if arguments.full:
         need_corpus()
-    assets = fetch_assets(Settings().cache_dir.expanduser(), only=("pose_model", "sample_clip"))
-    model_path = assets["pose_model"]
+    assets = fetch_assets(
+        Settings().cache_dir.expanduser(), only=("pose_model", "object_detectors", "sample_clip")
+    )
+    model_path, detectors = assets["pose_model"], assets["object_detectors"]
     videos = (str(assets["sample_clip"]),)
     if arguments.full:
         videos += (str(VIDEOS),)
@@ -87,7 +89,9 @@ def main() -> None:
     def plain(config: AnnotateConfig) -> None:
         workers: Workers = annotate.shared_workers(config.workers)
         clock.start()
-        annotate_dataset(config, model_path, workers, NO_MODELS, clock.report)
+        annotate_dataset(
+            config, model_path, workers, NO_MODELS, clock.report, object_detectors=detectors
+        )
 
     def as_flow(config: AnnotateConfig) -> None:
         annotate.annotate_videos(config=config)

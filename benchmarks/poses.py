@@ -18,6 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from annotators.clips.cutting import ClipConfig, cut_clips, scan_video
+from annotators.objects.detector import ObjectDetectors
+from annotators.objects.scene import SceneWatch
 from annotators.poses.estimate import PoseConfig, estimate_poses
 from annotators.poses.landmarks import PoseModel
 from annotators.texts.kinematic_captions import people_at_a_time
@@ -26,7 +28,7 @@ from data.errors import ItemError
 from data.video.files import hash_file
 from data.video.probe import probe_video
 from data.video.reader import open_frames
-from flows.settings import pose_model_path
+from flows.settings import detectors_path, pose_model_path
 
 
 def main() -> None:
@@ -46,6 +48,7 @@ def main() -> None:
         "| clip | people by its source | most people at a time | tracks | frames/s | x real time |"
     )
     print("|---|---|---:|---:|---:|---:|")
+    detectors = ObjectDetectors.load(detectors_path())
     with PoseModel.load(pose_model_path(None)) as model:
         for source in sources:
             path = VIDEOS / source["file"]
@@ -68,7 +71,8 @@ def main() -> None:
                 frames += len(images)
                 video_s += clip.end_s - clip.start_s
                 try:
-                    found = estimate_poses(images, clip, probe, config, model)
+                    watch = SceneWatch(detectors, config.object_interval_s)
+                    found = estimate_poses(images, clip, probe, config, model, watch)
                 except ItemError:
                     continue
                 people = max(people, people_at_a_time(found))

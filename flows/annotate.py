@@ -51,7 +51,13 @@ from flows.runtime.limits import concurrency_limiter
 from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.reporting import ProgressBar, is_lost, outlives_server, show_markdown, show_table
 from flows.runtime.start_deployment import start_training
-from flows.settings import api_key, pose_model_path, program_environment, replies_dir
+from flows.settings import (
+    api_key,
+    detectors_path,
+    pose_model_path,
+    program_environment,
+    replies_dir,
+)
 
 REPORT_EVERY_S = 2.0
 TASK_THREADS = 8
@@ -243,6 +249,7 @@ def annotate_videos(
     uses_mediapipe = config.poses.estimator == "mediapipe"
     computes_poses = uses_mediapipe and (config.poses_from is None or config.pose_model is not None)
     model_path = pose_model_path(config.pose_model) if computes_poses else None
+    detectors = detectors_path() if computes_poses else None
     recipe = recipe_of(config, model_path)
     limiter = concurrency_limiter(config.concurrency_limit)
     with (
@@ -259,7 +266,13 @@ def annotate_videos(
         unexpected = UnexpectedErrors(get_run_logger().error)
         workers = shared_workers(config.workers).for_run(unexpected)
         run = Run(
-            config, writer.work, workers, models=models, pose_model=model_path, programs=programs
+            config,
+            writer.work,
+            workers,
+            models=models,
+            pose_model=model_path,
+            object_detectors=detectors,
+            programs=programs,
         )
         ingested = ingest(run, writer)
 

@@ -10,8 +10,8 @@ meters, x to the viewer's right, y up, z toward the camera. 2-D positions are in
 source video, y down.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from scipy.signal import savgol_filter
 
 from annotators.clips.background import BackgroundMotion, CameraPath
+from annotators.objects.scene import SceneWatch, Sighting, objects_near
 from annotators.poses.landmarks import NUM_LANDMARKS, PoseModel
 from annotators.poses.programs import ExternalPoseConfig
 from annotators.poses.side_swaps import find_side_swaps, swap_sides
@@ -34,9 +35,9 @@ from data.records import Clip, Frame, PoseTrack, VideoProbe
 
 _SHORT_S: Final = 1.0
 _SHORT_MIN_QUALITY: Final = 0.7
-"""Tracks shorter than one second need a higher quality, because false detections are short. The one
-known false track (a hand at a bottle, 0.9 s) measures 0.62; short tracks of people measure 0.8 or
-more."""
+"""Tracks shorter than one second need a higher quality, because false detections are short, unless
+both object detectors see the person. The one known false track (a hand at a bottle, 0.9 s) measures
+0.62; short tracks of whole people measure 0.8 or more."""
 
 
 class PoseConfig(Config):
@@ -63,8 +64,11 @@ class PoseConfig(Config):
     check_interval_s: float = Field(
         default=0.3, gt=0, description="Time between checks of a tracked person."
     )
+    object_interval_s: float = Field(
+        default=0.5, gt=0, description="Time between looks of the object detectors."
+    )
     min_detection: float = Field(
-        default=0.5, gt=0, lt=1, description="Smallest detector score of a proposal."
+        default=0.5, gt=0, lt=1, description="Smallest score of a face that is proposed."
     )
     min_presence: float = Field(
         default=0.5,
@@ -127,6 +131,11 @@ class PoseConfig(Config):
             recipe["external"] = self.external.model
         return recipe
 
+
+_TOUCHING: Final = tuple(
+    f"{side}_{part}" for part in ("wrist", "hip", "ankle") for side in ("left", "right")
+)
+_MIN_TOUCHING: Final = 0.3
 
 _LANDMARK: Final = {
     "left_ear": 7,
@@ -252,7 +261,12 @@ class _Draft:
 
 
 def estimate_poses(
-    frames: Iterable[Frame], clip: Clip, probe: VideoProbe, config: PoseConfig, model: PoseModel
+    frames: Iterable[Frame],
+    clip: Clip,
+    probe: VideoProbe,
+    config: PoseConfig,
+    model: PoseModel,
+    watch: SceneWatch,
 ) -> list[PoseTrack]:
     """Detect and track the people of a clip.
 
@@ -263,6 +277,7 @@ def estimate_poses(
         probe: probe of its video, for the size of the source.
         config: limits and thresholds.
         model: pose networks.
+        watch: object detectors. Afterwards it has what they saw, also where nobody is tracked.
 
     Returns:
         At least one track, ordered by first appearance, then by size with the largest first.
@@ -286,7 +301,7 @@ def estimate_poses(
         pixel_scale = probe.width_px / frame.image.shape[1]
         times.append(frame.pts_s)
         background.add(frame.image)
-        tracker.add(frame)
+        tracker.add(frame, watch.look(len(times) - 1, frame.pts_s, frame.image))
 
     people = tracker.finish()
     frame_px = np.array([probe.width_px, probe.height_px]) / pixel_scale
@@ -311,7 +326,17 @@ def estimate_poses(
             "Nothing to do if nobody is to be seen; otherwise lower poses.min_detection or "
             "poses.min_track_s, or raise poses.max_side_px.",
         )
-    return tracks
+    return [_with_objects(track, watch.sightings, pixel_scale) for track in tracks]
+
+
+def _with_objects(track: PoseTrack, sightings: Sequence[Sighting], pixel_scale: float) -> PoseTrack:
+    """Return a track with the things near the person's wrists, hips and ankles."""
+    at_TJ2 = track.joints_2d / np.float32(pixel_scale)
+    joints = {name: at_TJ2[:, JOINT[name]] for name in _TOUCHING}
+    seen = {name: track.confidence[:, JOINT[name]] > _MIN_TOUCHING for name in _TOUCHING}
+    # Of people who lie, the length.
+    height_T = np.ptp(at_TJ2, axis=1).max(axis=1)
+    return replace(track, objects=objects_near(sightings, joints, seen, track.pts_s, height_T))
 
 
 def _tracks(
@@ -324,15 +349,18 @@ def _tracks(
 ) -> list[PoseTrack]:
     """Convert people to tracks in one space, in order of first appearance and size."""
     drafts: list[_Draft] = []
+    # A frame is seen until the next one.
+    frame_s = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     for person in people:
         if person.reliability < config.min_reliability:
             continue
         for part in _split_at_gaps(person, times, config.max_gap_s):
-            length_s = part[-1].pts_s - part[0].pts_s
+            length_s = part[-1].pts_s - part[0].pts_s + frame_s
             if length_s < config.min_track_s - 1e-6 or len(part) < 2:
                 continue
             draft = _draft(part, pixel_scale, camera, lens, config)
-            least = _SHORT_MIN_QUALITY if length_s < _SHORT_S - 1e-6 else 0.0
+            is_doubtful = length_s < _SHORT_S - 1e-6 and not person.is_sure
+            least = _SHORT_MIN_QUALITY if is_doubtful else 0.0
             if draft.quality >= max(config.min_quality, least):
                 drafts.append(draft)
     drafts.sort(key=lambda draft: (draft.pts_T[0], -draft.size_px))

@@ -1,20 +1,17 @@
-"""Who is who: what people look like, and which tracks belong to one person.
-
-Shapes: H and W are the size of the analyzed frame, K points.
-"""
+"""Who is who: which tracks belong to one person, and which were exchanged where people met."""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Final
 
-import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from annotators.poses.landmarks import Landmarks
+from annotators.poses.appearance import appearance_distance, mixed
 from annotators.poses.tracklets import Observation, Tracklet, is_same_body
-from data.arrays import FloatArray, ImageArray
+from data.arrays import FloatArray
 
 STRANGER: Final = 0.6
 """Smallest :func:`appearance_distance` of two different people."""
@@ -22,59 +19,17 @@ STRANGER: Final = 0.6
 STRANGER_ALONE: Final = 0.8
 """The same limit where no other person is nearby."""
 
+_MEETING: Final = 0.35
+"""Two people meet where they are as near as this, in sides of the larger of their squares."""
+_APART_FRAMES: Final = 5
+_LOOKS: Final = 4
+"""Number of looks to compare before and after a meeting."""
+_SURE_EXCHANGE: Final = 0.3
+"""An exchange must make the people more alike by this, summed over both."""
+
 _MOVEMENT_S: Final = 0.25
 
 _NEVER: Final = 1e3
-
-
-def appearance_of(image_HW3: ImageArray, landmarks: Landmarks) -> FloatArray | None:
-    """Return a normalized color histogram of a person's torso and thighs, or None when hidden."""
-    points = landmarks.image_N2
-    parts: list[FloatArray] = []
-    for corners in ((11, 12, 24, 23), (23, 24, 26, 25)):
-        patch = _patch(image_HW3, points[list(corners)])
-        if patch is None:
-            continue
-        lab = cv2.cvtColor(patch[None], cv2.COLOR_RGB2LAB)
-        hist = cv2.calcHist([lab], [0, 1, 2], None, [4, 8, 8], [0, 256, 64, 192, 64, 192]).ravel()
-        total = float(hist.sum())
-        if total > 0:
-            parts.append((hist / total).astype(np.float32))
-    if not parts:
-        return None
-    return (np.concatenate([parts[0], parts[-1]]) / 2).astype(np.float32)
-
-
-def _patch(image_HW3: ImageArray, corners_42: FloatArray) -> ImageArray | None:
-    """Return colors at a grid of points in a quadrangle, (K, 3), or None if outside the image."""
-    u, v = np.meshgrid(np.linspace(0.15, 0.85, 12), np.linspace(0.1, 0.9, 12))
-    u, v = u.reshape(-1, 1), v.reshape(-1, 1)
-    top = corners_42[0] * (1 - u) + corners_42[1] * u
-    bottom = corners_42[3] * (1 - u) + corners_42[2] * u
-    points_K2 = np.rint(top * (1 - v) + bottom * v).astype(np.int64)
-    height, width = image_HW3.shape[:2]
-    inside = ((points_K2 >= 0) & (points_K2 < [width, height])).all(axis=1)
-    if inside.mean() < 0.5:
-        return None
-    points_K2 = points_K2[inside]
-    return image_HW3[points_K2[:, 1], points_K2[:, 0]]
-
-
-def appearance_distance(first: FloatArray | None, second: FloatArray | None) -> float:
-    """Return the Hellinger distance of two appearances, from 0 (equal) to 1.
-
-    The distance is 0.5 when one of the appearances is unknown.
-    """
-    if first is None or second is None:
-        return 0.5
-    return math.sqrt(max(0.0, 1.0 - float(np.sqrt(first * second).sum())))
-
-
-def mixed(old: FloatArray | None, new: FloatArray | None) -> FloatArray | None:
-    """Return an appearance that is updated with a newer one."""
-    if old is None or new is None:
-        return new if old is None else old
-    return (0.7 * old + 0.3 * new).astype(np.float32)
 
 
 def without_duplicates(tracks: Iterable[Tracklet]) -> list[Tracklet]:
@@ -94,6 +49,60 @@ def _are_duplicates(track: Tracklet, other: Tracklet) -> bool:
         if seen.step in there
     )
     return num_same > 0.4 * len(track.observations)
+
+
+def exchange_back(tracks: Sequence[Tracklet]) -> list[Tracklet]:
+    """Undo exchanges of two people who met: each goes on with the track that looks like them."""
+    found = list(tracks)
+    for row, column in combinations(range(len(found)), 2):
+        for step in _meetings(found[row], found[column]):
+            before = [_looks(found[place], step, -1) for place in (row, column)]
+            after = [_looks(found[place], step, 1) for place in (row, column)]
+            if not all([*before, *after]):
+                continue
+            stays = _unlikeness(before[0], after[0]) + _unlikeness(before[1], after[1])
+            swaps = _unlikeness(before[0], after[1]) + _unlikeness(before[1], after[0])
+            if swaps + _SURE_EXCHANGE < stays:
+                found[row], found[column] = _exchanged(found[row], found[column], step)
+    return found
+
+
+def _meetings(first: Tracklet, second: Tracklet) -> list[int]:
+    """Return the frames at which two people are nearest while they are close to each other."""
+    there = {seen.step: seen.landmarks.next_roi for seen in second.observations}
+    met: list[list[tuple[float, int]]] = []
+    last_step = -_APART_FRAMES
+    for seen in first.observations:
+        other, roi = there.get(seen.step), seen.landmarks.next_roi
+        if other is None or roi.distance_px(other) > _MEETING * max(roi.size_px, other.size_px):
+            continue
+        if seen.step - last_step >= _APART_FRAMES:
+            met.append([])
+        met[-1].append((roi.distance_px(other), seen.step))
+        last_step = seen.step
+    return [min(steps)[1] for steps in met]
+
+
+def _looks(track: Tracklet, step: int, way: int) -> list[FloatArray]:
+    """Return the looks of a track nearest to a frame, before it (-1) or after it (1)."""
+    found = [look for at, look in track.looks if (at - step) * way > 0]
+    return found[-_LOOKS:] if way < 0 else found[:_LOOKS]
+
+
+def _unlikeness(before: Sequence[FloatArray], after: Sequence[FloatArray]) -> float:
+    return float(np.mean([appearance_distance(a, b) for a in before for b in after]))
+
+
+def _exchanged(first: Tracklet, second: Tracklet, step: int) -> tuple[Tracklet, Tracklet]:
+    """Return two tracks that go on with each other's observations from a frame on."""
+    heads = [[seen for seen in t.observations if seen.step < step] for t in (first, second)]
+    tails = [[seen for seen in t.observations if seen.step >= step] for t in (first, second)]
+    looks_before = [[look for look in t.looks if look[0] < step] for t in (first, second)]
+    looks_after = [[look for look in t.looks if look[0] >= step] for t in (first, second)]
+    return (
+        replace(first, observations=heads[0] + tails[1], looks=looks_before[0] + looks_after[1]),
+        replace(second, observations=heads[1] + tails[0], looks=looks_before[1] + looks_after[0]),
+    )
 
 
 def join_parts(tracks: Sequence[Tracklet], max_gap_s: float) -> list[Tracklet]:

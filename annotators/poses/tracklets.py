@@ -53,13 +53,16 @@ class Tracklet:
 
     Attributes:
         observations: at least one observation, in order of time.
-        appearance: histogram of :func:`appearance_of`, or None.
+        appearance: colors by part (:mod:`annotators.poses.appearance`), or None.
         num_agreed, num_checked: number of checks that confirmed the joints, and of all checks.
         last_agreed_step: frame of the last check that confirmed the joints.
         failed_checks: number of checks since then.
         lost: whether the person is missing in the latest frame.
         replaced: whether the track ended because the skeleton moved to another person.
+        unsupported: number of sightings in a row in which no detector sees the person.
+        is_sure: whether both object detectors see the person, most of the time.
         appearance_distances: appearance distances measured at the checks.
+        looks: appearances at the checks at which nobody else was near, with their frames.
     """
 
     observations: list[Observation]
@@ -70,7 +73,10 @@ class Tracklet:
     failed_checks: int = 0
     lost: bool = False
     replaced: bool = False
+    unsupported: int = 0
+    is_sure: bool = False
     appearance_distances: list[float] = field(default_factory=list[float])
+    looks: list[tuple[int, FloatArray]] = field(default_factory=list[tuple[int, FloatArray]])
 
     @property
     def last(self) -> Observation:

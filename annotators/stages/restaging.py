@@ -19,13 +19,14 @@ from annotators.stages.staged import (
     StagedScan,
     load_staged,
     poses_path,
+    scene_path,
     tracks_path,
     video_path,
     write_staged,
 )
 from data.errors import RETRYABLE, ItemError, Reason, Stage
-from data.records import Clip, Rejection, RejectionKey, Shot, VideoScan
-from data.schemas import load_rejection
+from data.records import Clip, ClipScene, Rejection, RejectionKey, Shot, VideoScan
+from data.schemas import load_objects, load_rejection
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
 from data.store.recipes import MISSING, format_differences, recipe_differences
@@ -84,6 +85,8 @@ def _restage(published: Dataset, videos: Sequence[SourceVideo], work: Path) -> N
             )
             if not staged.num_tracks:
                 tracks_path(work, clip).unlink(missing_ok=True)
+            scene = ClipScene(clip.clip_id, row["people_count"], load_objects(row))
+            write_staged(scene_path(work, clip), scene)
             write_staged(poses_path(work, clip), staged)
         (told,) = rows["videos"][video_id]
         # The remaining rejections belong to shots without a clip.

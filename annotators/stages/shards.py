@@ -184,6 +184,8 @@ def annotate_dataset(
     workers: Workers,
     models: Models,
     report: Callable[[Progress], None] = silent,
+    *,
+    object_detectors: Path | None = None,
 ) -> Worked:
     """Annotate videos without Prefect, one stage of one shard at a time.
 
@@ -193,6 +195,7 @@ def annotate_dataset(
         workers: worker processes.
         models: models that write the texts.
         report: callback for progress.
+        object_detectors: file of the object detectors; None where there is no pose model.
 
     Raises:
         data.workers.unexpected.UnexpectedErrorsError: items failed with an unexpected error. The
@@ -209,6 +212,7 @@ def annotate_dataset(
             workers,
             models=models,
             pose_model=pose_model,
+            object_detectors=object_detectors,
             programs=programs,
             report=report,
         )

@@ -12,6 +12,7 @@ from data.records import (
     Annotation,
     Caption,
     Clip,
+    ClipScene,
     PoseTrack,
     Rejection,
     VideoProbe,
@@ -150,10 +151,28 @@ def write_tracks(work: Path, clip: Clip, tracks: Sequence[PoseTrack], pose_model
     write_table(tracks_path(work, clip), "poses", table)
 
 
+def scene_path(work: Path, clip: Clip) -> Path:
+    """Return the path of what a clip shows beside its tracks; no such file if it is not known."""
+    return work / "scenes" / f"{require_file_id(clip.clip_id)}.json"
+
+
+def read_scene(work: Path, clip: Clip) -> ClipScene | None:
+    """Read what a clip shows beside its tracks; None if it is not known."""
+    return load_staged(ClipScene, scene_path(work, clip))
+
+
 def staged_files(scan: StagedScan, work: Path) -> list[Path]:
     """Return the paths of all staged files of a video; the scan is the last one."""
     video_id = scan.video.video_id
     return [
-        *(path for c in scan.clips for path in (poses_path(work, c), tracks_path(work, c))),
+        *(
+            path
+            for clip in scan.clips
+            for path in (
+                poses_path(work, clip),
+                tracks_path(work, clip),
+                scene_path(work, clip),
+            )
+        ),
         *(video_path(work, stage, video_id) for stage in ("captions", "annotations", "scans")),
     ]

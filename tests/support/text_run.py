@@ -19,12 +19,13 @@ from annotators.stages.staged import (
     StagedPoses,
     StagedScan,
     poses_path,
+    scene_path,
     tracks_path,
     video_path,
     write_staged,
 )
 from annotators.stages.texts import annotate_videos, caption_videos
-from data.records import Clip, Shot, VideoScan
+from data.records import Clip, ClipScene, Shot, VideoScan
 from data.schemas import pose_row
 from data.store.writer import open_writer, rows_table, write_table
 from data.video.probe import probe_video
@@ -73,6 +74,7 @@ def stage_video(work: Path, video: SourceVideo, number: int, num_clips: int) -> 
                 rows_table("poses", [pose_row(clip, track, "test")]),
             )
             staged = StagedPoses(clip, 1, 1, "pyav", 0.9, (), None)
+            write_staged(scene_path(work, clip), ClipScene(clip_id, 1))
             write_staged(poses_path(work, clip), staged)
     shot = Shot(0, probe.num_packets, 0.0, probe.duration_s, 0.5, "static", 0.0)
     scan = StagedScan(

@@ -19,6 +19,7 @@ from data.records import PoseTrack
 from data.schemas import load_track
 from data.store.dataset import Dataset
 from data.workers.workers import WorkerConfig, Workers
+from flows.settings import detectors_path
 
 PROJECT: Final = Path(__file__).parents[3]
 POSE_CODE: Final = (
@@ -100,7 +101,9 @@ def annotate(
     started_s, cpu_s = time.monotonic(), _cpu_s()
     workers = Workers(WorkerConfig())
     try:
-        worked = annotate_dataset(config, pose_model, workers, NO_MODELS)
+        worked = annotate_dataset(
+            config, pose_model, workers, NO_MODELS, object_detectors=detectors_path()
+        )
     finally:
         workers.close()
     if worked.failures:

@@ -27,10 +27,14 @@ def test_only_seen_joints_are_drawn() -> None:
     assert not image[0, 0].any()
 
 
-def test_pictures_of_a_dataset(walk_clip: Path, pose_model_path: Path, tmp_path: Path) -> None:
+def test_pictures_of_a_dataset(
+    walk_clip: Path, pose_model_path: Path, detectors_path: Path, tmp_path: Path
+) -> None:
     config = AnnotateConfig(videos=(str(walk_clip),), dataset=tmp_path / "dataset")
     with Workers(WorkerConfig()) as workers:
-        annotate_dataset(config, pose_model_path, workers, NO_MODELS)
+        annotate_dataset(
+            config, pose_model_path, workers, NO_MODELS, object_detectors=detectors_path
+        )
     dataset = Dataset(config.dataset)
     clip = best_clip(dataset)
     assert clip is not None

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from annotators.objects.detector import ObjectDetectors
+from annotators.objects.scene import SceneWatch
+from annotators.poses.appearance import appearance_distance
 from annotators.poses.estimate import PoseConfig, estimate_poses
-from annotators.poses.identity import appearance_distance, join_parts, without_duplicates
+from annotators.poses.identity import exchange_back, join_parts, without_duplicates
 from annotators.poses.landmarks import Landmarks, PoseModel, Roi
 from annotators.poses.search import search_windows
 from annotators.poses.tracker import MAX_DISAGREEMENT
@@ -22,13 +25,18 @@ from data.video.reader import open_frames
 
 Image = NDArray[np.uint8]
 
-RED = np.eye(1, 512, 3, dtype=np.float32)[0]
-BLUE = np.eye(1, 512, 200, dtype=np.float32)[0]
+RED = np.tile(np.array([100, 180, 160], np.float32), (13, 1))
+BLUE = np.tile(np.array([90, 130, 80], np.float32), (13, 1))
 
 
 @pytest.fixture(scope="module")
 def model(pose_model_path: Path) -> PoseModel:
     return PoseModel.load(pose_model_path, num_threads=2)
+
+
+@pytest.fixture(scope="module")
+def detectors(detectors_path: Path) -> ObjectDetectors:
+    return ObjectDetectors.load(detectors_path)
 
 
 def body_at(x_px: float, y_px: float = 200.0, size_px: float = 200.0) -> Landmarks:
@@ -96,6 +104,36 @@ def test_somebody_in_other_clothes_is_somebody_else() -> None:
     assert len(join_parts(parts, max_gap_s=0.5)) == 2
 
 
+def _with_looks(track: Tracklet, *changes: tuple[int, NDArray[np.float32]]) -> Tracklet:
+    """Give a track a look every fourth frame: that of the last change before it."""
+    for seen in track.observations[::4]:
+        look = [color for step, color in changes if step <= seen.step][-1]
+        track.looks.append((seen.step, look))
+    return track
+
+
+def test_people_who_were_exchanged_where_they_met_are_exchanged_back() -> None:
+    """The tracks turn back where they meet at step 20; the clothes do not."""
+    left = walker(0, 40, 0, RED)
+    right = walker(0, 40, 0, BLUE)
+    for step in range(40):
+        x = 10 * abs(20 - step)
+        left.observations[step] = Observation(step, step / 20, body_at(300 - x))
+        right.observations[step] = Observation(step, step / 20, body_at(310 + x))
+    _with_looks(left, (0, RED), (20, BLUE))
+    _with_looks(right, (0, BLUE), (20, RED))
+    red, blue = exchange_back([left, right])
+    assert [seen.landmarks.next_roi.x_px for seen in red.observations][-1] > 450
+    assert [seen.landmarks.next_roi.x_px for seen in blue.observations][-1] < 150
+    assert all(look is RED for _, look in red.looks)
+    # Who keeps their clothes has turned back indeed.
+    left.looks, right.looks = [], []
+    _with_looks(left, (0, RED))
+    _with_looks(right, (0, BLUE))
+    stayed, _ = exchange_back([left, right])
+    assert stayed.observations == left.observations
+
+
 def test_two_tracks_on_one_person_become_one() -> None:
     long, short = walker(0, 40, 4, RED), walker(5, 30, 4, RED, x0=3)
     assert without_duplicates([short, long]) == [long]
@@ -113,21 +151,22 @@ def test_a_person_is_expected_where_the_movement_leads() -> None:
 @pytest.mark.parametrize("size", [(1280, 720), (720, 1280), (96, 96), (64, 400), (960, 240)])
 def test_windows_cover_the_frame(size: tuple[int, int]) -> None:
     width, height = size
-    large, small = search_windows(width, height)
-    assert large[0] == (0, 0, width, height)
-    for windows in (large[1:] or large, small):
-        seen = np.zeros((height, width), bool)
-        for left, top, right, bottom in windows:
-            assert 0 <= left < right <= width
-            assert 0 <= top < bottom <= height
-            seen[top:bottom, left:right] = True
-        assert seen.all()
+    whole, *squares = search_windows(width, height)
+    assert whole == (0, 0, width, height)
+    seen = np.zeros((height, width), bool)
+    for left, top, right, bottom in squares or [whole]:
+        assert 0 <= left < right <= width
+        assert 0 <= top < bottom <= height
+        seen[top:bottom, left:right] = True
+    assert seen.all()
 
 
 # --------------------------------------------------------------------------- on real images
 
 
-def follow(model: PoseModel, images: list[Image], config: PoseConfig) -> list[PoseTrack]:
+def follow(
+    model: PoseModel, detectors: ObjectDetectors, images: list[Image], config: PoseConfig
+) -> list[PoseTrack]:
     height, width = images[0].shape[:2]
     probe = VideoProbe(
         Path("x.mp4"),
@@ -146,7 +185,8 @@ def follow(model: PoseModel, images: list[Image], config: PoseConfig) -> list[Po
     )
     clip = Clip("clip", "video", 0, 0, len(images), 0.0, len(images) / 20, 0.5, "static", 0.0)
     frames = [Frame(i, i / 20, image) for i, image in enumerate(images)]
-    return estimate_poses(frames, clip, probe, config, model)
+    watch = SceneWatch(detectors, config.object_interval_s)
+    return estimate_poses(frames, clip, probe, config, model, watch)
 
 
 def cutout(
@@ -173,7 +213,9 @@ MAN_ON_THE_ROOF = (440, 20, 840, 500)
 """Box around the man in the first four seconds of the sample clip."""
 
 
-def test_two_people_keep_their_tracks_when_they_cross(model: PoseModel, sample_clip: Path) -> None:
+def test_two_people_keep_their_tracks_when_they_cross(
+    model: PoseModel, detectors: ObjectDetectors, sample_clip: Path
+) -> None:
     """One real person passes in front of another one, in the opposite direction."""
     front = cutout(sample_clip, (480, 20, 810, 500), seconds=3.0)
     # The woman walks to the left, and the box follows her.
@@ -187,7 +229,7 @@ def test_two_people_keep_their_tracks_when_they_cross(model: PoseModel, sample_c
             height, width = person.shape[:2]
             image[y : y + height, round(x) : round(x) + width] = person
         images.append(image)
-    tracks = follow(model, images, PoseConfig(max_gap_s=1.2))
+    tracks = follow(model, detectors, images, PoseConfig(max_gap_s=1.2))
     x_of = [track.joints_2d[:, JOINT["pelvis"], 0] for track in tracks]
     right = [i for i, x in enumerate(x_of) if x[-1] - x[0] > 400]
     left = [i for i, x in enumerate(x_of) if x[-1] - x[0] < -400]
@@ -199,22 +241,26 @@ def test_two_people_keep_their_tracks_when_they_cross(model: PoseModel, sample_c
         assert (sign * np.diff(x_of[i])).min() > -60
 
 
-def test_a_hidden_person_is_filled_in_and_marked(model: PoseModel, sample_clip: Path) -> None:
+def test_a_hidden_person_is_filled_in_and_marked(
+    model: PoseModel, detectors: ObjectDetectors, sample_clip: Path
+) -> None:
     images = cutout(sample_clip, MAN_ON_THE_ROOF, seconds=2.5)
     for image in (images[i] for i in range(20, 27)):
         image[:] = 110
-    (track,) = follow(model, images, PoseConfig())
+    (track,) = follow(model, detectors, images, PoseConfig())
     hidden = (track.pts_s > 19.5 / 20) & (track.pts_s < 26.5 / 20)
     np.testing.assert_array_equal(track.valid, ~hidden)
     assert (track.confidence[hidden] == 0).all()
     assert np.isfinite(track.motion_TJ3).all()
 
 
-def test_a_long_absence_makes_another_track(model: PoseModel, sample_clip: Path) -> None:
+def test_a_long_absence_makes_another_track(
+    model: PoseModel, detectors: ObjectDetectors, sample_clip: Path
+) -> None:
     images = cutout(sample_clip, MAN_ON_THE_ROOF, seconds=3.5)
     for image in (images[i] for i in range(20, 45)):
         image[:] = 110
-    first, second = follow(model, images, PoseConfig())
+    first, second = follow(model, detectors, images, PoseConfig())
     assert first.pts_s[-1] < 1.0
     assert second.pts_s[0] > 2.2
     assert first.valid.all()
@@ -222,7 +268,7 @@ def test_a_long_absence_makes_another_track(model: PoseModel, sample_clip: Path)
 
 
 @pytest.mark.parametrize("kind", ["noise", "blobs", "black", "stripes"])
-def test_nobody_is_seen_in_noise(model: PoseModel, kind: str) -> None:
+def test_nobody_is_seen_in_noise(model: PoseModel, detectors: ObjectDetectors, kind: str) -> None:
     rng = np.random.default_rng(1)
     fine = rng.integers(0, 255, (20, 360, 480, 3), dtype=np.uint8)
     coarse = np.kron(fine[:, ::40, ::40], np.ones((1, 40, 40, 1), np.uint8))
@@ -230,5 +276,5 @@ def test_nobody_is_seen_in_noise(model: PoseModel, kind: str) -> None:
     stripes = np.broadcast_to(waves[None, None, :, None], fine.shape)
     images = {"noise": fine, "blobs": coarse, "black": 0 * fine, "stripes": stripes}[kind]
     with pytest.raises(ItemError) as caught:
-        follow(model, [np.ascontiguousarray(image) for image in images], PoseConfig())
+        follow(model, detectors, [np.ascontiguousarray(image) for image in images], PoseConfig())
     assert caught.value.reason is Reason.NO_PERSON

@@ -25,7 +25,7 @@ def workers() -> Generator[Workers]:
 
 
 def test_ten_damaged_files_each_have_an_answer(
-    walk_clip: Path, pose_model_path: Path, workers: Workers, tmp_path: Path
+    walk_clip: Path, pose_model_path: Path, detectors_path: Path, workers: Workers, tmp_path: Path
 ) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
@@ -42,7 +42,9 @@ def test_ten_damaged_files_each_have_an_answer(
     shutil.copy(walk_clip, folder / "good.mp4")
     told: list[Progress] = []
     config = AnnotateConfig(videos=(str(folder),), dataset=tmp_path / "dataset")
-    annotate_dataset(config, pose_model_path, workers, NO_MODELS, told.append)
+    annotate_dataset(
+        config, pose_model_path, workers, NO_MODELS, told.append, object_detectors=detectors_path
+    )
 
     dataset = Dataset(config.dataset)
     rejected = {

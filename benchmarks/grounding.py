@@ -7,10 +7,14 @@
    by the three kinds of MotionHalluc: direction, attribute and time.
 3. The steps that the ``rules`` annotator writes, as they are and with left and right swapped.
 4. How many captions of HumanML3D make a claim that can be checked.
+5. With ``--dataset DIR`` (the dataset that ``benchmarks/video_truth.py --out`` writes): the texts
+   of a scripted visual model about the real clips, right ones and deliberate errors, against our
+   tracks. The agreement of the verdicts with the labels is Cohen's kappa, by part of the body.
 
-    .venv/bin/python benchmarks/grounding.py
+    .venv/bin/python benchmarks/grounding.py [--dataset DIR]
 """
 
+import argparse
 import json
 import random
 import re
@@ -31,8 +35,12 @@ from annotators.grounding.claims import parse_claims
 from annotators.motion.describe import MotionDescription, describe_motion
 from annotators.wording.phrases import in_words
 from annotators.wording.timeline import timeline
-from benchmarks.support.corpus import MOCAP, TEXT, need_corpus, run_with_corpus
+from benchmarks.support.corpus import MOCAP, TEXT, VIDEOS, need_corpus, run_with_corpus
 from benchmarks.support.grounding_cases import Case, motion_of, read_cases
+from benchmarks.support.scripted_vlm import write
+from benchmarks.support.truth.labels import load_labels
+from benchmarks.support.truth.people import match_people
+from benchmarks.support.truth.run import read_told
 from data.records import Verdict
 
 WRONG_PER_CAPTION: Final = 10
@@ -243,8 +251,53 @@ def coverage() -> dict[str, float]:
     }
 
 
+def agreement(dataset: Path) -> dict[str, float]:
+    """Compare the verdicts on texts of a scripted visual model with the labels of the clips."""
+    told = read_told(dataset)
+    counted: dict[str, Counter[tuple[bool, Verdict]]] = {}
+    for name, people in load_labels(VIDEOS).items():
+        if name not in told:
+            continue
+        described = told[name].describe()
+        matched = match_people(people, told[name].tracks, told[name].frame_size_px)
+        for index, person in enumerate(people):
+            motions = [described[found] for found in matched.tracks_of.get(index, [])]
+            for written in write(person):
+                holding = [m for m in motions if m.start_s <= written.start_s <= m.end_s]
+                if not holding:
+                    continue
+                span = {"start_s": written.start_s - 1.0, "end_s": written.end_s + 1.0}
+                verdict = ground_statement(written.text, holding[0], **span).verdict
+                for part in (written.part, "all parts"):
+                    counted.setdefault(part, Counter())[written.right, verdict] += 1
+    print(
+        "\n| texts of a scripted model | right: supported | n. m. | contradicted "
+        "| wrong: contradicted | n. m. | supported | kappa |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    shown = (Verdict.SUPPORTED, Verdict.NOT_MEASURABLE, Verdict.CONTRADICTED)
+    for part, counts in sorted(counted.items()):
+        right = [counts[True, v] for v in shown]
+        wrong = [counts[False, v] for v in reversed(shown)]
+        print(f"| {part} | " + " | ".join(map(str, [*right, *wrong, kappa(counts)])) + " |")
+    return {f"kappa_{part.replace(' ', '_')}": kappa(c) for part, c in counted.items()}
+
+
+def kappa(counts: Counter[tuple[bool, Verdict]]) -> float:
+    """Cohen's kappa of right and wrong with supported and contradicted."""
+    yes, no = Verdict.SUPPORTED, Verdict.CONTRADICTED
+    table = np.array([[counts[r, v] for v in (yes, no)] for r in (True, False)], np.float64)
+    total = max(table.sum(), 1.0)
+    seen = np.trace(table) / total
+    by_chance = float(table.sum(0) @ table.sum(1)) / total**2
+    return round(float((seen - by_chance) / max(1.0 - by_chance, 1e-9)), 2)
+
+
 def main() -> None:
     """Print the tables and the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", type=Path, help="dataset of the real clips")
+    arguments = parser.parse_args()
     rows = read_sequences()
     told = captions(rows)
     # One motion per sequence to be told wrongly.
@@ -267,6 +320,8 @@ def main() -> None:
     for name, value in rest.items():
         print(f"| {name} | {value} |")
     figures = {**held_out, **rest}
+    if arguments.dataset is not None:
+        figures |= agreement(arguments.dataset)
     print(
         json.dumps(
             {"name": "grounding", "figures": figures, "targets": TARGETS, "ok": _ok(figures)}

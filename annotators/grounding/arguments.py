@@ -251,14 +251,16 @@ def _direction(
     if head.action is Action.CIRCLE:
         return None
     direction = IMPLIED.get(head.word.verb) if head.action in _LOCOMOTION else None
-    inside = [words[i] for i in head.indices]
+    inside, straight = [words[i] for i in head.indices], False
     for word in sorted((*inside, *owned), key=lambda w: w.index):
         if word.index in used:
             continue
         if head.action in ARM_ACTIONS and DIRECTIONS.get(word.text) is Direction.UP:
             return Direction.UP
-        if direction in _LEADS:
+        if direction in _LEADS or (straight and DIRECTIONS.get(word.text) is Direction.BACKWARD):
             direction = _direction_of(words, head, word, direction)
+            # "in a straight line backwards"
+            straight = word.text == "straight"
     return direction
 
 
@@ -290,8 +292,8 @@ def _turned(words: Sequence[Word], head: Head, word: Word) -> Direction | None:
 
 def _rhythm(words: Sequence[Word], head: Head, owned: Sequence[Word]) -> Direction | None:
     """Return the direction of a movement to and fro: "up and down"."""
-    end = max([head.index, *(w.index for w in owned)]) + 1
-    text = " ".join(w.text for w in words[head.index : end])
+    own = {head.index, *(w.index for w in owned)}
+    text = " ".join(w.text for w in words if w.index in own)
     return next((d for phrase, d in RHYTHMS.items() if phrase in text), None)
 
 
@@ -327,7 +329,8 @@ def _is_of_a_limb(words: Sequence[Word], word: Word) -> bool:
 def _backward(words: Sequence[Word], head: Head, word: Word) -> Direction | None:
     """Return whether "back" is a direction, and not a return: "turns and walks back"."""
     following = words[word.index + 1].text if word.index + 1 < len(words) else ""
-    if following in ("and", "up", "down", "to", "in", "into", "from", "over"):
+    then = words[word.index + 2].text if word.index + 2 < len(words) else ""
+    if following in _RETURNS or (following == "and" and then == "forth"):
         return None
     if head.action in (Action.LEAN, Action.BEND):
         return Direction.BACKWARD
@@ -373,6 +376,10 @@ _HOLDS: Final = frozenset(
     {"hold", "carry", "keep", "be", "have", "touch", "cover", "grab", "grip", "stay", "remain"}
     | {"rest", "lie", "guard", "protect", "bend", "stand", "face", "support"}
 )
+
+
+_RETURNS: Final = frozenset({"up", "down", "to", "in", "into", "from", "over"})
+"""Words after "back" that make it a return."""
 
 
 def _curve(owned: Sequence[Word], used: set[int]) -> Direction | None:

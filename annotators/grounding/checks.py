@@ -77,7 +77,10 @@ def support_of(findings: Sequence[Finding]) -> float | None:
     weights = [1.0 if f.claim.main else BESIDE_WEIGHT for f in graded]
     mean = sum(w * f.support for w, f in zip(weights, graded, strict=True)) / sum(weights)
     deciding = [f.support for f in graded if f.claim.main or _decides(f)]
-    return 0.5 * (mean + min(deciding, default=mean))
+    if not deciding:
+        # What is said beside an unmeasured claim is little evidence.
+        return 0.5 + 0.2 * (mean - 0.5)
+    return 0.5 * (mean + min(deciding))
 
 
 def ground_statement(

@@ -86,6 +86,7 @@ def parse_claims(text: str) -> tuple[Claim, ...]:
     claims = _with_shared_arguments(claims, heads, sentence)
     told = [n for n, c in enumerate(claims) if c.part is not None or not _needs_limb(c)]
     claims, heads = [claims[n] for n in told], [heads[n] for n in told]
+    claims, heads = _without_moved_things(claims, heads, sentence)
     claims = _with_order(claims, heads, sentence)
     claims = _with_roles(claims, heads, sentence)
     claims += _turns_of_paths(claims, heads, sentence)
@@ -127,6 +128,8 @@ def _is_movement(head: Head, found: Arguments) -> bool:
     """Return whether a plain verb of movement says how, where to or of what."""
     if head.word.text == "on":  # "on the way forward"
         return found.direction is not None
+    if head.word.verb == "proceed" and found.direction is None:
+        return False  # "proceeds to jump"
     told = found.direction or found.part or found.negated or found.pace or found.pronoun
     return bool(told) or head.word.verb in _PLAIN_MOVES
 
@@ -229,6 +232,18 @@ def _action_of(head: Head, found: Arguments, part: Part | None) -> Action:
     if part is None or found.carried:
         return action
     return _OF_A_LIMB.get((action, part), action)
+
+
+def _without_moved_things(
+    claims: list[Claim], heads: list[Head], sentence: Sentence
+) -> tuple[list[Claim], list[Head]]:
+    """Drop movements of a thing: "picks it up and moves it to the left"."""
+    kept = [
+        n
+        for n, (claim, head) in enumerate(zip(claims, heads, strict=True))
+        if claim.action is not Action.MOVE or not read_arguments(sentence, head).pronoun
+    ]
+    return [claims[n] for n in kept], [heads[n] for n in kept]
 
 
 def _needs_limb(claim: Claim) -> bool:

@@ -246,7 +246,7 @@ def _apart(words: Sequence[Word], i: int, particle: str) -> int | None:
     for j in range(i + 2, min(i + 6, len(words))):
         if words[j].text == particle:
             named = any(w.noun in PARTS for w in words[i + 1 : j])
-            return j if named and words[j].dep in ("prt", "advmod", "prep") else None
+            return j if named else None
         if words[j].text in (",", ".", "and"):
             return None
     return None

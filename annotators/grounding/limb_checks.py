@@ -222,6 +222,8 @@ def _not_done(claim: Claim, window: Window, part: Part, near: Sequence[MotionEve
     carries = part is Part.LEG and claim.action is not Action.KICK
     if carries and window.events(*_GAITS, *_LEAPS):
         return unknown(claim, window, "the legs carry the body meanwhile", 0.4)
+    if part is Part.LEG and not window.exact:
+        return unknown(claim, window, f"no {claim.action} of the leg stands out", 0.3)
     whose = f"{claim.side} " if claim.side in ONE_SIDE else ""
     measured = f"no {claim.action} of the {whose}{part}; {window.observed()}"
     return contradicted(claim, window, measured)

@@ -73,6 +73,15 @@ class Window:
         return end_s - start_s
 
     @property
+    def exact(self) -> bool:
+        """Whether the motion was captured, and not estimated from a video.
+
+        In an estimate, small kicks, lifts of a foot and turns are often missing, so that their
+        absence contradicts nothing.
+        """
+        return all(event.confidence >= 1.0 for event in self.motion.events)
+
+    @property
     def traveled_m(self) -> float:
         """Distance that the pelvis travels, meters."""
         return self.motion.traveled_m(*self.span)

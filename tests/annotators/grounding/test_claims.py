@@ -24,6 +24,9 @@ def _only(text: str, action: Action) -> Claim:
         ("The waiter backs away from the table.", Action.MOVE, Direction.BACKWARD),
         ("The skater leans back.", Action.LEAN, Direction.BACKWARD),
         ("He turns and walks back to his seat.", Action.WALK, None),
+        ("She walks in a straight line backwards.", Action.WALK, Direction.BACKWARD),
+        ("He steps back and kneels.", Action.WALK, Direction.BACKWARD),
+        ("He walks back and forth.", Action.WALK, None),
     ],
 )
 def test_directions(text: str, action: Action, direction: Direction | None) -> None:
@@ -96,6 +99,7 @@ def test_pace_and_place() -> None:
         "She crosses her arms.",
         "The steps of the staircase are wet.",
         "He is in a running position.",
+        "She moves it to the left.",
     ],
 )
 def test_what_claims_nothing(text: str) -> None:

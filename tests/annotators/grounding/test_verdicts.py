@@ -223,6 +223,16 @@ def test_a_part_that_is_seen_now_and_then_supports_but_does_not_contradict() -> 
     assert _check("The left arm is lowered and waved.", motion) is not CONTRADICTED
 
 
+def test_small_movements_may_be_missing_in_an_estimate() -> None:
+    motion = describe_motion(raising_left_arm())
+    estimated = replace(motion, events=tuple(replace(e, confidence=0.8) for e in motion.events))
+    for text in ("He kicks with the left foot.", "He turns to the left."):
+        assert _check(text, motion) is CONTRADICTED
+        assert _check(text, estimated) is UNKNOWN
+    assert _check("He turns around.", estimated) is CONTRADICTED
+    assert _check("He raises the right arm.", estimated) is CONTRADICTED
+
+
 def test_a_lunge_is_a_posture() -> None:
     motion = describe_motion(standing())
     assert _check("a deep lunge", motion) is CONTRADICTED

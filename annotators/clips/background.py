@@ -201,7 +201,7 @@ class BackgroundMotion:
                     # The fit turns rays of the key frame to rays of this frame.
                     turns_M3[step] = (at_key * Rotation.from_rotvec(change_4[:3]).inv()).as_rotvec()
                     log_zoom_M[step] = log_zoom + change_4[3]
-        return _filled(times_M, turns_M3, log_zoom_M)
+        return filled_path(times_M, turns_M3, log_zoom_M)
 
     def _start_key(self, luma_HW: ImageArray) -> None:
         corners_P2 = _spread_corners(luma_HW)
@@ -338,12 +338,26 @@ def _refined(
     return change_4
 
 
-def _filled(times_M: FloatArray, turns_M3: FloatArray, log_zoom_M: FloatArray) -> CameraPath:
+def filled_path(times_M: FloatArray, turns_M3: FloatArray, log_zoom_M: FloatArray) -> CameraPath:
     """Interpolate the camera over the frames that were not measured."""
     measured_M = ~np.isnan(log_zoom_M)
     known_M = times_M[measured_M]
+    turns_M3[measured_M] = _unwrapped(turns_M3[measured_M])
     filled_M3 = np.stack(
         [np.interp(times_M, known_M, turns_M3[measured_M, axis]) for axis in range(3)], axis=1
     )
     zoom_M = np.exp(np.interp(times_M, known_M, log_zoom_M[measured_M]))
     return CameraPath(times_M, filled_M3, zoom_M, measured_M)
+
+
+def _unwrapped(turns_M3: FloatArray) -> FloatArray:
+    """Make rotation vectors continuous, as of a camera that turns by more than 180 degrees."""
+    result_M3 = turns_M3.copy()
+    for frame in range(1, len(result_M3)):
+        angle_rad, before_3 = float(np.linalg.norm(result_M3[frame])), result_M3[frame - 1]
+        # No rotation has no axis, and is a full turn about that of the frame before.
+        axis_3 = result_M3[frame] if angle_rad > 1e-6 else before_3
+        axis_3 = axis_3 / max(float(np.linalg.norm(axis_3)), 1e-9)
+        turns = round((float(before_3 @ axis_3) - angle_rad) / (2 * np.pi))
+        result_M3[frame] += 2 * np.pi * turns * axis_3
+    return result_M3

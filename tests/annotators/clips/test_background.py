@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from annotators.clips.background import BackgroundMotion, CameraPath
+from annotators.clips.background import BackgroundMotion, CameraPath, filled_path
 from data.video.probe import probe_video
 from data.video.reader import open_frames
 
@@ -111,6 +111,17 @@ def test_a_large_person_is_left_out_by_the_box() -> None:
     frames, boxes = _film(turns_M3 / 5, np.ones_like(zoom_M), wall)
     path = _measure(frames, boxes)
     assert _error_deg(path, turns_M3 / 5) < 0.4
+
+
+def test_a_camera_turns_all_around() -> None:
+    """The orientation stays continuous, also where frames are missing."""
+    pan_M = np.radians(np.linspace(0, 400, 81))
+    turns_M3 = Rotation.from_rotvec(pan_M[:, None] * [0.0, 1.0, 0.0]).as_rotvec()
+    turns_M3[38:44] = np.nan
+    path = filled_path(
+        np.arange(81) / 20, turns_M3, np.where(np.isnan(turns_M3[:, 0]), np.nan, 0.0)
+    )
+    np.testing.assert_allclose(path.turns_M3[:, 1], pan_M, atol=1e-6)
 
 
 def test_a_bus_that_passes_does_not_move_a_still_camera() -> None:

@@ -39,7 +39,7 @@ from data.video.files import size_of
 from data.workers.unexpected import UnexpectedErrors
 from data.workers.workers import WorkerConfig, Workers
 
-MOTIONS_VERSION: Final = 1
+MOTIONS_VERSION: Final = 2
 """Raised whenever a change affects the rows."""
 BATCH: Final = 256
 """Number of motions per publication; a killed run loses at most one batch."""

@@ -209,7 +209,7 @@ def describe_motion(
         *turns(signals),
         *level_changes(signals, held),
         *presses(signals, held),
-        *torso_moves(signals),
+        *_off_the_hands(torso_moves(signals), held),
         *head_moves(signals),
         *clapped,
         *gestures(signals, moving_T | _covered(signals, clapped)),
@@ -360,6 +360,15 @@ def _inside(signals: Signals, event: MotionEvent, mask_T: BoolArray) -> bool:
     return float(mask_T[slice(*_span_of(signals, event.start_s, event.end_s))].mean()) > 0.5
 
 
+def _off_the_hands(events: Sequence[MotionEvent], held: Sequence[Posture]) -> list[MotionEvent]:
+    """Drop tilts of the trunk between postures on the hands or the floor, which name them."""
+
+    def on_hands(time_s: float) -> bool:
+        return any(p.kind in _ON_FLOOR and p.start_s <= time_s <= p.end_s for p in held)
+
+    return [e for e in events if not (on_hands(e.start_s - 0.05) and on_hands(e.end_s + 0.05))]
+
+
 def _without_wind_ups(events: list[MotionEvent]) -> list[MotionEvent]:
     """Drop hands that swing down before a leap or after it."""
     leaps = [e for e in events if e.kind in _IN_FLIGHT]
@@ -399,6 +408,7 @@ _NO_REACH: Final = (
     PostureKind.UPSIDE_DOWN,
 )
 """Postures in which a low hand supports the body or lies beside it."""
+_ON_FLOOR: Final = tuple(kind for kind in _NO_REACH if kind is not PostureKind.SITTING)
 _IN_FLIGHT: Final = (*_LEAPS, EventKind.JUMP_DOWN, EventKind.SOMERSAULT, EventKind.JUMPING_JACK)
 _HANDLING: Final = (EventKind.REACH, EventKind.PICK_UP, EventKind.PUT_DOWN)
 _PART_OF: Final[Mapping[EventKind, tuple[EventKind, ...]]] = {
@@ -413,6 +423,9 @@ _PART_OF: Final[Mapping[EventKind, tuple[EventKind, ...]]] = {
     EventKind.BEND: (EventKind.SOMERSAULT,),
     EventKind.TURN: (EventKind.SOMERSAULT,),
     EventKind.STRAIGHTEN: (EventKind.SOMERSAULT, *_WALKS),
+    EventKind.RAISE: (EventKind.SOMERSAULT,),
+    EventKind.LOWER: (EventKind.SOMERSAULT,),
+    EventKind.SWING: (EventKind.SOMERSAULT,),
     EventKind.REACH: (EventKind.SOMERSAULT, EventKind.LAND, EventKind.RUN),
     EventKind.PICK_UP: (EventKind.SOMERSAULT, EventKind.RUN),
     EventKind.PUT_DOWN: (EventKind.SOMERSAULT, EventKind.RUN),

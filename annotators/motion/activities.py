@@ -408,7 +408,7 @@ def _label(kind: ActivityKind, event: MotionEvent) -> str:
 
 def _walk_label(event: MotionEvent, within: Sequence[MotionEvent]) -> str:
     turn_deg = sum(t.magnitude * (1 if t.direction is Direction.LEFT else -1) for t in within)
-    if event.direction is not Direction.FORWARD:
+    if event.direction not in (Direction.FORWARD, None):
         return f"{event.kind}_{event.direction}"
     if abs(turn_deg) >= 45.0:
         return f"{event.kind}_turn_{'left' if turn_deg > 0 else 'right'}"

@@ -55,7 +55,8 @@ def _posture(posture: Posture) -> str:
 
 def _locomotion(event: MotionEvent) -> str:
     path = way(event.magnitude, max(event.duration_s, 1 / FPS))
-    return f"{path}, {event.count} steps, {event.direction}"
+    way_to = f", {event.direction}" if event.direction else ""
+    return f"{path}, {event.count} steps{way_to}"
 
 
 def _leap(event: MotionEvent) -> str:

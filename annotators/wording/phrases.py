@@ -64,7 +64,7 @@ def in_other_words(clause: Clause, form: Form, their: str) -> str:
     template = _template(clause)
     if clause.num_steps and clause.event:
         steps = f"<take> {count_word(clause.num_steps)} steps"
-        template = f"{steps} {_to(clause.event.direction)}"
+        template = _spaced(steps, _to(clause.event.direction))
     return _worded(clause, template, form, their, detail=True)
 
 
@@ -273,7 +273,7 @@ def _turn(event: MotionEvent) -> str:
 
 def _walk(event: MotionEvent) -> str:
     if event.direction not in (Direction.LEFT, Direction.RIGHT):
-        return f"<{event.kind}> {event.direction}"
+        return _spaced(f"<{event.kind}>", event.direction or "")
     verb = "step" if event.kind is EventKind.WALK else "run"
     return f"<{verb}> sideways to the {event.direction}"
 

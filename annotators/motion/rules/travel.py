@@ -58,6 +58,10 @@ LONG_SWING_LIFT: Final = 0.20
 LONG_SWING_S: Final = 0.7
 """A foot is in the air for at most 0.6 s in a slow step. If it stays up longer, the person balances
 on the other leg, and the shift of the pelvis is no walk."""
+BACKWARD_PACE: Final = 0.8
+"""Largest speed of who surely walks backward, leg lengths per second."""
+FEET_PASS: Final = 0.15
+"""Smallest distance of the feet along the path before and after one passes the other."""
 MIN_STRIDE: Final = 0.25
 """Smallest median change of the distance of the feet along the path in a walk; it is 0.35 in a slow
 and 0.7 in a usual one."""
@@ -173,7 +177,7 @@ def _legs_seen(signals: Signals, span: Span) -> bool:
         return signals.seen("torso", span, 0.5)
     around = slice(max(span[0] - FPS // 2, 0), span[1] + FPS // 2)
     legs_T = np.logical_or.reduce([signals.part_T[f"{side}_leg"] for side in SIDES])
-    return bool(legs_T[around].sum() >= FPS // 4) and signals.seen("torso", span, 0.6)
+    return bool(legs_T[around].sum() >= FPS // 4) and signals.seen("torso", span, 0.4)
 
 
 def _on_one_leg_T(signals: Signals) -> BoolArray:
@@ -214,16 +218,35 @@ def _flight_share(signals: Signals, span: Span) -> float:
     return float(lifted_N.mean())
 
 
-def _course(signals: Signals, span: Span) -> Direction:
-    """Return the dominant direction of travel relative to the body."""
+def _course(signals: Signals, span: Span) -> Direction | None:
+    """Return the dominant direction of travel relative to the body.
+
+    It is None for a fast path backward of an estimated motion: people walk backward slowly, and the
+    pose model takes the back of a body for its front now and then.
+    """
     velocity_T3 = np.gradient(
         gaussian_filter1d(signals.joint_T3("pelvis"), PATH_SMOOTH_FRAMES, axis=0, mode="nearest"),
         axis=0,
     )
     left, _, ahead = signals.in_body_axes(velocity_T3)[slice(*span)].sum(axis=0)
     if abs(ahead) >= abs(left):
+        pace = -float(ahead) / max(span[1] - span[0], 1) * FPS / signals.size.leg_m
+        if not signals.exact and pace > BACKWARD_PACE:
+            return None
         return Direction.FORWARD if ahead >= 0 else Direction.BACKWARD
+    if not signals.exact and _feet_pass(signals, span):
+        return Direction.FORWARD
     return Direction.LEFT if left > 0 else Direction.RIGHT
+
+
+def _feet_pass(signals: Signals, span: Span) -> bool:
+    """Return whether the feet pass each other along the path.
+
+    They do not in steps to the side, in which one foot leads and the other follows. If they do, the
+    estimated heading is wrong, and the person walks where the path goes.
+    """
+    ahead_T = _ahead(signals, span)
+    return float(ahead_T.max()) > FEET_PASS and float(ahead_T.min()) < -FEET_PASS
 
 
 def locomotion(signals: Signals, off_feet_T: BoolArray) -> list[MotionEvent]:

@@ -76,6 +76,8 @@ TOSS_SPEED: Final = 3.8
 up to look at it is slower than 2.5."""
 MIN_SERVE_HEIGHT: Final = 0.3
 """Height of the striking hand above its shoulder, arm lengths."""
+FOLLOW_THROUGH_S: Final = 1.5
+"""A wave or applause that lasts longer is one, whatever came before."""
 SERVE_S: Final = 2.0
 """Longest time from the toss of a ball to the stroke overhead."""
 WIND_UP_S: Final = 0.6
@@ -216,7 +218,8 @@ def describe_motion(
         *_arm_events(signals, held, moving_T, off_feet_T),
         *_leg_events(signals, moving_T | airborne_T),
     ]
-    events = pair_sides(_without_noise(_without_wind_ups(_with_serves(signals, events))))
+    events = _without_follow_throughs(_with_serves(signals, events))
+    events = pair_sides(_without_noise(_without_wind_ups(events)))
     events = with_objects(signals, events, objects)
     activities = find_activities(signals, events, held, balances)
     return MotionDescription(
@@ -369,6 +372,25 @@ def _off_the_hands(events: Sequence[MotionEvent], held: Sequence[Posture]) -> li
     return [e for e in events if not (on_hands(e.start_s - 0.05) and on_hands(e.end_s + 0.05))]
 
 
+def _without_follow_throughs(events: list[MotionEvent]) -> list[MotionEvent]:
+    """Drop brief waves and claps right after a stroke, in which the arms come to rest."""
+    strokes_ = [e for e in events if e.kind in _STROKES and e.count == 1]
+    return [
+        event
+        for event in events
+        if (
+            event.kind not in (EventKind.WAVE, EventKind.CLAP)
+            and not (event.kind is EventKind.SWING and event.count > 1)
+        )
+        or event.duration_s > FOLLOW_THROUGH_S
+        or not any(
+            -0.3 <= event.start_s - stroke.end_s <= 0.6
+            and {event.side, stroke.side} != {Side.LEFT, Side.RIGHT}
+            for stroke in strokes_
+        )
+    ]
+
+
 def _without_wind_ups(events: list[MotionEvent]) -> list[MotionEvent]:
     """Drop hands that swing down before a leap or after it."""
     leaps = [e for e in events if e.kind in _IN_FLIGHT]
@@ -410,6 +432,7 @@ _NO_REACH: Final = (
 """Postures in which a low hand supports the body or lies beside it."""
 _ON_FLOOR: Final = tuple(kind for kind in _NO_REACH if kind is not PostureKind.SITTING)
 _IN_FLIGHT: Final = (*_LEAPS, EventKind.JUMP_DOWN, EventKind.SOMERSAULT, EventKind.JUMPING_JACK)
+_STROKES: Final = (EventKind.THROW, EventKind.SERVE, EventKind.PUNCH, EventKind.SWING)
 _HANDLING: Final = (EventKind.REACH, EventKind.PICK_UP, EventKind.PUT_DOWN)
 _PART_OF: Final[Mapping[EventKind, tuple[EventKind, ...]]] = {
     EventKind.KICK: (EventKind.RUN, *_IN_FLIGHT),

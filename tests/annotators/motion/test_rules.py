@@ -280,3 +280,19 @@ def test_a_leg_out_to_the_side_and_the_balance_on_the_other() -> None:
     assert (raised.side, raised.direction) == (Side.RIGHT, Direction.SIDE)
     held = [p for p in told.postures if p.kind is PostureKind.ONE_LEG]
     assert [p.side for p in held] == [Side.LEFT]
+
+
+def test_a_hand_that_comes_to_rest_after_a_throw_does_not_swing() -> None:
+    def shaken(*, strikes: bool) -> Motion:
+        """Raise the right arm, bring it down before the body, fast or slowly, and shake it."""
+        motion = standing(7.0)
+        frames = len(motion)
+        end = 46 if strikes else 80
+        angle_T = ramp(frames, 10, 36, 0.0, 3.5) - ramp(frames, 40, end, 0.0, 2.0)
+        phase_T = np.clip((np.arange(frames) - end - 1) / 7, 0, 3)
+        return set_arm(motion, "right", angle_T, 0.45 * np.sin(2 * np.pi * phase_T))
+
+    assert [e.count for e in _of(EventKind.SWING, shaken(strikes=False))] == [3]
+    told = describe_motion(shaken(strikes=True))
+    assert _of(EventKind.THROW, told)
+    assert not _of(EventKind.SWING, told)

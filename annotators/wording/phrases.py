@@ -32,7 +32,7 @@ from annotators.motion.events import (
     Side,
 )
 from annotators.motion.measurements import RHYTHMS, measurement_of, way
-from annotators.wording.timeline import Act, ActKey, BodyAct, Clause, Evidence, Pause, Way
+from annotators.wording.acts import Act, ActKey, BodyAct, Clause, Evidence, Pause, Way
 
 PHRASES_VERSION: Final = "3"
 """Version of the wording. It is increased whenever a wording changes."""

@@ -20,6 +20,7 @@ from annotators.motion.events import (
     Unit,
 )
 from annotators.motion.measurements import RHYTHMS, measurement_of
+from annotators.wording.acts import BodyAct, Clause, Manner, Way
 from annotators.wording.phrases import (
     count_word,
     in_other_words,
@@ -27,7 +28,7 @@ from annotators.wording.phrases import (
     is_compound,
     measurement,
 )
-from annotators.wording.timeline import BodyAct, Clause, Manner, Way, timeline
+from annotators.wording.timeline import timeline
 from benchmarks.support.corpus import Motion
 from data.motion.skeleton import JOINT
 from data.synthetic.activities import generate_motion

@@ -20,7 +20,8 @@ _ANCHORS: Final = tuple(
     for side in ("left", "right")
 )
 """Joints that determine the position of the body relative to the camera."""
-_DEPTH_MEDIAN_FRAMES, _DEPTH_SIGMA_FRAMES = 9, 6
+_DEPTH_MEDIAN_FRAMES, _DEPTH_SIGMA_FRAMES, _DEPTH_STIFFNESS = 9, 4, 16.0
+_STRETCH_POWER, _MIN_TRUST = 6, 1e-3
 _FLOOR_STIFFNESS, _FLOOR_QUANTILE = 4000.0, 0.12
 _ODOMETRY_SIGMA_FRAMES: Final = 1.0
 
@@ -89,14 +90,42 @@ def pelvis_from_camera(
 
     log_distance_T = np.log(np.clip(distance_T, 0.3, 200))
     log_distance_T = median_filter(log_distance_T, _DEPTH_MEDIAN_FRAMES, mode="nearest")
-    log_distance_T = gaussian_filter1d(log_distance_T, _DEPTH_SIGMA_FRAMES, mode="nearest")
-    distance_T = np.exp(log_distance_T)
+    trust_T = _size_trust(body_TJ3[:, anchors], weight_TA)
+    distance_T = np.exp(_weighted_smooth(log_distance_T, trust_T))
 
     total_T = weight_TA.sum(axis=1)
     deep_TA = distance_T[:, None] - z_TA
     x_T = (weight_TA * (u_TA * deep_TA - x_TA)).sum(axis=1) / total_T
     y_T = (weight_TA * (v_TA * deep_TA - y_TA)).sum(axis=1) / total_T
     return np.stack([x_T, y_T, -distance_T], axis=1)
+
+
+def _weighted_smooth(values_T: FloatArray, weights_T: FloatArray) -> FloatArray:
+    """Smooth a series, bridging values of low weight by their neighbors (Whittaker), (T,)."""
+    if len(values_T) < 2:
+        return values_T
+    bands_BT = np.zeros((2, len(values_T)))
+    bands_BT[1] = weights_T + 2 * _DEPTH_STIFFNESS
+    bands_BT[1, [0, -1]] -= _DEPTH_STIFFNESS
+    bands_BT[0, 1:] = -_DEPTH_STIFFNESS
+    smooth_T = np.asarray(solveh_banded(bands_BT, weights_T * values_T), dtype=np.float64)
+    return gaussian_filter1d(smooth_T, _DEPTH_SIGMA_FRAMES, mode="nearest")
+
+
+def _size_trust(body_TA3: FloatArray, weight_TA: FloatArray) -> FloatArray:
+    """Return how well the size of the body tells its distance, (T,), above 0 and at most 1.
+
+    A body that crouches or bends is foreshortened in ways that the network does not see, and seems
+    farther away. Its distance is taken from the frames around, in which it is stretched out.
+
+    Args:
+        body_TA3: (T, A, 3) anchors relative to the pelvis, meters.
+        weight_TA: (T, A) weights of the anchors.
+    """
+    stretch_T = np.ptp(body_TA3[..., 1], axis=1)
+    usual_m = max(float(np.percentile(stretch_T, 75)), 1e-3)
+    trust_T = np.minimum(stretch_T / usual_m, 1.0) ** _STRETCH_POWER * weight_TA.mean(axis=1)
+    return np.maximum(trust_T, _MIN_TRUST)
 
 
 def foot_odometry(joints_TJ3: FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from annotators.clips.background import CameraPath
-from annotators.poses.trajectory import Lens
+from annotators.poses.trajectory import Lens, pelvis_from_camera
 from annotators.poses.world import Placed, View, root_trajectories, upright
 from data.motion.skeleton import JOINT
 from tests.support.motions import jumping, moved, ramp, standing
@@ -179,3 +179,15 @@ def test_the_feet_lead_where_the_camera_is_not_measured() -> None:
     (root_T3,) = root_trajectories([blind])
     lowest_T = (blind.body_TJ3 + root_T3[:, None])[:, FEET, 1].min(axis=1)
     assert np.ptp(lowest_T) < 0.1
+
+
+def test_a_body_that_crouches_keeps_its_distance() -> None:
+    """The network sees a crouching body too large, as if it were farther away."""
+    motion = moved(standing(4.0), 0.0, (0.0, 0.0, -6.0))
+    body_TJ3 = motion - motion[:, :1]
+    body_TJ3[30:48, :, 1] *= 0.55
+    from_camera_TJ3 = motion[:, :1] + body_TJ3 - np.array([0, CAMERA_HEIGHT_M, 0])
+    rays_TJ3 = from_camera_TJ3 / -from_camera_TJ3[..., 2:]
+    body_TJ3[30:48] *= 1.2
+    pelvis_T3 = pelvis_from_camera(body_TJ3, rays_TJ3, np.ones(body_TJ3.shape[:2]))
+    assert np.abs(pelvis_T3[:, 2] + 6.0).max() < 0.3

@@ -154,7 +154,7 @@ def _gait(claim: Claim, window: Window, way: Sequence[MotionEvent]) -> Finding:
         return _along(claim, window, runs or way, 1.0 if runs else 0.6)
     if claim.action is Action.WALK and len(runs) == len(way):
         if fastest_mps > WALK_MPS:
-            return contradicted(claim, window, measurement_of(way[0]), 0.25)
+            return contradicted(claim, window, measurement_of(way[0]), 0.2)
         return _along(claim, window, way, 0.7)
     return _along(claim, window, way, 1.0)
 

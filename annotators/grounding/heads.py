@@ -12,6 +12,7 @@ from annotators.grounding.lexicon import (
     LIGHT,
     NOUNS,
     OF_LIMBS,
+    PACES,
     PARTS,
     PATHS,
     PHRASES,
@@ -156,6 +157,8 @@ class Sentence:
 
 
 def _is_of_the_lexicon(word: Word) -> bool:
+    if word.text in PACES and word.tag == "RB":
+        return True
     return word.text in SIDES or word.text in CLOCK or word.text in TURNS or word.noun in PARTS
 
 

@@ -293,6 +293,7 @@ PHRASES: Final[Mapping[str, Action]] = {
     "come forward": Action.MOVE,
     "head forward": Action.MOVE,
     "back away": Action.MOVE,
+    "circular motion": Action.CIRCLE,
     "come together": Action.CLAP,
     "run up": Action.MOVE,
     "leave the ground": Action.JUMP,

@@ -83,6 +83,7 @@ def test_steps_are_counted_as_steps() -> None:
 def test_pace_and_place() -> None:
     assert _only("He walks forward slowly.", Action.WALK).pace is Pace.SLOW
     assert _only("a very slow walk", Action.WALK).pace is Pace.VERY_SLOW
+    assert _only("He is very quickly and calmly walking on.", Action.WALK).pace is Pace.FAST
     assert _only("She hurriedly walks to the door.", Action.WALK).pace is Pace.FAST
     assert _only("A man slowly raises his arm.", Action.RAISE).pace is None
     assert _only("The soldier marches on the spot.", Action.WALK).on_spot

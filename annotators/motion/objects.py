@@ -142,9 +142,19 @@ def with_objects(
             if thing.name in names and scene.joint in joints:
                 found = rule(scene)
                 if found:
-                    result = _merged(result, found)
+                    result = _merged(_without_touches(result, found, scene), found)
                     break
     return sorted(result, key=lambda e: (e.start_s, e.end_s))
+
+
+def _without_touches(
+    events: list[MotionEvent], found: Sequence[MotionEvent], scene: "_Scene"
+) -> list[MotionEvent]:
+    """Drop steps of who juggles, which are touches of the ball, while the ball is there."""
+    if not any(e.kind is EventKind.JUGGLE for e in found):
+        return events
+    steps = scene.during(EventKind.STEP)
+    return [e for e in events if e not in steps]
 
 
 def _joined(objects: Sequence[ObjectSpan]) -> list[ObjectSpan]:
@@ -424,7 +434,7 @@ _HANDS: Final = frozenset({"wrist"})
 _FEET: Final = frozenset({"ankle"})
 _ANY: Final = frozenset({"wrist", "ankle", "hip"})
 _TABLE: Final[Sequence[tuple[frozenset[str], frozenset[str], _Rule]]] = (
-    (BALLS, _FEET, _juggles),
+    (BALLS, _FEET | {"hip"}, _juggles),
     (BALLS, _HANDS, _hand_and_ball),
     (STICKS, _HANDS, _swings),
     (frozenset({"bicycle", "motorcycle", "horse"}), _ANY, _rides),

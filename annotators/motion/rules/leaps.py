@@ -22,8 +22,10 @@ from annotators.motion.events import (
     measure_event,
 )
 from annotators.motion.rules.posture import LOW_HIPS, LYING_DEG, hip_height, trunk_tilt_deg
+from annotators.motion.rules.sides import without_depth
 from annotators.motion.signals import (
     MIN_CONFIDENCE,
+    MIN_IN_IMAGE,
     SIDES,
     Signals,
     Span,
@@ -93,7 +95,8 @@ def _feet_T(signals: Signals) -> FloatArray:
 def _way(signals: Signals, start: int, end: int, at: int) -> tuple[Direction, float]:
     """Return the direction and the length, meters, of the path from one frame to another."""
     pelvis_T3 = signals.joint_T3("pelvis")
-    way_T3 = np.broadcast_to(pelvis_T3[end] - pelvis_T3[start], pelvis_T3.shape)
+    way_3 = without_depth(signals, pelvis_T3[end] - pelvis_T3[start])
+    way_T3 = np.broadcast_to(way_3, pelvis_T3.shape)
     left, _, ahead = signals.in_body_axes(way_T3)[at]
     length_m = float(np.hypot(left, ahead))
     if length_m < 0.3 * signals.size.leg_m:
@@ -342,7 +345,14 @@ def somersaults(signals: Signals) -> list[MotionEvent]:
     """
     if "torso" not in signals.parts or signals.num_frames < 4:
         return []
-    turned_T, crossed_T = _turned_over_deg(signals)
+    found = _turns_over(signals, *_turned_over_deg(signals))
+    if not found and not signals.exact:
+        found = _turns_over(signals, *_turned_in_image_deg(signals))
+    return found
+
+
+def _turns_over(signals: Signals, turned_T: FloatArray, crossed_T: BoolArray) -> list[MotionEvent]:
+    """Find full turns of the trunk, given its angle, degrees, positive forward."""
     trunk_T3 = signals.trunk_T3()
     inverted_T = trunk_T3[:, 1] < INVERTED * signals.size.torso_m
     tilt_T = trunk_tilt_deg(signals)
@@ -415,6 +425,32 @@ def _turned_over_deg(signals: Signals) -> tuple[FloatArray, BoolArray]:
             crossed_T[frames[index] : frames[index + 1] + 1] = True
     total = np.concatenate(([0.0], np.cumsum(step_deg)))
     return np.interp(np.arange(signals.num_frames), frames, total), crossed_T
+
+
+def _turned_in_image_deg(signals: Signals) -> tuple[FloatArray, BoolArray]:
+    """Return the rotation of the trunk in the image of who is seen from the side.
+
+    In the air the pose model may lose the left-right axis, but the trunk in the image goes round.
+    Who faces the camera turns a cartwheel in the image, and has no rotation here.
+
+    Returns:
+        The accumulated angle, (T,), degrees, positive forward, and (T,) false everywhere.
+    """
+    never_T = np.zeros(signals.num_frames, dtype=np.bool_)
+    trunk_T3, _ = _trunk_axes(signals)
+    in_image_T = np.hypot(trunk_T3[:, 0], trunk_T3[:, 1])
+    frames = np.flatnonzero(signals.part_T["torso"] & (in_image_T > MIN_IN_IMAGE))
+    if len(frames) < 4:
+        return np.zeros(signals.num_frames), never_T
+    angle_N = np.unwrap(np.arctan2(trunk_T3[frames, 0], trunk_T3[frames, 1]))
+    # The heading is that of the last upright moment, since it is lost in the air.
+    upright_N = trunk_tilt_deg(signals)[frames] < LYING_DEG
+    last_N = np.maximum.accumulate(np.where(upright_N, np.arange(len(frames)), 0))
+    facing_N = np.sin(signals.heading_T[frames[last_N]])
+    way_N = np.where(np.abs(facing_N) > MIN_IN_IMAGE, np.sign(facing_N), 0.0)
+    steps_N = np.diff(angle_N, prepend=angle_N[0]) * way_N
+    turned_N = np.degrees(np.cumsum(steps_N))
+    return np.interp(np.arange(signals.num_frames), frames, turned_N), never_T
 
 
 def _trunk_axes(signals: Signals) -> tuple[FloatArray, FloatArray]:

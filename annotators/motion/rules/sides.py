@@ -16,6 +16,7 @@ from annotators.motion.events import (
 )
 from annotators.motion.signals import (
     MAX_MOVE_S,
+    Signals,
     Span,
     join_spans,
     spans,
@@ -38,6 +39,8 @@ def is_too_slow(span: Span, max_s: float = MAX_MOVE_S) -> bool:
 PAUSE_SHARE: Final = 0.25
 """A movement pauses where it is slower than this share of its highest speed."""
 PAUSE_FRAMES: Final = 7
+IMAGE_SHARE: Final = 0.4
+"""Smallest part of a way in the image, relative to that in depth, that tells the direction."""
 
 
 def ramp_pieces(signal_T: FloatArray, start: int, end: int, min_change: float) -> list[Span]:
@@ -58,6 +61,20 @@ def ramp_pieces(signal_T: FloatArray, start: int, end: int, min_change: float) -
         if abs(signal_T[piece[1] - 1] - signal_T[piece[0]]) >= min_change:
             pieces.append(piece)
     return pieces or [whole]
+
+
+def without_depth(signals: Signals, way_3: FloatArray) -> FloatArray:
+    """Return a way without its part along the depth axis if the image shows enough of it.
+
+    The estimated depth is the least accurate axis: who bends for a jump seems to move back.
+
+    Args:
+        signals: signals of the motion.
+        way_3: way in the world, (3,), meters.
+    """
+    if signals.exact or abs(way_3[0]) < IMAGE_SHARE * abs(way_3[2]):
+        return way_3
+    return way_3 * np.array([1.0, 1.0, 0.0])
 
 
 def mask_of(num_frames: int, items: list[Span]) -> BoolArray:

@@ -29,7 +29,7 @@ from annotators.motion.rules.posture import (
     hip_height,
     trunk_tilt_deg,
 )
-from annotators.motion.rules.sides import ramp_pieces
+from annotators.motion.rules.sides import ramp_pieces, without_depth
 from annotators.motion.signals import (
     PATH_SMOOTH_FRAMES,
     SIDES,
@@ -228,6 +228,9 @@ def _course(signals: Signals, span: Span) -> Direction | None:
         gaussian_filter1d(signals.joint_T3("pelvis"), PATH_SMOOTH_FRAMES, axis=0, mode="nearest"),
         axis=0,
     )
+    way_3 = velocity_T3[slice(*span)].sum(axis=0)
+    if abs(without_depth(signals, way_3)[2]) < abs(way_3[2]):
+        velocity_T3 = velocity_T3 * np.array([1.0, 1.0, 0.0])
     left, _, ahead = signals.in_body_axes(velocity_T3)[slice(*span)].sum(axis=0)
     if abs(ahead) >= abs(left):
         pace = -float(ahead) / max(span[1] - span[0], 1) * FPS / signals.size.leg_m
@@ -370,7 +373,8 @@ def steps(signals: Signals, busy_T: BoolArray) -> list[MotionEvent]:
             if stands < 0.5 or not seen or upright_T[inside].mean() < 0.8:
                 continue
             ankle_T3 = feet[side]
-            way_T3 = np.broadcast_to(ankle_T3[last - 1] - ankle_T3[span[0]], ankle_T3.shape)
+            way_3 = without_depth(signals, ankle_T3[last - 1] - ankle_T3[span[0]])
+            way_T3 = np.broadcast_to(way_3, ankle_T3.shape)
             left, _, ahead = signals.in_body_axes(way_T3)[span[0]] / leg_m
             if np.hypot(left, ahead) < MIN_STEP_WAY:
                 continue

@@ -29,6 +29,8 @@ _KAISER_BETA: Final = 8.0
 
 SKATE_HEIGHT_M: Final = 0.025
 """Height above the floor from which a toe does not count as on the floor."""
+MIN_FLOOR_FRAMES: Final = 2.0
+"""Smallest sum of the weights of both toes. A touch that is shorter is an error of the height."""
 _LEAP_FRAMES: Final = 2
 """A leap from one pose to another is spread over five frame intervals, 0.25 s."""
 _TOES: Final = (JOINT["left_foot"], JOINT["right_foot"])
@@ -108,7 +110,8 @@ def foot_skate(
         credible_TJ: (T, 22) joints that were seen; by default all.
 
     Returns:
-        The speed, or None if no toe is ever seen on the floor.
+        The speed, or None if toes are seen on the floor for less than :data:`MIN_FLOOR_FRAMES`
+        in all, as of somebody on hands and knees.
     """
     toes = joints_TJ3[:, _TOES].astype(np.float64)
     height_TF = toes[..., 1] - joints_TJ3[..., 1].min()
@@ -116,7 +119,7 @@ def foot_skate(
     if credible_TJ is not None:
         weight_TF = weight_TF * credible_TJ[:, _TOES]
     weight_TF = np.minimum(weight_TF[1:], weight_TF[:-1])
-    if not weight_TF.any():
+    if weight_TF.sum() < MIN_FLOOR_FRAMES:
         return None
     speed_TF = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1) * fps
     return float((speed_TF * weight_TF).sum() / weight_TF.sum())

@@ -260,3 +260,12 @@ def test_a_joint_that_leaps_once_moves_smoothly_and_is_marked(walk: FloatArray) 
     assert lost.sum() == 4
     np.testing.assert_allclose(mended[22:], moved[22:], atol=1e-9)
     assert "teleport" not in [flaw.kind for flaw in find_flaws(mended, MotionGates())]
+
+
+def test_a_touch_of_a_moment_is_no_skating(walk: FloatArray) -> None:
+    """Feet that are in the air but for two frames say nothing about sliding."""
+    flying = walk.copy()
+    flying[:, :, 1] += 0.5
+    flying[20:22, :, 1] -= 0.5
+    assert foot_skate(flying) is None
+    assert foot_skate(walk) is not None

@@ -154,11 +154,23 @@ def scene_objects(sightings: Sequence[Sighting]) -> tuple[ObjectSpan, ...]:
     for sighting in sightings:
         for name, found in sighting.things().items():
             seen.setdefault(name, []).append((sighting.pts_s, max(score for score, _ in found)))
+    half_s = _half_interval_s(sightings)
     return tuple(
-        ObjectSpan(name, times[0][0], times[-1][0], float(np.mean([s for _, s in times])))
+        ObjectSpan(
+            name=name,
+            start_s=max(times[0][0] - half_s, sightings[0].pts_s),
+            end_s=min(times[-1][0] + half_s, sightings[-1].pts_s),
+            score=float(np.mean([score for _, score in times])),
+        )
         for name, times in sorted(seen.items())
         if len(times) >= max(MIN_FRAMES, MIN_SHARE * len(sightings))
     )
+
+
+def _half_interval_s(sightings: Sequence[Sighting]) -> float:
+    """Return half the time between two looks, for which each look stands on both sides."""
+    times = [sighting.pts_s for sighting in sightings]
+    return float(np.median(np.diff(times))) / 2 if len(times) > 1 else 0.0
 
 
 def objects_near(
@@ -189,7 +201,7 @@ def objects_near(
     spans: list[ObjectSpan] = []
     for name, moments in touches.items():
         if len(moments) >= max(MIN_FRAMES, MIN_SHARE * len(during)):
-            spans += _spans(name, moments, during)
+            spans += _spans(name, moments, during, (float(pts_T[0]), float(pts_T[-1])))
     return tuple(sorted(spans, key=lambda span: (span.start_s, span.name)))
 
 
@@ -211,9 +223,13 @@ def _nearest(
 
 
 def _spans(
-    name: str, moments: Sequence[tuple[float, float, str]], during: Sequence[Sighting]
+    name: str,
+    moments: Sequence[tuple[float, float, str]],
+    during: Sequence[Sighting],
+    limits_s: tuple[float, float],
 ) -> list[ObjectSpan]:
     """Group the moments at which a thing is near; one missing frame does not end a span."""
+    half_s = _half_interval_s(during)
     order = {sighting.pts_s: place for place, sighting in enumerate(during)}
     groups: list[list[tuple[float, float, str]]] = [[moments[0]]]
     for moment in moments[1:]:
@@ -223,8 +239,8 @@ def _spans(
     return [
         ObjectSpan(
             name=name,
-            start_s=group[0][0],
-            end_s=group[-1][0],
+            start_s=max(group[0][0] - half_s, limits_s[0]),
+            end_s=min(group[-1][0] + half_s, limits_s[1]),
             score=float(np.mean([score for _, score, _ in group])),
             near=Counter(joint for _, _, joint in group).most_common(1)[0][0],
         )

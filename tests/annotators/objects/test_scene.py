@@ -59,7 +59,7 @@ def test_people_are_counted_by_centernet_and_not_by_one_frame() -> None:
 def test_a_thing_of_the_scene_is_seen_by_both_detectors_often_enough() -> None:
     cup: Seen = ("cup", 0.6, CUP)
     (found,) = scene_objects(_both(*[[cup]] * 3, *[[]] * 7))
-    assert (found.name, found.start_s, found.end_s, found.near) == ("cup", 0.0, 1.0, "")
+    assert (found.name, found.start_s, found.end_s, found.near) == ("cup", 0.0, 1.25, "")
     assert found.score == pytest.approx(0.6)
     assert scene_objects(_sightings([[cup]] * 10, [[]] * 10)) == ()
     assert scene_objects(_both([cup], *[[]] * 9)) == ()
@@ -94,7 +94,10 @@ def test_what_is_near_a_joint_is_the_persons() -> None:
     cup: Seen = ("cup", 0.6, CUP)
     ball: Seen = ("sports ball", 0.5, BALL)
     seen = _both(*[[cup, ball]] * 4, *[[]] * 7)
-    assert _near(seen) == [("ball", 0.0, 1.5, "left_ankle"), ("cup", 0.0, 1.5, "right_wrist")]
+    assert _near(seen) == [
+        ("ball", 0.0, 1.75, "left_ankle"),
+        ("cup", 0.0, 1.75, "right_wrist"),
+    ]
     assert _near(seen, seen=False) == []
     far: Seen = ("cup", 0.6, (400.0, 150.0, 420.0, 170.0))
     assert _near(_both(*[[far]] * 11)) == []
@@ -106,6 +109,6 @@ def test_a_span_ends_when_a_thing_is_away_for_longer_than_a_frame() -> None:
     cup: Seen = ("cup", 0.6, CUP)
     frames = [[cup], [cup], [], [cup], [], [], [cup], [cup], [], [], []]
     assert _near(_both(*frames)) == [
-        ("cup", 0.0, 1.5, "right_wrist"),
-        ("cup", 3.0, 3.5, "right_wrist"),
+        ("cup", 0.0, 1.75, "right_wrist"),
+        ("cup", 2.75, 3.75, "right_wrist"),
     ]

@@ -29,8 +29,9 @@ _KAISER_BETA: Final = 8.0
 
 SKATE_HEIGHT_M: Final = 0.025
 """Height above the floor from which a toe does not count as on the floor."""
-MIN_FLOOR_FRAMES: Final = 2.0
-"""Smallest sum of the weights of both toes. A touch that is shorter is an error of the height."""
+MIN_FLOOR_FRAMES: Final = 0.6
+"""Smallest sum of the weights of both toes. A touch that is shorter is an error of the height. The
+walks among the CMU motions have at least 0.98."""
 _LEAP_FRAMES: Final = 2
 """A leap from one pose to another is spread over five frame intervals, 0.25 s."""
 _TOES: Final = (JOINT["left_foot"], JOINT["right_foot"])

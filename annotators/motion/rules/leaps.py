@@ -22,7 +22,7 @@ from annotators.motion.events import (
     measure_event,
 )
 from annotators.motion.rules.posture import LOW_HIPS, LYING_DEG, hip_height, trunk_tilt_deg
-from annotators.motion.rules.sides import without_depth
+from annotators.motion.rules.sides import course_of
 from annotators.motion.signals import (
     MIN_CONFIDENCE,
     MIN_IN_IMAGE,
@@ -95,9 +95,7 @@ def _feet_T(signals: Signals) -> FloatArray:
 def _way(signals: Signals, start: int, end: int, at: int) -> tuple[Direction, float]:
     """Return the direction and the length, meters, of the path from one frame to another."""
     pelvis_T3 = signals.joint_T3("pelvis")
-    way_3 = without_depth(signals, pelvis_T3[end] - pelvis_T3[start])
-    way_T3 = np.broadcast_to(way_3, pelvis_T3.shape)
-    left, _, ahead = signals.in_body_axes(way_T3)[at]
+    left, ahead = course_of(signals, (pelvis_T3[end] - pelvis_T3[start])[None], (at, at + 1))
     length_m = float(np.hypot(left, ahead))
     if length_m < 0.3 * signals.size.leg_m:
         return Direction.UP, length_m

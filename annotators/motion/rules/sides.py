@@ -63,18 +63,30 @@ def ramp_pieces(signal_T: FloatArray, start: int, end: int, min_change: float) -
     return pieces or [whole]
 
 
-def without_depth(signals: Signals, way_3: FloatArray) -> FloatArray:
-    """Return a way without its part along the depth axis if the image shows enough of it.
+def course_of(signals: Signals, ways_N3: FloatArray, span: Span) -> tuple[float, float]:
+    """Return how far a way goes to the left and ahead of the body, meters.
 
-    The estimated depth is the least accurate axis: who bends for a jump seems to move back.
+    The estimated depth is the least accurate axis: who bends for a jump seems to move back. If the
+    image shows enough of the way, it is also told without its depth, and of the two the one that
+    goes more ahead counts, because people mostly go where they look.
 
     Args:
         signals: signals of the motion.
-        way_3: way in the world, (3,), meters.
+        ways_N3: parts of the way in the world, (N, 3), one for each frame of the span, meters.
+        span: frames at which the parts are relative to the body.
     """
-    if signals.exact or abs(way_3[0]) < IMAGE_SHARE * abs(way_3[2]):
-        return way_3
-    return way_3 * np.array([1.0, 1.0, 0.0])
+    inside = slice(*span)
+    padded_T3 = np.zeros((signals.num_frames, 3))
+    padded_T3[inside] = ways_N3
+    left, _, ahead = signals.in_body_axes(padded_T3)[inside].sum(axis=0).tolist()
+    total_3 = ways_N3.sum(axis=0)
+    if signals.exact or abs(total_3[0]) < IMAGE_SHARE * abs(total_3[2]):
+        return left, ahead
+    padded_T3[:, 2] = 0.0
+    flat_left, _, flat_ahead = signals.in_body_axes(padded_T3)[inside].sum(axis=0).tolist()
+    share = ahead / max(np.hypot(left, ahead), 1e-9)
+    flat_share = flat_ahead / max(np.hypot(flat_left, flat_ahead), 1e-9)
+    return (flat_left, flat_ahead) if flat_share > share else (left, ahead)
 
 
 def mask_of(num_frames: int, items: list[Span]) -> BoolArray:

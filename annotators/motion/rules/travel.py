@@ -29,7 +29,7 @@ from annotators.motion.rules.posture import (
     hip_height,
     trunk_tilt_deg,
 )
-from annotators.motion.rules.sides import ramp_pieces, without_depth
+from annotators.motion.rules.sides import course_of, ramp_pieces
 from annotators.motion.signals import (
     PATH_SMOOTH_FRAMES,
     SIDES,
@@ -228,10 +228,7 @@ def _course(signals: Signals, span: Span) -> Direction | None:
         gaussian_filter1d(signals.joint_T3("pelvis"), PATH_SMOOTH_FRAMES, axis=0, mode="nearest"),
         axis=0,
     )
-    way_3 = velocity_T3[slice(*span)].sum(axis=0)
-    if abs(without_depth(signals, way_3)[2]) < abs(way_3[2]):
-        velocity_T3 = velocity_T3 * np.array([1.0, 1.0, 0.0])
-    left, _, ahead = signals.in_body_axes(velocity_T3)[slice(*span)].sum(axis=0)
+    left, ahead = course_of(signals, velocity_T3[slice(*span)], span)
     if abs(ahead) >= abs(left):
         pace = -float(ahead) / max(span[1] - span[0], 1) * FPS / signals.size.leg_m
         if not signals.exact and pace > BACKWARD_PACE:
@@ -273,6 +270,9 @@ def locomotion(signals: Signals, off_feet_T: BoolArray) -> list[MotionEvent]:
         if both and (len(feet) - 1 < 1 or _shuffles(signals, span, feet)):
             continue
         gait = _gait(signals, span, feet)
+        sideways = gait.direction in (Direction.LEFT, Direction.RIGHT)
+        if sideways and not signals.sees_direction(span, across=True):
+            continue  # Who is seen from the side seems to step toward the camera: drift.
         if both and len(feet) - 1 <= MAX_STEPS and gait.kind is not EventKind.RUN:
             short = gait.magnitude <= MAX_STEPS_WAY * signals.size.leg_m
             if short or len(feet) - 1 < MAX_STEPS:
@@ -373,9 +373,8 @@ def steps(signals: Signals, busy_T: BoolArray) -> list[MotionEvent]:
             if stands < 0.5 or not seen or upright_T[inside].mean() < 0.8:
                 continue
             ankle_T3 = feet[side]
-            way_3 = without_depth(signals, ankle_T3[last - 1] - ankle_T3[span[0]])
-            way_T3 = np.broadcast_to(way_3, ankle_T3.shape)
-            left, _, ahead = signals.in_body_axes(way_T3)[span[0]] / leg_m
+            way_13 = (ankle_T3[last - 1] - ankle_T3[span[0]])[None] / leg_m
+            left, ahead = course_of(signals, way_13, (span[0], span[0] + 1))
             if np.hypot(left, ahead) < MIN_STEP_WAY:
                 continue
             if abs(ahead) >= abs(left):

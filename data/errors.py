@@ -42,6 +42,7 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate"
     TOO_SHORT = "too_short"
     NO_PERSON = "no_person"
+    POORLY_SEEN = "poorly_seen"
     WRONG_FORM = "wrong_form"
     CHATTER = "chatter"
     NO_STEPS = "no_steps"

@@ -184,6 +184,8 @@ class BodyEvent:
             without a side.
         direction: direction of the movement relative to the body; None if it is irrelevant.
         level: height of a limb at the end, e.g. ``above_head``; None for other parts.
+        posture: posture that a movement of the whole body leads into or out of, e.g. ``sitting``.
+        object: object that takes part, e.g. ``ball``; None without one.
         count: number of repetitions, at least 1.
         magnitude: size of the movement, in ``unit``.
         unit: ``m`` or ``deg``.
@@ -197,6 +199,8 @@ class BodyEvent:
     side: str | None
     direction: str | None
     level: str | None
+    posture: str | None
+    object: str | None
     count: int
     magnitude: float
     unit: str

@@ -92,6 +92,8 @@ _EVENT = pa.struct(
         ("side", pa.string()),
         ("direction", pa.string()),
         ("level", pa.string()),
+        ("posture", pa.string()),
+        ("object", pa.string()),
         ("count", pa.int32()),
         ("magnitude", pa.float64()),
         ("unit", pa.string()),

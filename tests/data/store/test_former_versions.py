@@ -61,7 +61,9 @@ def _track() -> PoseTrack:
     )
 
 
-EVENT: Final = BodyEvent("raise", "arm", "left", "up", "head", 2, 0.5, "m", 0.25, 1.0, 0.75, 4)
+EVENT: Final = BodyEvent(
+    "raise", "arm", "left", "up", "head", None, "ball", 2, 0.5, "m", 0.25, 1.0, 0.75, 4
+)
 
 
 def _annotation() -> Annotation:

@@ -64,7 +64,7 @@ def item_id(kind: str, number: int) -> str:
 
 
 def table(name: str, columns: dict[str, Any], rows: int) -> pa.Table:
-    """Make a table of the schema; columns that are not given are null."""
+    """Make a table of the schema; columns that are not given are null, lists empty."""
     filled = {"schema_version": [SCHEMA_VERSION] * rows, "code_version": [CODE_VERSION] * rows}
     filled |= columns
     return pa.table(
@@ -73,6 +73,8 @@ def table(name: str, columns: dict[str, Any], rows: int) -> pa.Table:
             if isinstance(filled.get(field.name), pa.Array)
             else pa.array(filled[field.name], field.type)
             if field.name in filled
+            else pa.array([[]] * rows, field.type)
+            if pa.types.is_list(field.type)
             else pa.nulls(rows, field.type)
             for field in SCHEMAS[name]
         ],

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from PIL import ImageDraw, ImageFont
 
 from data.arrays import FloatArray, ImageArray
-from data.motion.skeleton import BONES, JOINT_NAMES
+from data.motion.skeleton import BONES, JOINT, JOINT_NAMES
 from data.records import PoseTrack
 from data.schemas import Row, load_track
 from data.store.dataset import Dataset
@@ -46,13 +46,19 @@ class AnnotatedClip:
 
     Attributes:
         video: row of the table ``videos``.
-        annotation: row of the table ``annotations``.
+        annotations: rows of the table ``annotations``, at least one; one per described person, the
+            one with the most steps first.
         tracks: pose tracks of the people in the clip.
     """
 
     video: dict[str, Any]
-    annotation: dict[str, Any]
+    annotations: tuple[dict[str, Any], ...]
     tracks: tuple[PoseTrack, ...]
+
+    @property
+    def annotation(self) -> dict[str, Any]:
+        """Annotation of the person with the most steps."""
+        return self.annotations[0]
 
 
 def best_clip(dataset: Dataset, clip_id: str | None = None) -> AnnotatedClip | None:
@@ -86,20 +92,24 @@ def best_clip(dataset: Dataset, clip_id: str | None = None) -> AnnotatedClip | N
                 sure = quality[clip]
                 candidates.append((sure > SURE_QUALITY, steps, sure, clip, video))
     candidates.sort(reverse=True)
-    for _, steps, _, clip, video in candidates:
+    for _, _, _, clip, video in candidates:
         if Path(paths[video]).is_file():
-            return _load_clip(dataset, clip, video, steps)
+            return _load_clip(dataset, clip, video)
     return None
 
 
-def _load_clip(dataset: Dataset, clip_id: str, video_id: str, steps: int) -> AnnotatedClip:
-    """Join the annotation of a clip that has ``steps`` steps with its video and its poses."""
+def _load_clip(dataset: Dataset, clip_id: str, video_id: str) -> AnnotatedClip:
+    """Join the annotations of the people of a clip with its video and its poses."""
     of_clip = {"clip_id": [clip_id]}
     (video,) = dataset.rows("videos", where={"video_id": [video_id]})
-    rows = dataset.rows("annotations", where=of_clip)
-    annotation = next(row for row in rows if row["medium"] and len(row["fine"]) == steps)
+    # The first sample of each person.
+    annotations: dict[int, dict[str, Any]] = {}
+    for row in dataset.rows("annotations", where=of_clip):
+        if row["medium"]:
+            annotations.setdefault(row["track_id"], row)
+    told = sorted(annotations.values(), key=lambda row: -len(row["fine"]))
     tracks = tuple(load_track(row) for row in dataset.rows("poses", where=of_clip))
-    return AnnotatedClip(video, annotation, tracks)
+    return AnnotatedClip(video, tuple(told), tracks)
 
 
 def _lengths(lists: pa.ChunkedArray) -> list[int]:
@@ -150,6 +160,16 @@ def draw_skeleton(image_HW3: ImageArray, joints_J2: FloatArray, seen_J: Sequence
             cv2.circle(image_HW3, point, thickness + 1, color, -1, cv2.LINE_AA)
 
 
+def _draw_number(image_HW3: ImageArray, joints_J2: FloatArray, number: int) -> None:
+    """Write the number of a person above the head, in place."""
+    x, y = joints_J2[JOINT["head"]].tolist()
+    at = (round(x) - 4, max(round(y) - round(image_HW3.shape[0] / 16), 14))
+    for color, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+        cv2.putText(
+            image_HW3, str(number), at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, thickness, cv2.LINE_AA
+        )
+
+
 def pose_frames(
     clip: AnnotatedClip,
     num_frames: int = NUM_FRAMES,
@@ -190,7 +210,10 @@ def pose_frames(
                 if abs(track.pts_s[nearest] - frame.pts_s) <= 0.1:
                     ratio = image.shape[0] / probe.height_px
                     seen = (track.confidence[nearest] >= MIN_CONFIDENCE).tolist()
-                    draw_skeleton(image, track.joints_2d[nearest] * ratio, seen)
+                    joints_J2 = track.joints_2d[nearest] * ratio
+                    draw_skeleton(image, joints_J2, seen)
+                    if len(clip.annotations) > 1:
+                        _draw_number(image, joints_J2, track.track_id)
             pictures.append((frame.pts_s, image))
     return pictures[:num_frames]
 
@@ -226,12 +249,15 @@ def clip_figure(clip: AnnotatedClip) -> ImageArray:
     width_px = strip.shape[1]
     font = ImageFont.load_default(size=FIGURE_TEXT_PX)
     lines = [f"coarse   {clip.annotation['coarse']}"]
-    lines += [f"medium   {text}" for text in clip.annotation["medium"][:1]]
-    lines += [
-        f"fine     {step['start_s']:.1f}-{step['end_s']:.1f} s  {step['text']}"
-        f"   [{step['grounding']['verdict']}: {step['grounding']['measurement']}]"
-        for step in clip.annotation["fine"]
-    ]
+    for annotation in clip.annotations:
+        if len(clip.annotations) > 1:
+            lines.append(f"person {annotation['track_id']}")
+        lines += [f"medium   {text}" for text in annotation["medium"][:1]]
+        lines += [
+            f"fine     {step['start_s']:.1f}-{step['end_s']:.1f} s  {step['text']}"
+            f"   [{step['grounding']['verdict']}: {step['grounding']['measurement']}]"
+            for step in annotation["fine"]
+        ]
     letters = int(width_px / font.getlength("n"))
     wrapped = [part for line in lines for part in wrap(line, letters, subsequent_indent=" " * 9)]
     line_px = round(FIGURE_TEXT_PX * 1.5)

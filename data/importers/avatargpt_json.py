@@ -409,8 +409,10 @@ def _annotation(clip: Clip, texts: _Texts, coarse: str, sample: int) -> Annotati
 def export_avatargpt_json(root: Path, folder: Path) -> list[Path]:
     """Write the texts of a dataset in the JSON format of the release, one file per video.
 
-    ``detail`` is the caption that an annotation was made from, or the first one if a clip has one
-    annotation of several captions. Clips without a successful annotation are left out.
+    Every person of a clip has an entry in ``captions``, because the format knows no people.
+    ``detail`` is the caption that an annotation was made from: that of the person, or else that of
+    the clip, or the first one if one annotation was made from several captions. Clips without a
+    successful annotation are left out.
 
     Args:
         root: the dataset.
@@ -443,15 +445,15 @@ def export_avatargpt_json(root: Path, folder: Path) -> list[Path]:
 
 
 def _exported_video(video: Row, rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    captions: dict[tuple[str, str | None], dict[int, str]] = defaultdict(dict)
+    captions: _Captions = defaultdict(dict)
     for row in rows["captions"]:
         if row["outcome"] == Outcome.SUCCESS:
-            captions[row["video_id"], row["clip_id"]][row["sample"]] = row["text"]
+            captions[row["clip_id"], row["track_id"]][row["sample"]] = row["text"]
     annotations: dict[str, list[Row]] = defaultdict(list)
     for row in rows["annotations"]:
         if row["outcome"] == Outcome.SUCCESS:
             annotations[row["clip_id"]].append(row)
-    whole = captions.get((video["video_id"], None), {})
+    whole = captions.get((None, None), {})
     return {
         "video_name": video["path"],
         "video_fps": _number(video["fps"]),
@@ -464,13 +466,11 @@ def _exported_video(video: Row, rows: Mapping[str, Sequence[Row]]) -> dict[str, 
     }
 
 
-def _exported_segment(
-    clip: Row,
-    annotations: Sequence[Row],
-    captions: Mapping[tuple[str, str | None], Mapping[int, str]],
-) -> dict[str, Any]:
-    details = captions.get((clip["video_id"], clip["clip_id"]), {})
-    first = details[min(details)] if details else ""
+_Captions = dict[tuple[str | None, int | None], dict[int, str]]
+"""Texts by clip and person (None for all), and by sample."""
+
+
+def _exported_segment(clip: Row, annotations: Sequence[Row], captions: _Captions) -> dict[str, Any]:
     return {
         "start_time": _number(clip["start_s"]),
         "start_frame": clip["start_frame"],
@@ -478,15 +478,22 @@ def _exported_segment(
         "end_frame": clip["end_frame"],
         "captions": [
             {
-                "detail": details.get(row["sample"], first),
+                "detail": _detail(row, captions),
                 "executable": "\n".join(
                     f"{number}. {step['text']}" for number, step in enumerate(row["fine"], 1)
                 ),
                 "simplified": list(row["medium"]),
             }
-            for row in sorted(annotations, key=lambda row: row["sample"])
+            for row in sorted(annotations, key=lambda row: (row["track_id"] or 0, row["sample"]))
         ],
     }
+
+
+def _detail(annotation: Row, captions: _Captions) -> str:
+    """Return the caption that an annotation was made from; empty if there is none."""
+    clip_id = annotation["clip_id"]
+    details = captions.get((clip_id, annotation["track_id"])) or captions.get((clip_id, None)) or {}
+    return details.get(annotation["sample"], details[min(details)] if details else "")
 
 
 def _number(value: float) -> float | int:

@@ -49,7 +49,7 @@ _DEFAULTS: Final = ("motions", "annotations", "clips", "motion_tokens", "videos"
 _SHOWN_LICENSES: Final = 20
 
 _VIDEO_EXAMPLE: Final = """\
-annotations = load_dataset(FOLDER)["train"]     # coarse, medium, fine of every clip
+annotations = load_dataset(FOLDER)["train"]     # coarse, medium, fine of every person
 print(annotations[0]["medium"])
 
 poses = load_dataset(FOLDER, "poses")["train"]  # one person in one clip per row

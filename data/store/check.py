@@ -35,6 +35,7 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "videos": ("video_id",),
     "clips": ("clip_id",),
     "poses": ("clip_id", "track_id"),
+    "annotations": ("clip_id", "track_id", "sample"),
     "motions": ("motion_id",),
     "motion_tokens": ("motion_id", "tokenizer_id"),
 }

@@ -30,7 +30,7 @@ CAPTION_LEVELS: Final = frozenset(("medium", "fine"))
 
 _Row = dict[str, Any]
 _PLAN_COLUMNS: Final = (
-    *("clip_id", "video_id", "sample", "start_s", "coarse", "medium", "fine"),
+    *("clip_id", "video_id", "track_id", "sample", "start_s", "coarse", "medium", "fine"),
     *("grounding_score", "annotator", "outcome"),
 )
 
@@ -61,10 +61,10 @@ class MotionItem:
 
 @dataclass(frozen=True, slots=True)
 class PlanItem:
-    """The activity of one clip, or of one text plan.
+    """The activity of one person in one clip, or of one text plan.
 
     Attributes:
-        plan_id: id of the clip or plan.
+        plan_id: id of the clip or plan; for a clip with several people, ``clip_id/track_id``.
         scene: one sentence; empty if unknown.
         tasks: alternative descriptions of the task.
         steps: steps of the task, in order.
@@ -162,12 +162,13 @@ def read_plan_items(
     min_grounding_score: float | None = None,
     left_out: Counter[str] | None = None,
 ) -> list[PlanItem]:
-    """Read the plans of a split: annotated clips, and plans that were imported as text.
+    """Read the plans of a split: people in annotated clips, and plans that were imported as text.
 
     The clips of a video are linked in temporal order, so that ``next`` of a clip is the following
     clip. A clip that cannot be used breaks this chain, because the clips on either side of it are
-    not adjacent. If a clip has several annotations, the scene and the steps are those of the first
-    one, and the tasks are those of all.
+    not adjacent, and so does a clip with several people, because tracks of different clips are not
+    matched. If a person has several annotations in a clip, the scene and the steps are those of the
+    first one, and the tasks are those of all.
 
     A text plan has a task and steps, but no scene and no next activity. It is also read one level
     higher, with the goal as the scene and each step as a task: after each step except the last,
@@ -189,8 +190,11 @@ def read_plan_items(
     seen: set[str] = set()
     for root in dict.fromkeys(root.resolve() for root in roots):
         for clips in _videos(root, split, splits):
-            usable = [_usable(samples, min_grounding_score, counted) for samples in clips]
-            first = next((samples[0] for samples in usable if samples), None)
+            usable = [
+                [_usable(samples, min_grounding_score, counted) for samples in people]
+                for people in clips
+            ]
+            first = next((s[0] for people in usable for s in people if s), None)
             if first is None:
                 continue
             if not _is_text_plan(first):
@@ -201,21 +205,29 @@ def read_plan_items(
     return items
 
 
-def _videos(root: Path, split: Split, splits: SplitConfig) -> list[list[list[_Row]]]:
-    """Return the annotations of each video of the split, by clip in temporal order and sample."""
+def _videos(root: Path, split: Split, splits: SplitConfig) -> list[list[list[list[_Row]]]]:
+    """Return the annotations of each video of the split, by clip in temporal order, by person."""
     videos: dict[str, dict[str, list[_Row]]] = defaultdict(lambda: defaultdict(list))
     for row in Dataset(root).rows("annotations", _PLAN_COLUMNS):
         if split_of(_split_key(row), splits) == split:
             videos[row["video_id"]][row["clip_id"]].append(row)
     return [
         [
-            sorted(samples, key=lambda row: row["sample"])
-            for samples in sorted(
+            _by_person(rows)
+            for rows in sorted(
                 clips.values(), key=lambda rows: (rows[0]["start_s"], rows[0]["clip_id"])
             )
         ]
         for clips in videos.values()
     ]
+
+
+def _by_person(rows: Sequence[_Row]) -> list[list[_Row]]:
+    """Group the annotations of a clip by person, each in the order of the samples."""
+    people: defaultdict[int, list[_Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (row["track_id"] or 0, row["sample"])):
+        people[row["track_id"] or 0].append(row)
+    return list(people.values())
 
 
 def _is_text_plan(row: _Row) -> bool:
@@ -247,24 +259,32 @@ def _usable(
     return usable
 
 
-def _chain(clips: Sequence[Sequence[_Row]]) -> list[PlanItem]:
+def _chain(clips: Sequence[Sequence[Sequence[_Row]]]) -> list[PlanItem]:
     items: list[PlanItem] = []
     following: PlanItem | None = None
     # The clips are visited backwards, because an item refers to the item after it.
-    for samples in reversed(clips):
-        if not samples:
-            following = None
-            continue
-        tasks = [" ".join(text.split()) for row in samples for text in row["medium"] or ()]
-        following = PlanItem(
-            plan_id=samples[0]["clip_id"],
-            scene=" ".join((samples[0]["coarse"] or "").split()),
-            tasks=tuple(task for task in dict.fromkeys(tasks) if task),
-            steps=_steps(samples[0]),
-            next=following,
-        )
-        items.append(following)
+    for people in reversed(clips):
+        alone = len(people) == 1
+        of_clip = [
+            _plan(samples, following if alone else None, alone=alone)
+            for samples in people
+            if samples
+        ]
+        following = of_clip[0] if alone and of_clip else None
+        items += reversed(of_clip)
     return items[::-1]
+
+
+def _plan(samples: Sequence[_Row], following: PlanItem | None, *, alone: bool) -> PlanItem:
+    first = samples[0]
+    tasks = [" ".join(text.split()) for row in samples for text in row["medium"] or ()]
+    return PlanItem(
+        plan_id=first["clip_id"] if alone else f"{first['clip_id']}/{first['track_id']}",
+        scene=" ".join((first["coarse"] or "").split()),
+        tasks=tuple(task for task in dict.fromkeys(tasks) if task),
+        steps=_steps(first),
+        next=following,
+    )
 
 
 def _text_plan(row: _Row) -> list[PlanItem]:

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from benchmarks.support.corpus import REFERENCE
 from data.importers.avatargpt_json import export_avatargpt_json, import_avatargpt_json, split_steps
+from data.schemas import SCHEMAS
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
-from data.store.writer import open_writer
+from data.store.writer import open_writer, rows_table
 
 SAMPLES = REFERENCE / "avatargpt_sample"
 FINAL = SAMPLES / "avatargpt_sample_final.json"
@@ -127,6 +129,27 @@ def test_out_again_gives_what_came_in(imported: Path, tmp_path: Path) -> None:
             )
             checked += 1
     assert checked == 404
+
+
+def test_every_person_is_exported_with_their_own_caption(imported: Path, tmp_path: Path) -> None:
+    """Two people of one clip, one of whom has a caption of their own."""
+    dataset = Dataset(imported)
+    (first, *_) = _rows(imported, "annotations")
+    clip_id = first["clip_id"]
+    other = {**first, "track_id": 1, "medium": ["Another person waits."]}
+    caption = {**dict.fromkeys(SCHEMAS["captions"].names), "clip_id": clip_id, "track_id": 1}
+    caption |= {"video_id": first["video_id"], "text": "Person 2 waits.", "sample": 0}
+    root = tmp_path / "dataset"
+    with open_writer(root, {}) as writer:
+        tables = {name: dataset.read(name) for name in ("videos", "clips", "captions")}
+        added = rows_table("captions", [caption | {"outcome": "success"}])
+        tables["captions"] = pa.concat_tables([tables["captions"], added])
+        writer.publish({**tables, "annotations": rows_table("annotations", [first, other])})
+    (file,) = export_avatargpt_json(root, tmp_path / "json")
+    (segment,) = json.loads(file.read_text())["caption_list"]
+    of_clip = next(row["text"] for row in _rows(imported, "captions") if row["clip_id"] == clip_id)
+    assert [c["detail"] for c in segment["captions"]] == [of_clip, "Person 2 waits."]
+    assert segment["captions"][1]["simplified"] == ["Another person waits."]
 
 
 def test_its_form_is_one_that_comes_in(imported: Path, tmp_path: Path) -> None:

@@ -120,11 +120,11 @@ def _annotation(clip_id: str, start_s: float, *medium: str, **more: Any) -> Row:
         "coarse": "A kitchen.",
         "outcome": Outcome.SUCCESS,
         "annotator": "rules",
+        "track_id": 0,
         **more,
     }
     annotation = Annotation(
         clip_id=clip_id,
-        track_id=0,
         medium=medium,
         fine=fine,
         activity="",
@@ -152,6 +152,25 @@ def test_clips_of_a_video_are_chained_in_order_of_time(tmp_path: Path) -> None:
     assert by_id["w-only"].next is None
     assert by_id["v-early"].steps == ("stir", "taste")
     assert by_id["w-only"] == PlanItem("w-only", "A kitchen.", ("reads",), ("walk", "sit"))
+
+
+def test_people_of_a_clip_have_plans_of_their_own(tmp_path: Path) -> None:
+    rows = [
+        _annotation("v-a", 0, "cooks"),
+        _annotation("v-b", 10, "eats", track_id=1, steps=("bite",)),
+        _annotation("v-b", 10, "dines", track_id=1, sample=1),
+        _annotation("v-b", 10, "reads", track_id=0, steps=("turn a page",)),
+        _annotation("v-c", 20, "rests"),
+        _annotation("v-d", 30, "leaves"),
+    ]
+    items = read_plan_items([_publish(tmp_path, "annotations", rows)], "train", ALL_TRAIN)
+    by_id = {item.plan_id: item for item in items}
+    assert list(by_id) == ["v-a", "v-b/0", "v-b/1", "v-c", "v-d"]
+    assert (by_id["v-b/0"].tasks, by_id["v-b/0"].steps) == (("reads",), ("turn a page",))
+    assert (by_id["v-b/1"].tasks, by_id["v-b/1"].steps) == (("eats", "dines"), ("bite",))
+    # Nothing tells which of the two goes on in another clip.
+    assert {plan_id for plan_id, item in by_id.items() if item.next} == {"v-c"}
+    assert by_id["v-c"].next is by_id["v-d"]
 
 
 def test_samples_of_a_clip_share_its_steps_and_add_wordings(tmp_path: Path) -> None:

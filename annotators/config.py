@@ -9,9 +9,8 @@ from pydantic import Field, model_validator
 from annotators.chat.budget import TokenPrice
 from annotators.clips.cutting import ClipConfig
 from annotators.poses.estimate import PoseConfig
-from annotators.texts.kinematic_captions import CaptionConfig
+from annotators.texts.config import AnnotationConfig, CaptionConfig, PeopleConfig
 from annotators.texts.prompts import prompts_digest
-from annotators.texts.rule_annotations import AnnotationConfig
 from data.config import Config, ExpandedPath, ExpandedSource
 from data.presets import HOME, Presets
 from data.video.reader import ReaderConfig
@@ -36,6 +35,7 @@ class AnnotateConfig(Config):
     )
     clips: ClipConfig = Field(default_factory=ClipConfig)
     poses: PoseConfig = Field(default_factory=PoseConfig)
+    people: PeopleConfig = Field(default_factory=PeopleConfig)
     captions: CaptionConfig = Field(default_factory=CaptionConfig)
     annotations: AnnotationConfig = Field(default_factory=AnnotationConfig)
     reader: ReaderConfig = Field(default_factory=ReaderConfig)
@@ -93,7 +93,7 @@ class AnnotateConfig(Config):
 
     def recipe(self, pose_model_sha256: str) -> dict[str, Any]:
         """Return the settings that determine the rows. A dataset has one recipe."""
-        stages = {"clips", "captions", "annotations"}
+        stages = {"clips", "people", "captions", "annotations"}
         recipe = self.model_dump(mode="json", include=stages) | {"poses": self.poses.recipe()}
         captions, annotations = self.captions, self.annotations
         # Settings that do not determine the rows may change between runs of one dataset.
@@ -104,6 +104,8 @@ class AnnotateConfig(Config):
             service = config.service.reply_fields() if asks and config.service else None
             recipe[stage]["service"] = service
             recipe[stage]["prompts"] = prompts_digest(config.prompts) if asks else None
+        if captions.captioner == "kinematic":
+            recipe["captions"]["mark"] = None
         local = captions.local_model if captions.captioner == "transformers" else None
         recipe["captions"]["local_model"] = local.reply_fields() if local else None
         return {**recipe, "pose_model": pose_model_sha256}

@@ -8,7 +8,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from annotators.stages.staged import StagedPoses, StagedScan, read_staged
+from annotators.stages.staged import (
+    StagedAnnotations,
+    StagedCaptions,
+    StagedPoses,
+    StagedScan,
+    read_staged,
+)
 from data.errors import RETRYABLE
 from data.records import Outcome, Rejection
 from data.store.dataset import Dataset
@@ -188,8 +194,6 @@ def _staged(staging: Path) -> StagedWork:
     rejected: Counter[tuple[str, str]] = Counter()
     for rejection in _staged_rejections(staging, counts):
         rejected[rejection.stage.value, rejection.reason.value] += 1
-    for stage in ("captions", "annotations"):
-        counts[stage] = sum(1 for _ in staging.glob(f"work-*/{stage}/*.json"))
     return StagedWork(
         **counts,
         rejected=tuple(
@@ -211,6 +215,10 @@ def _staged_rejections(staging: Path, counts: Counter[str]) -> Iterator[Rejectio
         counts["poses"] += 1
         if poses.rejection is not None:
             yield poses.rejection
+    for kind, stage in ((StagedCaptions, "captions"), (StagedAnnotations, "annotations")):
+        for file in staging.glob(f"work-*/{stage}/*.json"):
+            counts[stage] += 1
+            yield from read_staged(kind, file).rejections
 
 
 def _size_bytes(folder: Path) -> int:

@@ -20,11 +20,11 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from annotators.clips.cutting import ClipConfig, cut_clips, scan_video
+from annotators.motion.framing import people_at_a_time
 from annotators.objects.detector import ObjectDetectors
 from annotators.objects.scene import SceneWatch, people_count, scene_objects
 from annotators.poses.estimate import PoseConfig, estimate_poses
 from annotators.poses.landmarks import PoseModel
-from annotators.texts.kinematic_captions import people_at_a_time
 from benchmarks.support.corpus import VIDEOS, need_corpus, run_with_corpus
 from data.errors import ItemError
 from data.video.files import hash_file

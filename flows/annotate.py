@@ -390,7 +390,7 @@ def _summary_markdown(summary: AnnotateSummary) -> str:
     speed = summary.video_s / max(summary.elapsed_s, 1e-9)
     lines = [
         "# annotate-videos",
-        f"**{summary.rows['annotations']:,}** annotated clips of "
+        f"**{summary.rows['annotations']:,}** annotated people of "
         f"**{summary.rows['videos']:,}** videos in `{summary.dataset}`.",
         f"This run: {summary.video_s:.1f} s of video in {summary.elapsed_s:.1f} s "
         f"({speed:.1f} x real time), {summary.num_known} files already annotated.",

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from annotators.motion.framing import people_at_a_time
 from annotators.poses.estimate import PoseConfig
 from annotators.poses.external import read_tracks, results_path
 from annotators.poses.programs import PosePrograms, ProgramEndedError, Span
 from annotators.run import Run
 from annotators.stages.staged import SourceVideo, StagedPoses, write_tracks
-from annotators.texts.kinematic_captions import people_at_a_time
 from data.errors import ItemError, Reason
 from data.records import Clip
 from data.video.files import size_of

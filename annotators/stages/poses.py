@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 
+from annotators.motion.framing import people_at_a_time
 from annotators.objects.detector import ObjectDetectors
 from annotators.objects.scene import SceneWatch, people_count, scene_objects
 from annotators.poses.estimate import PoseConfig, estimate_poses
@@ -22,7 +23,6 @@ from annotators.stages.staged import (
     write_staged,
     write_tracks,
 )
-from annotators.texts.kinematic_captions import people_at_a_time
 from data.errors import ItemError, Stage
 from data.records import Clip, ClipScene, PoseTrack, Rejection
 from data.video.reader import ReaderConfig, open_frames

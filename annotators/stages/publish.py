@@ -17,6 +17,7 @@ from annotators.stages.staged import (
     StagedScan,
     load_staged,
     poses_path,
+    read_scene,
     read_staged,
     read_tracks,
     staged_files,
@@ -72,6 +73,7 @@ def publish_videos(
                     decoder=staged.decoder,
                     quality=staged.quality,
                     issues=staged.issues,
+                    scene=read_scene(work, clip),
                 )
             )
             if staged.rejection is not None:

@@ -18,9 +18,9 @@ from data.records import (
     VideoProbe,
     VideoScan,
 )
-from data.schemas import pose_row
+from data.schemas import load_track, pose_row
 from data.store.manifest import DatasetError, require_file_id
-from data.store.parquet import open_parquet
+from data.store.parquet import open_parquet, table_rows
 from data.store.writer import rows_table, write_table, write_text
 
 Record = TypeVar("Record")
@@ -149,6 +149,17 @@ def write_tracks(work: Path, clip: Clip, tracks: Sequence[PoseTrack], pose_model
     """
     table = rows_table("poses", [pose_row(clip, track, pose_model) for track in tracks])
     write_table(tracks_path(work, clip), "poses", table)
+
+
+def load_tracks(work: Path, clip: Clip) -> list[PoseTrack]:
+    """Load the staged tracks of a clip; none without people.
+
+    Raises:
+        DatasetError: the file is damaged.
+    """
+    if not tracks_path(work, clip).exists():
+        return []
+    return [load_track(row) for row in table_rows(read_tracks(work, clip))]
 
 
 def scene_path(work: Path, clip: Clip) -> Path:

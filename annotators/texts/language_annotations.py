@@ -1,92 +1,110 @@
 """Annotations by a language model: captions in, one validated, typed reply with three levels out.
 
-A reply that breaks the rules is sent back once with its errors. A reply that the measured motion
-contradicts is sent back once with the measurements, if the grounding policy is ``reask``. A reply
-that is still unusable is stored with the outcome ``invalid``.
+One reply describes all people of a clip, with texts for each of them. A reply that breaks the rules
+is sent back once with its errors. A reply that the measured motion contradicts is sent back once
+with the measurements, if the grounding policy is ``reask``. The texts of a person that are still
+unusable, or missing, are stored with the outcome ``invalid``; those of the others are kept.
 
 Captions are untrusted input (an image may show "ignore the above"). They are passed to the model as
-JSON strings between markers. Replies are untrusted as well: every field is validated, and a reply
-that repeats the instructions is rejected.
+JSON strings between markers. Replies are untrusted as well, see :mod:`annotators.texts.checks`.
 """
 
 import json
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from annotators.chat.cache import ChatReply
 from annotators.chat.model import ChatModel
 from annotators.chat.protocol import ChatRequest
 from annotators.grounding.checks import contradictions, ground_annotation
 from annotators.motion.describe import MotionDescription
-from annotators.texts.prompts import Prompt, load_prompt
-from annotators.texts.rule_annotations import (
-    AnnotationConfig,
-    check_coarse,
-    check_medium,
-    check_step,
+from annotators.texts.checks import (
+    MIN_STEP_S,
+    AnnotationReply,
+    PeopleReply,
+    PersonReply,
+    check_reply,
+    parse_reply,
+    tidy_reply,
 )
+from annotators.texts.config import AnnotationConfig
+from annotators.texts.prompts import Prompt, load_prompt
 from data.errors import UnexpectedItemError
-from data.records import Annotation, Clip, Cost, FineStep, Grounding, Outcome, Verdict, total_cost
+from data.records import (
+    Annotation,
+    BodyEvent,
+    Clip,
+    Cost,
+    FineStep,
+    Grounding,
+    ObjectSpan,
+    Outcome,
+    Verdict,
+    total_cost,
+)
 
-TIME_TOLERANCE_S: Final = 0.5
-"""A step may exceed its clip by this time and is then clipped to it, because the times of frames in
-prompts are rounded to a tenth of a second."""
-MIN_STEP_S: Final = 0.05
-LEAK_WORDS: Final = 8
-"""Number of consecutive words of the instructions in a reply that counts as repeating them."""
 MAX_CAPTION_CHARS: Final = 6000
+ASSUMED_MOTION: Final = '"kind":"raise","part":"arm","side":"left","start_s":1.25,"end_s":2.5 ' * 30
+"""Placeholder for the measured motion of one person; a person has about 20 events in 10 s."""
 
 Result = TypeVar("Result")
 
-_NUMBERING: Final = re.compile(r"^(?:step\s*)?\d+\s*[.):]\s*", re.IGNORECASE)
 
-
-# The docstrings of the two models of a reply are part of their JSON schema, and thereby of requests
-# and cache keys.
-class StepReply(BaseModel):
-    """A fine step as the model writes it; times are from the start of the clip."""
-
-    model_config = ConfigDict(extra="forbid")
+@dataclass(frozen=True, slots=True)
+class ToldCaption:
+    """A usable caption; ``person`` is the number of the person it is about, None for all."""
 
     text: str
-    start_s: float
-    end_s: float
+    person: int | None = None
 
 
-class AnnotationReply(BaseModel):
-    """The three levels as the model writes them."""
+@dataclass(frozen=True, slots=True)
+class ToldPerson:
+    """A person whose annotation is asked for.
 
-    model_config = ConfigDict(extra="forbid")
+    Attributes:
+        number: number of the person in prompts and replies.
+        track_id: track of the person.
+        description: measured motion.
+        where: what tells the person apart from the others; empty for a single one.
+        events: events of the description, as they are stored.
+        objects: objects near the person.
+    """
 
-    coarse: str
-    medium: list[str]
-    fine: list[StepReply]
+    number: int
+    track_id: int
+    description: MotionDescription
+    where: str = ""
+    events: tuple[BodyEvent, ...] = ()
+    objects: tuple[ObjectSpan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ClipTexts:
-    """Input for the annotation of a clip.
+    """Input for the annotations of a clip.
 
     Attributes:
         clip: clip to annotate.
-        captions: texts of its usable captions.
+        captions: usable captions.
         problem: why there are no captions, empty otherwise.
-        description: measured motion of the main person.
-        track_id: track of the main person.
-        motion: prose about the measured motion, empty if it is not part of the prompt.
+        people: people to annotate, at least one.
+        motion: the measured motion as text, empty if it is not part of the prompt.
     """
 
     clip: Clip
-    captions: tuple[str, ...]
+    captions: tuple[ToldCaption, ...]
     problem: str
-    description: MotionDescription
-    track_id: int
+    people: tuple[ToldPerson, ...]
     motion: str = ""
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the people."""
+        return [person.number for person in self.people]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +122,8 @@ class VideoAnnotations:
 
     Attributes:
         coarse: coarse text of the video; empty if no reply had a usable one.
-        annotations: one annotation per clip, in the order of the clips.
-        failed: clips whose annotation failed with an unexpected error; their outcome is
+        annotations: one annotation per person of each clip, in the order of the clips.
+        failed: clips whose annotations failed with an unexpected error; their outcome is
             ``invalid``.
     """
 
@@ -117,7 +135,7 @@ class VideoAnnotations:
 def annotate_videos_with(
     videos: Sequence[VideoTexts], model: ChatModel, config: AnnotationConfig
 ) -> dict[str, VideoAnnotations]:
-    """Annotate all clips of several videos.
+    """Annotate all people in all clips of several videos.
 
     The first usable reply for a clip of a video determines the coarse text of the video. The
     prompts of the other clips contain this text, so that a video has only one.
@@ -128,7 +146,7 @@ def annotate_videos_with(
         config: settings of the prompts and limits of the annotations.
 
     Returns:
-        Annotations by ``video_id``. An error on one clip affects only its own annotation.
+        Annotations by ``video_id``. An error on one clip affects only its own annotations.
     """
     prompts = _Prompts.load(config)
     talks = {
@@ -144,8 +162,8 @@ def annotate_videos_with(
     ]:
         _converse(firsts, model, prompts, config)
         for talk in firsts:
-            if talk.answer is not None:
-                coarse[talk.texts.clip.video_id] = talk.answer.coarse
+            if talk.answers:
+                coarse[talk.texts.clip.video_id] = talk.said_coarse
         if any(talk.outcome is Outcome.BUDGET for talk in firsts):
             break
     rest: list[_Talk] = []
@@ -158,109 +176,30 @@ def annotate_videos_with(
     for video_id, listed in talks.items():
         scene = coarse.get(video_id, "")
         annotations = tuple(
-            replace(_finished(talk, model.name, prompts, config), coarse=scene) for talk in listed
+            replace(annotation, coarse=scene)
+            for talk in listed
+            for annotation in _finished(talk, model.name, prompts, config)
         )
         failed = tuple((talk.texts.clip, talk.error) for talk in listed if talk.error is not None)
         finished[video_id] = VideoAnnotations(scene, annotations, failed)
     return finished
 
 
-def estimated_request(clip: Clip, captions: Sequence[str], config: AnnotationConfig) -> ChatRequest:
-    """Return the first request for the annotation of a clip, to estimate its cost.
+def estimated_request(
+    clip: Clip, captions: Sequence[str], num_people: int, config: AnnotationConfig
+) -> ChatRequest:
+    """Return the first request for the annotations of a clip, to estimate its cost.
 
     Args:
         clip: clip to annotate.
         captions: captions of the clip, or placeholders of the expected length.
+        num_people: number of people to annotate.
         config: settings of the prompts.
     """
-    prompts = _Prompts.load(config)
-    return _first_request(clip, captions, "", "", "", prompts, config)
-
-
-# ----------------------------------------------------------------------------------- validation
-
-
-def parse_reply(text: str) -> AnnotationReply:
-    """Parse a reply. Text around its JSON object is ignored.
-
-    Raises:
-        pydantic.ValidationError: the reply does not contain a valid object.
-    """
-    start, end = text.find("{"), text.rfind("}")
-    return AnnotationReply.model_validate_json(text[start : end + 1] if 0 <= start < end else text)
-
-
-def tidy_reply(reply: AnnotationReply) -> AnnotationReply:
-    """Correct what needs no model: spaces, numbering, capital letters and periods."""
-    steps = [
-        step.model_copy(update={"text": _as_step(step.text)})
-        for step in sorted(reply.fine, key=lambda step: (step.start_s, step.end_s))
-    ]
-    return AnnotationReply(
-        coarse=_as_sentence(reply.coarse),
-        medium=[_as_sentence(text) for text in reply.medium],
-        fine=steps,
-    )
-
-
-def check_reply(
-    reply: AnnotationReply, length_s: float, instructions: str, config: AnnotationConfig
-) -> list[str]:
-    """Return the errors of a reply.
-
-    Args:
-        reply: reply after :func:`tidy_reply`.
-        length_s: duration of the clip, seconds.
-        instructions: system prompt of the request.
-        config: limits of the annotation.
-    """
-    found = [f"coarse: {problem}" for problem in check_coarse(reply.coarse)]
-    if not 1 <= len(reply.medium) <= config.num_medium:
-        found.append(f"medium: expected 1 to {config.num_medium} texts, found {len(reply.medium)}")
-    for index, text in enumerate(reply.medium):
-        problems = check_medium(text, environment_allowed=True)
-        found += [f"medium[{index}]: {problem}" for problem in problems]
-    if not 1 <= len(reply.fine) <= config.max_steps:
-        found.append(f"fine: expected 1 to {config.max_steps} steps, found {len(reply.fine)}")
-    for index, step in enumerate(reply.fine):
-        where = f"fine[{index}] ({step.text[:60]!r})"
-        found += [f"{where}: {problem}" for problem in check_step(step.text)]
-        inside = (
-            -TIME_TOLERANCE_S <= step.start_s < step.end_s <= length_s + TIME_TOLERANCE_S
-            and step.start_s < length_s - MIN_STEP_S
-            and step.end_s > MIN_STEP_S
-        )
-        if not inside:
-            found.append(
-                f"{where}: expected 0 <= start_s < end_s <= {length_s:.1f}, "
-                f"found {step.start_s:g} and {step.end_s:g}"
-            )
-    texts = (reply.coarse, *reply.medium, *(step.text for step in reply.fine))
-    if _repeats(instructions, " ".join(texts)):
-        found.append("expected an annotation, found words of the instructions")
-    return found
-
-
-def _repeats(instructions: str, text: str) -> bool:
-    words, known = _words(text), _words(instructions)
-    runs = {tuple(known[i : i + LEAK_WORDS]) for i in range(len(known) - LEAK_WORDS + 1)}
-    return any(tuple(words[i : i + LEAK_WORDS]) in runs for i in range(len(words) - LEAK_WORDS + 1))
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9']+", text.lower())
-
-
-def _as_sentence(text: str) -> str:
-    text = " ".join(text.split())
-    if text and text[-1] not in ".!?":
-        text += "."
-    return text[:1].upper() + text[1:]
-
-
-def _as_step(text: str) -> str:
-    text = _NUMBERING.sub("", " ".join(text.split())).rstrip(".!; ")
-    return text[:1].lower() + text[1:]
+    told = [ToldCaption(text) for text in captions]
+    people = dict.fromkeys(range(1, num_people + 1), "second from the left")
+    motion = ASSUMED_MOTION * num_people if config.use_motion else ""
+    return _first_request(clip, told, people, "", "", motion, _Prompts.load(config), config)
 
 
 # --------------------------------------------------------------------------------- conversation
@@ -269,18 +208,32 @@ def _as_step(text: str) -> str:
 @dataclass(frozen=True, slots=True)
 class _Prompts:
     annotation: Prompt
+    people: Prompt
     repair: Prompt
     contradiction: Prompt
 
     @classmethod
     def load(cls, config: AnnotationConfig) -> "_Prompts":
-        names = ("annotation", "repair", "contradiction")
+        names = ("annotation", "annotation_people", "repair", "contradiction")
         return cls(*(load_prompt(name, config.prompts) for name in names))
+
+    def of(self, num_people: int) -> Prompt:
+        """Return the prompt of a clip with so many people."""
+        return self.annotation if num_people == 1 else self.people
 
 
 @dataclass(slots=True)
 class _Talk:
-    """The conversation about one clip: its requests, the current reply, and the cost so far."""
+    """The conversation about one clip: its requests, the last reply, and the cost so far.
+
+    Attributes:
+        texts: input.
+        scene: caption of the whole video.
+        coarse: coarse text to use, empty for the first clip of a video.
+        outcome, reason, reply: of the last call; None before it.
+        said_coarse: coarse text of the usable replies.
+        answers: usable texts, by the number of the person.
+    """
 
     texts: ClipTexts
     scene: str
@@ -288,7 +241,8 @@ class _Talk:
     outcome: Outcome | None = None
     reason: str = ""
     reply: str = ""
-    answer: AnnotationReply | None = None
+    said_coarse: str = ""
+    answers: dict[int, PersonReply] = field(default_factory=dict[int, PersonReply])
     cost: Cost = field(default_factory=Cost)
     model: str = ""
     request_id: str = ""
@@ -297,16 +251,20 @@ class _Talk:
     def fail(self, error: Exception) -> None:
         """End the conversation with an unexpected error."""
         self.error = UnexpectedItemError.of(error)
-        self.outcome, self.answer = Outcome.INVALID, None
+        self.outcome, self.answers = Outcome.INVALID, {}
         self.reason = f"unexpected error: {self.error.detail}"
 
     def take(self, reply: ChatReply) -> None:
         """Record the outcome and cost of a call. The text of the reply is validated later."""
         self.outcome, self.reason, self.reply = reply.outcome, reply.reason, reply.text
-        self.answer = None
         self.cost = Cost(**total_cost(self.cost, reply))
         self.model = reply.model or self.model
         self.request_id = reply.request_id or self.request_id
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all people have usable texts."""
+        return set(self.answers) == set(self.texts.numbers)
 
 
 def _guarded(talk: _Talk, work: Callable[[], Result]) -> Result | None:
@@ -340,7 +298,7 @@ def _converse(
             to_repair.append((talk, _continued(asked[id(talk)], reply.text, told)))
     for talk, reply in model.ask_many(to_repair):
         problems = _guarded(talk, partial(_take, talk, reply, prompts, config))
-        if problems:
+        if problems and not talk.is_complete:
             talk.outcome = Outcome.INVALID
             talk.reason = f"after one repair: {'; '.join(problems)}"
     if config.grounding.policy == "reask":
@@ -348,22 +306,27 @@ def _converse(
 
 
 def _take(talk: _Talk, reply: ChatReply, prompts: _Prompts, config: AnnotationConfig) -> list[str]:
-    """Parse and check a reply, and return the errors that the model can repair."""
+    """Parse and check a reply, and return the errors that the model can repair.
+
+    Usable texts replace those of an earlier reply, person by person.
+    """
     talk.take(reply)
     if reply.outcome is not Outcome.SUCCESS:
         return []
-    clip = talk.texts.clip
+    clip, numbers = talk.texts.clip, talk.texts.numbers
     try:
-        answer = tidy_reply(parse_reply(reply.text))
+        answer = tidy_reply(parse_reply(reply.text, numbers))
     except ValidationError as error:
         return [
             f"{'.'.join(str(part) for part in problem['loc']) or 'reply'}: {problem['msg']}"
             for problem in error.errors(include_url=False, include_input=False)
         ]
-    problems = check_reply(answer, clip.end_s - clip.start_s, prompts.annotation.system, config)
-    if not problems:
-        talk.answer = answer
-    return problems
+    system = prompts.of(len(numbers)).system
+    checked = check_reply(answer, numbers, clip.end_s - clip.start_s, system, config)
+    if checked.people:
+        talk.said_coarse = checked.coarse
+        talk.answers |= checked.people
+    return checked.problems
 
 
 def _ask_about_contradictions(
@@ -373,69 +336,105 @@ def _ask_about_contradictions(
     prompts: _Prompts,
     config: AnnotationConfig,
 ) -> None:
-    """Ask once more about replies that the motion contradicts; worse new replies are ignored."""
+    """Ask once more about replies that the motion contradicts; worse new texts are ignored."""
     again: list[tuple[_Talk, ChatRequest]] = []
-    before: dict[int, Annotation] = {}
+    first: dict[int, dict[int, list[str]]] = {}
     for talk in talks:
-        if talk.answer is None:
-            continue
-        annotation = _guarded(talk, partial(_grounded, talk, "", prompts, config))
-        said = contradictions(annotation) if annotation is not None else ()
-        if annotation is not None and said:
-            before[id(talk)] = annotation
-            told = prompts.contradiction.fill_user(
-                contradictions="\n".join(f"- {line}" for line in said)
-            )
+        said = _guarded(talk, partial(_contradicted, talk, prompts, config))
+        if said:
+            first[id(talk)] = said
+            lines = [f"- {line}" for found in said.values() for line in found]
+            told = prompts.contradiction.fill_user(contradictions="\n".join(lines))
             again.append((talk, _continued(asked[id(talk)], talk.reply, told)))
     for talk, reply in model.ask_many(again):
-        kept = (talk.answer, talk.reply, talk.outcome, talk.reason)
-        problems = _guarded(talk, partial(_take, talk, reply, prompts, config))
-        if talk.error is not None:
+        before, answers, coarse = first[id(talk)], dict(talk.answers), talk.said_coarse
+        kept = talk.outcome, talk.reason, talk.reply
+        _guarded(talk, partial(_take, talk, reply, prompts, config))
+        after = _guarded(talk, partial(_contradicted, talk, prompts, config))
+        if talk.error is not None or after is None:
             continue
-        if talk.answer is None or problems:
-            talk.answer, talk.reply, talk.outcome, talk.reason = kept
+        talk.outcome, talk.reason, talk.reply = kept
+        for number, answer in answers.items():
+            if len(after.get(number, ())) > len(before.get(number, ())):
+                talk.answers[number] = answer
+        if talk.answers == answers:
+            talk.said_coarse = coarse
+
+
+def _contradicted(talk: _Talk, prompts: _Prompts, config: AnnotationConfig) -> dict[int, list[str]]:
+    """Return what the motion contradicts, by the number of the person; empty for nothing."""
+    found: dict[int, list[str]] = {}
+    for person in talk.texts.people:
+        if person.number not in talk.answers:
             continue
-        after = _guarded(talk, partial(_grounded, talk, "", prompts, config))
-        if after is not None and len(contradictions(after)) > len(contradictions(before[id(talk)])):
-            talk.answer, talk.reply, talk.outcome, talk.reason = kept
+        said = contradictions(_grounded(talk, person, "", prompts, config))
+        who = f"person {person.number}: " if len(talk.texts.people) > 1 else ""
+        if said:
+            found[person.number] = [f"{who}{line}" for line in said]
+    return found
 
 
 def _request(talk: _Talk, prompts: _Prompts, config: AnnotationConfig) -> ChatRequest:
     texts = talk.texts
+    people = {person.number: person.where for person in texts.people}
     return _first_request(
-        texts.clip, texts.captions, talk.scene, talk.coarse, texts.motion, prompts, config
+        texts.clip,
+        texts.captions,
+        people,
+        talk.scene,
+        talk.coarse,
+        texts.motion,
+        prompts,
+        config,
     )
 
 
 def _first_request(
     clip: Clip,
-    captions: Sequence[str],
+    captions: Sequence[ToldCaption],
+    people: Mapping[int, str],
     scene: str,
     coarse: str,
     motion: str,
     prompts: _Prompts,
     config: AnnotationConfig,
 ) -> ChatRequest:
+    prompt = prompts.of(len(people))
     told = f"The whole video: {json.dumps(_cut(scene))}\n" if scene else ""
     if coarse:
         told += f"Use this as coarse, word for word: {json.dumps(coarse)}\n"
-    values = {
+    values: dict[str, object] = {
         "num_medium": config.num_medium,
         "max_steps": config.max_steps,
         "length_s": f"{clip.end_s - clip.start_s:.1f}",
     }
-    user = prompts.annotation.fill_user(
+    if len(people) > 1:
+        values["numbers"] = ", ".join(map(str, people))
+        values["people"] = "\n".join(f"Person {n} is {where}." for n, where in people.items())
+    user = prompt.fill_user(
         scene=told,
         motion=f"Measured, with times from the clip's start: {motion}\n" if motion else "",
-        descriptions="\n".join(json.dumps(_cut(caption)) for caption in captions),
+        descriptions="\n".join(_description(caption, len(people)) for caption in captions),
         **values,
     )
     return ChatRequest(
-        system=prompts.annotation.fill_system(**values),
+        system=prompt.fill_system(**values),
         parts=(user,),
-        prompt_id=prompts.annotation.prompt_id + ("+motion" if motion else ""),
-        schema=AnnotationReply,
+        prompt_id=_prompt_id(prompt, motion),
+        schema=AnnotationReply if len(people) == 1 else PeopleReply,
     )
+
+
+def _prompt_id(prompt: Prompt, motion: str) -> str:
+    return prompt.prompt_id + ("+motion" if motion else "")
+
+
+def _description(caption: ToldCaption, num_people: int) -> str:
+    """Return a caption as one line of JSON."""
+    text = _cut(caption.text)
+    if caption.person is None or num_people == 1:
+        return json.dumps(text)
+    return json.dumps({"person": caption.person, "description": text})
 
 
 def _cut(text: str) -> str:
@@ -447,38 +446,54 @@ def _continued(request: ChatRequest, reply: str, answer: str) -> ChatRequest:
     return replace(request, history=(*request.history, (reply, answer)))
 
 
-def _prompt_id(texts: ClipTexts, prompts: _Prompts) -> str:
-    return prompts.annotation.prompt_id + ("+motion" if texts.motion else "")
-
-
 # ---------------------------------------------------------------------------------- annotations
 
 
-def _annotation(talk: _Talk, name: str, prompts: _Prompts, config: AnnotationConfig) -> Annotation:
-    texts, answer = talk.texts, talk.answer
+def _annotation(
+    talk: _Talk, person: ToldPerson, name: str, prompts: _Prompts, config: AnnotationConfig
+) -> Annotation:
+    texts, answer = talk.texts, talk.answers.get(person.number)
     outcome, reason = talk.outcome, talk.reason
     if outcome is None:
         outcome, reason = Outcome.SKIPPED, f"no caption to work from: {texts.problem}"
+    elif answer is not None:
+        # The last reply may have failed for another person only.
+        outcome, reason = Outcome.SUCCESS, ""
     return Annotation(
         clip_id=texts.clip.clip_id,
         video_id=texts.clip.video_id,
-        track_id=texts.track_id,
-        coarse=answer.coarse if answer else "",
+        track_id=person.track_id,
+        coarse=talk.said_coarse if answer else "",
         medium=tuple(dict.fromkeys(answer.medium)) if answer else (),
         fine=_steps(answer, texts.clip) if answer else (),
-        activity=texts.description.activity,
+        activity=person.description.activity,
         annotator=config.annotator,
         model=talk.model or name,
-        prompt_id=_prompt_id(texts, prompts),
+        prompt_id=_prompt_id(prompts.of(len(texts.people)), texts.motion),
         outcome=outcome,
         reason=reason,
-        **total_cost(talk.cost),
+        **total_cost(_share(talk, person)),
         request_id=talk.request_id,
         reply="" if answer else talk.reply,
+        events=person.events,
+        objects=person.objects,
+        others=tuple(sorted({e.partner for e in person.events if e.partner is not None})),
     )
 
 
-def _steps(answer: AnnotationReply, clip: Clip) -> tuple[FineStep, ...]:
+def _share(talk: _Talk, person: ToldPerson) -> Cost:
+    """Return the part of the cost of a clip that belongs to one person; the parts add up to it."""
+    count, cost = len(talk.texts.people), talk.cost
+    index = talk.texts.people.index(person)
+    return Cost(
+        tokens_in=(cost.tokens_in + index) // count,
+        tokens_out=(cost.tokens_out + index) // count,
+        cost_usd=cost.cost_usd / count,
+        latency_s=cost.latency_s / count,
+    )
+
+
+def _steps(answer: PersonReply, clip: Clip) -> tuple[FineStep, ...]:
     """Convert steps to the time of the video, clipped to the clip and not grounded yet."""
     steps: list[FineStep] = []
     for step in answer.fine:
@@ -489,14 +504,24 @@ def _steps(answer: AnnotationReply, clip: Clip) -> tuple[FineStep, ...]:
     return tuple(steps)
 
 
-def _finished(talk: _Talk, name: str, prompts: _Prompts, config: AnnotationConfig) -> Annotation:
-    annotation = _guarded(talk, partial(_grounded, talk, name, prompts, config))
-    # A clip without a usable reply has nothing to ground.
-    return annotation or _annotation(talk, name, prompts, config)
+def _finished(
+    talk: _Talk, name: str, prompts: _Prompts, config: AnnotationConfig
+) -> list[Annotation]:
+    people = talk.texts.people
+
+    def grounded() -> list[Annotation]:
+        return [_grounded(talk, person, name, prompts, config) for person in people]
+
+    # Without a usable reply there is nothing to ground.
+    return _guarded(talk, grounded) or [
+        _annotation(talk, person, name, prompts, config) for person in people
+    ]
 
 
-def _grounded(talk: _Talk, name: str, prompts: _Prompts, config: AnnotationConfig) -> Annotation:
-    annotation = _annotation(talk, name, prompts, config)
+def _grounded(
+    talk: _Talk, person: ToldPerson, name: str, prompts: _Prompts, config: AnnotationConfig
+) -> Annotation:
+    annotation = _annotation(talk, person, name, prompts, config)
     if annotation.outcome is not Outcome.SUCCESS:
         return annotation
-    return ground_annotation(annotation, talk.texts.description, config.grounding)
+    return ground_annotation(annotation, person.description, config.grounding)

@@ -7,35 +7,27 @@ There are two modes (``CaptionConfig.mode``):
   change in the prompt, and then for a summary of the changes. It needs as many calls as frames, and
   keeps the time order that models confuse when they see many frames at once (ShareGPT4Video, Chen
   et al. 2024).
+
+Where more than one person is in the picture, the prompt tells whom to describe (``CaptionConfig.
+mark``): by numbered boxes in the frames, or in frames that are cropped to one person, or only in
+words.
 """
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from annotators.chat.cache import ChatReply
 from annotators.chat.model import ChatModel
 from annotators.chat.protocol import ChatRequest, Jpeg
-from annotators.texts.kinematic_captions import CaptionConfig
+from annotators.texts.config import CaptionConfig
+from annotators.texts.frames import TimedFrame
 from annotators.texts.prompts import Prompt, load_prompt
-from data.records import Caption, Clip, Outcome, VideoProbe, total_cost
-from data.video.reader import ReaderConfig, open_frames
+from data.records import Caption, Clip, Outcome, total_cost
 
 CLIPS_AT_ONCE: Final = 32
 """Number of clips whose frames are in memory at the same time in differential mode."""
-
-_EPSILON_S: Final = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class TimedFrame:
-    """A frame of a prompt and its time in the video."""
-
-    time_s: float
-    picture: Jpeg
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +40,23 @@ class VideoView:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownPerson:
+    """A person whom the caption of a clip has to describe.
+
+    Attributes:
+        number: number of the person.
+        track_id: track of the person.
+        where: what tells the person apart from the others; may be empty.
+    """
+
+    number: int
+    track_id: int
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClipView:
-    """Input for the captions of a clip.
+    """Input for the captions of a clip, or of one person in it.
 
     Attributes:
         clip: clip to caption.
@@ -57,6 +64,9 @@ class ClipView:
         motion: prose about the measured motion, empty if it is not part of the prompt.
         scene: caption of the whole video, empty if it is not part of the prompt.
         problem: why there are no frames, empty otherwise.
+        people: people to describe; empty if the prompt names nobody, because only one person is in
+            the picture.
+        mark: how the people are marked in the frames. The frames of ``crops`` show one person.
     """
 
     clip: Clip
@@ -64,65 +74,13 @@ class ClipView:
     motion: str = ""
     scene: str = ""
     problem: str = ""
+    people: tuple[ShownPerson, ...] = ()
+    mark: Literal["boxes", "crops", "none"] = "none"
 
-
-# --------------------------------------------------------------------------------------- frames
-
-
-def sample_times(start_s: float, end_s: float, count: int) -> list[float]:
-    """Return times spread evenly over a span: the midpoints of ``count`` equal intervals."""
-    window_s = (end_s - start_s) / count
-    return [start_s + (index + 0.5) * window_s for index in range(count)]
-
-
-def read_clip_frames(
-    path: Path, probe: VideoProbe, clip: Clip, config: CaptionConfig, reader: ReaderConfig
-) -> tuple[TimedFrame, ...]:
-    """Read the sampled frames of a clip in one pass.
-
-    Raises:
-        ItemError: the video cannot be read.
-    """
-    times_s = sample_times(clip.start_s, clip.end_s, config.frames_per_clip)
-    with open_frames(
-        path,
-        probe,
-        start_s=times_s[0],
-        end_s=clip.end_s,
-        sample_fps=config.frames_per_clip / (clip.end_s - clip.start_s),
-        max_side_px=config.max_side_px,
-        config=reader,
-    ) as frames:
-        return tuple(TimedFrame(f.pts_s, Jpeg.encode(f.image, config.jpeg_quality)) for f in frames)
-
-
-def read_video_frames(
-    path: Path, probe: VideoProbe, duration_s: float, config: CaptionConfig, reader: ReaderConfig
-) -> tuple[TimedFrame, ...]:
-    """Read frames spread over a whole video, with a seek to each, because they are far apart.
-
-    Raises:
-        ItemError: the video cannot be read.
-    """
-    found: dict[float, TimedFrame] = {}
-    step_s = float(1 / probe.fps)
-    for time_s in sample_times(0.0, duration_s, config.frames_per_video):
-        with ExitStack() as stack:
-            frames = stack.enter_context(
-                open_frames(
-                    path,
-                    probe,
-                    start_s=max(0.0, time_s - step_s),
-                    end_s=time_s + step_s,
-                    sample_fps=float(probe.fps),
-                    max_side_px=config.max_side_px,
-                    config=reader,
-                )
-            )
-            for frame in itertools.islice(frames, 1):
-                picture = Jpeg.encode(frame.image, config.jpeg_quality)
-                found[frame.pts_s] = TimedFrame(frame.pts_s, picture)
-    return tuple(found[time_s] for time_s in sorted(found))
+    @property
+    def track_id(self) -> int | None:
+        """Track of the person that the captions are about; None for all that is seen."""
+        return self.people[0].track_id if self.mark == "crops" and self.people else None
 
 
 # ------------------------------------------------------------------------------------- captions
@@ -142,7 +100,7 @@ def caption_whole_videos(
 
     def requests() -> Iterator[tuple[Caption, ChatRequest]]:
         for view in views:
-            caption = _new_caption(view.video_id, None, view.frames, prompt, model.name, config)
+            caption = _new_caption(view.video_id, view.frames, prompt, model.name, config)
             yield caption, video_request(view, config)
 
     for caption, reply in model.ask_many(requests()):
@@ -152,12 +110,12 @@ def caption_whole_videos(
 def caption_clips(
     views: Iterable[ClipView], model: ChatModel, config: CaptionConfig
 ) -> Iterator[Caption]:
-    """Yield ``config.samples`` captions of each clip, in any order.
+    """Yield ``config.samples`` captions of each view of a clip, in any order.
 
-    A clip without frames gets captions with the outcome ``skipped`` and the reason.
+    A view without frames gets captions with the outcome ``skipped`` and the reason.
 
     Args:
-        views: clips to caption, which are read as the model needs them.
+        views: views of clips to caption, which are read as the model needs them.
         model: model that writes the captions.
         config: settings of the prompts.
     """
@@ -178,12 +136,14 @@ def estimated_clip_requests(view: ClipView, config: CaptionConfig) -> Iterator[C
     """
     for sample in range(config.samples):
         if config.mode == "frames":
-            yield _clip_request(view, load_prompt("clip_caption", config.prompts), sample)
+            prompt = load_prompt("clip_caption", config.prompts)
+            yield _clip_request(view, prompt, sample, config)
             continue
         change = load_prompt("clip_change", config.prompts)
         for pair in itertools.pairwise(view.frames):
-            yield _change_request(view, change, pair, "", sample)
-        yield _summary_request(view, load_prompt("clip_summary", config.prompts), [], sample)
+            yield _change_request(view, change, pair, "", sample, config)
+        summary = load_prompt("clip_summary", config.prompts)
+        yield _summary_request(view, summary, [], sample, config)
 
 
 def video_request(view: VideoView, config: CaptionConfig) -> ChatRequest:
@@ -207,8 +167,7 @@ def _with_frames(
         if view.frames:
             yield view
             continue
-        clip = view.clip
-        caption = _new_caption(clip.video_id, clip.clip_id, (), prompt, name, config)
+        caption = _caption_of(view, prompt, name, config)
         skipped.append(replace(caption, outcome=Outcome.SKIPPED, reason=view.problem))
 
 
@@ -219,12 +178,9 @@ def _from_frames(
 
     def requests() -> Iterator[tuple[Caption, ChatRequest]]:
         for view in views:
-            clip = view.clip
+            caption = _caption_of(view, prompt, model.name, config)
             for sample in range(config.samples):
-                caption = _new_caption(
-                    clip.video_id, clip.clip_id, view.frames, prompt, model.name, config
-                )
-                yield replace(caption, sample=sample), _clip_request(view, prompt, sample)
+                yield replace(caption, sample=sample), _clip_request(view, prompt, sample, config)
 
     for caption, reply in model.ask_many(requests()):
         yield _with_reply(caption, reply)
@@ -237,10 +193,7 @@ def _from_changes(
     summary = load_prompt("clip_summary", config.prompts)
     chains: list[_Chain] = []
     for view, sample in itertools.product(views, range(config.samples)):
-        clip = view.clip
-        caption = _new_caption(
-            clip.video_id, clip.clip_id, view.frames, summary, model.name, config
-        )
+        caption = _caption_of(view, summary, model.name, config)
         chains.append(_Chain(view, replace(caption, sample=sample), []))
     for step in range(max(len(view.frames) for view in views) - 1):
         asked = (
@@ -252,6 +205,7 @@ def _from_changes(
                     (chain.view.frames[step], chain.view.frames[step + 1]),
                     chain.notes[-1] if chain.notes else "",
                     chain.caption.sample,
+                    config,
                 ),
             )
             for chain in chains
@@ -264,7 +218,7 @@ def _from_changes(
                 start, end = (_seconds(time_s - chain.view.clip.start_s) for time_s in times)
                 chain.notes.append(f"{start} s to {end} s: {reply.text.strip()}")
     summaries = (
-        (chain, _summary_request(chain.view, summary, chain.notes, chain.caption.sample))
+        (chain, _summary_request(chain.view, summary, chain.notes, chain.caption.sample, config))
         for chain in chains
         if chain.is_open
     )
@@ -290,25 +244,35 @@ class _Chain:
         self.caption = _with_reply(self.caption, reply)
 
 
+def _caption_of(view: ClipView, prompt: Prompt, name: str, config: CaptionConfig) -> Caption:
+    """Create the caption of a view without text."""
+    clip = view.clip
+    caption = _new_caption(clip.video_id, view.frames, prompt, name, config)
+    return replace(
+        caption,
+        clip_id=clip.clip_id,
+        uses_motion=config.use_motion,
+        track_id=view.track_id,
+    )
+
+
 def _new_caption(
     video_id: str,
-    clip_id: str | None,
     frames: Sequence[TimedFrame],
     prompt: Prompt,
     name: str,
     config: CaptionConfig,
 ) -> Caption:
-    """Create a caption without text."""
+    """Create the caption of a video without text."""
     return Caption(
         video_id=video_id,
-        clip_id=clip_id,
+        clip_id=None,
         captioner=config.captioner,
         model=name,
         prompt_id=prompt.prompt_id,
         text="",
         outcome=Outcome.SUCCESS,
         frame_times_s=tuple(round(frame.time_s, 6) for frame in frames),
-        uses_motion=config.use_motion and clip_id is not None,
     )
 
 
@@ -331,19 +295,27 @@ def _with_reply(caption: Caption, reply: ChatReply) -> Caption:
 # ------------------------------------------------------------------------------------- requests
 
 
-def _clip_request(view: ClipView, prompt: Prompt, sample: int) -> ChatRequest:
+def _clip_request(
+    view: ClipView, prompt: Prompt, sample: int, config: CaptionConfig
+) -> ChatRequest:
     clip = view.clip
     parts = prompt.fill_parts(
         _labeled(view.frames, clip.start_s),
         length_s=_seconds(clip.end_s - clip.start_s),
         num_frames=len(view.frames),
+        people=_people(view, config),
         **_context(view),
     )
     return ChatRequest(prompt.fill_system(), parts, prompt.prompt_id, sample)
 
 
 def _change_request(
-    view: ClipView, prompt: Prompt, pair: Sequence[TimedFrame], note: str, sample: int
+    view: ClipView,
+    prompt: Prompt,
+    pair: Sequence[TimedFrame],
+    note: str,
+    sample: int,
+    config: CaptionConfig,
 ) -> ChatRequest:
     start_s, end_s = (frame.time_s - view.clip.start_s for frame in pair)
     parts = prompt.fill_parts(
@@ -351,18 +323,20 @@ def _change_request(
         start_s=_seconds(start_s),
         end_s=_seconds(end_s),
         previous=f"The change before: {note}\n" if note else "",
+        people=_people(view, config),
     )
     return ChatRequest(prompt.fill_system(), parts, prompt.prompt_id, sample)
 
 
 def _summary_request(
-    view: ClipView, prompt: Prompt, notes: Sequence[str], sample: int
+    view: ClipView, prompt: Prompt, notes: Sequence[str], sample: int, config: CaptionConfig
 ) -> ChatRequest:
     clip = view.clip
     parts = prompt.fill_parts(
         _labeled(view.frames, clip.start_s),
         length_s=_seconds(clip.end_s - clip.start_s),
         notes="\n".join(notes),
+        people=_people(view, config),
         **_context(view),
     )
     return ChatRequest(prompt.fill_system(), parts, prompt.prompt_id, sample)
@@ -372,6 +346,18 @@ def _context(view: ClipView) -> Mapping[str, str]:
     context = f"The whole video: {view.scene}\n" if view.scene else ""
     measured = f"Measured, with times from the clip's start: {view.motion}\n"
     return {"context": context, "motion": measured if view.motion else ""}
+
+
+def _people(view: ClipView, config: CaptionConfig) -> str:
+    """Return what the prompt says about whom to describe; empty if it names nobody."""
+    if not view.people:
+        return ""
+    told = [
+        f"person {person.number}{f' ({person.where})' if person.where else ''}"
+        for person in view.people
+    ]
+    prompt = load_prompt(f"mark_{view.mark}", config.prompts)
+    return prompt.fill_user(people=", ".join(told))
 
 
 def _labeled(frames: Sequence[TimedFrame], origin_s: float) -> list[tuple[str, Jpeg]]:

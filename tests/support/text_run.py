@@ -32,7 +32,7 @@ from data.video.probe import probe_video
 from data.workers.workers import Workers
 from tests.support.motions import as_track, raising_left_arm
 
-CLIP_S = 0.5
+CLIP_S = 0.8
 
 
 def put_in_place(work: Path, path: Path, num_videos: int, clips_each: int) -> list[StagedScan]:

@@ -116,7 +116,10 @@ def test_new_texts_on_the_poses_of_another_dataset(
         assert _rows(config.dataset, table).equals(_rows(source, table)), table
     before = Dataset(source).read("annotations").to_pylist()
     after = Dataset(config.dataset).read("annotations").to_pylist()
-    assert len(before) == len(after) == 2
+    # Two clips of two people.
+    people = [(row["clip_id"], row["track_id"]) for row in before]
+    assert [(row["clip_id"], row["track_id"]) for row in after] == people
+    assert len(set(people)) == 4
     assert all(len(row["medium"]) == 3 for row in before)
     assert all(len(row["medium"]) == 1 for row in after)
     (rejected,) = Dataset(config.dataset).read("rejections").to_pylist()

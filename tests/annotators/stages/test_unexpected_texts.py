@@ -7,8 +7,7 @@ from annotators.stages.ingest import Ingested
 from annotators.stages.publish import list_rejections
 from annotators.stages.staged import StagedCaptions, read_staged, tracks_path, video_path
 from annotators.stages.texts import caption_videos
-from annotators.texts.kinematic_captions import CaptionConfig
-from annotators.texts.rule_annotations import AnnotationConfig
+from annotators.texts.config import AnnotationConfig, CaptionConfig
 from data.errors import Reason, Stage
 from data.workers.unexpected import UnexpectedErrors
 from data.workers.workers import Workers

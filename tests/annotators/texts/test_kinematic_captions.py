@@ -1,19 +1,17 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from annotators.texts.kinematic_captions import (
-    CaptionConfig,
-    by_prominence,
-    caption_from_motion,
-    framing,
-    people_at_a_time,
-)
+from annotators.motion.framing import by_prominence, framing, people_at_a_time
+from annotators.texts.config import CaptionConfig, PeopleConfig
+from annotators.texts.kinematic_captions import caption_from_motion
+from annotators.texts.people import people_of
 from benchmarks.support.corpus import mocap
 from data.motion.skeleton import JOINT
-from data.records import Outcome, PoseTrack
+from data.records import ClipScene, ObjectSpan, Outcome, PoseTrack
 from tests.support.motions import (
     FRAME_SIZE_PX,
     as_clip,
@@ -30,13 +28,22 @@ APPEARANCE = re.compile(
 )
 
 
-def _caption(*tracks: PoseTrack, camera: str = "static") -> str:
+def _captions(
+    *tracks: PoseTrack, camera: str = "static", count: int | None = None
+) -> dict[int | None, str]:
     clip = as_clip(tracks[0], camera=camera)
-    (caption,) = caption_from_motion(clip, tracks, FRAME_SIZE_PX)
-    assert caption.outcome is Outcome.SUCCESS
-    assert (caption.clip_id, caption.captioner) == ("clip", "kinematic")
-    assert caption.prompt_id.startswith("kinematic-")
-    return caption.text
+    people = people_of(tracks, FRAME_SIZE_PX, PeopleConfig())
+    captions = caption_from_motion(clip, people.seen, ClipScene("clip", count))
+    for caption in captions:
+        assert caption.outcome is Outcome.SUCCESS
+        assert (caption.clip_id, caption.captioner) == ("clip", "kinematic")
+        assert caption.prompt_id.startswith("kinematic-")
+    return {caption.track_id: caption.text for caption in captions}
+
+
+def _caption(track: PoseTrack, camera: str = "static", count: int | None = None) -> str:
+    (text,) = _captions(track, camera=camera, count=count).values()
+    return text
 
 
 def _upper_body_only(track: PoseTrack) -> PoseTrack:
@@ -62,7 +69,8 @@ def _shifted(track: PoseTrack, x_px: float, scale: float = 1.0, track_id: int = 
         track_id,
         track.pts_s,
         track.joints_3d,
-        track.root_trajectory,
+        # Far from the others, so that nobody has to do with anybody else.
+        track.root_trajectory - np.array([5.0, 0.0, 9.0], dtype=np.float32) * track_id,
         joints_2d,
         track.confidence,
         track.valid,
@@ -107,9 +115,28 @@ def test_people_are_ordered_by_prominence() -> None:
     far = _shifted(as_track(standing(4.0)), -100.0, 0.4, track_id=1)
     assert [t.track_id for t in by_prominence([far, near], FRAME_SIZE_PX)] == [0, 1]
     assert people_at_a_time([near, far]) == 2
-    text = _caption(far, near)
-    assert text.startswith("Two people are in the picture.")
-    assert "Person 2, on the left, stands still." in text
+    texts = _captions(far, near)
+    assert texts[0].startswith("The person on the right is seen from head to foot. At")
+    assert "the person on the right raises their left arm" in texts[0]
+    assert texts[1].startswith("The person on the left is seen from head to foot, far from")
+    assert "the person on the left stands still" in texts[1]
+    assert "people" not in texts[0] + texts[1]
+
+
+def test_the_number_of_people_is_told_as_far_as_it_is_counted() -> None:
+    near, far = as_track(standing()), _shifted(as_track(standing()), -100.0, 0.4)
+    assert _captions(near, far, count=2)[0].startswith("Two people are in the picture. The person")
+    # A detector that counts fewer people than are tracked is not believed.
+    assert _captions(near, far, count=1)[0].startswith("The person on the right")
+    assert _caption(near).startswith("One person is seen")
+    assert _caption(near, count=3).startswith("One of three people is seen")
+
+
+def test_objects_near_the_person_are_told() -> None:
+    spans = ObjectSpan("ball", 1.0, 3.5, 0.8, "right_ankle"), ObjectSpan("skis", 0.0, 4.0, 0.8, "")
+    text = _caption(replace(as_track(standing()), objects=spans))
+    assert "From 1 to 3.5 seconds, a ball is near their right foot." in text
+    assert "Throughout the clip, skis is near" not in text
 
 
 def test_tracks_at_other_times_are_not_counted_together() -> None:

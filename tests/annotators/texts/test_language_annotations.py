@@ -11,18 +11,17 @@ import pytest
 from annotators.chat.config import ChatConfig
 from annotators.chat.service import ChatService
 from annotators.motion.describe import describe_motion
+from annotators.texts.checks import AnnotationReply, check_reply, parse_reply, tidy_reply
+from annotators.texts.config import AnnotationConfig
 from annotators.texts.language_annotations import (
-    AnnotationReply,
     ClipTexts,
+    ToldCaption,
+    ToldPerson,
     VideoAnnotations,
     VideoTexts,
     annotate_videos_with,
-    check_reply,
-    parse_reply,
-    tidy_reply,
 )
 from annotators.texts.prompts import load_prompt
-from annotators.texts.rule_annotations import AnnotationConfig
 from benchmarks.support.chat_server import Asked, ChatServer
 from data.errors import Reason
 from data.records import Annotation, Clip, Outcome, Verdict
@@ -66,7 +65,8 @@ def annotate(server: ChatServer, tmp_path: Path) -> Generator[Annotate]:
 def _texts(name: str = "c", *captions: str, **more: Any) -> ClipTexts:
     clip = Clip(name, "v", 0, 0, 100, 0.0, 4.0, 0.5, "static", 0.0)
     said = captions or (f"A person in clip {name} raises the left arm.",)
-    return ClipTexts(clip, said, "", MOTION, 0, **more)
+    told = tuple(ToldCaption(text) for text in said)
+    return ClipTexts(clip, told, "", (ToldPerson(1, 0, MOTION),), **more)
 
 
 def _video(*clips: ClipTexts, scene: str = "", name: str = "v") -> VideoTexts:
@@ -134,7 +134,7 @@ def test_an_error_nobody_foresaw_costs_its_clip_only(
 ) -> None:
     # Checks against a description without events raise an error.
     broken = replace(MOTION, events=None)  # pyright: ignore[reportArgumentType]
-    bad = replace(_texts("a"), description=broken)
+    bad = replace(_texts("a"), people=(ToldPerson(1, 0, broken),))
     done = annotate(_video(bad, _texts("b")), grounding={"policy": policy})["v"]
     lost, kept = done.annotations
     assert (lost.outcome, lost.medium, lost.fine) == (Outcome.INVALID, (), ())
@@ -214,10 +214,11 @@ def test_what_needs_no_model_is_mended() -> None:
               {"text": "Step 1: Walk ", "start_s": -0.1, "end_s": 2}]}
     ```"""
     reply = tidy_reply(parse_reply(text))
-    assert (reply.coarse, reply.medium) == ("A hall.", ["A person walks."])
-    assert [step.text for step in reply.fine] == ["walk", "turn left"]
-    config = AnnotationConfig()
-    assert check_reply(reply, 4.0, "", config) == []
+    (person,) = reply.people
+    assert (reply.coarse, person.medium) == ("A hall.", ["A person walks."])
+    assert [step.text for step in person.fine] == ["walk", "turn left"]
+    checked = check_reply(reply, [1], 4.0, "", AnnotationConfig())
+    assert (checked.problems, checked.people) == ([], {1: person})
 
 
 def test_servers_without_structured_output(server: ChatServer, annotate: Annotate) -> None:
@@ -278,10 +279,10 @@ def test_a_model_that_falls_for_it_leaks_nothing(server: ChatServer, annotate: A
 def test_a_reply_is_checked_whatever_its_words() -> None:
     instructions = load_prompt("annotation").system
     stolen = " ".join(instructions.split()[20:40])
-    reply = AnnotationReply.model_validate({**GOOD, "coarse": stolen})
-    assert any(
-        "instructions" in p for p in check_reply(reply, 4.0, instructions, AnnotationConfig())
-    )
+    reply = parse_reply(json.dumps({**GOOD, "coarse": stolen}))
+    checked = check_reply(reply, [1], 4.0, instructions, AnnotationConfig())
+    assert any("instructions" in problem for problem in checked.problems)
+    assert checked.people == {}
 
 
 # -------------------------------------------------------------------------------------- grounding
@@ -335,7 +336,7 @@ def test_a_clip_without_a_caption_is_skipped_without_a_call(
     server: ChatServer, annotate: Annotate
 ) -> None:
     clip = _texts().clip
-    texts = ClipTexts(clip, (), "refused: I cannot", MOTION, 0)
+    texts = ClipTexts(clip, (), "refused: I cannot", (ToldPerson(1, 0, MOTION),))
     annotation = _one(annotate(_video(texts)))
     assert annotation.outcome is Outcome.SKIPPED
     assert annotation.reason == "no caption to work from: refused: I cannot"

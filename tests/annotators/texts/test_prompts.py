@@ -27,7 +27,11 @@ def test_values_are_text_and_no_marks() -> None:
 def test_pictures_stand_where_they_are_marked() -> None:
     picture = Jpeg(b"jpeg", 8, 8)
     parts = load_prompt("clip_change").fill_parts(
-        [("0.0 s:", picture), ("1.0 s:", picture)], previous="", start_s="0.0", end_s="1.0"
+        [("0.0 s:", picture), ("1.0 s:", picture)],
+        people="",
+        previous="",
+        start_s="0.0",
+        end_s="1.0",
     )
     question = "\nWhat has moved between 0.0 s and 1.0 s?\n"
     assert parts == ("0.0 s:", picture, "1.0 s:", picture, question)

@@ -1,20 +1,19 @@
+from dataclasses import replace
+
 import pytest
 from pydantic import ValidationError
 
 from annotators.inflection import participle, third_person
 from annotators.motion.describe import describe_motion
 from annotators.motion.events import EventKind
-from annotators.texts.rule_annotations import (
-    AnnotationConfig,
-    VideoFacts,
-    annotate_clip,
-    check_medium,
-    check_step,
-    summarize_video,
-)
+from annotators.texts.checks import check_medium, check_step
+from annotators.texts.config import AnnotationConfig, PeopleConfig
+from annotators.texts.people import people_of
+from annotators.texts.rule_annotations import annotate_clip
+from annotators.texts.scene import summarize_video
 from annotators.wording.timeline import timeline
 from benchmarks.support.corpus import Motion, mocap
-from data.records import Annotation, Outcome, Verdict
+from data.records import Annotation, ObjectSpan, Outcome, Verdict
 from tests.support.motions import (
     FRAME_SIZE_PX,
     as_clip,
@@ -25,12 +24,16 @@ from tests.support.motions import (
     waving_right_hand,
 )
 
+BENCH = ObjectSpan("bench", 20.5, 21.0, 0.75, "left_ankle")
+
 
 def _annotate(motion: Motion, start_s: float = 20.0) -> Annotation:
     track = as_track(motion, start_s=start_s)
     clip = as_clip(track)
-    facts = summarize_video([clip], {clip.clip_id: [track]}, 30.0, FRAME_SIZE_PX, 2)
-    return annotate_clip(clip, [track], facts, AnnotationConfig())
+    people = people_of([track], FRAME_SIZE_PX, PeopleConfig()).seen
+    facts = summarize_video([clip], {clip.clip_id: people}, [], 30.0, 2)
+    (annotation,) = annotate_clip(clip, people, facts, AnnotationConfig())
+    return annotation
 
 
 def _steps(motion: Motion) -> list[str]:
@@ -101,22 +104,19 @@ def test_an_annotation_names_its_annotator_model_and_prompt() -> None:
     assert annotation.activity == "stand"
 
 
-def test_coarse_states_people_views_camera_shots_and_light() -> None:
-    facts = VideoFacts(10.0, 6, 2, ("wide", "close-up"), "moving", 0.1, FRAME_SIZE_PX)
-    assert facts.coarse == (
-        "Up to two people are seen at a time in a wide view and a close-up, filmed by a moving "
-        "camera in six shots lasting about ten seconds in total, in a dark picture."
+def test_events_and_objects_are_stored() -> None:
+    track = replace(as_track(raising_left_arm(), start_s=20.0), objects=(BENCH,), track_id=5)
+    people = people_of([track], FRAME_SIZE_PX, PeopleConfig()).seen
+    facts = summarize_video([], {}, [], 5.0, 1)
+    (annotation,) = annotate_clip(as_clip(track), people, facts, AnnotationConfig())
+    assert (annotation.track_id, annotation.objects, annotation.others) == (5, (BENCH,), ())
+    raised = next(event for event in annotation.events if event.kind == "raise")
+    assert (raised.part, raised.side, raised.level, raised.unit) == (
+        *("arm", "left", "above_head", "m"),
     )
-    nobody = VideoFacts(40.0, 1, 0, (), "static", 0.5, FRAME_SIZE_PX)
-    assert nobody.coarse == (
-        "A static camera films a single shot of about 40 seconds, and no person is seen."
-    )
-
-
-def test_a_video_without_people_has_facts() -> None:
-    clip = as_clip(as_track(standing()))
-    facts = summarize_video([clip], {}, 5.0, FRAME_SIZE_PX, 1)
-    assert facts == VideoFacts(5.0, 1, 0, (), "static", 0.5, FRAME_SIZE_PX)
+    assert 20.0 <= raised.start_s < raised.end_s <= 27.0
+    assert (raised.count, raised.partner) == (1, None)
+    assert raised.magnitude > 0.5
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,3 @@ def test_verbs_are_inflected() -> None:
 def test_config_refuses_what_it_does_not_know() -> None:
     with pytest.raises(ValidationError):
         AnnotationConfig.model_validate({"annotator": "oracle"})
-    with pytest.raises(ValueError, match="at least one person"):
-        track = as_track(standing())
-        facts = summarize_video([], {}, 5.0, FRAME_SIZE_PX, 1)
-        annotate_clip(as_clip(track), [], facts, AnnotationConfig())

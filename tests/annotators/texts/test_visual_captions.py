@@ -10,16 +10,14 @@ import pytest
 
 from annotators.chat.config import ChatConfig
 from annotators.chat.service import ChatService
-from annotators.texts.kinematic_captions import CaptionConfig
+from annotators.texts.config import CaptionConfig
+from annotators.texts.frames import TimedFrame, read_clip_frames, read_video_frames, sample_times
 from annotators.texts.visual_captions import (
     ClipView,
-    TimedFrame,
+    ShownPerson,
     VideoView,
     caption_clips,
     caption_whole_videos,
-    read_clip_frames,
-    read_video_frames,
-    sample_times,
 )
 from benchmarks.support.chat_server import Asked, ChatServer
 from data.records import Clip, Outcome
@@ -131,6 +129,25 @@ def test_all_frames_in_one_request(
         assert caption.uses_motion
         assert caption.prompt_id.startswith("clip_caption-")
         assert [round(t, 1) for t in caption.frame_times_s] == [0.7, 1.7, 2.7, 3.7]
+
+
+def test_the_prompt_names_the_people_who_are_marked(
+    walk_clip: Path, server: ChatServer, service: ChatService
+) -> None:
+    config = _config(frames_per_clip=3)
+    people = ShownPerson(1, 4, "on the left"), ShownPerson(2, 0, "on the right")
+    boxes = _view(walk_clip, config, people=people, mark="boxes")
+    named = _view(walk_clip, config, people=people)
+    crops = _view(walk_clip, config, people=people[1:], mark="crops")
+    captions = list(caption_clips([boxes, named, crops], service, config))
+    assert sorted(c.track_id if c.track_id is not None else -1 for c in captions) == [-1, -1, 0]
+    texts = [call.text for call in server.calls]
+    both = "Describe person 1 (on the left), person 2 (on the right)."
+    (marked,) = [text for text in texts if f"{both} Each of them is in a box" in text]
+    assert 'begin the sentences about a person with "Person" and the number' in marked
+    assert sum(both in text and "box" not in text for text in texts) == 1
+    assert sum("cropped to person 2 (on the right), who is in the box" in t for t in texts) == 1
+    assert all("The clip lasts 4.0 s." in text for text in texts)
 
 
 def test_changes_then_a_summary(walk_clip: Path, server: ChatServer, service: ChatService) -> None:

@@ -37,6 +37,8 @@ class VideoFacts:
         camera: ``static``, ``moving`` or ``mixed``.
         brightness: mean luma, 0..1.
         objects: names of objects that are surely seen, the longest seen first.
+        in_turns: whether people come one after the other, or may: a person who left the picture or
+            is seen in another shot is not known to be the same.
     """
 
     duration_s: float
@@ -47,6 +49,7 @@ class VideoFacts:
     camera: str
     brightness: float
     objects: tuple[str, ...] = ()
+    in_turns: bool = False
 
     @property
     def coarse(self) -> str:
@@ -62,10 +65,9 @@ class VideoFacts:
         things = _listed([named(name) for name in self.objects[:MAX_OBJECTS]])
         who = self._who()
         if not who:
-            nobody = "no person is seen" if self.counts else "no person is clearly seen"
-            beside = f"{things} and " if things else ""
-            takes = takes.removeprefix("in ")
-            return sentence(f"{camera} films {beside}{takes}{light}, and {nobody}")
+            # Hands or a trunk may well be seen, so that the text does not say that nobody is.
+            takes = takes if things else takes.removeprefix("in ")
+            return sentence(" ".join(filter(None, (camera, "films", things, takes))) + light)
         if self.shot_sizes:
             who += f" in {' and '.join(_SIZES[size] for size in self.shot_sizes[:2])}"
         if things:
@@ -81,7 +83,7 @@ class VideoFacts:
         if most == 0:
             return ""
         if most == 1:
-            return "one person is seen"
+            return "one person at a time is seen" if self.in_turns else "one person is seen"
         if most > MAX_COUNTED:
             return f"more than {count_word(MAX_COUNTED)} people are seen"
         if min(self.counts) < most:
@@ -170,6 +172,22 @@ def summarize_video(
         camera="moving" if share > 0.8 else ("static" if share < 0.2 else "mixed"),
         brightness=brightness / max(sum(weights), 1e-3) if clips else 0.5,
         objects=_objects(people_by_clip, scenes),
+        in_turns=_in_turns(people_by_clip, scenes, num_shots),
+    )
+
+
+def _in_turns(
+    people_by_clip: Mapping[str, Sequence[Person]], scenes: Sequence[ClipScene], num_shots: int
+) -> bool:
+    """Return whether several tracks are separated by a cut, an empty clip or a time apart."""
+    tracks_by_clip = [[p.track for p in people] for people in people_by_clip.values()]
+    if sum(map(len, tracks_by_clip)) < 2:
+        return False
+    empty = any(scene.people_count == 0 for scene in scenes)
+    return (
+        num_shots > 1
+        or empty
+        or any(len(tracks) > people_at_a_time(tracks) for tracks in tracks_by_clip)
     )
 
 

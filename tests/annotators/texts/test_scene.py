@@ -59,13 +59,37 @@ def test_objects_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "said"), [((), "no person is clearly seen"), ((0,), "no person is seen")]
+    ("objects", "said"),
+    [
+        (("dog",), "A static camera films a dog in a single shot of about eight seconds."),
+        ((), "A static camera films a single shot of about eight seconds."),
+    ],
 )
-def test_nobody(counts: tuple[int, ...], said: str) -> None:
-    facts = replace(ONE, counts=counts, num_people=0, shot_sizes=(), objects=("dog",))
-    assert facts.coarse == (
-        f"A static camera films a dog and a single shot of about eight seconds, and {said}."
+def test_nobody_is_not_told_because_hands_may_be_seen(objects: tuple[str, ...], said: str) -> None:
+    facts = replace(ONE, counts=(0,), num_people=0, shot_sizes=(), objects=objects)
+    assert facts.coarse == said
+
+
+def test_people_who_come_one_after_the_other() -> None:
+    track = as_track(standing())
+    later = replace(track, track_id=1, pts_s=track.pts_s + track.pts_s[-1] + 1.0)
+    clip = as_clip(track)
+    alone, both = (
+        people_of(tracks, FRAME_SIZE_PX, PeopleConfig()).seen
+        for tracks in ([track], [track, later])
     )
+    counted = [ClipScene(clip.clip_id, 1)]
+    facts = summarize_video([clip], {clip.clip_id: both}, counted, 9.0, 1)
+    assert facts.coarse.startswith("One person at a time is seen in")
+    for people, num_shots in ((alone, 1), (alone, 3)):
+        facts = summarize_video([clip], {clip.clip_id: people}, counted, 9.0, num_shots)
+        assert facts.coarse.startswith("One person is seen in")
+    # The second clip follows without a gap, so that it shows the same person.
+    following = {"first": alone, "second": alone}
+    facts = summarize_video([clip], following, counted, 9.0, 1)
+    assert facts.coarse.startswith("One person is seen in")
+    facts = summarize_video([clip], following, [*counted, ClipScene("empty", 0)], 9.0, 1)
+    assert facts.coarse.startswith("One person at a time is seen in")
 
 
 def test_measurements_of_a_video() -> None:

@@ -106,12 +106,25 @@ def test_every_clip_is_annotated_or_rejected(
 ) -> None:
     root = annotated[0].dataset
     clips = {row["clip_id"]: row for row in _rows(root, "clips")}
-    annotated_ids = [row["clip_id"] for row in _rows(root, "annotations")]
-    rejected = {row["item_id"] for row in _rows(root, "rejections") if row["stage"] == "poses"}
-    assert len(annotated_ids) == len(set(annotated_ids))
-    assert set(annotated_ids) | rejected == set(clips)
-    assert not set(annotated_ids) & rejected
-    assert {i for i, row in clips.items() if row["num_people"] > 0} == set(annotated_ids)
+    people = [(row["clip_id"], row["track_id"]) for row in _rows(root, "annotations")]
+    annotated_ids = {clip_id for clip_id, _ in people}
+    rejected = {
+        (row["item_id"], row["stage"])
+        for row in _rows(root, "rejections")
+        if row["stage"] in ("poses", "annotations")
+    }
+    without = {item_id for item_id, _ in rejected if item_id in clips}
+    assert len(people) == len(set(people))
+    assert annotated_ids | without == set(clips)
+    assert not annotated_ids & without
+    # Nobody was tracked in clips that are rejected with their poses.
+    nobody = {clip_id for clip_id in clips if (clip_id, "poses") in rejected}
+    assert {i for i, row in clips.items() if row["num_people"] == 0} == nobody
+    # Each tracked person is annotated, or rejected alone or with the clip.
+    for row in _rows(root, "poses"):
+        clip_id, track_id = row["clip_id"], row["track_id"]
+        alone = (f"{clip_id}/{track_id}", "annotations") in rejected
+        assert ((clip_id, track_id) in people) + alone + (clip_id in without) == 1
 
 
 def test_tables_join_and_hold_what_they_promise(

@@ -260,7 +260,10 @@ def test_an_unavailable_service_is_data_and_is_tried_again_on_demand(
             # Poses that were found are not looked for again: the model could not even be loaded.
             patch.setattr(publish, "file_sha256", lambda _: _recipe_model(root))
             annotate_videos(config=again)
-    assert {row["outcome"] for row in _rows(root, "captions")} == {"success"}
+    # The person of one clip is tracked for half a second: nothing is asked about this clip.
+    unasked = {r["item_id"] for r in before["rejections"] if r["reason"] == "poorly_seen"}
+    captions = [r for r in _rows(root, "captions") if r["clip_id"] not in unasked]
+    assert {row["outcome"] for row in captions} == {"success"}
     assert {row["outcome"] for row in _rows(root, "annotations")} == {"success"}
     for table, rows in before.items():
         assert _plain(rows, table) == _plain(_rows(root, table), table)

@@ -60,9 +60,9 @@ def test_on_a_video_that_is_annotated(
     assert code == 1
     last = told.splitlines()[-1]
     assert last.startswith("error: ")
-    assert f"the first: {brief_clip} 0.10-0.60 s: IndexError: " in last
+    assert f"the first: {brief_clip} 0.10-0.90 s: TypeError: " in last
     assert "Remedy: report the traceback from the log" in last
-    assert f"{brief_clip} 0.10-0.60 s: unexpected error in captions\nTraceback" in caplog.text
+    assert f"{brief_clip} 0.10-0.90 s: unexpected error in captions\nTraceback" in caplog.text
     # A caption is of a clip; the scene of an annotation is of the whole video.
     assert {(r["item_id"], r["stage"], r["reason"]) for r in _rejected(root)} == {
         (bad.clips[1].clip_id, "captions", "unexpected"),

@@ -7,7 +7,10 @@ of a simple motion, so that hundreds of clips take seconds.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from annotators.config import AnnotateConfig
 from annotators.models import open_models
@@ -68,6 +71,9 @@ def stage_video(work: Path, video: SourceVideo, number: int, num_clips: int) -> 
         clips.append(clip)
         if not poses_path(work, clip).exists():
             track = as_track(motion, start_s=start_s)
+            # As large in this picture as it is in one of 1280 x 720.
+            scale = probe.width_px / 1280, probe.height_px / 720
+            track = replace(track, joints_2d=track.joints_2d * np.array(scale, dtype=np.float32))
             write_table(
                 tracks_path(work, clip),
                 "poses",

@@ -85,7 +85,7 @@ def test_work_goes_on_without_its_server(
     assert time.monotonic() - published_s < EXIT_LIMIT_S
     assert output.count("does not answer. The work goes on") == 1, output
     assert "Traceback" not in output
-    assert len(pd.read_parquet(root / "annotations")) == 1
+    assert len(pd.read_parquet(root / "annotations")) == 2
 
 
 def test_a_killed_train_all_leaves_no_training_behind_and_goes_on(

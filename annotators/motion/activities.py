@@ -333,7 +333,7 @@ def activities_of(events: Sequence[MotionEvent], total_s: float) -> list[Activit
     ]
 
 
-_EVENT_ACTIVITIES: Final[Mapping[EventKey, ActivityKind]] = {
+EVENT_ACTIVITIES: Final[Mapping[EventKey, ActivityKind]] = {
     EventKind.DRINK: ActivityKind.DRINK,
     EventKind.READ: ActivityKind.READ,
     EventKind.PLAY: ActivityKind.PLAY,
@@ -395,7 +395,7 @@ _OF_THE_ARMS: Final = frozenset(
 
 
 def _activity_of(event: MotionEvent) -> ActivityKind | None:
-    return _EVENT_ACTIVITIES.get(event.kind) or _EVENT_ACTIVITIES.get((event.kind, event.part))
+    return EVENT_ACTIVITIES.get(event.kind) or EVENT_ACTIVITIES.get((event.kind, event.part))
 
 
 def _label(kind: ActivityKind, event: MotionEvent) -> str:

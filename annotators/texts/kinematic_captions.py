@@ -16,6 +16,7 @@ from annotators.motion.events import EventKind
 from annotators.motion.framing import Framing
 from annotators.texts.people import Person
 from annotators.texts.scene import named
+from annotators.wording.acts import Clause
 from annotators.wording.phrases import (
     PHRASES_VERSION,
     Form,
@@ -24,7 +25,7 @@ from annotators.wording.phrases import (
     is_compound,
     sentence,
 )
-from annotators.wording.timeline import Clause, timeline
+from annotators.wording.timeline import timeline
 from data.records import Caption, Clip, ClipScene, Outcome
 
 CAPTIONS_VERSION: Final = "2"

@@ -17,6 +17,7 @@ from annotators.texts.config import AnnotationConfig
 from annotators.texts.facts import body_events, partners
 from annotators.texts.people import Person
 from annotators.texts.scene import VideoFacts
+from annotators.wording.acts import Clause
 from annotators.wording.phrases import (
     PHRASES_VERSION,
     in_other_words,
@@ -24,7 +25,7 @@ from annotators.wording.phrases import (
     is_compound,
     measurement,
 )
-from annotators.wording.timeline import Clause, timeline
+from annotators.wording.timeline import timeline
 from data.records import (
     Annotation,
     Clip,

@@ -1,0 +1,1 @@
+"""Metrics of generated motions and texts, as pure functions of arrays and texts."""

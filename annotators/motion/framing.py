@@ -26,7 +26,7 @@ class Framing:
     Attributes:
         extent: visible part of the body: ``full``, ``knees_up``, ``hips_up``, ``upper_body``,
             ``arms`` or ``legs``.
-        place: ``left``, ``centre`` or ``right``, at the middle of the track. Captions contain this
+        place: ``left``, ``center`` or ``right``, at the middle of the track. Captions contain this
             word, so its spelling is fixed.
         start_place, end_place: place at the start and at the end of the track.
         height_share: height of the visible part, relative to the height of the frame.
@@ -71,12 +71,12 @@ def framing(track: PoseTrack, frame_size_px: tuple[int, int]) -> Framing:
     points_TJ2 = np.where(seen_TJ[:, :, None], track.joints_2d, np.nan)
     points_TJ2 = points_TJ2[seen_TJ.sum(axis=1) >= 3]
     if len(points_TJ2) == 0:
-        return Framing("arms", "centre", "centre", "centre", 0.0)
+        return Framing("arms", "center", "center", "center", 0.0)
     x_T = np.nanmean(points_TJ2[:, :, 0], axis=1) / frame_size_px[0]
     height_T = np.nanmax(points_TJ2[:, :, 1], axis=1) - np.nanmin(points_TJ2[:, :, 1], axis=1)
 
     def place(x: float) -> str:
-        return "left" if x < EDGE_SHARE else ("right" if x > 1 - EDGE_SHARE else "centre")
+        return "left" if x < EDGE_SHARE else ("right" if x > 1 - EDGE_SHARE else "center")
 
     third = max(len(x_T) // 4, 1)
     start, end = float(np.median(x_T[:third])), float(np.median(x_T[-third:]))

@@ -87,7 +87,7 @@ def _where(frame: Framing) -> str:
     if frame.moves_across:
         return f"moving from the {frame.start_place} to the {frame.end_place} of the frame"
     return (
-        f"in the {frame.place} of the frame" if frame.place == "centre" else f"on the {frame.place}"
+        f"in the {frame.place} of the frame" if frame.place == "center" else f"on the {frame.place}"
     )
 
 
@@ -177,7 +177,7 @@ def _distance(clause: Clause, description: MotionDescription, clip: Clip) -> str
     if clause.act in (EventKind.WALK, EventKind.RUN) and clip.camera == "static":
         way_m = description.traveled_m(clause.start_s, clause.end_s)
         seconds = max(clause.end_s - clause.start_s, 0.1)
-        return f" for about {way_m:.1f} metres at {way_m / seconds:.1f} metres per second"
+        return f" for about {way_m:.1f} meters at {way_m / seconds:.1f} meters per second"
     return ""
 
 

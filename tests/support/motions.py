@@ -1,6 +1,6 @@
 """Simple motions for the tests, made here.
 
-Shapes: T frames at 20 fps, J = 22 joints, metres, y up.
+Shapes: T frames at 20 fps, J = 22 joints, meters, y up.
 """
 
 from functools import cache

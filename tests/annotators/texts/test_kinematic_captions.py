@@ -80,7 +80,7 @@ def _shifted(track: PoseTrack, x_px: float, scale: float = 1.0, track_id: int = 
 
 def test_prose_tells_side_count_and_place() -> None:
     text = _caption(as_track(waving_right_hand(4), start_s=30.0))
-    assert "in the centre of the frame" in text
+    assert "in the center of the frame" in text
     assert "their right hand" in text
     assert "four times" in text
     assert "left hand" not in text
@@ -156,8 +156,8 @@ def test_framing_of_parts() -> None:
 @pytest.mark.corpus
 def test_a_moving_camera_hides_the_way() -> None:
     walk = next(m for _, label, m in mocap("cmu_joints22_20fps.npz", "label") if label == "walk")
-    assert "metres per second" in _caption(as_track(walk))
-    assert "metres" not in _caption(as_track(walk), camera="moving")
+    assert "meters per second" in _caption(as_track(walk))
+    assert "meters" not in _caption(as_track(walk), camera="moving")
 
 
 def test_config_refuses_what_it_does_not_know() -> None:

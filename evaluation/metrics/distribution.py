@@ -121,15 +121,15 @@ def diversity(
     Raises:
         ValueError: there are fewer motions than pairs.
     """
-    there_ND = motions_ND[~failed_rows(motions_ND)]
-    if not 1 <= pairs <= len(there_ND):
+    there_N = np.flatnonzero(~failed_rows(motions_ND))
+    if not 1 <= pairs <= len(there_N):
         raise ValueError(
             f"motions: expected at least {max(pairs, 1)} for as many pairs, found "
-            f"{len(there_ND)}. Remedy: evaluate more items, or draw fewer pairs."
+            f"{len(there_N)}. Remedy: evaluate more items, or draw fewer pairs."
         )
-    first_P = rng.choice(len(there_ND), pairs, replace=False)
-    second_P = rng.choice(len(there_ND), pairs, replace=False)
-    between_PD = there_ND[first_P].astype(np.float64) - there_ND[second_P]
+    first_P = rng.choice(there_N, pairs, replace=False)
+    second_P = rng.choice(there_N, pairs, replace=False)
+    between_PD = motions_ND[first_P].astype(np.float64) - motions_ND[second_P]
     return float(np.linalg.norm(between_PD, axis=-1).mean())
 
 

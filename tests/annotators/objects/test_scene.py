@@ -66,7 +66,32 @@ def test_a_thing_of_the_scene_is_seen_by_both_detectors_often_enough() -> None:
     assert scene_objects(_both(*[[cup]] * 2, *[[]] * 18)) == ()
     far: Seen = ("cup", 0.6, (400.0, 150.0, 420.0, 170.0))
     assert scene_objects(_sightings([[cup]] * 10, [[far]] * 10)) == ()
-    assert scene_objects(_both(*[[_person()]] * 10)) == ()
+
+
+def test_each_of_several_things_of_a_kind_has_a_span() -> None:
+    cups: list[Seen] = [("cup", 0.6, (x, 150.0, x + 20, 170.0)) for x in (0.0, 100.0, 200.0)]
+    found = scene_objects(_both(*[cups] * 4, *[cups[:1]] * 5, cups))
+    assert [(o.name, o.start_s, o.end_s) for o in found] == [("cup", 0.0, 4.5)] * 3
+    # One detector sees three, the other only two of them.
+    assert len(scene_objects(_sightings([cups] * 10, [cups[:2]] * 10))) == 2
+    assert len(scene_objects(_both(*[cups] * 1, *[cups[:2]] * 9))) == 2
+
+
+def test_somebody_is_seen_if_one_detector_is_sure_and_the_other_agrees() -> None:
+    sure, faint = [_person(0.6)], [_person(0.3)]
+    frames = [*[sure] * 4, *[[]] * 4, *[sure] * 2]
+    found = scene_objects(_sightings(frames, [faint] * 10))
+    assert [(o.name, o.start_s, o.end_s) for o in found] == [
+        ("person", 0.0, 1.75),
+        ("person", 3.75, 4.5),
+    ]
+    assert scene_objects(_sightings([sure] * 10, [[_person(0.3, 300)]] * 10)) == ()
+    assert scene_objects(_sightings([faint] * 10, [sure] * 10)) == ()
+    # Two single moments are chance.
+    single = _sightings([sure, [], [], [], sure, [], []], [faint] * 7)
+    assert scene_objects(single) == ()
+    dog: Seen = ("dog", 0.7, PERSON)
+    assert [o.name for o in scene_objects(_sightings([[*sure, dog]] * 10, [faint] * 10))] == []
 
 
 def test_a_ball_is_a_ball_whatever_the_detectors_call_it() -> None:
@@ -74,6 +99,8 @@ def test_a_ball_is_a_ball_whatever_the_detectors_call_it() -> None:
         _sightings([[("sports ball", 0.5, BALL)]] * 4, [[("frisbee", 0.7, BALL)]] * 4)
     )
     assert (found.name, found.score) == ("ball", pytest.approx(0.6))
+    both_names: list[Seen] = [("sports ball", 0.5, BALL), ("frisbee", 0.7, BALL)]
+    assert [found.name for found in scene_objects(_both(*[both_names] * 4))] == ["ball"]
 
 
 def _near(sightings: list[Sighting], seen: bool = True) -> list[tuple[str, float, float, str]]:

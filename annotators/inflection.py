@@ -1,4 +1,4 @@
-"""Forms of English verbs, from the dictionary of lemminflect (NIH's SPECIALIST lexicon).
+"""Forms of English verbs and nouns, from the dictionary of lemminflect (NIH's SPECIALIST lexicon).
 
 Earlier rules of this project produced "steping" and did not map "brings" to "bring". The compared
 libraries are in ``docs/benchmarks.md``. The first call loads the dictionary, which takes 0.2 s and
@@ -37,5 +37,12 @@ def noun_lemma(word: str) -> str:
     return lemmas[0] if lemmas else word
 
 
-def _inflected(verb: str, tag: str) -> str:
-    return next(iter(lemminflect.getInflection(verb, tag)))
+@lru_cache(maxsize=1000)
+def plural(noun: str) -> str:
+    """Return the plural: ``bench`` → ``benches``. Of several words the last is changed."""
+    before, space, last = noun.rpartition(" ")
+    return f"{before}{space}{_inflected(last, 'NNS')}"
+
+
+def _inflected(word: str, tag: str) -> str:
+    return next(iter(lemminflect.getInflection(word, tag)))

@@ -8,9 +8,13 @@ no shots, because a fade divides a video as a cut does.
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
+from annotators.inflection import plural
 from annotators.motion.framing import Framing, people_at_a_time
+from annotators.objects.detector import LABELS, PERSON
+from annotators.objects.scene import SCENERY
 from annotators.texts.people import Person
 from annotators.wording.phrases import count_word, sentence
 from data.records import Clip, ClipScene
@@ -18,10 +22,43 @@ from data.records import Clip, ClipScene
 DARK: Final = 0.25
 BRIGHT: Final = 0.65
 """Limits of the mean luma of dark and bright videos."""
-MAX_COUNTED: Final = 5
+MAX_COUNTED: Final = 4
+MANY: Final = 8
 """Larger numbers of people are not told exactly, because a detector misses some of a crowd."""
 MAX_OBJECTS: Final = 3
-"""Most kinds of objects in a sentence, those that are seen for the longest time."""
+"""Most kinds of objects in a sentence, those that are seen for the longest time, and the largest
+number of one kind that is told."""
+SURELY_STATIC, SURELY_MOVING = 0.015, 0.03
+"""Camera speeds, image widths per second, up to which and from which the camera is told. Cars that
+fill the picture and a trembling tripod measure what lies between, and a viewer calls them static.
+"""
+CAMERA_SHARE: Final = 0.8
+"""Share of the video in which the camera has to be surely static, or moving."""
+ABSENCE_S: Final = 1.5
+"""Nobody is seen for at least so long between people who come one after the other. Detectors and
+landmarks miss a person who stays for less."""
+SIZED_SHARE: Final = 0.8
+"""Share of the time in which people are seen, for which their size has to be measured."""
+
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Things:
+    """Objects of one kind: the name of one, and how many are seen at the same time, at least."""
+
+    name: str
+    number: int = 1
+
+    def __str__(self) -> str:
+        """Return the noun phrase: ``a ball``, ``three bottles``, ``cars``."""
+        if self.number == 1 or _is_pair(self.name):
+            return named(self.name)
+        if self.name in SCENERY:
+            # Those in the distance are seen by chance, so that no number is certain.
+            return plural(self.name)
+        number = count_word(self.number) if self.number <= MAX_OBJECTS else "several"
+        return f"{number} {plural(self.name)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +70,13 @@ class VideoFacts:
         num_shots: number of shots.
         num_people: largest number of people who are described at the same time, over all clips.
         counts: numbers of people that the detector counts in the clips; empty if it is not known.
-        shot_sizes: ``close-up``, ``medium``, ``full`` or ``wide``, the most frequent first.
-        camera: ``static``, ``moving`` or ``mixed``.
+        shot_sizes: ``close-up``, ``medium``, ``full`` or ``wide``, the most frequent first; empty
+            if it is not known of most people.
+        camera: ``static`` or ``moving``; empty if it is not certain.
         brightness: mean luma, 0..1.
-        objects: names of objects that are surely seen, the longest seen first.
+        held: objects near a body, the longest seen first.
+        around: other objects that are surely seen, the longest seen first.
+        somebody: whether a person, or a part of one, is surely seen.
         in_turns: whether people come one after the other, or may: a person who left the picture or
             is seen in another shot is not known to be the same.
     """
@@ -48,55 +88,61 @@ class VideoFacts:
     shot_sizes: tuple[str, ...]
     camera: str
     brightness: float
-    objects: tuple[str, ...] = ()
+    held: tuple[Things, ...] = ()
+    around: tuple[Things, ...] = ()
+    somebody: bool = False
     in_turns: bool = False
 
     @property
     def coarse(self) -> str:
         """Return one sentence about the video."""
         length = _length(self.duration_s)
-        takes = f"in a single shot of {length}" if self.num_shots == 1 else f"for {length}"
-        camera = _CAMERAS[self.camera]
+        camera = f"a {self.camera} camera" if self.camera else ""
         light = ""
         if self.brightness < DARK:
             light = ", in a dark picture"
         elif self.brightness > BRIGHT:
             light = ", in a bright picture"
-        things = _listed([named(name) for name in self.objects[:MAX_OBJECTS]])
         who = self._who()
         if not who:
-            # Hands or a trunk may well be seen, so that the text does not say that nobody is.
-            takes = takes if things else takes.removeprefix("in ")
-            return sentence(" ".join(filter(None, (camera, "films", things, takes))) + light)
+            # Hands may well be seen, so that the text does not say that nobody is.
+            things = _listed([*map(str, (*self.held, *self.around)[:MAX_OBJECTS])])
+            takes = f"a single shot of {length}" if self.num_shots == 1 else f"for {length}"
+            if things and self.num_shots == 1:
+                takes = f"in {takes}"
+            films = " ".join(filter(None, (camera or "a camera", "films", things, takes)))
+            return sentence(films + light)
         if self.shot_sizes:
             who += f" in {' and '.join(_SIZES[size] for size in self.shot_sizes[:2])}"
-        if things:
-            who += f" with {things}"
-        return sentence(f"{who}, filmed by {camera} {takes}{light}")
+        if self.held:
+            who += f" with {_listed([*map(str, self.held[:MAX_OBJECTS])])}"
+        elif self.around:
+            who += f" with {_listed([*map(str, self.around[:MAX_OBJECTS])])} in sight"
+        if camera:
+            takes = f"in a single shot of {length}" if self.num_shots == 1 else f"for {length}"
+            return sentence(f"{who}, filmed by {camera} {takes}{light}")
+        takes = f"a {'single shot' if self.num_shots == 1 else 'video'} of {length}"
+        return sentence(f"{who}, in {takes}{light}")
 
     def _who(self) -> str:
         """Word the number of people; empty for none."""
         most = max(self.counts, default=0)
-        if most < self.num_people or not self.counts:
-            # The detector does not count all who are described, so that no number is certain.
-            return ("", "a person is seen")[self.num_people] if self.num_people < 2 else _PEOPLE
-        if most == 0:
-            return ""
+        if most < max(self.num_people, 1):
+            # The detector does not count all who are seen, so that no number is certain.
+            if self.num_people > 1:
+                return _PEOPLE
+            return "a person is seen" if self.num_people or self.somebody else ""
         if most == 1:
             return "one person at a time is seen" if self.in_turns else "one person is seen"
         if most > MAX_COUNTED:
-            return f"more than {count_word(MAX_COUNTED)} people are seen"
+            many = "many" if most >= MANY else f"more than {count_word(MAX_COUNTED)}"
+            return f"{many} people are seen"
         if min(self.counts) < most:
             return f"up to {count_word(most)} people are seen at a time"
         return f"{count_word(most)} people are seen"
 
 
 _PEOPLE: Final = "people are seen"
-_CAMERAS: Final = {
-    "static": "a static camera",
-    "moving": "a moving camera",
-    "mixed": "a partly static, partly moving camera",
-}
 _SIZES: Final = {
     "close-up": "a close-up",
     "medium": "a medium view",
@@ -107,9 +153,13 @@ _SIZES: Final = {
 
 def named(name: str) -> str:
     """Return a label of COCO with its article; pairs, such as ``skis``, have none."""
-    if name.endswith("s") and not name.endswith(("ss", "bus")):
+    if _is_pair(name):
         return name
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _is_pair(name: str) -> bool:
+    return name.endswith("s") and not name.endswith(("ss", "bus"))
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -157,9 +207,21 @@ def summarize_video(
             sizes[shot_size(person.frame)] += person.track.num_frames
     total = max(sum(sizes.values()), 1)
     weights = [max(clip.end_s - clip.start_s, 1e-3) for clip in clips]
-    moving = sum(w for w, c in zip(weights, clips, strict=True) if c.camera == "moving")
-    share = moving / max(sum(weights), 1e-3)
     brightness = sum(w * c.brightness for w, c in zip(weights, clips, strict=True))
+    tracked = [
+        (float(p.track.pts_s[0]), float(p.track.pts_s[-1]))
+        for people in people_by_clip.values()
+        for p in people
+    ]
+    detected = [
+        (found.start_s, found.end_s)
+        for scene in scenes
+        for found in scene.objects
+        if found.name == LABELS[PERSON]
+    ]
+    stays = _merged([*tracked, *detected])
+    is_sized = _length_s(_merged(tracked)) >= SIZED_SHARE * _length_s(stays)
+    held, around = _objects(people_by_clip, scenes)
     return VideoFacts(
         duration_s=duration_s,
         num_shots=num_shots,
@@ -168,36 +230,76 @@ def summarize_video(
             default=0,
         ),
         counts=tuple(scene.people_count for scene in scenes if scene.people_count is not None),
-        shot_sizes=tuple(size for size, n in sizes.most_common() if n >= 0.2 * total),
-        camera="moving" if share > 0.8 else ("static" if share < 0.2 else "mixed"),
+        shot_sizes=tuple(s for s, n in sizes.most_common() if is_sized and n >= 0.2 * total),
+        camera=_camera(clips, weights),
         brightness=brightness / max(sum(weights), 1e-3) if clips else 0.5,
-        objects=_objects(people_by_clip, scenes),
-        in_turns=_in_turns(people_by_clip, scenes, num_shots),
+        held=held,
+        around=around,
+        somebody=bool(detected),
+        in_turns=_in_turns(clips, stays),
     )
 
 
-def _in_turns(
-    people_by_clip: Mapping[str, Sequence[Person]], scenes: Sequence[ClipScene], num_shots: int
-) -> bool:
-    """Return whether several tracks are separated by a cut, an empty clip or a time apart."""
-    tracks_by_clip = [[p.track for p in people] for people in people_by_clip.values()]
-    if sum(map(len, tracks_by_clip)) < 2:
-        return False
-    empty = any(scene.people_count == 0 for scene in scenes)
-    return (
-        num_shots > 1
-        or empty
-        or any(len(tracks) > people_at_a_time(tracks) for tracks in tracks_by_clip)
-    )
+def _camera(clips: Sequence[Clip], weights: Sequence[float]) -> str:
+    """Return ``static`` or ``moving``, if it is certain for most of the video."""
+    shares = {
+        "static": [clip.camera_speed < SURELY_STATIC for clip in clips],
+        "moving": [clip.camera_speed >= SURELY_MOVING for clip in clips],
+    }
+    total = max(sum(weights), 1e-3)
+    for name, is_so in shares.items():
+        if sum(w for w, so in zip(weights, is_so, strict=True) if so) > CAMERA_SHARE * total:
+            return name
+    return ""
+
+
+def _in_turns(clips: Sequence[Clip], stays: Sequence[Span]) -> bool:
+    """Return whether people are seen in several shots, or with an absence between them."""
+    if any(after[0] - before[1] >= ABSENCE_S for before, after in pairwise(stays)):
+        return True
+    shots = {
+        clip.shot_index
+        for clip in clips
+        for start_s, end_s in stays
+        if min(end_s, clip.end_s) - max(start_s, clip.start_s) > 0
+    }
+    return len(shots) > 1
+
+
+def _merged(spans: Sequence[Span]) -> list[Span]:
+    """Return the union of spans, in order of time."""
+    merged: list[Span] = []
+    for start_s, end_s in sorted(spans):
+        if merged and start_s <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end_s))
+        else:
+            merged.append((start_s, end_s))
+    return merged
+
+
+def _length_s(spans: Sequence[Span]) -> float:
+    return sum(end_s - start_s for start_s, end_s in spans)
 
 
 def _objects(
     people_by_clip: Mapping[str, Sequence[Person]], scenes: Sequence[ClipScene]
-) -> tuple[str, ...]:
+) -> tuple[tuple[Things, ...], tuple[Things, ...]]:
+    """Return the objects near a body, and the others, the longest seen first."""
+    held_s: defaultdict[str, float] = defaultdict(float)
     seen_s: defaultdict[str, float] = defaultdict(float)
-    spans = [found for scene in scenes for found in scene.objects]
-    spans += [o for people in people_by_clip.values() for p in people for o in p.track.objects]
-    for found in spans:
-        if found.name != "person":
-            seen_s[found.name] += found.end_s - found.start_s
-    return tuple(sorted(seen_s, key=lambda name: -seen_s[name]))
+    number: defaultdict[str, int] = defaultdict(lambda: 1)
+    for people in people_by_clip.values():
+        for found in (found for person in people for found in person.track.objects):
+            held_s[found.name] += found.end_s - found.start_s
+    for scene in scenes:
+        names = Counter(found.name for found in scene.objects)
+        for found in scene.objects:
+            if found.name != LABELS[PERSON]:
+                seen_s[found.name] += (found.end_s - found.start_s) / names[found.name]
+                number[found.name] = max(number[found.name], names[found.name])
+    held = sorted(held_s, key=lambda name: -held_s[name])
+    around = sorted(seen_s.keys() - held_s.keys(), key=lambda name: (-seen_s[name], name))
+    return (
+        tuple(Things(name, number[name]) for name in held),
+        tuple(Things(name, number[name]) for name in around),
+    )

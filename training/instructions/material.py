@@ -126,29 +126,44 @@ def read_motion_items(
 
 
 def _items_of_motion(row: _Row, codes: Codes) -> list[MotionItem]:
+    items: dict[tuple[int, int] | None, tuple[str, ...]] = {None: ()}
+    for span, texts in captions_of(row).items():
+        part: tuple[int, int] | None = None
+        if span is not None:
+            start, end = (min(round(at_s * CODES_PER_S), len(codes)) for at_s in span)
+            part = start, end
+        items[part] = tuple(dict.fromkeys((*items.get(part, ()), *texts)))
+    return [
+        MotionItem(row["motion_id"], codes if part is None else codes[slice(*part)], captions, part)
+        for part, captions in items.items()
+    ]
+
+
+def captions_of(row: Mapping[str, Any]) -> dict[tuple[float, float] | None, tuple[str, ...]]:
+    """Return the captions of a motion and of its parts, each text once.
+
+    Args:
+        row: ``labels``, ``texts`` and ``num_frames`` of a row of the ``motions`` table.
+
+    Returns:
+        Captions by (start_s, end_s) of the described part; those of the whole motion are under
+        None, which is always a key. A motion without captions has those of its labels:
+        ``walk_normal`` becomes "a person walk normal".
+    """
     length_s = row["num_frames"] / FPS
-    captions: dict[tuple[int, int] | None, list[str]] = {None: []}
+    captions: dict[tuple[float, float] | None, list[str]] = {None: []}
     for text in row["texts"] or ():
         words = " ".join(text["text"].split())
         if text["level"] not in CAPTION_LEVELS or not words:
             continue
-        part: tuple[int, int] | None = None
+        span: tuple[float, float] | None = None
         if text["start_s"] > WHOLE_START_S or text["end_s"] < WHOLE_SHARE * length_s:
-            start, end = (round(text[name] * CODES_PER_S) for name in ("start_s", "end_s"))
-            part = min(start, len(codes)), min(end, len(codes))
-        captions.setdefault(part, []).append(words)
+            span = text["start_s"], text["end_s"]
+        captions.setdefault(span, []).append(words)
     if captions == {None: []}:
         labels = [" ".join(re.split(r"[\s_-]+", label)).strip() for label in row["labels"] or ()]
         captions[None] = [f"a person {label}" for label in labels if label]
-    return [
-        MotionItem(
-            row["motion_id"],
-            codes if part is None else codes[slice(*part)],
-            tuple(dict.fromkeys(texts)),
-            part,
-        )
-        for part, texts in captions.items()
-    ]
+    return {span: tuple(dict.fromkeys(texts)) for span, texts in captions.items()}
 
 
 # ------------------------------------------------------------------------------------------- plans

@@ -14,7 +14,7 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,42 +216,43 @@ class CheckpointStore:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def read_checkpoint(path: Path, kind: str) -> Checkpoint:
+def read_checkpoint(path: Path, *kinds: str) -> Checkpoint:
     """Read the description of a checkpoint; its tensors are read on demand.
 
     Args:
         path: folder of a checkpoint or of a run. Of a run, the best checkpoint is read, or the last
             one if no checkpoint is marked as the best.
-        kind: expected kind of model.
+        kinds: expected kinds of model, of which it must have one.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or of another kind or format.
     """
     path = path.expanduser()
     with reading(path):
-        return _read_checkpoint(path, kind)
+        return _read_checkpoint(path, kinds)
 
 
-def _read_checkpoint(path: Path, kind: str) -> Checkpoint:
+def _read_checkpoint(path: Path, kinds: Sequence[str]) -> Checkpoint:
     if not (path / _INFO).exists():
         for pointer in ("best", "last"):
             file = path / "checkpoints" / f"{pointer}.json"
             if file.exists():
                 name = json.loads(file.read_text())["checkpoint"]
-                return read_checkpoint(path / "checkpoints" / name, kind)
+                return read_checkpoint(path / "checkpoints" / name, *kinds)
         raise CheckpointError(
             f"{path}: expected a checkpoint or the folder of a training run, found neither. "
             f"Remedy: give a folder that contains {_INFO} or checkpoints/."
         )
     info = json.loads((path / _INFO).read_text())
-    if info.get("format") != FORMAT or info.get("kind") != kind:
+    if info.get("format") != FORMAT or info.get("kind") not in kinds:
+        wanted = " or ".join(kinds)
         raise CheckpointError(
-            f"{path}: expected {FORMAT} of kind {kind}, found {info.get('format')} of kind "
-            f"{info.get('kind')}. Remedy: give a checkpoint of kind {kind}."
+            f"{path}: expected {FORMAT} of kind {wanted}, found {info.get('format')} of kind "
+            f"{info.get('kind')}. Remedy: give a checkpoint of kind {wanted}."
         )
     return Checkpoint(
         path,
-        kind,
+        info["kind"],
         info["step"],
         info["config"],
         info["data"],

@@ -47,6 +47,10 @@ class MotionDataConfig(Config):
     mirrored: bool = Field(
         default=True, description="Whether to train on the mirror images of the motions too."
     )
+    mirrored_test: bool = Field(
+        default=False,
+        description="Whether to test on mirror images too, as the protocol of HumanML3D does.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +233,9 @@ def _select(config: MotionDataConfig) -> dict[Split, list[dict[str, Any]]]:
             wrong.append(row)
         # Mirror images would count the motions of the validation and test splits twice.
         elif row["quality"] >= config.min_quality and (
-            not row["mirrored_of"] or (config.mirrored and row["split"] == "train")
+            not row["mirrored_of"]
+            or (config.mirrored and row["split"] == "train")
+            or (config.mirrored_test and row["split"] == "test")
         ):
             kept.append(row)
     if wrong:

@@ -1,0 +1,1 @@
+"""Networks that embed motions and captions in one space, by which motions are judged."""

@@ -20,7 +20,7 @@ from data.store.manifest import MANIFEST
 from evaluation.text_metrics import score_texts
 from training.checkpoints import read_checkpoint
 from training.inference.motion_model import MotionModel, load_motion_model
-from training.instructions.tasks import Instruction, Task
+from training.instructions.tasks import Codes, Instruction, Task
 from training.language_model.batches import InstructionEncoder
 from training.language_model.generation import DRAWN, Request, Sampling
 from training.language_model.model import KIND
@@ -47,7 +47,8 @@ class EvaluationReport(BaseModel):
 
     Attributes:
         metrics: value by name: ``reconstruction_*``, ``{task}_loss``, ``{task}_accuracy``,
-            ``t2m_class_accuracy`` with ``t2m_class_chance``, ``m2t_*`` and ``{task}_bleu4``.
+            ``residual_*`` of the residual codes, ``t2m_class_accuracy`` with ``t2m_class_chance``,
+            ``m2t_*`` and ``{task}_bleu4``.
         items: number of items by task.
         examples: some answers by task, each with ``given``, ``expected`` and ``found``.
     """
@@ -199,7 +200,7 @@ def _judged(model: MotionModel, codes: object, judge: Judge) -> str:
 
 def _answers(
     model: MotionModel, asked: Sequence[Instruction], sampling: Sampling
-) -> list[str | tuple[int, ...]]:
+) -> list[str | Codes]:
     requests = [
         Request(
             one.prompt,

@@ -9,7 +9,7 @@ Memory does not grow with the length of the motion, except for the plan, because
 and joints are streamed in chunks.
 
 Shapes: T is the number of frames at 20 fps, J = 22 the number of joints, D = 263 the number of
-features, L the number of motion tokens.
+features, L the number of motion tokens, Q the number of codes of a token.
 """
 
 from collections import Counter
@@ -109,7 +109,7 @@ class LongMotion:
     """A motion that is generated while it is read. Only one of its streams can be read, once.
 
     Args:
-        decode: function that decodes chunks of tokens (L, 1) into chunks of features (T, D).
+        decode: function that decodes chunks of tokens into chunks of features (T, D).
 
     Attributes:
         codes: stream of chunks of tokens.
@@ -118,7 +118,7 @@ class LongMotion:
         junctions: frames at which two parts meet.
     """
 
-    def __init__(self, decode: Callable[[Iterator[Tensor]], Iterator[Tensor]]) -> None:
+    def __init__(self, decode: Callable[[Iterator[Codes]], Iterator[Tensor]]) -> None:
         self.codes: Iterator[Codes] = iter(())
         self.plan: list[PlannedSpan] = []
         self.notes: list[str] = []
@@ -134,7 +134,7 @@ class LongMotion:
         return (piece.numpy() for piece in stream_joints(self._features()))
 
     def _features(self) -> Iterator[Tensor]:
-        return self._decode(torch.tensor(codes)[:, None] for codes in self.codes)
+        return self._decode(self.codes)
 
 
 class ImaginationError(RuntimeError):
@@ -188,10 +188,10 @@ def imagine(
     return long
 
 
-def _decoded(model: MotionModel, codes: Iterator[Tensor]) -> Iterator[Tensor]:
+def _decoded(model: MotionModel, codes: Iterator[Codes]) -> Iterator[Tensor]:
     tokenizer = model.tokenizer
-    on_device = (piece.to(tokenizer.device) for piece in codes)
-    for piece in tokenizer.model.decode_stream(on_device):
+    codes_LQ = (torch.from_numpy(model.code_array(part)).to(tokenizer.device) for part in codes)
+    for piece in tokenizer.model.decode_stream(codes_LQ):
         yield tokenizer.stats.denormalize(piece).cpu()
 
 

@@ -7,7 +7,7 @@
     print(model.motion_to_text([features])[0])
 
 Shapes: T is the number of frames at 20 fps, D = 263 the number of features (not normalized), L the
-number of motion tokens.
+number of motion tokens, Q the number of codes of a token.
 """
 
 import json
@@ -20,7 +20,16 @@ import torch
 from numpy.typing import NDArray
 
 from training.checkpoints import WEIGHTS, CheckpointError, content_hash, reading
-from training.instructions.tasks import CODES_PER_S, Codes, Prompt, Task, parse_steps, prompt_of
+from training.instructions.tasks import (
+    CODES_PER_S,
+    Codes,
+    Prompt,
+    Task,
+    code_array,
+    codes_of,
+    parse_steps,
+    prompt_of,
+)
 from training.language_model.generation import (
     CHOSEN,
     DRAWN,
@@ -209,11 +218,15 @@ class MotionModel:
                 f"{len(features)}. Remedy: pass a longer motion."
             )
         (codes_LQ,) = self.tokenizer.encode([features])
-        return tuple(codes_LQ[:, 0].tolist())
+        return codes_of(codes_LQ)
 
     def decode(self, codes: Codes) -> Features:
         """Decode tokens into features, (L · frames_per_token, D)."""
-        return self.tokenizer.decode(np.asarray(codes, np.int64))
+        return self.tokenizer.decode(self.code_array(codes))
+
+    def code_array(self, codes: Codes) -> NDArray[np.int64]:
+        """Return the codes of tokens as an array, (L, Q), for the motion tokenizer."""
+        return code_array(codes, self.tokenizer.model.quantizer.num_quantizers)
 
     def _motions(self, requests: Sequence[Request], sampling: Sampling | None) -> list[Codes]:
         answers = self.lm.answer(requests, sampling)

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from training.instructions.tasks import Instruction, Prompt, Task
+from training.instructions.tasks import Codes, Instruction, Task, Token
 from training.instructions.vocabulary import NUM_SENTINELS, TextTokenizer
 
 SHARE: Final = 0.15
@@ -66,18 +66,19 @@ def _text_spans(instruction: Instruction, rng: np.random.Generator) -> Instructi
 
 def _motion_spans(instruction: Instruction, rng: np.random.Generator) -> Instruction:
     given = [part for part in instruction.prompt if not isinstance(part, str)]
-    codes = tuple(code for part in (*given, instruction.answer) for code in part)
+    answered = instruction.answer
+    assert not isinstance(answered, str)  # noqa: S101 - the caller checks it
+    codes: Codes = tuple(token for part in (*given, answered) for token in part)
     if len(codes) < _MIN_LENGTH:
         return instruction
-    prompt: list[str | tuple[int, ...]] = []
-    answer: list[int] = []
+    prompt: list[str | Codes] = []
+    answer: list[Token] = []
     for number, (kept, taken) in enumerate(_spans(len(codes), rng)):
         if kept.start < kept.stop:
-            prompt.append(codes[kept])  # pyright: ignore[reportArgumentType]
+            prompt.append(codes[kept])
         prompt.append(f"<extra_id_{min(number, NUM_SENTINELS - 1)}>")
-        answer += codes[taken]  # pyright: ignore[reportArgumentType, reportOperatorIssue]
-    found: Prompt = tuple(prompt)
-    return replace(instruction, prompt=found, answer=tuple(answer))
+        answer += codes[taken]
+    return replace(instruction, prompt=tuple(prompt), answer=tuple(answer))
 
 
 def _spans(length: int, rng: np.random.Generator) -> list[tuple[slice, slice]]:

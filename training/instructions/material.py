@@ -1,6 +1,6 @@
 """Reads the material of instructions from datasets: tokenized motions with captions, and plans.
 
-Motion codes are integers, one per ``FRAMES_PER_CODE`` frames at 20 fps.
+A motion has one token, with one or several codes, per ``FRAMES_PER_CODE`` frames at 20 fps.
 """
 
 import re
@@ -18,7 +18,7 @@ from data.motion.skeleton import FPS
 from data.motion.splits import Split, SplitConfig, split_of
 from data.records import Outcome
 from data.store.dataset import Dataset
-from training.instructions.tasks import CODES_PER_S, Codes, clean_steps
+from training.instructions.tasks import CODES_PER_S, Codes, Token, clean_steps, codes_of
 
 WHOLE_START_S: Final = 0.5
 WHOLE_SHARE: Final = 0.9
@@ -87,7 +87,7 @@ class PlanItem:
 
 def read_motion_items(
     root: Path,
-    codes: Mapping[str, Sequence[int] | NDArray[np.integer]],
+    codes: Mapping[str, Sequence[Token] | NDArray[np.integer]],
     split: Split,
     min_quality: float = 0.0,
 ) -> list[MotionItem]:
@@ -99,7 +99,7 @@ def read_motion_items(
 
     Args:
         root: folder of the dataset.
-        codes: codes of each motion, by ``motion_id``.
+        codes: codes of each motion, by ``motion_id``; arrays are (L,) or (L, Q).
         split: split to read.
         min_quality: motions with a lower pose confidence are skipped.
 
@@ -119,9 +119,7 @@ def read_motion_items(
         )
     items: list[MotionItem] = []
     for row in rows:
-        # Converts the codes to Python integers, whatever the type of the array.
-        motion = tuple(np.asarray(codes[row["motion_id"]]).tolist())
-        items += _items_of_motion(row, motion)
+        items += _items_of_motion(row, codes_of(codes[row["motion_id"]]))
     return items
 
 

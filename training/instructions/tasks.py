@@ -8,8 +8,10 @@ input under a label, and ends where the answer begins::
     [Ending] 9 81 …
     [Response]
 
-Motion codes are integers from 0 to K - 1, where K is ``num_codes``. Each code covers
-``FRAMES_PER_CODE`` frames.
+Motion codes are integers from 0 to K - 1, where K is ``num_codes``. A motion token covers
+``FRAMES_PER_CODE`` frames. It has one code, or Q codes if the tokenizer has Q residual codebooks.
+
+Shapes: L is the number of tokens of a motion, Q the number of codes of a token.
 """
 
 import re
@@ -20,13 +22,52 @@ from functools import cache
 from importlib.resources import files
 from typing import Final, TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data.motion.skeleton import FPS
 
 FRAMES_PER_CODE: Final = 4
 CODES_PER_S: Final = FPS / FRAMES_PER_CODE
 
-Codes = tuple[int, ...]
+Token = int | tuple[int, ...]
+"""A motion token: its base code, or the codes of all Q codebooks, the base code first."""
+Codes = tuple[Token, ...]
+"""The tokens of a motion: integers if the tokenizer has one codebook, otherwise tuples."""
 Prompt = tuple[str | Codes, ...]
+
+
+def codes_of(codes_LQ: Sequence[Token] | NDArray[np.integer]) -> Codes:
+    """Return the codes of a motion from an array, (L,) or (L, Q), as Python integers."""
+    codes = np.asarray(codes_LQ)
+    if codes.ndim == 2 and codes.shape[1] == 1:
+        codes = codes[:, 0]
+    found = codes.tolist()
+    return tuple(map(tuple, found)) if codes.ndim == 2 else tuple(found)
+
+
+def code_array(codes: Sequence[Token], num_quantizers: int) -> NDArray[np.int64]:
+    """Return the codes of a motion as an array.
+
+    Args:
+        codes: L tokens. Those that are integers have a base code alone.
+        num_quantizers: Q, the number of codes of a token.
+
+    Returns:
+        (L, Q) codes; -1 where a token has no residual code.
+
+    Raises:
+        ValueError: a token has another number of codes.
+    """
+    unknown = (-1,) * (num_quantizers - 1)
+    rows = [(token, *unknown) if isinstance(token, int) else token for token in codes]
+    odd = {len(row) for row in rows} - {num_quantizers}
+    if odd:
+        raise ValueError(
+            f"motion codes: expected {num_quantizers} in each token, found {min(odd)}. "
+            "Remedy: use the motion tokenizer that the model was trained with."
+        )
+    return np.array(rows, np.int64).reshape(-1, num_quantizers)
 
 
 class Task(StrEnum):
@@ -94,9 +135,9 @@ class Given(TypedDict, total=False):
     scene: str
     task_text: str
     steps: Sequence[str]
-    codes: Sequence[int]
-    head: Sequence[int]
-    tail: Sequence[int]
+    codes: Sequence[Token]
+    head: Sequence[Token]
+    tail: Sequence[Token]
     length_s: float
 
 
@@ -135,9 +176,9 @@ def prompt_of(
     scene: str | None = None,
     task_text: str | None = None,
     steps: Sequence[str] | None = None,
-    codes: Sequence[int] | None = None,
-    head: Sequence[int] | None = None,
-    tail: Sequence[int] | None = None,
+    codes: Sequence[Token] | None = None,
+    head: Sequence[Token] | None = None,
+    tail: Sequence[Token] | None = None,
     length_s: float | None = None,
 ) -> Prompt:
     """Build the prompt of a task.
@@ -157,7 +198,7 @@ def prompt_of(
     Raises:
         ValueError: an input of the task is missing or empty, or another input is given.
     """
-    given: dict[str, str | Sequence[int]] = {
+    given: dict[str, str | Sequence[Token]] = {
         "caption": _one_line(caption or ""),
         "scene": _one_line(scene or ""),
         "task_text": _one_line(task_text or ""),

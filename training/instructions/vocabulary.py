@@ -2,9 +2,10 @@
 
 Ids 0 to V - 1 are text pieces and V to V + K - 1 are motion codes. They are followed by the three
 special motion tokens: start, end and pad. The special text tokens have the ids of T5: 0 is pad, 1
-is end and 2 is unknown.
+is end and 2 is unknown. A motion token has one id, that of its base code; its residual codes have
+none.
 
-Shapes: V is the number of text pieces, K the ``num_codes``.
+Shapes: V is the number of text pieces, K the ``num_codes``, Q the number of codes of a token.
 """
 
 import json
@@ -16,6 +17,8 @@ from typing import Final
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import Unigram
 from tokenizers.trainers import UnigramTrainer
+
+from training.instructions.tasks import Token, code_array
 
 TEXT_PAD: Final = 0
 TEXT_END: Final = 1
@@ -33,10 +36,12 @@ class Vocabulary:
     Attributes:
         num_text: V, the number of text pieces.
         num_codes: K, the number of motion codes.
+        num_quantizers: Q, the number of codes of a token.
     """
 
     num_text: int
     num_codes: int
+    num_quantizers: int = 1
 
     @property
     def motion_start(self) -> int:
@@ -53,18 +58,37 @@ class Vocabulary:
         """Number of ids, V + K + 3."""
         return self.num_text + self.num_codes + NUM_SPECIAL_CODES
 
-    def motion_ids(self, codes: Sequence[int]) -> list[int]:
-        """Return the ids of motion codes.
+    def motion_ids(self, codes: Sequence[Token]) -> list[int]:
+        """Return the ids of motion tokens, which are those of their base codes.
 
         Raises:
-            ValueError: a code is not in 0..K-1, so it is from another motion tokenizer.
+            ValueError: a base code is not in 0..K-1, so it is from another motion tokenizer.
         """
-        if codes and not 0 <= min(codes) <= max(codes) < self.num_codes:
+        base = [token if isinstance(token, int) else token[0] for token in codes]
+        if base:
+            self._check(min(base), max(base))
+        return [self.num_text + code for code in base]
+
+    def residual_codes(self, codes: Sequence[Token]) -> list[list[int]]:
+        """Return the Q - 1 residual codes of each motion token, -1 where it has none.
+
+        Raises:
+            ValueError: a token has another number of codes, or a residual code is not in 0..K-1, so
+                it is from another motion tokenizer.
+        """
+        if self.num_quantizers == 1 and all(isinstance(token, int) for token in codes):
+            return [[] for _ in codes]
+        residual = code_array(codes, self.num_quantizers)[:, 1:]
+        if (residual < -1).any() or (residual >= self.num_codes).any():
+            self._check(int(residual.min()), int(residual.max()))
+        return residual.tolist()
+
+    def _check(self, least: int, most: int) -> None:
+        if not 0 <= least <= most < self.num_codes:
             raise ValueError(
-                f"motion codes: expected 0 to {self.num_codes - 1}, found {min(codes)} to "
-                f"{max(codes)}. Remedy: use the motion tokenizer that the model was trained with."
+                f"motion codes: expected 0 to {self.num_codes - 1}, found {least} to {most}. "
+                "Remedy: use the motion tokenizer that the model was trained with."
             )
-        return [self.num_text + code for code in codes]
 
 
 _SCORE_DIGITS: Final = 6

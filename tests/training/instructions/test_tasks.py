@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,8 @@ from training.instructions.tasks import (
     Given,
     Task,
     clean_steps,
+    code_array,
+    codes_of,
     format_steps,
     parse_steps,
     prompt_of,
@@ -144,3 +147,18 @@ def test_steps_survive_on_one_line(steps: list[str]) -> None:
 )
 def test_steps_are_found_in_what_models_write(text: str, steps: tuple[str, ...]) -> None:
     assert parse_steps(text) == steps
+
+
+def test_tokens_are_integers_if_they_have_one_code_and_tuples_if_several() -> None:
+    assert (
+        codes_of(np.array([3, 1])) == codes_of(np.array([[3], [1]])) == codes_of((3, 1)) == (3, 1)
+    )
+    several = codes_of(np.array([[3, 0], [1, 2]]))
+    assert several == ((3, 0), (1, 2))
+    assert type(several[0]) is tuple
+    assert code_array(several, 2).tolist() == [[3, 0], [1, 2]]
+    # A base code alone leaves the residual codes open.
+    assert code_array((3, (1, 2, 0)), 3).tolist() == [[3, -1, -1], [1, 2, 0]]
+    assert code_array((), 3).shape == (0, 3)
+    with pytest.raises(ValueError, match="expected 2 in each token, found 3"):
+        code_array(((1, 2), (1, 2, 3)), 2)

@@ -122,6 +122,10 @@ class Quantizer(nn.Module, ABC):
     def codebook(self) -> Tensor:
         """Return the vectors of the first codebook, (K, C), for the adapter of a language model."""
 
+    def residual_codebooks(self) -> Tensor | None:
+        """Return the vectors of the other codebooks, (Q - 1, K, C); None if there are none."""
+        return None
+
 
 class EmaQuantizer(Quantizer):
     """One codebook that is updated by exponential moving averages, with dead-code reset.
@@ -283,6 +287,11 @@ class ResidualQuantizer(Quantizer):
     def codebook(self) -> Tensor:
         """Return the first codebook, (K, C)."""
         return self._layers()[0].codebook()
+
+    def residual_codebooks(self) -> Tensor | None:
+        """Return the codebooks after the first one, (Q - 1, K, C); None if there are none."""
+        later = [layer.codebook() for layer in self._layers()[1:]]
+        return torch.stack(later) if later else None
 
     def _layers(self) -> list[EmaQuantizer]:
         return [layer for layer in self.layers if isinstance(layer, EmaQuantizer)]

@@ -1,7 +1,7 @@
 """Encodes instructions into batches of ids, and groups them by length.
 
-Shapes: B is the number of rows, S the length of a prompt, L the length of an answer, G the number
-of groups.
+Shapes: B is the number of rows, S the length of a prompt, L the length of an answer, R the number
+of residual codes of a motion token, N the number of ids of all rows, G the number of groups.
 """
 
 from collections.abc import Iterable, Sequence
@@ -73,11 +73,36 @@ class InstructionEncoder:
         ids.append(TEXT_END)
         return ids
 
+    def prompt_residual(self, prompt: Prompt) -> list[list[int]]:
+        """Return the R residual codes of each id of a prompt, -1 where an id has none.
+
+        Raises:
+            ValueError: a motion code is from another motion tokenizer.
+        """
+        none = self._no_residual
+        rows: list[list[int]] = []
+        for part in prompt:
+            if isinstance(part, str):
+                rows += [none] * len(self.text.encode(part))
+            else:
+                rows += [none, *self.vocabulary.residual_codes(part), none]
+        return [*rows, none]
+
     def answer_ids(self, instruction: Instruction) -> list[int]:
         """Encode the answer of an instruction, including its end."""
         if isinstance(instruction.answer, str):
             return [*self.text.encode(instruction.answer), TEXT_END]
         return [*self.vocabulary.motion_ids(instruction.answer), self.vocabulary.motion_end]
+
+    def answer_residual(self, instruction: Instruction) -> list[list[int]]:
+        """Return the R residual codes of each id of an answer, -1 where an id has none."""
+        if isinstance(instruction.answer, str):
+            return [self._no_residual] * len(self.answer_ids(instruction))
+        return [*self.vocabulary.residual_codes(instruction.answer), self._no_residual]
+
+    @property
+    def _no_residual(self) -> list[int]:
+        return [-1] * (self.vocabulary.num_quantizers - 1)
 
     def encode(self, instruction: Instruction) -> Encoded:
         """Encode the prompt and the answer of an instruction."""
@@ -109,9 +134,11 @@ class InstructionEncoder:
         inputs = [(start, *one.answer[:-1]) for start, one in zip(starts, rows, strict=True)]
         return Batch(
             _concatenated(one.prompt for one in rows),
+            _concatenated(self.prompt_residual(one.instruction.prompt) for one in rows),
             pack([[len(one.prompt) for one in group] for group in groups]),
             _concatenated(inputs),
             _concatenated(one.answer for one in rows),
+            _concatenated(self.answer_residual(one.instruction) for one in rows),
             pack([[len(one.answer) for one in group] for group in groups]),
             torch.tensor([task.answers_motion for task in tasks]),
             torch.tensor([TASKS.index(task) for task in tasks]),
@@ -169,6 +196,12 @@ def _sorted_by_lengths(rows: Sequence[Encoded], runs: int) -> list[Encoded]:
     return ordered
 
 
+def pad_residual(rows: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+    """Pad the residual codes of prompts to the longest one with -1, (B, S, R)."""
+    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+    return pad_sequence(tensors, batch_first=True, padding_value=-1)
+
+
 def pad_prompts(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Pad prompts to the longest one, and return (B, S) ids and a (B, S) mask (0 at padding)."""
     lengths_B = torch.tensor([len(prompt) for prompt in prompts])
@@ -179,5 +212,5 @@ def pad_prompts(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return ids_BS, mask_BS.long()
 
 
-def _concatenated(rows: Iterable[Iterable[int]]) -> Tensor:
-    return torch.tensor(list(chain.from_iterable(rows)))
+def _concatenated(rows: Iterable[Iterable[int | Sequence[int]]]) -> Tensor:
+    return torch.tensor(list(chain.from_iterable(rows)), dtype=torch.long)

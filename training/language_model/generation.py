@@ -5,7 +5,11 @@ limits on the length of each answer, and seeds. It can also sample several motio
 rank them with the model itself, which is trained to describe motions too: the best motion is the
 one that the model is most likely to describe with that text.
 
-Shapes: B is the number of rows, S the length of the prompts, L the length of the answers.
+If the motion tokenizer has residual codebooks, ``generate`` gives the base codes of a motion. One
+pass of the residual decoder per codebook then gives its residual codes, for all motions of a batch.
+
+Shapes: B is the number of rows, S the length of the prompts, L the length of the answers, Q the
+number of codes of a motion token, R = Q - 1.
 """
 
 import json
@@ -18,6 +22,7 @@ from typing import Any, Final
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     GenerationConfig,
     LogitsProcessor,
@@ -28,9 +33,9 @@ from transformers import (
 
 from data.config import Config
 from training.checkpoints import Checkpoint, read_checkpoint, reading
-from training.instructions.tasks import Codes, Instruction, Prompt, Task, prompt_of
+from training.instructions.tasks import Codes, Instruction, Prompt, Task, codes_of, prompt_of
 from training.instructions.vocabulary import TEXT_END, TEXT_PAD, TextTokenizer
-from training.language_model.batches import InstructionEncoder, pad_prompts
+from training.language_model.batches import InstructionEncoder, pad_prompts, pad_residual
 from training.language_model.decoding import (
     FIRST_CODE_ID,
     START_ID,
@@ -68,6 +73,11 @@ class Sampling(Config):
         description="Sample only from the most likely tokens with this total probability.",
     )
     beams: int = Field(default=1, ge=1, description="Number of beams.")
+    residual_temperature: float = Field(
+        default=0.0,
+        ge=0,
+        description="Sampling temperature of residual codes; 0: the most likely ones.",
+    )
     seed: int = Field(default=0, description="Seed of the samples.")
     best_of: int = Field(
         default=1,
@@ -242,20 +252,52 @@ class MotionLanguageModel:
         self, prompts: list[list[int]], requests: list[Request], sampling: Sampling
     ) -> list[str | Codes]:
         prompts_BS, mask_BS = (part.to(self.device) for part in pad_prompts(prompts))
+        residual = [self._encoder.prompt_residual(request.prompt) for request in requests]
+        encoded = self.model.encode(prompts_BS, mask_BS, pad_residual(residual).to(self.device))
+        states_BSD = encoded.last_hidden_state
+        assert states_BSD is not None  # noqa: S101 - of every encoder
         motion_B = torch.tensor([request.motion for request in requests], device=self.device)
         lengths = _Lengths(requests, self.text.num_pieces)
         t5: Any = self._t5  # the type of generate does not allow our keywords
         out_BL: Tensor = t5.generate(
-            inputs=prompts_BS,
+            encoder_outputs=encoded,
             attention_mask=mask_BS,
             decoder_kinds=AnswerKinds(self.model, motion_B),
             generation_config=self._settings(sampling, lengths.longest, motion_B),
             logits_processor=LogitsProcessorList([lengths]),
         )
-        return [
+        answers = [
             self._answer_of(ids, request.motion)
             for ids, request in zip(out_BL[:, 1:].tolist(), requests, strict=True)
         ]
+        return self._completed(answers, states_BSD, mask_BS > 0, sampling)
+
+    def _completed(
+        self,
+        answers: list[str | Codes],
+        states_BSD: Tensor,
+        seen_BS: Tensor,
+        sampling: Sampling,
+    ) -> list[str | Codes]:
+        """Add the residual codes to the motions among answers with base codes."""
+        decoder = self.model.residual
+        bases = {
+            row: torch.tensor(answer, device=self.device)
+            for row, answer in enumerate(answers)
+            if answer and not isinstance(answer, str)
+        }
+        if decoder is None or not bases:
+            return answers
+        rows = list(bases)
+        codes_BLQ = decoder.complete(
+            pad_sequence(list(bases.values()), batch_first=True, padding_value=-1),
+            states_BSD[rows],
+            seen_BS[rows],
+            sampling.residual_temperature,
+        ).cpu()
+        for row, codes_LQ in zip(rows, codes_BLQ, strict=True):
+            answers[row] = codes_of(codes_LQ[: len(bases[row])].numpy())
+        return answers
 
     def _settings(self, sampling: Sampling, longest: int, motion_B: Tensor) -> GenerationConfig:
         how: dict[str, Any] = {"do_sample": False}
@@ -342,7 +384,9 @@ def open_motion_lm(checkpoint: Checkpoint, device: torch.device) -> MotionLangua
     t5_config.scale_decoder_outputs = scaled
     state = checkpoint.model()
     codebook_KC = state["t5.shared.codebook_KC"]
-    model = MotionLm(config, T5ForConditionalGeneration(t5_config), codebook_KC)
+    # Only a checkpoint of a tokenizer with residual codebooks has them.
+    residual_RKC = state.get("t5.shared.residual_RKC")
+    model = MotionLm(config, T5ForConditionalGeneration(t5_config), codebook_KC, residual_RKC)
     model.load_state_dict(state)
     text = TextTokenizer((checkpoint.folder / TOKENIZER_FILE).read_text())
     return MotionLanguageModel(model, text, checkpoint.data["tokenizer_id"], device)

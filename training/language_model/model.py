@@ -6,9 +6,15 @@ linear head predicts motion tokens. The task determines the head, so that a text
 contains motion tokens and a motion answer never contains text. The ablations of the paper are
 options: learned motion embeddings, and one softmax over both vocabularies.
 
+If the tokenizer has residual codebooks, the motions of a prompt are embedded with all codes of
+their tokens: the adapter gets the sum of the code vectors. Answers are predicted from base codes
+alone, also in training, because all base codes of an answer are generated before its first residual
+code. The residual codes follow from the decoder of :mod:`training.language_model.residual`.
+
 Shapes: B is the number of rows, S the length of a prompt, D the width of T5, V the number of text
-pieces, K the ``num_codes``, C the ``code_dim``, N the number of ids of all prompts of a batch, M
-the number of ids of all its answers.
+pieces, K the ``num_codes``, C the ``code_dim``, Q the number of codes of a motion token and R =
+Q - 1 that of its residual codes, N the number of ids of all prompts of a batch, M the number of ids
+of all its answers.
 """
 
 from collections.abc import Mapping
@@ -20,6 +26,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -32,6 +39,12 @@ from training.instructions.vocabulary import (
     Vocabulary,
 )
 from training.language_model.packed import Packing, answer_states, use_packed_attention
+from training.language_model.residual import (
+    ResidualConfig,
+    ResidualDecoder,
+    ResidualOutput,
+    summed_vectors,
+)
 
 KIND: Final = "motion_lm"
 """Kind of the checkpoints of this model."""
@@ -80,6 +93,10 @@ class MotionLmConfig(Config):
         default="two",
         description="two: separate softmax for text and motion; shared: one softmax over both.",
     )
+    residual: ResidualConfig = Field(
+        default_factory=ResidualConfig,
+        description="Decoder of the residual codes, if the motion tokenizer has any.",
+    )
     lora_rank: int = Field(
         default=0, ge=0, description="Rank of LoRA on T5's attention; 0: full fine-tuning."
     )
@@ -100,18 +117,22 @@ class Batch:
 
     Attributes:
         prompts_N: (N,) ids of all prompts.
+        given_NR: (N, R) residual codes of the prompts; -1 where an id has none.
         prompts: position of the rows in ``prompts_N``.
         inputs_M: (M,) decoder inputs of all answers: the labels shifted right.
         labels_M: (M,) ids of all answers.
-        answers: position of the rows in ``inputs_M`` and ``labels_M``.
+        residual_MR: (M, R) residual codes of the answers; -1 where an id has none.
+        answers: position of the rows in ``inputs_M``, ``labels_M`` and ``residual_MR``.
         motion_B: (B,) bool, which rows answer with a motion.
         tasks_B: (B,) index of the task of each row.
     """
 
     prompts_N: Tensor
+    given_NR: Tensor
     prompts: Packing
     inputs_M: Tensor
     labels_M: Tensor
+    residual_MR: Tensor
     answers: Packing
     motion_B: Tensor
     tasks_B: Tensor
@@ -120,9 +141,11 @@ class Batch:
         """Move the batch to a device."""
         return Batch(
             self.prompts_N.to(device, non_blocking=True),
+            self.given_NR.to(device, non_blocking=True),
             self.prompts.to(device),
             self.inputs_M.to(device, non_blocking=True),
             self.labels_M.to(device, non_blocking=True),
+            self.residual_MR.to(device, non_blocking=True),
             self.answers.to(device),
             self.motion_B.to(device, non_blocking=True),
             self.tasks_B.to(device, non_blocking=True),
@@ -137,11 +160,13 @@ class LmOutput:
         losses_B: (B,) mean cross-entropy over the answer tokens of each row.
         correct_B: (B,) number of answer tokens that the model predicts correctly.
         tokens_B: (B,) number of answer tokens.
+        residual: losses of the residual codes of the motion answers; None if there are none.
     """
 
     losses_B: Tensor
     correct_B: Tensor
     tokens_B: Tensor
+    residual: ResidualOutput | None = None
 
 
 class MotionEmbedding(nn.Module):
@@ -149,17 +174,27 @@ class MotionEmbedding(nn.Module):
 
     Args:
         text: embedding of the text pieces.
-        codebook_KC: (K, C) codebook of the motion tokenizer.
+        codebook_KC: (K, C) base codebook of the motion tokenizer.
+        residual_RKC: (R, K, C) its residual codebooks; None if it has none.
         config: configuration of the model.
     """
 
-    def __init__(self, text: nn.Embedding, codebook_KC: Tensor, config: MotionLmConfig) -> None:
+    def __init__(
+        self,
+        text: nn.Embedding,
+        codebook_KC: Tensor,
+        residual_RKC: Tensor | None,
+        config: MotionLmConfig,
+    ) -> None:
         super().__init__()
         self.text = text
         width = text.embedding_dim
         num_codes, code_dim = codebook_KC.shape
         self.codebook_KC: Tensor
         self.register_buffer("codebook_KC", codebook_KC.clone())
+        self.residual_RKC: Tensor | None
+        # Without residual codebooks, the checkpoint has no tensor of this name.
+        self.register_buffer("residual_RKC", None if residual_RKC is None else residual_RKC.clone())
         self.adapted = config.embedding == "adapter"
         # Motion embeddings are initialized with the standard deviation of text embeddings.
         std = float(text.weight.detach().std())
@@ -173,10 +208,32 @@ class MotionEmbedding(nn.Module):
         else:
             self.learned = nn.Embedding(num_codes + NUM_SPECIAL_CODES, width)
             nn.init.normal_(self.learned.weight, std=std)
+            if residual_RKC is not None:
+                self.learned_RKD = nn.Parameter(torch.zeros(*residual_RKC.shape[:2], width))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Embed ids of any shape, (…,) to (…, D)."""
         return functional.embedding(ids, self.table())
+
+    def add_residual(self, embedded: Tensor, residual: Tensor) -> Tensor:
+        """Add the vectors of residual codes to embedded ids.
+
+        Args:
+            embedded: (…, D) embeddings of ids.
+            residual: (…, R) residual codes of the ids, -1 where an id has none.
+
+        Returns:
+            (…, D) embeddings. With the adapter, which is linear, that of a motion token is now that
+            of the sum of all its code vectors.
+        """
+        if self.residual_RKC is None:
+            return embedded
+        held = (residual >= 0).any(-1)
+        codebooks = self.residual_RKC if self.adapted else self.learned_RKD
+        added = summed_vectors(residual[held], codebooks)
+        if self.adapted:
+            added = self.adapter(added)
+        return embedded.index_put((held,), added.to(embedded.dtype), accumulate=True)
 
     def table(self) -> Tensor:
         """Return the embeddings of all ids, (V + K + 3, D)."""
@@ -233,19 +290,25 @@ class MotionLm(nn.Module):
     Args:
         config: configuration of the model.
         t5: T5 from :func:`build_t5`. It is modified in place.
-        codebook_KC: (K, C) codebook of the motion tokenizer.
+        codebook_KC: (K, C) base codebook of the motion tokenizer.
+        residual_RKC: (R, K, C) its residual codebooks; None if it has none.
     """
 
     def __init__(
-        self, config: MotionLmConfig, t5: T5ForConditionalGeneration, codebook_KC: Tensor
+        self,
+        config: MotionLmConfig,
+        t5: T5ForConditionalGeneration,
+        codebook_KC: Tensor,
+        residual_RKC: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.t5: Any = t5  # the types of its methods do not allow packed rows
         use_packed_attention(t5)
         text = t5.get_input_embeddings()
-        self.vocabulary = Vocabulary(text.num_embeddings, len(codebook_KC))
-        embedding = MotionEmbedding(text, codebook_KC, config)
+        num_quantizers = 1 if residual_RKC is None else 1 + len(residual_RKC)
+        self.vocabulary = Vocabulary(text.num_embeddings, len(codebook_KC), num_quantizers)
+        embedding = MotionEmbedding(text, codebook_KC, residual_RKC, config)
         self.t5.shared = embedding
         for stack in (self.t5.encoder, self.t5.decoder):
             del stack.embed_tokens
@@ -265,6 +328,10 @@ class MotionLm(nn.Module):
             settings.scale_decoder_outputs = False
             settings.tie_word_embeddings = False
             settings.vocab_size = self.vocabulary.size
+        self.residual: ResidualDecoder | None = None
+        if residual_RKC is not None:
+            codebooks_QKC = torch.cat([codebook_KC[None], residual_RKC])
+            self.residual = ResidualDecoder(config.residual, codebooks_QKC, t5.config.d_model)
         if config.lora_rank:
             self._add_lora(config.lora_rank)
         if config.gradient_checkpointing:
@@ -279,9 +346,9 @@ class MotionLm(nn.Module):
         """Return the losses of a batch."""
         embedding: MotionEmbedding = self.t5.shared
         table = embedding.table()
-        hidden_MD = answer_states(
+        hidden_MD, states_ND = answer_states(
             self.t5,
-            functional.embedding(batch.prompts_N, table),
+            embedding.add_residual(functional.embedding(batch.prompts_N, table), batch.given_NR),
             batch.prompts,
             functional.embedding(batch.inputs_M, table),
             batch.answers,
@@ -304,11 +371,56 @@ class MotionLm(nn.Module):
             right = (logits.detach().argmax(-1) == labels).float()
             correct_B = correct_B.index_add(0, rows_M[own_M], right)
         tokens_B = torch.zeros_like(losses_B).index_add(0, rows_M, torch.ones_like(rows_M).float())
-        return LmOutput(losses_B / tokens_B, correct_B, tokens_B)
+        residual = self._residual_losses(batch, states_ND)
+        return LmOutput(losses_B / tokens_B, correct_B, tokens_B, residual)
 
-    def encode(self, prompts_BS: Tensor, mask_BS: Tensor) -> BaseModelOutput:
-        """Return the encoder states of padded prompts, (B, S, D)."""
-        return self.t5.encoder(input_ids=prompts_BS, attention_mask=mask_BS)
+    def encode(
+        self, prompts_BS: Tensor, mask_BS: Tensor, given_BSR: Tensor | None = None
+    ) -> BaseModelOutput:
+        """Return the encoder states of padded prompts, (B, S, D).
+
+        Args:
+            prompts_BS: ids of the prompts.
+            mask_BS: 0 at padding.
+            given_BSR: residual codes of the prompts, -1 where an id has none; None: they have none.
+        """
+        embedded_BSD = self.t5.shared(prompts_BS)
+        if given_BSR is not None:
+            embedded_BSD = self.t5.shared.add_residual(embedded_BSD, given_BSR)
+        return self.t5.encoder(inputs_embeds=embedded_BSD, attention_mask=mask_BS)
+
+    def _residual_losses(self, batch: Batch, states_ND: Tensor) -> ResidualOutput | None:
+        """Return the losses of the residual codes of the motion answers."""
+        if self.residual is None:
+            return None
+        codes_MQ = torch.cat(
+            [batch.labels_M[:, None] - self.vocabulary.num_text, batch.residual_MR], -1
+        )
+        prompts, answers = (_rows(part) for part in (batch.prompts, batch.answers))
+        # The last id of an answer is its end, which has no codes.
+        rows = [
+            (codes_LQ[:-1], states_SD)
+            for codes_LQ, states_SD, motion in zip(
+                codes_MQ.split(answers),
+                states_ND.split(prompts),
+                batch.motion_B.tolist(),
+                strict=True,
+            )
+            if motion and len(codes_LQ) > 1
+        ]
+        if not rows:
+            if not self.training:
+                return None
+            # Every process must give every weight a gradient, so a token without residual codes,
+            # whose loss is 0, takes the place of motions.
+            codes_1Q = torch.full_like(codes_MQ[:1], -1)
+            codes_1Q[:, 0] = 0
+            rows = [(codes_1Q, states_ND[:1])]
+        codes_BLQ = pad_sequence([codes for codes, _ in rows], batch_first=True, padding_value=-1)
+        states_BSD = pad_sequence([states for _, states in rows], batch_first=True)
+        lengths_B = torch.tensor([len(states) for _, states in rows], device=states_ND.device)
+        seen_BS = torch.arange(states_BSD.shape[1], device=states_ND.device) < lengths_B[:, None]
+        return self.residual.losses(codes_BLQ, states_BSD, seen_BS)
 
     def _add_lora(self, rank: int) -> None:
         from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415 - slow, rarely used
@@ -322,6 +434,11 @@ class MotionLm(nn.Module):
         for name, weight in embedding.named_parameters():
             weight.requires_grad = not name.startswith("text.")
         heads.motion.weight.requires_grad = True
+
+
+def _rows(packing: Packing) -> list[int]:
+    """Return the length of each row."""
+    return torch.bincount(packing.rows_N).tolist()
 
 
 def build_t5(config: MotionLmConfig, num_pieces: int) -> T5ForConditionalGeneration:

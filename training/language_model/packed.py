@@ -304,8 +304,8 @@ def use_packed_attention(t5: T5ForConditionalGeneration) -> None:
 
 def answer_states(
     t5: Any, prompts_ND: Tensor, prompts: Packing, answers_MD: Tensor, answers: Packing
-) -> Tensor:
-    """Return the last decoder states of all answers, (M, D).
+) -> tuple[Tensor, Tensor]:
+    """Return the last states of the decoder for all answers, and of the encoder for all prompts.
 
     Args:
         t5: T5 that was modified by :func:`use_packed_attention`.
@@ -313,13 +313,17 @@ def answer_states(
         prompts: packing of the prompts.
         answers_MD: (M, D) embeddings of the decoder inputs of all answers.
         answers: packing of the answers, in the same groups of rows as the prompts.
+
+    Returns:
+        Decoder states (M, D) and encoder states (N, D).
     """
     heads = t5.config.num_heads
     own, seen = _HeadLayout(answers, heads), _HeadLayout(prompts, heads)
     encoded_1ND = t5.encoder(inputs_embeds=prompts_ND[None], layouts=[seen]).last_hidden_state
-    return t5.decoder(
+    decoded_1MD = t5.decoder(
         inputs_embeds=answers_MD[None],
         encoder_hidden_states=encoded_1ND,
         use_cache=False,
         layouts=[own, seen],
-    ).last_hidden_state[0]
+    ).last_hidden_state
+    return decoded_1MD[0], encoded_1ND[0]

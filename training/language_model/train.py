@@ -34,11 +34,13 @@ from training.language_model.model import (
     KIND,
     T5_FILE,
     TOKENIZER_FILE,
+    LmOutput,
     MotionLm,
     MotionLmConfig,
     base_tokenizer,
     build_t5,
 )
+from training.language_model.residual import ResidualOutput
 from training.loop import (
     Learner,
     LoopConfig,
@@ -203,8 +205,7 @@ class LmLearner(Learner):
         tokenizer: motion tokenizer that the tokens of the dataset are from.
 
     Raises:
-        ValueError: the tokenizer has several codes per token, the motions have no tokens of this
-            tokenizer, or a split has no instructions.
+        ValueError: the motions have no tokens of this tokenizer, or a split has no instructions.
     """
 
     kind = KIND
@@ -213,12 +214,6 @@ class LmLearner(Learner):
     stats = None
 
     def __init__(self, config: TrainMotionLmConfig, tokenizer: MotionTokenizer) -> None:
-        if tokenizer.model.quantizer.num_quantizers != 1:
-            raise ValueError(
-                f"{config.tokenizer}: expected one code per token, found "
-                f"{tokenizer.model.quantizer.num_quantizers}: a residual tokenizer. "
-                "Remedy: use a motion tokenizer whose quantizer is of kind ema or fsq."
-            )
         self._config = config
         self.loop = config.loop
         self.config = config.model_dump(mode="json")
@@ -233,8 +228,12 @@ class LmLearner(Learner):
         text = self._text_tokenizer(start)
         t5 = build_t5(config.model, text.num_pieces)
         self._t5_config = t5.config.to_dict() | {"scaled": t5.config.scale_decoder_outputs}
-        codebook_KC = tokenizer.model.quantizer.codebook().detach().cpu().float()
-        self.module = self._lm = MotionLm(config.model, t5, codebook_KC)
+        quantizer = tokenizer.model.quantizer
+        codebook_KC = quantizer.codebook().detach().cpu().float()
+        residual_RKC = quantizer.residual_codebooks()
+        if residual_RKC is not None:
+            residual_RKC = residual_RKC.detach().cpu().float()
+        self.module = self._lm = MotionLm(config.model, t5, codebook_KC, residual_RKC)
         if start is not None:
             self._lm.load_state_dict(start.model())
         self._encoder = InstructionEncoder(
@@ -290,7 +289,13 @@ class LmLearner(Learner):
         output = model(batch)
         # The loop averages over the parts of all processes, but parts differ in size.
         parts = ranks.world * self.loop.accumulate
-        loss = output.losses_B.sum() * (parts / self.loop.batch_size)
+        total = output.losses_B.sum()
+        residual: dict[str, Tensor] = {}
+        if output.residual is not None:
+            weight = self._config.model.residual.loss_weight
+            total = total + weight * output.residual.losses_B.sum()
+            residual = {"residual": _sums(output.residual).detach()}
+        loss = total * (parts / self.loop.batch_size)
         rows_B = torch.stack(
             [
                 output.losses_B.detach(),
@@ -301,23 +306,27 @@ class LmLearner(Learner):
             -1,
         )
         sums = torch.zeros(len(TASKS), 4, device=ranks.device)
-        return loss, {"tasks": sums.index_add(0, batch.tasks_B, rows_B)}
+        return loss, {"tasks": sums.index_add(0, batch.tasks_B, rows_B), **residual}
 
     def summarize(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
-        """Return the loss and token accuracy of each task.
+        """Return the loss and token accuracy of each task, and of the residual codes.
 
         ``too_long`` is the number of instructions dropped for their length since the start.
         """
-        return {"too_long": float(self._num_left_out), **task_metrics(sums["tasks"])}
+        metrics = task_metrics(sums["tasks"], sums.get("residual"))
+        return {"too_long": float(self._num_left_out), **metrics}
 
     def validate(self, device: torch.device) -> dict[str, float]:
         """Return the loss and token accuracy of each task, with the main wordings of the prompts.
 
-        ``loss`` is the mean of the losses of the tasks.
+        ``loss`` is the mean of the losses of the tasks, to which that of the residual codes is
+        added with its weight.
         """
         metrics = task_losses(self._lm, self._encoder, self._validation, device)
-        losses = [value for name, value in metrics.items() if name.endswith("_loss")]
-        return {"loss": sum(losses) / len(losses), **metrics}
+        losses = [metrics[f"{task}_loss"] for task in TASKS if f"{task}_loss" in metrics]
+        loss = sum(losses) / len(losses)
+        loss += self._config.model.residual.loss_weight * metrics.get("residual_loss", 0.0)
+        return {"loss": loss, **metrics}
 
     def items_of(self, step: int) -> list[str]:
         """Return the ids of the motions and plans in the batch of a step."""
@@ -367,7 +376,7 @@ def task_losses(
     rows: Mapping[Task, Sequence[Encoded]],
     device: torch.device,
 ) -> dict[str, float]:
-    """Return the loss and token accuracy of each task, with teacher forcing.
+    """Return the loss and token accuracy of each task and of residual codes, with teacher forcing.
 
     Args:
         model: language model in evaluation mode.
@@ -376,28 +385,38 @@ def task_losses(
         device: device of the model.
     """
     sums = torch.zeros(len(TASKS), 4)
+    residual = torch.zeros(4)
     for task, asked in rows.items():
         for first in range(0, len(asked), _VALIDATION_BATCH):
             batch = encoder.batch([asked[first : first + _VALIDATION_BATCH]])
             output = model(batch.to(device))
-            sums[TASKS.index(task)] += torch.stack(
-                [
-                    output.losses_B.sum(),
-                    output.losses_B.new_tensor(len(output.losses_B)),
-                    output.correct_B.sum(),
-                    output.tokens_B.sum(),
-                ]
-            ).cpu()
-    return task_metrics(sums)
+            sums[TASKS.index(task)] += _sums(output).cpu()
+            if output.residual is not None:
+                residual += _sums(output.residual).cpu()
+    return task_metrics(sums, residual)
 
 
-def task_metrics(sums: Tensor) -> dict[str, float]:
-    """Compute metrics from (number of tasks, 4) sums: loss, rows, correct tokens, tokens."""
+def _sums(output: LmOutput | ResidualOutput) -> Tensor:
+    """Return the sums of the losses, of the rows, of the correct tokens and of the tokens, (4,)."""
+    rows = (output.tokens_B > 0).sum()
+    return torch.stack([output.losses_B.sum(), rows, output.correct_B.sum(), output.tokens_B.sum()])
+
+
+def task_metrics(sums: Tensor, residual: Tensor | None = None) -> dict[str, float]:
+    """Compute metrics from sums of losses, rows, correct tokens and tokens.
+
+    Args:
+        sums: (number of tasks, 4) sums of each task.
+        residual: (4,) sums of the residual codes; None if there are none.
+    """
+    named = dict(zip(map(str, TASKS), sums.tolist(), strict=True))
+    if residual is not None:
+        named["residual"] = residual.tolist()
     metrics: dict[str, float] = {}
-    for task, (loss, rows, correct, tokens) in zip(TASKS, sums.tolist(), strict=True):
+    for name, (loss, rows, correct, tokens) in named.items():
         if rows:
-            metrics[f"{task}_loss"] = loss / rows
-            metrics[f"{task}_accuracy"] = correct / max(tokens, 1)
+            metrics[f"{name}_loss"] = loss / rows
+            metrics[f"{name}_accuracy"] = correct / max(tokens, 1)
     return metrics
 
 
@@ -419,8 +438,7 @@ def read_mixture(
         ValueError: motions have no tokens of this tokenizer, or the split has no instructions.
     """
     tokens = read_motion_tokens(config.dataset, tokenizer.tokenizer_id)
-    codes = {motion_id: found[:, 0] for motion_id, found in tokens.items()}
-    motions = read_motion_items(config.dataset, codes, split, config.min_quality)
+    motions = read_motion_items(config.dataset, tokens, split, config.min_quality)
     plans = read_plan_items(
         (config.dataset, *config.plans),
         split,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from data.motion.splits import SplitConfig
 from evaluation.reports import EvaluationConfig, evaluate_model
 from evaluation.versions import PromotionConfig, promote, write_model
-from tests.support.runs import LM_STEPS, kill_training, lm_config, losses, vqvae_config
+from tests.support.runs import LM_STEPS, kill_training, lm_config, losses
 from training.checkpoints import CheckpointStore, read_checkpoint
 from training.inference.motion_model import MotionModel, load_motion_model
 from training.instructions.material import read_plan_items
@@ -21,7 +21,6 @@ from training.language_model.train import train_motion_lm
 from training.loop import TrainingError, TrainingResult, read_metrics
 from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND
 from training.tokenizer.reconstruction import reconstruction
-from training.tokenizer.train import TrainMotionVqvaeConfig, train_motion_vqvae
 from training.tokenizer.windows import MotionDataConfig, prepare_data
 
 
@@ -81,17 +80,6 @@ def test_what_cannot_be_learnt_from_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"expected tokens of .* found no tokens"):
         train_motion_lm(lm_config(motions_root, vqvae_run.run, tmp_path / "run"))
-    values = vqvae_config(motions_root, tmp_path / "rvq", steps=2, validate_every=2)
-    dumped = values.model_dump(mode="json")
-    dumped["model"]["quantizer"] = {
-        "kind": "residual",
-        "num_codes": 16,
-        "code_dim": 32,
-        "num_quantizers": 2,
-    }
-    train_motion_vqvae(TrainMotionVqvaeConfig.model_validate(dumped))
-    with pytest.raises(ValueError, match="expected one code per token, found 2"):
-        train_motion_lm(lm_config(lm_root, tmp_path / "rvq", tmp_path / "run"))
     short = lm_config(lm_root, vqvae_run.run, tmp_path / "short")
     with pytest.raises((TrainingError, ValueError), match=r"max_prompt|val split"):
         train_motion_lm(short.model_copy(update={"max_prompt": 16}))

@@ -30,7 +30,15 @@ from annotators.motion.events import (
     Side,
 )
 from annotators.motion.objects import with_objects
-from annotators.motion.rules.arms import elbow_bends, hand_speed, hand_top, holds, raises
+from annotators.motion.rules.arms import (
+    elbow_bends,
+    hand_speed,
+    hand_top,
+    holds,
+    is_hand_seen,
+    raises,
+    with_both_arms,
+)
 from annotators.motion.rules.handling import reaches_down
 from annotators.motion.rules.leaps import drops, jumping_jacks, jumps, somersaults
 from annotators.motion.rules.legs import kicks, leg_raises
@@ -219,7 +227,8 @@ def describe_motion(
         *_leg_events(signals, moving_T | airborne_T),
     ]
     events = _without_follow_throughs(_with_serves(signals, events))
-    events = pair_sides(_without_noise(_without_wind_ups(events)))
+    events = [e for e in _without_noise(_without_wind_ups(events)) if is_hand_seen(signals, e)]
+    events = with_both_arms(signals, pair_sides(events, exact=signals.exact))
     events = with_objects(signals, events, objects)
     activities = find_activities(signals, events, held, balances)
     return MotionDescription(

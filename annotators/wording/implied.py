@@ -147,7 +147,10 @@ _IMPLIED: Final[Mapping[Act, _Implied]] = {
     BodyAct.LIE_DOWN: _LYING,
     PostureKind.LYING: _LYING,
     PostureKind.ONE_LEG: _Implied(frozenset({LOWER_LEG, LOWER_KNEE})),
-    EventKind.PRESS: _Implied(POSTURES | _TILTS | _NODS | _LEVELS, frozenset({EventKind.BEND})),
+    EventKind.PRESS: _Implied(
+        POSTURES | _TILTS | _NODS | _LEVELS | {EventKind.EXTEND}, frozenset({EventKind.BEND})
+    ),
+    EventKind.UNPRESS: _Implied(frozenset({BEND_ARM})),
 }
 """Implied acts by the stronger act."""
 

@@ -9,6 +9,7 @@ Shapes: T frames at 20 fps, N events.
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -24,8 +25,9 @@ from annotators.motion.events import (
     measure_event,
 )
 from annotators.motion.rules.posture import UPRIGHT_DEG, trunk_tilt_deg
-from annotators.motion.rules.sides import is_too_slow, ramp_pieces, share_of
+from annotators.motion.rules.sides import both_sides, is_too_slow, overlaps, ramp_pieces, share_of
 from annotators.motion.signals import (
+    MIN_CONFIDENCE,
     SIDES,
     Signals,
     Span,
@@ -35,7 +37,7 @@ from annotators.motion.signals import (
     turning_points,
 )
 from data.arrays import BoolArray, FloatArray
-from data.motion.skeleton import FPS
+from data.motion.skeleton import FPS, JOINT
 
 # ---- arms (hand relative to the shoulder, in arm lengths; hanging is about -0.95)
 MIN_RAISE: Final = 0.40
@@ -59,6 +61,16 @@ HELD_LEVELS: Final = (Level.SHOULDER, Level.HEAD, Level.ABOVE_HEAD)
 HOLD_S: Final = 0.8
 HOLD_DRIFT: Final = 0.30
 """A hand that is held up stays within this distance, arm lengths."""
+MIN_HAND_SEEN: Final = 0.5
+"""Smallest share of an event's frames at which the hand that moves is seen. Of a hand that is seen
+only before and after, the way between is a guess."""
+TWIN_S: Final = 0.2
+"""Arms that move alike start and end within this time of each other."""
+TWIN_SHARE: Final = 0.5
+"""Smallest way up or down of the other hand, relative to that of an arm that is raised."""
+TWIN_CONFIDENCE: Final = 0.35
+"""Smallest mean confidence of the other hand. One arm of two that move alike is often half hidden
+by the body; the raise of an arm that is not seen at all is not told."""
 
 
 def hand_T3(signals: Signals, side: str) -> FloatArray:
@@ -75,16 +87,37 @@ def hand_level(signals: Signals, side: Side, frame: int) -> Level:
 
 def hand_speed(signals: Signals, event: MotionEvent) -> float:
     """Return the highest speed of the hand of an event, arm lengths per second."""
-    start, end = np.searchsorted(signals.time_T, (event.start_s - 1e-9, event.end_s + 1e-9))
+    start, end = _frames_of(signals, event)
     sides = SIDES if event.side in (None, Side.BOTH) else (event.side.value,)
     return max(float(speed_T(hand_T3(signals, s))[start:end].max()) for s in sides)
 
 
 def hand_top(signals: Signals, event: MotionEvent) -> float:
     """Return the largest height of the hand of an event above its shoulder, arm lengths."""
-    start, end = np.searchsorted(signals.time_T, (event.start_s - 1e-9, event.end_s + 1e-9))
+    start, end = _frames_of(signals, event)
     sides = SIDES if event.side in (None, Side.BOTH) else (event.side.value,)
     return max(float(hand_T3(signals, s)[start:end, 1].max()) for s in sides)
+
+
+def is_hand_seen(signals: Signals, event: MotionEvent) -> bool:
+    """Return whether the hands of an event are seen while they move, not only before and after."""
+    if signals.exact or event.part is not Part.ARM:
+        return True
+    return all(
+        float((_hand_confidence(signals, side, event) >= MIN_CONFIDENCE).mean()) >= MIN_HAND_SEEN
+        for side in (SIDES if event.side in (None, Side.BOTH) else (event.side,))
+    )
+
+
+def _hand_confidence(signals: Signals, side: str, event: MotionEvent) -> FloatArray:
+    """Return the confidence of a hand at the N frames of an event, (N,)."""
+    start, end = _frames_of(signals, event)
+    return signals.confidence_TJ[start:end, JOINT[f"{side}_wrist"]]
+
+
+def _frames_of(signals: Signals, event: MotionEvent) -> Span:
+    start, end = np.searchsorted(signals.time_T, (event.start_s - 1e-9, event.end_s + 1e-9))
+    return int(start), int(end)
 
 
 def _hand_direction(hand_3: FloatArray) -> Direction | None:
@@ -195,6 +228,84 @@ def holds(
             )
         )
     return result
+
+
+def with_both_arms(signals: Signals, events: Sequence[MotionEvent]) -> list[MotionEvent]:
+    """Turn a raise or lowering of one arm into one of both where the other arm moves alike.
+
+    Of two arms that move together, an estimate often measures one smaller, because it moves in
+    depth or is half hidden. Its movement then has no event, or one of another kind. Of motion
+    capture nothing changes.
+
+    Args:
+        signals: signals of the motion.
+        events: events of the motion, those of equal arms already paired.
+
+    Returns:
+        The events, without those of the other arm that the events of both arms tell.
+    """
+    result = list(events)
+    if signals.exact:
+        return result
+    for event in events:
+        if event not in result or event.side not in (Side.LEFT, Side.RIGHT):
+            continue
+        if event.part is not Part.ARM or event.kind not in _LIFTS:
+            continue
+        other = Side.RIGHT if event.side is Side.LEFT else Side.LEFT
+        of_other = [
+            e
+            for e in result
+            if e.part is Part.ARM
+            and e.side in (other, Side.BOTH)
+            and e.start_s < event.end_s + TWIN_S
+            and e.end_s > event.start_s - TWIN_S
+        ]
+        told = [e for e in of_other if e.kind in _TOLD_BY_LIFTS and e.count == 1]
+        twin = _twin_of(signals, event, other) if len(told) == len(of_other) else None
+        if twin is not None and (overlaps(twin, [event]) or overlaps(event, [twin])):
+            result = [e for e in result if e is not event and e not in told]
+            result.append(both_sides(event, twin))
+    return sorted(result, key=lambda e: (e.start_s, e.end_s))
+
+
+_LIFTS: Final = (EventKind.RAISE, EventKind.LOWER)
+_TOLD_BY_LIFTS: Final = (EventKind.SWING, EventKind.BEND, EventKind.EXTEND)
+"""Movements of an arm that its being raised or lowered tells."""
+
+
+def _twin_of(signals: Signals, event: MotionEvent, other: Side) -> MotionEvent | None:
+    """Return the movement of the other arm that goes with that of an event, or None."""
+    start, end = _frames_of(signals, event)
+    margin = round(TWIN_S * FPS)
+    first, last = max(start - margin, 0), min(end + margin, signals.num_frames)
+    hand = hand_T3(signals, other)
+    rises = event.kind is EventKind.RAISE
+    up_N = hand[first:last, 1]
+    # The largest change in the direction of the event between two frames.
+    gone_N = up_N - np.minimum.accumulate(up_N) if rises else np.maximum.accumulate(up_N) - up_N
+    to = int(np.argmax(gone_N))
+    begin = int(np.argmin(up_N[: to + 1]) if rises else np.argmax(up_N[: to + 1]))
+    way = float(gone_N[to])
+    sure = float(_hand_confidence(signals, other, event).mean())
+    if (
+        sure < TWIN_CONFIDENCE
+        or way < TWIN_SHARE * max(event.relative, MIN_RAISE)
+        or max(up_N[begin], up_N[to]) < RAISED
+    ):
+        return None
+    span = (first + begin, first + to + 1)
+    return measure_event(
+        signals,
+        span,
+        event.kind,
+        Part.ARM,
+        side=other,
+        direction=_hand_direction(hand[first + to]) if rises else Direction.DOWN,
+        level=hand_level(signals, other, first + to),
+        magnitude=way * signals.size.arm_m,
+        peak_speed=float(np.abs(np.diff(up_N[begin : to + 1])).max()) * FPS * signals.size.arm_m,
+    )
 
 
 def elbow_bends(

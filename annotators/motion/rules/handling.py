@@ -60,10 +60,13 @@ def reaches_down(signals: Signals, side: Side, on_hands_T: BoolArray) -> list[Mo
         start, end = span
         if on_hands_T[start:end].mean() > 0.3 or end - start > MAX_REACH_S * FPS:
             continue
-        before = carries_T[max(start - int(LOOK_S * FPS), 0) : start].sum() >= CARRY_S * FPS
+        earlier = slice(max(start - int(LOOK_S * FPS), 0), start)
+        before = carries_T[earlier].sum() >= CARRY_S * FPS
+        # Of a hand that is low from the first frame on, nobody knows what it held.
+        empty = signals.part_T[f"{side}_arm"][earlier].sum() >= CARRY_S * FPS and not before
         after = carries_T[end : end + int(LOOK_S * FPS)].sum() >= CARRY_S * FPS
         kind = EventKind.REACH
-        if after and not before:
+        if after and empty:
             kind = EventKind.PICK_UP
         elif before and not after and end < signals.num_frames - CARRY_S * FPS:
             kind = EventKind.PUT_DOWN

@@ -39,6 +39,9 @@ def is_too_slow(span: Span, max_s: float = MAX_MOVE_S) -> bool:
 PAUSE_SHARE: Final = 0.25
 """A movement pauses where it is slower than this share of its highest speed."""
 PAUSE_FRAMES: Final = 7
+MAX_RATIO: Final = 2.5
+MAX_RATIO_ESTIMATED: Final = 4.0
+"""Largest ratio of the sizes of equal movements of both arms."""
 IMAGE_SHARE: Final = 0.4
 """Smallest part of a way in the image, relative to that in depth, that tells the direction."""
 
@@ -97,42 +100,51 @@ def mask_of(num_frames: int, items: list[Span]) -> BoolArray:
     return mask_T
 
 
-def pair_sides(events: list[MotionEvent]) -> list[MotionEvent]:
-    """Merge equal events of both sides at the same time into one event of both sides."""
+def pair_sides(events: list[MotionEvent], *, exact: bool) -> list[MotionEvent]:
+    """Merge equal events of both arms at the same time into one event of both sides.
+
+    Args:
+        events: events of the motion.
+        exact: whether they are of motion capture; estimates often measure one of two equal
+            movements smaller.
+    """
+    most = MAX_RATIO if exact else MAX_RATIO_ESTIMATED
     left = [e for e in events if e.part is Part.ARM and e.side is Side.LEFT]
     right = [e for e in events if e.part is Part.ARM and e.side is Side.RIGHT]
     result = [e for e in events if e.part is not Part.ARM or e.side is Side.BOTH]
     for event in left:
-        twin = next((other for other in right if _together(event, other)), None)
+        twin = next((other for other in right if _together(event, other, most)), None)
         if twin is None:
             result.append(event)
             continue
         right.remove(twin)
-        larger = max(event, twin, key=lambda e: e.magnitude)
-        result.append(
-            replace(
-                larger,
-                side=Side.BOTH,
-                direction=event.direction if event.direction is twin.direction else None,
-                start_s=min(event.start_s, twin.start_s),
-                end_s=max(event.end_s, twin.end_s),
-                confidence=min(event.confidence, twin.confidence),
-                count=max(event.count, twin.count),
-                by_side=(event, twin),
-            )
-        )
+        result.append(both_sides(event, twin))
     return sorted(result + right, key=lambda e: (e.start_s, e.end_s))
 
 
-def _together(first: MotionEvent, second: MotionEvent) -> bool:
+def both_sides(first: MotionEvent, second: MotionEvent) -> MotionEvent:
+    """Return the event of both sides of equal events of a left and a right limb."""
+    larger = max(first, second, key=lambda e: e.magnitude)
+    left, right = (first, second) if first.side is Side.LEFT else (second, first)
+    return replace(
+        larger,
+        side=Side.BOTH,
+        direction=first.direction if first.direction is second.direction else None,
+        start_s=min(first.start_s, second.start_s),
+        end_s=max(first.end_s, second.end_s),
+        confidence=min(first.confidence, second.confidence),
+        count=max(first.count, second.count),
+        by_side=(left, right),
+    )
+
+
+def _together(first: MotionEvent, second: MotionEvent, most: float) -> bool:
     if (first.kind, first.part) != (second.kind, second.part):
         return False
     shared_s = min(first.end_s, second.end_s) - max(first.start_s, second.start_s)
     shorter_s = max(min(first.duration_s, second.duration_s), 1 / FPS)
-    return (
-        shared_s >= 0.5 * shorter_s
-        and first.magnitude < 2.5 * second.magnitude < 6.25 * first.magnitude
-    )
+    alike = first.magnitude / most < second.magnitude < most * first.magnitude
+    return shared_s >= 0.5 * shorter_s and alike
 
 
 def overlaps(event: MotionEvent, others: Sequence[MotionEvent]) -> bool:

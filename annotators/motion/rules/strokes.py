@@ -40,6 +40,9 @@ from data.motion.skeleton import FPS
 # ---- strokes
 WAVE_SWING: Final = 0.11
 """Smallest half-wave of a hand, about 5 cm, which is above the noise of estimated poses."""
+LOW_SWING_ESTIMATED: Final = 0.25
+"""Smallest half-wave of an estimated hand that is not raised: a low hand also sways with the trunk
+and the weapon or bag that it carries."""
 SMALL_SWING: Final = 0.010
 """Smallest half-wave from the wrist of a still arm, about 5 mm. It has to repeat evenly and
 often."""
@@ -137,11 +140,13 @@ def waves(signals: Signals, side: Side, moving_T: BoolArray) -> list[MotionEvent
         (True, (hand[:, 1] > RAISED) & ok_T),
         (False, (hand[:, 1] <= RAISED) & ok_T & ~moving_T),
     ):
+        least = WAVE_SWING if raised or signals.exact else LOW_SWING_ESTIMATED
         for span in join_spans(spans(mask_T, 6), 3):
             found = [
                 (len(swings[0]) * swings[1], axis, swings)
                 for axis in range(3)
-                if (swings := _swings(hand[:, axis], span, WAVE_SWING, min_swings, evenness))
+                if (swings := _swings(hand[:, axis], span, least, min_swings, evenness))
+                and _is_in_image(signals, axis, swings[0])
             ]
             if not found and raised and signals.exact:
                 found = _small_waves(hand, span)
@@ -174,6 +179,12 @@ def waves(signals: Signals, side: Side, moving_T: BoolArray) -> list[MotionEvent
                 )
             )
     return result
+
+
+def _is_in_image(signals: Signals, axis: int, frames: list[int]) -> bool:
+    """Return whether swings along an axis (outward, up, forward) are seen, not guessed in depth."""
+    span = (frames[0], frames[-1] + 1)
+    return axis == 1 or signals.sees_direction(span, across=axis == 0)
 
 
 def _small_waves(

@@ -21,7 +21,7 @@ from annotators.wording.timeline import timeline
 from benchmarks.support.corpus import Motion, mocap
 from data.motion.skeleton import FPS, JOINT
 from data.synthetic.activities import generate_motion
-from tests.support.motions import jumping, ramp, set_arm, standing
+from tests.support.motions import jumping, raising_left_arm, ramp, set_arm, standing
 
 CMU = "cmu_joints22_20fps.npz"
 
@@ -296,3 +296,36 @@ def test_a_hand_that_comes_to_rest_after_a_throw_does_not_swing() -> None:
     told = describe_motion(shaken(strikes=True))
     assert _of(EventKind.THROW, told)
     assert not _of(EventKind.SWING, told)
+
+
+def _half_seen(right_up: float, confidence: float) -> list[MotionEvent]:
+    """Raise the left arm overhead and the right one to an angle, of which the hand is half seen."""
+    motion = raising_left_arm()
+    set_arm(motion, "right", ramp(len(motion), 22, 40, 0.0, right_up))
+    seen_TJ = np.full(motion.shape[:2], 0.95)
+    seen_TJ[:, [JOINT["right_elbow"], JOINT["right_wrist"]]] = confidence
+    told = describe_motion(motion, confidence=seen_TJ)
+    return _of(EventKind.RAISE, told)
+
+
+def test_arms_that_rise_together_are_told_together_if_one_is_half_hidden() -> None:
+    (both,) = _half_seen(2.0, 0.45)
+    assert both.side is Side.BOTH
+    assert [event.side for event in both.by_side] == [Side.LEFT, Side.RIGHT]
+    (still,) = _half_seen(0.0, 0.45)
+    assert still.side is Side.LEFT
+    (little,) = _half_seen(0.6, 0.45)
+    assert little.side is Side.LEFT
+    (unseen,) = _half_seen(2.0, 0.1)
+    assert unseen.side is Side.LEFT
+
+
+def test_a_hand_that_is_not_seen_on_its_way_is_not_told() -> None:
+    motion = raising_left_arm()
+    seen_TJ = np.full(motion.shape[:2], 0.95)
+    (raised,) = _of(EventKind.RAISE, describe_motion(motion, confidence=seen_TJ))
+    start, end = round(raised.start_s * FPS), round(raised.end_s * FPS)
+    for first in range(start, end + 1, 6):
+        # Gaps that are short enough to be bridged.
+        seen_TJ[first : first + 4, JOINT["left_wrist"]] = 0.1
+    assert not _of(EventKind.RAISE, describe_motion(motion, confidence=seen_TJ))

@@ -190,7 +190,7 @@ def describe_motion(
         confidence: (T, 22) confidence of each joint, 0..1. Without it the joints are treated as
             motion capture, in which smaller movements are significant.
         sharp: whether the body is large enough in the image to measure small movements.
-        objects: objects near the person.
+        objects: objects near the person and of the scene.
 
     Returns:
         The description.
@@ -248,12 +248,15 @@ def describe_motion(
     )
 
 
-def describe_track(track: PoseTrack, frame_size_px: tuple[int, int]) -> MotionDescription:
+def describe_track(
+    track: PoseTrack, frame_size_px: tuple[int, int], things: Sequence[ObjectSpan] = ()
+) -> MotionDescription:
     """Describe the motion of a person in a clip.
 
     Args:
         track: pose track of the person.
         frame_size_px: (width, height) of the video. Joints outside of it are not measured.
+        things: objects of the scene, in addition to those near the person.
 
     Returns:
         The description, in the time of the video.
@@ -265,7 +268,7 @@ def describe_track(track: PoseTrack, frame_size_px: tuple[int, int]) -> MotionDe
         valid=track.valid,
         confidence=np.where(inside_frame(track, frame_size_px), track.confidence, 0.0),
         sharp=bool(np.median(heights_T) >= MIN_SHARP_HEIGHT_PX),
-        objects=track.objects,
+        objects=(*track.objects, *things),
     )
 
 

@@ -30,7 +30,7 @@ from annotators.motion.signals import (
 )
 from data.arrays import BoolArray, FloatArray
 from data.motion.skeleton import FPS, JOINT, heading_rad
-from data.records import PoseTrack
+from data.records import ObjectSpan, PoseTrack
 
 MIN_SHARED_S: Final = 0.5
 DEPTH_ERROR: Final = 0.12
@@ -170,18 +170,21 @@ class _Pair:
 
 
 def describe_people(
-    tracks: Sequence[PoseTrack], frame_size_px: tuple[int, int]
+    tracks: Sequence[PoseTrack],
+    frame_size_px: tuple[int, int],
+    things: Sequence[ObjectSpan] = (),
 ) -> list[MotionDescription]:
     """Describe all people of a clip, with what they do together.
 
     Args:
         tracks: pose tracks of one clip, in one space.
         frame_size_px: (width, height) of the video.
+        things: objects of the scene.
 
     Returns:
         One description for each track, in the same order.
     """
-    told = [describe_track(track, frame_size_px) for track in tracks]
+    told = [describe_track(track, frame_size_px, things) for track in tracks]
     events = pair_events(tracks, told)
     return [d.with_events(more) for d, more in zip(told, events, strict=True)]
 

@@ -15,6 +15,7 @@ from annotators.stages.staged import (
     lacks,
     load_tracks,
     read_scene,
+    read_things,
     tracks_path,
     video_path,
     write_staged,
@@ -46,9 +47,10 @@ class TextJob:
         found = {clip: load_tracks(self.work, clip) for clip in self.scan.clips}
         return {clip: tracks for clip, tracks in found.items() if tracks}
 
-    def people_of(self, tracks: Sequence[PoseTrack]) -> People:
+    def people_of(self, clip: Clip, tracks: Sequence[PoseTrack]) -> People:
         """Choose and describe the people of a clip."""
-        return people_of(tracks, frame_size_px(self.scan.video), self.people)
+        things = read_things(self.work, clip, self.scan.clips)
+        return people_of(tracks, frame_size_px(self.scan.video), self.people, things)
 
 
 def text_jobs(run: Run, stage: str, scans: Sequence[StagedScan]) -> list[TextJob]:
@@ -178,7 +180,7 @@ def caption_video(job: TextJob) -> Texts:
     tracks = job.tracks()
 
     def write(clip: Clip) -> list[Caption]:
-        people = job.people_of(tracks[clip])
+        people = job.people_of(clip, tracks[clip])
         return caption_from_motion(clip, people.seen, read_scene(job.work, clip))
 
     captions, failed = _each_clip(tracks, write)
@@ -189,7 +191,7 @@ def annotate_video(job: TextJob) -> Texts:
     """Write the annotations of a video by rules."""
     if job.scan.scan is None:
         raise AssertionError(f"{job.scan.video.video_id}: a rejected video has no texts")
-    people = {clip: job.people_of(tracks) for clip, tracks in job.tracks().items()}
+    people = {clip: job.people_of(clip, tracks) for clip, tracks in job.tracks().items()}
     scenes = [read_scene(job.work, clip) for clip in job.scan.clips]
     facts = summarize_video(
         job.scan.clips,

@@ -1,6 +1,6 @@
 """Staged files, in which a stage stores its results so that a killed run can continue."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from data.records import (
     Caption,
     Clip,
     ClipScene,
+    ObjectSpan,
     PoseTrack,
     Rejection,
     VideoProbe,
@@ -170,6 +171,12 @@ def scene_path(work: Path, clip: Clip) -> Path:
 def read_scene(work: Path, clip: Clip) -> ClipScene | None:
     """Read what a clip shows beside its tracks; None if it is not known."""
     return load_staged(ClipScene, scene_path(work, clip))
+
+
+def read_things(work: Path, clip: Clip, clips: Iterable[Clip]) -> tuple[ObjectSpan, ...]:
+    """Return the objects of the scene in a clip and in the other clips of its shot."""
+    scenes = (read_scene(work, other) for other in clips if other.shot_index == clip.shot_index)
+    return tuple(thing for scene in scenes if scene is not None for thing in scene.objects)
 
 
 def staged_files(scan: StagedScan, work: Path) -> list[Path]:

@@ -37,6 +37,7 @@ from annotators.stages.staged import (
     load_tracks,
     read_scene,
     read_staged,
+    read_things,
     tracks_path,
     video_path,
     write_staged,
@@ -104,11 +105,15 @@ def _with_stage(stage: str, scans: Sequence[StagedScan], work: Path) -> list[Sta
 
 @dataclass(frozen=True, slots=True)
 class _ShowJob:
-    """Job that decodes the frames of a clip, or of the whole video if ``clip`` is None."""
+    """Job that decodes the frames of a clip, or of the whole video if ``clip`` is None.
+
+    ``clips`` are all clips of the video.
+    """
 
     video: SourceVideo
     duration_s: float
     clip: Clip | None
+    clips: tuple[Clip, ...]
     captions: CaptionConfig
     people: PeopleConfig
     reader: ReaderConfig
@@ -127,7 +132,8 @@ def _show_clip(job: _ShowJob) -> list[ClipView]:
         raise AssertionError(f"{job.video.video_id}: expected a clip")
     clip, probe, config = job.clip, job.video.probe, job.captions
     tracks = load_tracks(job.work, clip)
-    people = people_of(tracks, frame_size_px(job.video), job.people)
+    things = read_things(job.work, clip, job.clips)
+    people = people_of(tracks, frame_size_px(job.video), job.people, things)
     if tracks and not people.seen:
         return [ClipView(clip, (), problem="nobody is seen well enough")]
     scene = read_scene(job.work, clip)
@@ -196,6 +202,7 @@ def show_jobs(
             video=scan.video,
             duration_s=scan.scan.duration_s,
             clip=None,
+            clips=scan.clips,
             captions=config.captions,
             people=config.people,
             reader=config.reader,
@@ -276,7 +283,7 @@ def _measure(job: TextJob) -> _Measured:
     clips: list[ClipTexts] = []
     rejections: list[Rejection] = []
     for clip, tracks in job.tracks().items():
-        people = job.people_of(tracks)
+        people = job.people_of(clip, tracks)
         rejections += unseen_rejections(job, clip, people)
         if people.seen:
             clips.append(_clip_texts(clip, people.seen, by_clip[clip.clip_id], job))

@@ -21,7 +21,7 @@ from annotators.texts.config import PeopleConfig
 from data.arrays import FloatArray
 from data.errors import ItemError, Reason
 from data.motion.skeleton import FPS
-from data.records import PoseTrack
+from data.records import ObjectSpan, PoseTrack
 
 APART_SHARE: Final = 0.06
 """Smallest distance of two people in the picture, relative to its width, that "left" and "right"
@@ -77,7 +77,10 @@ class People:
 
 
 def people_of(
-    tracks: Sequence[PoseTrack], frame_size_px: tuple[int, int], config: PeopleConfig
+    tracks: Sequence[PoseTrack],
+    frame_size_px: tuple[int, int],
+    config: PeopleConfig,
+    things: Sequence[ObjectSpan] = (),
 ) -> People:
     """Choose the people of a clip who are seen well enough, name them and describe their motion.
 
@@ -85,6 +88,7 @@ def people_of(
         tracks: pose tracks of the people of the clip.
         frame_size_px: (width, height) of the video.
         config: what "well enough" means.
+        things: objects of the scene.
     """
     seen: list[PoseTrack] = []
     unseen: list[Unseen] = []
@@ -96,7 +100,7 @@ def people_of(
             unseen.append(Unseen(track.track_id, problem))
         else:
             seen.append(track)
-    described = describe_people(seen, frame_size_px)
+    described = describe_people(seen, frame_size_px, things)
     named = zip(seen, places(seen, frame_size_px), described, strict=True)
     people = [
         Person(number, track, framing(track, frame_size_px), where, description)

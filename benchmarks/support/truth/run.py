@@ -16,7 +16,7 @@ from annotators.motion.pairs import describe_people
 from annotators.stages.shards import annotate_dataset
 from benchmarks.support.truth.people import FoundTrack
 from data.records import PoseTrack
-from data.schemas import load_track
+from data.schemas import load_objects, load_track
 from data.store.dataset import Dataset
 from data.workers.workers import WorkerConfig, Workers
 from flows.settings import detectors_path
@@ -79,7 +79,13 @@ class Told:
         described: dict[FoundTrack, MotionDescription] = {}
         for clip in self.clips:
             together = [found for found in self.tracks if found.clip_id == clip["clip_id"]]
-            told = describe_people([found.track for found in together], self.frame_size_px)
+            things = tuple(
+                thing
+                for other in self.clips
+                if other["shot_index"] == clip["shot_index"]
+                for thing in load_objects(other)
+            )
+            told = describe_people([f.track for f in together], self.frame_size_px, things)
             described.update(zip(together, told, strict=True))
         return described
 

@@ -132,3 +132,35 @@ def test_a_cup_at_the_mouth_is_drunk_from(up: float, kind: EventKind) -> None:
     motion[:, elbow] = middle_T3 + np.array([-0.08, -0.12, 0.0])
     told = _told(motion, ObjectSpan("cup", 0.5, 3.9, 0.6, "right_wrist"))
     assert {e.kind for e in told.events if e.object == "cup"} == {kind}
+
+
+def _shooting(*, seconds: float = 0.25, start_deg: float = 120.0) -> Motion:
+    """Hold the right hand bent at the head, straighten the arm overhead, lower it much later."""
+    motion = standing(5.0)
+    frames = len(motion)
+    up_T = ramp(frames, 30, 30 + round(seconds * FPS), 0.0, 1.0)
+    bend_T = np.radians(start_deg) * (1 - up_T)
+    # The upper arm goes from obliquely ahead to straight up, the forearm always points up.
+    lift_T = ramp(frames, 0, 12, 0.0, 1.0) * (np.pi - bend_T)
+    shoulder_T3 = motion[:, JOINT["right_shoulder"]]
+    zeros_T = np.zeros(frames)
+    upper_T3 = np.stack((zeros_T, -np.cos(lift_T), np.sin(lift_T)), axis=1)
+    fore_T3 = np.stack((zeros_T, -np.cos(lift_T + bend_T), np.sin(lift_T + bend_T)), axis=1)
+    motion[:, JOINT["right_elbow"]] = shoulder_T3 + 0.28 * upper_T3
+    motion[:, JOINT["right_wrist"]] = motion[:, JOINT["right_elbow"]] + 0.25 * fore_T3
+    return motion
+
+
+def test_an_arm_that_straightens_overhead_at_once_throws_the_ball_of_the_scene() -> None:
+    ball = ObjectSpan("ball", 2.0, 4.0, 0.6)
+    told = _told(_shooting(), ball)
+    (thrown,) = [event for event in told.events if event.kind is EventKind.THROW]
+    assert (thrown.side, thrown.object) == (Side.RIGHT, "ball")
+    assert 1.3 <= thrown.start_s <= 1.6
+    assert "throw a ball up with the right hand" in _steps(told)
+    assert EventKind.RAISE not in {e.kind for e in told.events if e.start_s > 1.0}
+    assert EventKind.THROW not in _kinds(_told(_shooting()))
+    assert EventKind.THROW not in _kinds(_told(_shooting(seconds=1.5), ball))
+    assert EventKind.THROW not in _kinds(_told(_shooting(start_deg=40.0), ball))
+    dog = replace(ball, name="dog")
+    assert EventKind.THROW not in _kinds(_told(_shooting(), dog))

@@ -90,6 +90,24 @@ class PublishedNetwork(nn.Module):
         return self.decoder.get_submodule("model")(latents.transpose(1, 2)).transpose(1, 2)
 
 
+class PublishedTokenizer(PublishedNetwork):
+    """The published network with a codebook, as the releases store it."""
+
+    def __init__(self, width: int, code_dim: int, num_codes: int) -> None:
+        super().__init__(width, 3, code_dim)
+        self.quantizer = nn.Module()
+        self.quantizer.register_buffer("codebook", torch.randn(num_codes, code_dim))
+
+    def codes(self, features: Tensor) -> Tensor:
+        """Return the codes of features, (B, T, D) to (B, L)."""
+        codebook = self.quantizer.get_buffer("codebook")
+        return torch.cdist(self.encoded(features), codebook[None]).argmin(-1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return the features of codes, (B, L) to (B, T, D)."""
+        return self.decoded(self.quantizer.get_buffer("codebook")[codes])
+
+
 def as_it_comes(model: MotionLm, attention: str = "sdpa") -> MotionLm:
     """The same weights in transformers' own modules; nothing fused."""
     plain = deepcopy(model)

@@ -83,7 +83,11 @@ def _print_summary(summary: "TrainingSummary", *, as_json: bool) -> None:
 @train_app.command(name="import-vqvae")
 def import_vqvae(
     weights: Annotated[
-        Path, typer.Argument(help="Weights in the layout of T2M-GPT, .pth or .safetensors.")
+        Path,
+        typer.Argument(
+            help="Weights in the layout of T2M-GPT, MotionGPT (Lightning) or AvatarGPT: a file of "
+            "torch or .safetensors."
+        ),
     ],
     mean: Annotated[
         Path, typer.Option(help="Mean.npy of the features that the weights were trained on.")

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from data.motion.normalization import load_published
 from training.checkpoints import Checkpoint, CheckpointStore, content_hash, read_checkpoint, reading
-from training.tokenizer.vqvae import MotionVqvae, MotionVqvaeConfig, from_published, read_published
+from training.tokenizer.published import from_published, read_published
+from training.tokenizer.vqvae import MotionVqvae, MotionVqvaeConfig
 
 KIND: Final = "motion_vqvae"
 """Kind of the checkpoints of this model."""

@@ -2,8 +2,8 @@
 
 The encoder is a 1-D convolutional ResNet that halves the frame rate ``down_stages`` times. The
 quantizer maps each remaining vector to a code, and the decoder mirrors the encoder. The default
-sizes, loss and order of layers are the published ones; :func:`from_published` converts published
-weights.
+sizes, loss and order of layers are the published ones, so that released weights can be converted
+(:mod:`training.tokenizer.published`).
 
 Activations are stored channels-last, (B, T, W), because the convolution libraries of CPUs and GPUs
 are fastest with this memory layout.
@@ -13,16 +13,11 @@ L the number of tokens (T / ``frames_per_token``), C the ``code_dim``, K the ``n
 codes per token.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from pickle import UnpicklingError
-from typing import Final
 
 import torch
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -340,105 +335,3 @@ def _mask(x_BTW: Tensor, lengths_B: Tensor | None) -> Tensor | None:
 
 def _masked(x_BTW: Tensor, mask_BT1: Tensor | None) -> Tensor:
     return x_BTW if mask_BT1 is None else torch.where(mask_BT1 > 0, x_BTW, 0.0)
-
-
-# ---------------------------------------------------------------------------- published weights
-
-_PUBLISHED_PREFIX: Final = "vqvae."
-
-
-def read_published(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a released file, without unpickling anything else.
-
-    Args:
-        path: ``.pth`` file with the state dict under ``net``, or a safetensors file.
-
-    Raises:
-        ValueError: the file cannot be read, or holds objects that are not tensors.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, UnpicklingError, SafetensorError) as error:
-        raise ValueError(
-            f"{path}: expected a file of tensors, found: {str(error).splitlines()[0]} "
-            "Remedy: use the released file, or convert it to safetensors."
-        ) from error
-    return dict(loaded.get("net", loaded))
-
-
-def from_published(config: MotionVqvaeConfig, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Convert weights in the layout of T2M-GPT's releases to a state dict of this model.
-
-    In that layout encoder and decoder are nested sequences: ``encoder.model.0`` is the first
-    convolution, ``encoder.model.{2 + i}.0`` the strided convolution of stage i and
-    ``encoder.model.{2 + i}.1.model.{b}.conv1`` a convolution of its blocks. In the decoder,
-    ``decoder.model.{2 + i}.0.model.{b}.conv1`` is a convolution of the blocks, which are followed
-    by an upsampling and the convolution ``decoder.model.{2 + i}.2``. The codebook is
-    ``quantizer.codebook``.
-
-    Args:
-        config: architecture of this model. Its sizes must be those of the weights.
-        published: tensors by name, with or without the prefix ``vqvae.``.
-
-    Returns:
-        A state dict of :class:`MotionVqvae`.
-
-    Raises:
-        ValueError: tensors are missing or unknown, or have another shape.
-    """
-    given = {name.removeprefix(_PUBLISHED_PREFIX): tensor for name, tensor in published.items()}
-    names = _published_names(config)
-    # The moving averages of the codebook are needed only to continue training, and not every
-    # release contains them.
-    optional = {"quantizer.code_sum": "sums_KC", "quantizer.code_count": "counts_K"}
-    model = MotionVqvae(config)
-    own = model.state_dict()
-    missing = sorted(set(names.values()) - set(given))
-    unknown = sorted(set(given) - set(names.values()) - set(optional))
-    if missing or unknown:
-        raise ValueError(
-            f"published weights: expected the {len(names)} tensors of this configuration, found "
-            f"{len(missing)} missing {missing[:3]} and {len(unknown)} unknown {unknown[:3]}. "
-            "Remedy: set down_stages and depth to the values that the weights were trained with."
-        )
-    for name, published_name in names.items():
-        if own[name].shape != given[published_name].shape:
-            raise ValueError(
-                f"published weights: expected {tuple(own[name].shape)} for {published_name}, found "
-                f"{tuple(given[published_name].shape)}. Remedy: change width, code_dim or "
-                "num_codes."
-            )
-        own[name] = given[published_name].clone()
-    # Where the averages are missing, each code counts as used once.
-    own["quantizer.sums_KC"] = own["quantizer.codebook_KC"].clone()
-    for published_name, name in optional.items():
-        if published_name in given:
-            own[f"quantizer.{name}"] = given[published_name].clone()
-    own["quantizer.updates"] = torch.ones((), dtype=torch.int64)
-    return own
-
-
-def _published_names(config: MotionVqvaeConfig) -> dict[str, str]:
-    """Return the name in the published layout of each tensor of this model."""
-    pairs = {"encoder.first": "encoder.model.0", "decoder.first": "decoder.model.0"}
-    for stage in range(config.down_stages):
-        outer = 2 + stage
-        pairs[f"encoder.downs.{stage}"] = f"encoder.model.{outer}.0"
-        pairs[f"decoder.ups.{stage}"] = f"decoder.model.{outer}.2"
-        for block in range(config.depth):
-            for conv in ("conv1", "conv2"):
-                own = f"stages.{stage}.blocks.{block}.{conv}"
-                pairs[f"encoder.{own}"] = f"encoder.model.{outer}.1.model.{block}.{conv}"
-                pairs[f"decoder.{own}"] = f"decoder.model.{outer}.0.model.{block}.{conv}"
-    after = 2 + config.down_stages
-    pairs["encoder.last"] = f"encoder.model.{after}"
-    pairs["decoder.middle"] = f"decoder.model.{after}"
-    pairs["decoder.last"] = f"decoder.model.{after + 2}"
-    names = {
-        f"{own}.{kind}": f"{published}.{kind}"
-        for own, published in pairs.items()
-        for kind in ("weight", "bias")
-    }
-    return names | {"quantizer.codebook_KC": "quantizer.codebook"}

@@ -1,24 +1,17 @@
 """The VQ-VAE: published layout, loss, no padding artefacts, streams."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
-from benchmarks.support.published import PublishedNetwork
+from benchmarks.support.published import PublishedTokenizer
 from data.motion.credibility import FEATURE_JOINTS_D
 from data.motion.features import NUM_FEATURES
 from data.motion.skeleton import JOINT, NUM_JOINTS
-from training.tokenizer.motion_tokenizer import import_published, load_tokenizer
 from training.tokenizer.quantizer import QuantizerConfig
 from training.tokenizer.vqvae import (
     MotionVqvae,
     MotionVqvaeConfig,
     VqvaeOutput,
-    from_published,
-    read_published,
     vqvae_loss,
 )
 
@@ -33,59 +26,7 @@ def _model(**quantizer: object) -> MotionVqvae:
     return model.eval()
 
 
-class _Published(PublishedNetwork):
-    """With a codebook, as the releases store it."""
-
-    def __init__(self, width: int, code_dim: int, num_codes: int) -> None:
-        super().__init__(width, 3, code_dim)
-        self.quantizer = nn.Module()
-        self.quantizer.register_buffer("codebook", torch.randn(num_codes, code_dim))
-
-    def codes(self, features: Tensor) -> Tensor:
-        codebook = self.quantizer.get_buffer("codebook")
-        return torch.cdist(self.encoded(features), codebook[None]).argmin(-1)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        return self.decoded(self.quantizer.get_buffer("codebook")[codes])
-
-
 CONFIG = MotionVqvaeConfig(width=24, quantizer=QuantizerConfig(num_codes=32, code_dim=16))
-
-
-def test_published_weights_give_the_published_function(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    published = _Published(24, 16, 32)
-    file = tmp_path / "net_last.pth"
-    torch.save({"net": {f"vqvae.{k}": v for k, v in published.state_dict().items()}}, file)
-    model = MotionVqvae(CONFIG)
-    model.load_state_dict(from_published(CONFIG, read_published(file)))
-    model.eval()
-    features = torch.randn(3, 48, NUM_FEATURES)
-    codes = model.encode(features)
-    assert torch.equal(codes[..., 0], published.codes(features))
-    torch.testing.assert_close(model.decode(codes), published.decode(codes[..., 0]))
-
-    # As a run's folder, with the statistics that came with them.
-    mean, std = np.linspace(-1, 1, NUM_FEATURES), np.full(NUM_FEATURES, 0.5)
-    np.save(tmp_path / "Mean.npy", mean)
-    np.save(tmp_path / "Std.npy", std)
-    import_published(file, tmp_path / "Mean.npy", tmp_path / "Std.npy", tmp_path / "run", CONFIG)
-    tokenizer = load_tokenizer(tmp_path / "run")
-    raw = (features[0].double().numpy() * std + mean).astype(np.float32)
-    (own,) = tokenizer.encode([raw])
-    assert np.array_equal(own[:, 0], codes[0, :, 0].numpy())
-
-
-def test_other_published_weights_are_refused(tmp_path: Path) -> None:
-    weights = _Published(24, 16, 32).state_dict()
-    with pytest.raises(ValueError, match=r"2 missing .* and 0 unknown"):
-        from_published(CONFIG, {k: v for k, v in weights.items() if "decoder.model.6" not in k})
-    with pytest.raises(ValueError, match=r"expected \(24, 263, 3\) .* found \(8, 263, 3\)"):
-        from_published(CONFIG, _Published(8, 16, 32).state_dict())
-    evil = tmp_path / "evil.pth"
-    torch.save({"net": Path("/")}, evil)
-    with pytest.raises(ValueError, match="expected a file of tensors"):
-        read_published(evil)
 
 
 def test_default_sizes_are_the_published_ones() -> None:
@@ -94,7 +35,7 @@ def test_default_sizes_are_the_published_ones() -> None:
     assert (config.quantizer.num_codes, config.quantizer.code_dim) == (512, 512)
     with torch.device("meta"):
         count = sum(weight.numel() for weight in MotionVqvae(config).parameters())
-    published = _Published(512, 512, 512)
+    published = PublishedTokenizer(512, 512, 512)
     assert count == sum(weight.numel() for weight in published.parameters())
 
 

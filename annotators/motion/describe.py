@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from scipy.ndimage import maximum_filter1d
 
 from annotators.motion.activities import (
     Activity,
@@ -50,6 +51,7 @@ from annotators.motion.rules.posture import (
     still_spans,
 )
 from annotators.motion.rules.sides import mask_of, overlaps, pair_sides
+from annotators.motion.rules.steps import steps
 from annotators.motion.rules.strokes import circles, claps, gestures, strokes, thrusts, waves
 from annotators.motion.rules.travel import (
     Path,
@@ -58,13 +60,13 @@ from annotators.motion.rules.travel import (
     locomotion,
     path_of,
     skips,
-    steps,
     travel,
-    turns,
 )
 from annotators.motion.rules.trunk import head_moves, torso_moves
+from annotators.motion.rules.turns import turns
 from annotators.motion.signals import BodySize, Signals, Span, prepare
 from data.arrays import BoolArray, FloatArray
+from data.motion.skeleton import FPS
 from data.records import ObjectSpan, PoseTrack
 
 KINEMATICS_VERSION: Final = "2"
@@ -88,6 +90,9 @@ FOLLOW_THROUGH_S: Final = 1.5
 """A wave or applause that lasts longer is one, whatever came before."""
 SERVE_S: Final = 2.0
 """Longest time from the toss of a ball to the stroke overhead."""
+SET_OFF_S: Final = 0.3
+"""The first foot is lifted so long before an estimated path begins, and the last one is put down so
+long after it."""
 WIND_UP_S: Final = 0.6
 """Before a jump the knees bend and the hands swing down, which is no reach to the floor."""
 
@@ -208,6 +213,8 @@ def describe_motion(
     travels = skips([*locomotion(signals, off_feet_T), *hops])
     leaps = [e for e in leaps if e.kind is not EventKind.HOP]
     moving_T = _covered(signals, [e for e in travels if e.kind in (*_WALKS, EventKind.SKIP)])
+    if not signals.exact:
+        moving_T = _widened(moving_T, SET_OFF_S)
     balances = one_leg_balances(signals, moving_T)
     clapped = claps(signals, moving_T)
     events = [
@@ -287,6 +294,11 @@ def _span_of(signals: Signals, start_s: float, end_s: float) -> Span:
 def _covered(signals: Signals, events: Sequence[MotionEvent]) -> BoolArray:
     """Return whether each frame is inside one of the events, (T,)."""
     return mask_of(signals.num_frames, [_span_of(signals, e.start_s, e.end_s) for e in events])
+
+
+def _widened(mask_T: BoolArray, by_s: float) -> BoolArray:
+    """Return a mask with so much more before and after each of its spans, (T,)."""
+    return maximum_filter1d(mask_T.astype(np.int8), 2 * round(by_s * FPS) + 1).astype(np.bool_)
 
 
 def _arm_events(

@@ -122,7 +122,8 @@ def _over(event: MotionEvent) -> str:
 
 
 def _step(event: MotionEvent) -> str:
-    return f"{event.side}_ankle moves {event.magnitude:.2f} m {event.direction} over the floor"
+    way = f" {event.direction}" if event.direction else ""
+    return f"{event.side}_ankle moves {event.magnitude:.2f} m{way} over the floor"
 
 
 def _drop(event: MotionEvent) -> str:

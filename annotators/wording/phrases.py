@@ -296,7 +296,7 @@ def _foot_down(event: MotionEvent) -> str:
 
 
 def _step(event: MotionEvent) -> str:
-    return f"<step> {_to(event.direction)} with {_limb(event, 'foot')}"
+    return _spaced("<step>", _to(event.direction), f"with {_limb(event, 'foot')}")
 
 
 def _crawl(event: MotionEvent) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from annotators.motion.events import (
+    Direction,
     MotionEvent,
     Part,
     Side,
@@ -44,6 +45,9 @@ MAX_RATIO_ESTIMATED: Final = 4.0
 """Largest ratio of the sizes of equal movements of both arms."""
 IMAGE_SHARE: Final = 0.4
 """Smallest part of a way in the image, relative to that in depth, that tells the direction."""
+FACING_ERROR_DEG: Final = 20.0
+DEPTH_FACTORS: Final = (0.5, 1.0, 1.5)
+"""Errors of the estimated facing of a body, and of the part of its way that lies in depth."""
 
 
 def ramp_pieces(signal_T: FloatArray, start: int, end: int, min_change: float) -> list[Span]:
@@ -90,6 +94,40 @@ def course_of(signals: Signals, ways_N3: FloatArray, span: Span) -> tuple[float,
     share = ahead / max(np.hypot(left, ahead), 1e-9)
     flat_share = flat_ahead / max(np.hypot(flat_left, flat_ahead), 1e-9)
     return (flat_left, flat_ahead) if flat_share > share else (left, ahead)
+
+
+def direction_of(left: float, ahead: float) -> Direction:
+    """Return the dominant direction of a way that goes so far to the left and ahead."""
+    if abs(ahead) >= abs(left):
+        return Direction.FORWARD if ahead >= 0 else Direction.BACKWARD
+    return Direction.LEFT if left > 0 else Direction.RIGHT
+
+
+def is_sure_direction(
+    signals: Signals, ways_N3: FloatArray, span: Span, direction: Direction
+) -> bool:
+    """Return whether a way has a direction whatever the errors of its depth and of the facing are.
+
+    Args:
+        signals: signals of the motion; of motion capture every direction is sure.
+        ways_N3: parts of the way in the world, (N, 3), one for each frame of the span, meters.
+        span: frames at which the parts are relative to the body.
+        direction: the direction that the way seems to have.
+    """
+    if signals.exact:
+        return True
+    padded_T3 = np.zeros((signals.num_frames, 3))
+    for depth in DEPTH_FACTORS:
+        padded_T3[slice(*span)] = ways_N3 * np.array([1.0, 1.0, depth])
+        left, _, ahead = signals.in_body_axes(padded_T3)[slice(*span)].sum(axis=0).tolist()
+        for error_rad in np.radians((-FACING_ERROR_DEG, 0.0, FACING_ERROR_DEG)).tolist():
+            turned = (
+                left * np.cos(error_rad) - ahead * np.sin(error_rad),
+                left * np.sin(error_rad) + ahead * np.cos(error_rad),
+            )
+            if direction_of(*turned) is not direction:
+                return False
+    return True
 
 
 def mask_of(num_frames: int, items: list[Span]) -> BoolArray:

@@ -1,4 +1,4 @@
-"""The path over the floor: walks, runs and turns.
+"""The path over the floor: walks, runs, climbs and crawls.
 
 Lengths are relative to the person's leg length, see :mod:`annotators.motion.rules.posture`.
 
@@ -19,8 +19,6 @@ from annotators.motion.events import (
     Part,
     Posture,
     PostureKind,
-    Side,
-    Unit,
     measure_event,
 )
 from annotators.motion.rules.posture import (
@@ -29,7 +27,7 @@ from annotators.motion.rules.posture import (
     hip_height,
     trunk_tilt_deg,
 )
-from annotators.motion.rules.sides import course_of, ramp_pieces
+from annotators.motion.rules.sides import course_of, direction_of, is_sure_direction, ramp_pieces
 from annotators.motion.signals import (
     PATH_SMOOTH_FRAMES,
     SIDES,
@@ -66,14 +64,18 @@ MIN_STRIDE: Final = 0.25
 """Smallest median change of the distance of the feet along the path in a walk; it is 0.35 in a slow
 and 0.7 in a usual one."""
 MAX_STEPS_WAY: Final = 1.5
-FOOT_MOVES: Final = 0.6
-"""Speed of a foot over the floor that is no error of the estimate, leg lengths per second."""
-MIN_STEP_WAY: Final = 0.35
-MIN_STEP_HIPS: Final = 0.5
-MAX_STEP_S: Final = 0.6
-"""Longest swing of a foot. A leg that is lifted before it is set down elsewhere is raised first."""
 MIN_UNSEEN_WAY: Final = 1.2
 """Smallest path of a walk of which one leg or the feet are not seen."""
+MIN_CUT_WAY: Final = 1.0
+"""The same for somebody who comes into the picture or leaves it, so that a part of it is seen."""
+DRIFT_SHARE: Final = 0.3
+UNSEEN_DRIFT_SHARE: Final = 0.5
+"""An estimated path that is slower than this share of its highest speed is drift, or the body only
+shifts before it sets off. Where a leg is not seen, more of it is."""
+CUT_FRAMES: Final = FPS // 4
+"""A path that starts or ends so near to the first or last frame is cut by it."""
+LEAVING: Final = 0.5
+"""Speed at the last frame of somebody who walks out of the picture, leg lengths per second."""
 MIN_CLIMB: Final = 0.6
 MIN_CLIMB_S: Final = 1.0
 MAX_CLIMB_RATE: Final = 1.2
@@ -88,6 +90,7 @@ RUN_SPEED: Final = 0.71
 """Speed divided by sqrt(g * leg) at a Froude number of 0.5, where people start to run."""
 MIN_RUN_PACE: Final = 0.38
 """A run with a lower average speed is as slow as a walk, so its steps are noise."""
+JOG_SPEED: Final = 0.55
 BRISK_SPEED: Final = 0.40
 RUN_CADENCE: Final = 2.55
 """Steps per second. A brisk walk has 2.2; a jog with short steps has 2.5 or more."""
@@ -102,11 +105,6 @@ in a jog over 90, at any speed of the film. On stairs the knee bends as far, but
 or before the hips."""
 RUN_STRAIGHT_DEG: Final = 55.0
 RUN_KNEE_BEHIND: Final = -0.15
-
-MIN_TURN_DEG: Final = 45.0
-TURN_STEP_DEG: Final = 30.0
-MIN_TURN_RATE_DPS: Final = 15.0
-FAST_TURN_SHARE: Final = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +154,10 @@ def moving_spans(signals: Signals, off_feet_T: BoolArray) -> list[Span]:
         return []
     ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]] / signals.size.leg_m
     ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
-    moving_T = hysteresis(speed_T(ground_T2), MOVING_ON, MOVING_OFF)
+    speeds_T = speed_T(ground_T2)
+    moving_T = hysteresis(speeds_T, MOVING_ON, MOVING_OFF)
+    if not signals.exact:
+        moving_T = _without_drift(signals, moving_T, speeds_T)
     moving_T &= ~(_on_one_leg_T(signals) | off_feet_T)
     result: list[Span] = []
     for start, end in join_spans(spans(moving_T), 4):
@@ -166,6 +167,18 @@ def moving_spans(signals: Signals, off_feet_T: BoolArray) -> list[Span]:
         if length >= MIN_PATH and away >= MIN_PATH / 2 and _legs_seen(signals, (start, end)):
             result.append((start, end))
     return result
+
+
+def _without_drift(signals: Signals, moving_T: BoolArray, speeds_T: FloatArray) -> BoolArray:
+    """Return the frames of paths without those that are slow for their path, (T,)."""
+    share_T = np.where(signals.body_T, DRIFT_SHARE, UNSEEN_DRIFT_SHARE)
+    result_T = np.zeros_like(moving_T)
+    for start, end in spans(moving_T):
+        path_N = speeds_T[start:end]
+        seen_N = path_N[signals.part_T["torso"][start:end]]
+        peak = seen_N.max() if len(seen_N) else path_N.max()
+        result_T[start:end] = path_N >= share_T[start:end] * peak
+    return result_T
 
 
 def _legs_seen(signals: Signals, span: Span) -> bool:
@@ -221,22 +234,26 @@ def _flight_share(signals: Signals, span: Span) -> float:
 def _course(signals: Signals, span: Span) -> Direction | None:
     """Return the dominant direction of travel relative to the body.
 
-    It is None for a fast path backward of an estimated motion: people walk backward slowly, and the
-    pose model takes the back of a body for its front now and then.
+    People mostly go where they look. Of an estimated motion, another direction counts only if it
+    lies in the image whatever the errors of facing and depth are: somebody who walks past the
+    camera or toward it seems to step to the side. Nor do people walk backward fast, but the pose
+    model takes the back of a body for its front now and then.
     """
     velocity_T3 = np.gradient(
         gaussian_filter1d(signals.joint_T3("pelvis"), PATH_SMOOTH_FRAMES, axis=0, mode="nearest"),
         axis=0,
     )
-    left, ahead = course_of(signals, velocity_T3[slice(*span)], span)
-    if abs(ahead) >= abs(left):
-        pace = -float(ahead) / max(span[1] - span[0], 1) * FPS / signals.size.leg_m
-        if not signals.exact and pace > BACKWARD_PACE:
-            return None
-        return Direction.FORWARD if ahead >= 0 else Direction.BACKWARD
-    if not signals.exact and _feet_pass(signals, span):
+    way_N3 = velocity_T3[slice(*span)]
+    left, ahead = course_of(signals, way_N3, span)
+    direction = direction_of(left, ahead)
+    if signals.exact or direction is Direction.FORWARD:
+        return direction
+    if direction is not Direction.BACKWARD and _feet_pass(signals, span):
         return Direction.FORWARD
-    return Direction.LEFT if left > 0 else Direction.RIGHT
+    pace = float(np.hypot(left, ahead)) / max(span[1] - span[0], 1) * FPS / signals.size.leg_m
+    if direction is Direction.BACKWARD and pace > BACKWARD_PACE:
+        return None
+    return direction if is_sure_direction(signals, way_N3, span, direction) else None
 
 
 def _feet_pass(signals: Signals, span: Span) -> bool:
@@ -269,17 +286,35 @@ def locomotion(signals: Signals, off_feet_T: BoolArray) -> list[MotionEvent]:
         both = all(signals.seen(f"{side}_leg", span, 0.5) for side in SIDES)
         if both and (len(feet) - 1 < 1 or _shuffles(signals, span, feet)):
             continue
-        gait = _gait(signals, span, feet)
+        gait = _gait(signals, span, feet, both=both)
+        if gait is None:
+            continue
         sideways = gait.direction in (Direction.LEFT, Direction.RIGHT)
         if sideways and not signals.sees_direction(span, across=True):
             continue  # Who is seen from the side seems to step toward the camera: drift.
-        if both and len(feet) - 1 <= MAX_STEPS and gait.kind is not EventKind.RUN:
+        leaves = _leaves(signals, span)
+        few = both and len(feet) - 1 <= MAX_STEPS and gait.kind is not EventKind.RUN
+        if few and not leaves:
             short = gait.magnitude <= MAX_STEPS_WAY * signals.size.leg_m
             if short or len(feet) - 1 < MAX_STEPS:
                 continue
-        if both or gait.magnitude >= MIN_UNSEEN_WAY * signals.size.leg_m:
+        cut = leaves or (span[0] <= CUT_FRAMES and not signals.exact)
+        least = MIN_CUT_WAY if cut else MIN_UNSEEN_WAY
+        if both or gait.magnitude >= least * signals.size.leg_m:
             result.append(gait)
     return result
+
+
+def _leaves(signals: Signals, span: Span) -> bool:
+    """Return whether somebody is under way at the last frame of an estimated motion.
+
+    Of a walk out of the picture only the first steps are seen.
+    """
+    if signals.exact or span[1] < signals.num_frames - CUT_FRAMES:
+        return False
+    ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]] / signals.size.leg_m
+    ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
+    return float(speed_T(ground_T2)[-1]) >= LEAVING
 
 
 def _shuffles(signals: Signals, span: Span, feet: list[int]) -> bool:
@@ -294,8 +329,18 @@ def _shuffles(signals: Signals, span: Span, feet: list[int]) -> bool:
     return len(ways) == 0 or float(np.median(ways)) < MIN_STRIDE
 
 
-def _gait(signals: Signals, span: Span, steps: list[int]) -> MotionEvent:
-    """Measure a walk or run over a span, given the frames of its steps."""
+def _gait(signals: Signals, span: Span, steps: list[int], *, both: bool) -> MotionEvent | None:
+    """Measure a walk or run over a span.
+
+    Args:
+        signals: signals of the motion.
+        span: frames of the path.
+        steps: frames of its steps.
+        both: whether both legs are seen. Otherwise the pace alone tells a run.
+
+    Returns:
+        The walk or run; None if the legs are not seen and the pace is that of both.
+    """
     leg_m = signals.size.leg_m
     ground_T3 = gaussian_filter1d(
         signals.joint_T3("pelvis"), PATH_SMOOTH_FRAMES, axis=0, mode="nearest"
@@ -309,12 +354,14 @@ def _gait(signals: Signals, span: Span, steps: list[int]) -> MotionEvent:
     length_m = float(np.linalg.norm(np.diff(ground_T3[inside][:, [0, 2]], axis=0), axis=1).sum())
     root = np.sqrt(GRAVITY_MPS2 * leg_m)
     pace = float(np.percentile(speed[inside], 70)) / root
-    flies = _flight_share(signals, span) >= RUN_FLIGHT_SHARE
+    flies = both and _flight_share(signals, span) >= RUN_FLIGHT_SHARE
+    # Steps of an estimate are counted too often where it shakes, so a jog has to be seen to fly.
+    jogs = cadence_hz >= RUN_CADENCE and (signals.exact or flies)
     runs = length_m / duration_s / root >= MIN_RUN_PACE and (
-        pace >= RUN_SPEED
-        or (pace >= 0.55 and flies)
-        or (pace >= BRISK_SPEED and cadence_hz >= RUN_CADENCE)
+        pace >= RUN_SPEED or (pace >= JOG_SPEED and flies) or (pace >= BRISK_SPEED and jogs)
     )
+    if not (runs or both) and pace >= JOG_SPEED:
+        return None
     bends = length_m / duration_s / root >= SLOW_RUN_PACE and _kicks_back(signals, span)
     return measure_event(
         signals,
@@ -343,57 +390,6 @@ def _kicks_back(signals: Signals, span: Span) -> bool:
         carries = knee_T[slice(*span)].min() <= RUN_STRAIGHT_DEG
         peaks.append(float(bent_N.max()) if carries else 0.0)
     return min(peaks) >= RUN_KNEE_DEG
-
-
-def steps(signals: Signals, busy_T: BoolArray) -> list[MotionEvent]:
-    """Find single steps: one foot moves over the floor to another place while the other stands.
-
-    Args:
-        signals: signals of the motion.
-        busy_T: (T,) frames of walks, runs and leaps.
-    """
-    if not signals.body_seen:
-        return []
-    leg_m = signals.size.leg_m
-    upright_T = (hip_height(signals) > MIN_STEP_HIPS) & (trunk_tilt_deg(signals) < LYING_DEG)
-    feet = {
-        side: gaussian_filter1d(signals.joint_T3(f"{side}_ankle"), 1.5, axis=0, mode="nearest")
-        for side in SIDES
-    }
-    speeds = {side: speed_T(feet[side][:, [0, 2]]) / leg_m for side in SIDES}
-    result: list[MotionEvent] = []
-    for side in (Side.LEFT, Side.RIGHT):
-        other = Side.RIGHT if side is Side.LEFT else Side.LEFT
-        moves_T = hysteresis(speeds[side], 2 * FOOT_MOVES, FOOT_MOVES)
-        for first, last in spans(moves_T & ~busy_T, 3):
-            span = (max(first, last - int(MAX_STEP_S * FPS)), last)
-            inside = slice(*span)
-            stands = float((speeds[other][inside] < 2 * FOOT_MOVES).mean())
-            seen = all(signals.seen(f"{s}_leg", span) for s in SIDES)
-            if stands < 0.5 or not seen or upright_T[inside].mean() < 0.8:
-                continue
-            ankle_T3 = feet[side]
-            way_13 = (ankle_T3[last - 1] - ankle_T3[span[0]])[None] / leg_m
-            left, ahead = course_of(signals, way_13, (span[0], span[0] + 1))
-            if np.hypot(left, ahead) < MIN_STEP_WAY:
-                continue
-            if abs(ahead) >= abs(left):
-                direction = Direction.FORWARD if ahead > 0 else Direction.BACKWARD
-            else:
-                direction = Direction.LEFT if left > 0 else Direction.RIGHT
-            result.append(
-                measure_event(
-                    signals,
-                    span,
-                    EventKind.STEP,
-                    Part.LEG,
-                    side=side,
-                    direction=direction,
-                    magnitude=float(np.hypot(left, ahead)) * leg_m,
-                    peak_speed=float(speeds[side][inside].max()) * leg_m,
-                )
-            )
-    return sorted(result, key=lambda e: e.start_s)
 
 
 def crawls(signals: Signals, held: list[Posture]) -> list[MotionEvent]:
@@ -492,56 +488,4 @@ def skips(events: list[MotionEvent]) -> list[MotionEvent]:
             result.append(replace(walk, kind=EventKind.SKIP, count=len(hops)))
         elif sum(e.duration_s for e in hops) >= 0.5 * walk.duration_s:
             result.remove(walk)  # Who hops along on one leg neither walks nor runs.
-    return result
-
-
-# ---------------------------------------------------------------------------------------- turns
-
-
-def _turning(rate_T: FloatArray, yaw_T: FloatArray, start: int, end: int) -> list[Span]:
-    """Return the parts of a turn in one direction that are fast, or else those that are not slow.
-
-    A slow drift of the heading before a fast turn is no part of it.
-    """
-    peak = float(rate_T[start : end + 1].max())
-    for off in (FAST_TURN_SHARE * peak, MIN_TURN_RATE_DPS):
-        turning_T = hysteresis(rate_T, 2 * MIN_TURN_RATE_DPS, max(off, MIN_TURN_RATE_DPS))
-        turning_T[:start] = turning_T[end + 1 :] = False
-        found = join_spans(spans(turning_T, 4), 5)
-        if any(abs(yaw_T[last - 1] - yaw_T[first]) >= MIN_TURN_DEG for first, last in found):
-            return found
-    return []
-
-
-def turns(signals: Signals) -> list[MotionEvent]:
-    """Find changes of heading of at least 45 degrees."""
-    if "torso" not in signals.parts:
-        return []
-    yaw_T = np.degrees(signals.heading_T)
-    # The heading of a body that lies or bends down is undefined.
-    upright_T = trunk_tilt_deg(signals) < LYING_DEG
-    points = turning_points(yaw_T, TURN_STEP_DEG)
-    result: list[MotionEvent] = []
-    rate_T = np.gradient(yaw_T) * FPS if len(yaw_T) > 1 else np.zeros_like(yaw_T)
-    for start, end in itertools.pairwise(points):
-        way = np.sign(yaw_T[end] - yaw_T[start])
-        # A pause divides a turn in one direction into two turns.
-        for span in _turning(rate_T * way, yaw_T, start, end):
-            amount = float(abs(yaw_T[span[1] - 1] - yaw_T[span[0]]))
-            if amount < MIN_TURN_DEG or not signals.seen("torso", span, 0.7):
-                continue
-            if upright_T[slice(*span)].mean() < 0.8:
-                continue
-            result.append(
-                measure_event(
-                    signals,
-                    span,
-                    EventKind.TURN,
-                    Part.BODY,
-                    direction=Direction.LEFT if way > 0 else Direction.RIGHT,
-                    magnitude=amount,
-                    unit=Unit.DEGREES,
-                    peak_speed=float(np.abs(rate_T[slice(*span)]).max()),
-                )
-            )
     return result

@@ -166,6 +166,77 @@ def test_a_single_step_is_no_walk() -> None:
     assert {step.part for step in steps} == {Part.LEG}
 
 
+def _facing(motion: Motion, angle_rad: float) -> Motion:
+    """Turn a motion about the vertical, so that it faces +x at a quarter turn."""
+    turn = Rotation.from_euler("y", angle_rad)
+    return turn.apply(motion.reshape(-1, 3)).reshape(motion.shape)
+
+
+def _estimated(motion: Motion, **unsure: float) -> MotionDescription:
+    """Describe a motion as an estimate, with a confidence of its own for some legs."""
+    confidence_TJ = np.full(motion.shape[:2], 0.95)
+    for side, value in unsure.items():
+        legs = [JOINT[f"{side}_{joint}"] for joint in ("knee", "ankle", "foot")]
+        confidence_TJ[:, legs] = value
+    return describe_motion(motion, confidence=confidence_TJ)
+
+
+@pytest.mark.parametrize(
+    ("facing_rad", "direction"), [(np.pi / 2, Direction.FORWARD), (np.pi / 4, None)]
+)
+def test_a_step_of_unsure_facing_has_no_direction(
+    facing_rad: float, direction: Direction | None
+) -> None:
+    aside = _stepping("right", 0.8)
+    turned = _facing(aside, facing_rad)
+    # The estimate shortens what lies in depth.
+    turned[:, :, 2] *= 0.6
+    steps = _of(EventKind.STEP, _estimated(turned))
+    assert [step.side for step in steps] == [Side.RIGHT, Side.LEFT]
+    assert {step.direction for step in steps} == {direction}
+    told = [in_words(clause, "base", "the") for clause in timeline(_estimated(turned))]
+    way = "forward " if direction else ""
+    assert f"step {way}with the right foot" in told
+
+
+def test_a_foot_that_stays_up_or_is_hardly_seen_has_not_stepped() -> None:
+    turned = _facing(_stepping("right", 0.8), np.pi / 2)
+    assert not _of(EventKind.STEP, _estimated(turned, left=0.52, right=0.52))
+    up_T = ramp(len(turned), 20, 26, 0.0, 0.4)[:, None]
+    for joint, share in (("knee", 0.5), ("ankle", 1.0), ("foot", 1.0)):
+        turned[:, JOINT[f"right_{joint}"], 1:2] += share * up_T
+    assert Side.RIGHT not in {step.side for step in _of(EventKind.STEP, _estimated(turned))}
+
+
+@pytest.mark.parametrize(("speed_mps", "kinds"), [(1.2, {"walk"}), (1.9, set()), (3.2, {"run"})])
+def test_a_pace_between_walk_and_run_is_neither_if_a_leg_is_hidden(
+    speed_mps: float, kinds: set[str]
+) -> None:
+    motion = standing(5.0)
+    motion[:, :, 2] += speed_mps * np.clip(np.arange(len(motion)) / FPS - 1.0, 0.0, 2.5)[:, None]
+    told = _estimated(_facing(motion, np.pi / 2), left=0.1)
+    assert {e.kind for e in told.events if e.kind in (EventKind.WALK, EventKind.RUN)} == kinds
+
+
+def test_drift_before_a_walk_is_no_part_of_it() -> None:
+    walk = _facing(_walking(5.0), np.pi / 2)
+    waits = np.concatenate([np.repeat(walk[:1], 40, axis=0), walk])
+    drift_T = ramp(len(waits), 0, 40, -0.5, 0.0)
+    waits[:, :, 0] += drift_T[:, None]
+    (gait,) = _of(EventKind.WALK, _estimated(waits))
+    assert gait.start_s == pytest.approx(2.0, abs=0.35)
+    assert gait.direction is Direction.FORWARD
+
+
+def test_the_first_steps_out_of_the_picture_are_a_walk() -> None:
+    motion = _facing(_walking(5.0), np.pi / 2)
+    leaves = np.concatenate([np.repeat(motion[:1], 30, axis=0), motion[:22]])
+    (gait,) = _of(EventKind.WALK, _estimated(leaves))
+    assert gait.end_s == pytest.approx((len(leaves) - 1) / FPS, abs=0.3)
+    stops = np.concatenate([leaves, np.repeat(leaves[-1:], 30, axis=0)])
+    assert not _of(EventKind.WALK, _estimated(stops))
+
+
 def _stooping(*, keeps_up: bool) -> Motion:
     """Bend down with the right hand to the floor, and keep the hand up afterward or not."""
     motion = standing(6.0)

@@ -25,6 +25,7 @@ from annotators.motion.events import (
     PostureKind,
     Side,
 )
+from annotators.motion.rules.posture import STAND_SHARE, standing_feet_T
 from annotators.motion.rules.sides import overlaps
 from annotators.motion.signals import Signals
 from data.motion.skeleton import FPS
@@ -300,9 +301,10 @@ def find_activities(
         add(ActivityKind.DANCE, *rich)
     if not found or all(a.score <= WEIGHTS[ActivityKind.LOWER] for a in found):
         still = max(held, key=lambda p: p.duration_s)
-        if still.kind is PostureKind.STANDING:
+        stands = signals.exact or standing_feet_T(signals).mean() >= STAND_SHARE
+        if still.kind is PostureKind.STANDING and stands:
             add(ActivityKind.STAND, still)
-        elif still.kind is PostureKind.UNKNOWN or not found:
+        elif still.kind in (PostureKind.STANDING, PostureKind.UNKNOWN) or not found:
             add(ActivityKind.STILL, still)
     return sorted(found, key=lambda a: (a.start_s, a.end_s))
 

@@ -44,10 +44,12 @@ from annotators.motion.rules.handling import reaches_down
 from annotators.motion.rules.leaps import drops, jumping_jacks, jumps, somersaults
 from annotators.motion.rules.legs import kicks, leg_raises
 from annotators.motion.rules.posture import (
+    STAND_SHARE,
     level_changes,
     one_leg_balances,
     postures,
     presses,
+    standing_feet_T,
     still_spans,
 )
 from annotators.motion.rules.sides import mask_of, overlaps, pair_sides
@@ -90,6 +92,8 @@ FOLLOW_THROUGH_S: Final = 1.5
 """A wave or applause that lasts longer is one, whatever came before."""
 SERVE_S: Final = 2.0
 """Longest time from the toss of a ball to the stroke overhead."""
+MIN_STAND_S: Final = 1.0
+"""Shortest time after which somebody is said to stand in place."""
 SET_OFF_S: Final = 0.3
 """The first foot is lifted so long before an estimated path begins, and the last one is put down so
 long after it."""
@@ -110,6 +114,7 @@ class MotionDescription:
         events: events in order of time.
         part_T: for each body part of ``PART_JOINTS``, (T,) whether it is measured at the frame.
         time_T: (T,) times of the frames, seconds.
+        stands_T: (T,) whether both feet are measured and stay where they are.
         travel_T: (T,) distance that the pelvis traveled up to each frame, meters.
         still: spans (start_s, end_s) in which no measured joint moves noticeably.
         activities: activities in order of time.
@@ -125,6 +130,7 @@ class MotionDescription:
     events: tuple[MotionEvent, ...]
     part_T: Mapping[str, BoolArray]
     time_T: FloatArray
+    stands_T: BoolArray
     travel_T: FloatArray
     still: tuple[tuple[float, float], ...]
     activities: tuple[Activity, ...]
@@ -149,9 +155,21 @@ class MotionDescription:
             end_s: end of the span; at least the nearest frame is looked at.
             share: smallest share of the frames.
         """
+        return self._share(self.part_T[part], start_s, end_s) >= share
+
+    def stands(self, start_s: float, end_s: float) -> bool:
+        """Return whether somebody is seen to stand in place in a span of at least a second.
+
+        Upright people without any movement that is named may also walk beside a camera that
+        follows them, or sit on a bicycle.
+        """
+        long_enough = end_s - start_s >= MIN_STAND_S - 0.5 / FPS
+        return long_enough and self._share(self.stands_T, start_s, end_s) >= STAND_SHARE
+
+    def _share(self, mask_T: BoolArray, start_s: float, end_s: float) -> float:
         first, last = np.searchsorted(self.time_T, (start_s - 1e-9, end_s + 1e-9))
         first = min(int(first), len(self.time_T) - 1)
-        return float(self.part_T[part][first : max(int(last), first + 1)].mean()) >= share
+        return float(mask_T[first : max(int(last), first + 1)].mean())
 
     def with_events(self, more: Sequence[MotionEvent]) -> "MotionDescription":
         """Return the description with more events, such as those with other people.
@@ -248,6 +266,7 @@ def describe_motion(
         events=tuple(events),
         part_T=signals.part_T,
         time_T=signals.time_T,
+        stands_T=standing_feet_T(signals),
         travel_T=travel(signals),
         still=tuple((signals.start_s(s), signals.end_s(s)) for s in still_spans(signals)),
         activities=tuple(activities),

@@ -36,6 +36,8 @@ class BodyAct(StrEnum):
     KEEP_STILL = "keep_still"
     STAY = "stay"
     """No movement is large enough to be named."""
+    STAY_UPRIGHT = "stay_upright"
+    """The same, of somebody upright of whom it is not seen that the feet keep their places."""
 
 
 class Manner(StrEnum):

@@ -82,6 +82,7 @@ _KINDS: Final[Mapping[ActKey, ActivityKind]] = {
     BodyAct.POSES: ActivityKind.STRETCH,
     BodyAct.KEEP_STILL: ActivityKind.STAND,
     BodyAct.STAY: ActivityKind.STILL,
+    BodyAct.STAY_UPRIGHT: ActivityKind.STILL,
 }
 """Activity whose weight an act has."""
 

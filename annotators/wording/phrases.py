@@ -94,7 +94,7 @@ def measurement(clause: Clause) -> str:
     measured = max(
         (", then ".join(map(_evidence_text, chain)) for chain in clause.evidence), key=len
     )
-    if clause.act is BodyAct.STAY:
+    if clause.act in (BodyAct.STAY, BodyAct.STAY_UPRIGHT):
         return f"{measured}; no movement above the thresholds"
     return f"{clause.count} times: {measured}" if len(clause.evidence) > 1 else measured
 
@@ -445,6 +445,7 @@ _BODY: Final[Mapping[Act, str]] = {
     BodyAct.GET_UP: "<get> up from the floor",
     BodyAct.LEAVE_STANCE: "<rise> out of the stance",
     BodyAct.STRAIGHTEN_LEGS: "<straighten> {their} legs",
+    BodyAct.STAY_UPRIGHT: "<stay> upright",
     PostureKind.SITTING: "<sit>",
     PostureKind.SQUATTING: "<crouch>",
     PostureKind.KNEELING: "<kneel>",

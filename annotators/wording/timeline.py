@@ -20,6 +20,7 @@ from annotators.motion.events import (
     RAISE_KNEE,
     RAISE_LEG,
     EventKind,
+    Posture,
     PostureKind,
 )
 from annotators.wording.acts import ActKey, BodyAct, Clause, Pause, Way
@@ -315,10 +316,17 @@ def _fill_pauses(clauses: list[Clause], description: MotionDescription) -> list[
                     end_s=end,
                     weight=max(weight, 0.7 * share) if share >= LONG_PAUSE_SHARE else weight,
                     evidence=((Pause(end - begin),),),
-                    posture=posture_at(description, (begin + end) / 2),
+                    posture=_sure_posture(description, begin, end),
                 )
             )
     return sorted(result, key=lambda c: (c.start_s, c.end_s))
+
+
+def _sure_posture(description: MotionDescription, start_s: float, end_s: float) -> Posture | None:
+    """Return the posture in a pause, or None if the person is upright and not seen to stand."""
+    posture = posture_at(description, (start_s + end_s) / 2)
+    upright = posture is not None and posture.kind is PostureKind.STANDING
+    return None if upright and not description.stands(start_s, end_s) else posture
 
 
 def _joined_pauses(
@@ -339,11 +347,14 @@ def _joined_pauses(
 def _fallback(description: MotionDescription) -> Clause:
     """Return the clause of a motion without any movement that is large enough to be named."""
     longest = max(description.postures, key=lambda p: p.duration_s)
+    stands = description.stands(description.start_s, description.end_s)
+    upright = longest.kind is PostureKind.STANDING and not stands
+    act = BodyAct.STAY_UPRIGHT if upright else BodyAct.STAY
     return Clause(
-        act=BodyAct.STAY,
+        act=act,
         start_s=description.start_s,
         end_s=description.end_s,
-        weight=weight_of(BodyAct.STAY),
+        weight=weight_of(act),
         evidence=((longest,),),
         posture=longest,
     )

@@ -75,6 +75,10 @@ ONE_LEG_LIFT: Final = 0.20
 BALANCING_HIPS: Final = 0.95
 """The hips of who stands on one leg are higher than in a lunge."""
 ONE_LEG_MIN_S: Final = 0.8
+LONG_BALANCE_S: Final = 1.2
+END_FRAMES: Final = 3
+"""Of an estimated motion, the lift or the return of the foot has to be seen, so not at the first or
+last frames, unless the balance is long: otherwise it may be a step of which a part is seen."""
 MIN_POSTURE_FRAMES: Final = 6
 """0.3 s. A shorter posture is a transition between two others."""
 
@@ -83,8 +87,16 @@ MAX_HIPS: Final = 1.3
 MIN_SINK: Final = 0.22
 MIN_SINK_ESTIMATED: Final = 0.28
 """Smallest change of the hip height, leg lengths."""
+MIN_SINK_RATE: Final = 0.2
+"""Smallest rate of an estimated change of the hip height, leg lengths per second. Where furniture
+hides the legs, their estimate drifts from bent to straight in two seconds."""
 PRESS_RISE: Final = 0.15
 """Smallest rise of the shoulders from the floor, leg lengths."""
+STAND_SHARE: Final = 0.6
+"""Who stands in place is seen to have both feet where they are for this share of the time."""
+RESTING_FOOT: Final = 0.5
+"""Largest speed of a foot that stands, leg lengths per second; errors of the estimate are as
+fast."""
 STILL_SPEED: Final = 0.20
 """Speed of the faster joints, leg lengths per second. Breathing and balancing are slower."""
 
@@ -278,8 +290,23 @@ def one_leg_balances(signals: Signals, moving_T: BoolArray) -> list[Posture]:
                 lift_m=float(np.median(raised_T[slice(*span)])),
             )
             for span in spans(mask_T, int(ONE_LEG_MIN_S * FPS))
+            if _is_seen_balance(signals, span)
         ]
     return result
+
+
+def _is_seen_balance(signals: Signals, span: Span) -> bool:
+    begins = span[0] >= END_FRAMES
+    ends = span[1] <= signals.num_frames - END_FRAMES
+    return signals.exact or begins or ends or span[1] - span[0] >= LONG_BALANCE_S * FPS
+
+
+def standing_feet_T(signals: Signals) -> BoolArray:
+    """Return whether both feet are measured and stay where they are, (T,)."""
+    feet_TN3 = np.stack([signals.joint_T3(f"{side}_ankle") for side in SIDES], axis=1)
+    feet_TN3 = gaussian_filter1d(feet_TN3, 2.0, axis=0, mode="nearest")
+    rests_T = speed_T(feet_TN3).max(axis=1) < RESTING_FOOT * signals.size.leg_m
+    return rests_T & signals.part_T["left_leg"] & signals.part_T["right_leg"]
 
 
 def level_changes(signals: Signals, held: Sequence[Posture]) -> list[MotionEvent]:
@@ -301,8 +328,9 @@ def level_changes(signals: Signals, held: Sequence[Posture]) -> list[MotionEvent
         for span in ramp_pieces(hips_T, start, end, 0.8 * least)
     ]
     for span in pieces:
-        if not signals.exact and is_too_slow(span):
-            continue  # The estimate of the floor or of the root drifts.
+        rate = abs(hips_T[span[1] - 1] - hips_T[span[0]]) / (span[1] - span[0]) * FPS
+        if not signals.exact and (is_too_slow(span) or rate < MIN_SINK_RATE):
+            continue  # The estimate of the floor, the root or hidden legs drifts.
         high = float(max(hips_T[span[0]], hips_T[span[1] - 1]))
         legs = any(signals.seen(f"{side}_leg", span, 0.7) for side in signals.leg_sides)
         # Hips that are higher than in standing are an error of the floor, or a flight.

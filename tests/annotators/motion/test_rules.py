@@ -237,6 +237,46 @@ def test_the_first_steps_out_of_the_picture_are_a_walk() -> None:
     assert not _of(EventKind.WALK, _estimated(stops))
 
 
+@pytest.mark.parametrize(("seconds", "balances"), [(0.9, 0), (1.6, 1)])
+def test_a_lifted_foot_in_a_glimpse_is_no_balance(seconds: float, balances: int) -> None:
+    motion = standing(seconds)
+    for joint, share in (("knee", 0.5), ("ankle", 1.0), ("foot", 1.0)):
+        motion[:, JOINT[f"right_{joint}"], 1:] += share * 0.25
+    held = [p for p in _estimated(motion).postures if p.kind is PostureKind.ONE_LEG]
+    assert [p.side for p in held] == [Side.LEFT] * balances
+    assert any(p.kind is PostureKind.ONE_LEG for p in describe_motion(motion).postures)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "hidden", "step", "activity"),
+    [
+        (3.0, False, "stand still", "stand"),
+        (3.0, True, "hold still", "still"),
+        (0.8, False, "stay upright", "stand"),
+        (0.8, True, "stay upright", "still"),
+    ],
+)
+def test_who_stands_has_both_feet_in_their_places(
+    seconds: float, hidden: bool, step: str, activity: str
+) -> None:
+    told = _estimated(standing(seconds), left=0.1 if hidden else 0.95)
+    assert [in_words(clause, "base", "the") for clause in timeline(told)] == [step]
+    assert told.activity == activity
+
+
+@pytest.mark.parametrize(("frames", "rises"), [(20, 1), (44, 0)])
+def test_legs_that_straighten_very_slowly_are_drift(frames: int, rises: int) -> None:
+    motion = standing(5.0)
+    sink_T = ramp(len(motion), 20, 20 + frames, 0.3, 0.0)
+    legs = [JOINT[f"{side}_{name}"] for side in ("left", "right") for name in ("ankle", "foot")]
+    upper = [joint for joint in range(22) if joint not in legs]
+    motion[:, upper, 1] -= sink_T[:, None]
+    for side in ("left", "right"):
+        motion[:, JOINT[f"{side}_knee"], 1] += sink_T / 2
+        motion[:, JOINT[f"{side}_knee"], 2] += sink_T
+    assert len(_of(EventKind.RISE, _estimated(motion))) == rises
+
+
 def _stooping(*, keeps_up: bool) -> Motion:
     """Bend down with the right hand to the floor, and keep the hand up afterward or not."""
     motion = standing(6.0)

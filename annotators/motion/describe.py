@@ -54,6 +54,7 @@ from annotators.motion.rules.posture import (
 )
 from annotators.motion.rules.sides import mask_of, overlaps, pair_sides
 from annotators.motion.rules.steps import steps
+from annotators.motion.rules.strides import strides
 from annotators.motion.rules.strokes import circles, claps, gestures, strokes, thrusts, waves
 from annotators.motion.rules.travel import (
     Path,
@@ -229,6 +230,7 @@ def describe_motion(
     off_feet_T = _covered(signals, [e for e in leaps if e.kind in _OFF_FEET])
     hops = [e for e in leaps if e.kind is EventKind.HOP]
     travels = skips([*locomotion(signals, off_feet_T), *hops])
+    travels += strides(signals, airborne_T | _covered(signals, travels))
     leaps = [e for e in leaps if e.kind is not EventKind.HOP]
     moving_T = _covered(signals, [e for e in travels if e.kind in (*_WALKS, EventKind.SKIP)])
     if not signals.exact:

@@ -54,6 +54,9 @@ def _posture(posture: Posture) -> str:
 
 
 def _locomotion(event: MotionEvent) -> str:
+    if event.peak_speed == 0.0:
+        seconds = round(event.duration_s, 6)
+        return f"the feet step ahead of each other in turn, {event.count} times in {seconds:.1f} s"
     path = way(event.magnitude, max(event.duration_s, 1 / FPS))
     way_to = f", {event.direction}" if event.direction else ""
     return f"{path}, {event.count} steps{way_to}"

@@ -221,7 +221,7 @@ def _ahead(signals: Signals, span: Span) -> FloatArray:
     return (apart_T3[inside][:, [0, 2]] * course_N2).sum(axis=1) / signals.size.leg_m
 
 
-def _flight_share(signals: Signals, span: Span) -> float:
+def flight_share(signals: Signals, span: Span) -> float:
     """Return the share of a span in which both ankles are above their standing height."""
     leg_m = signals.size.leg_m
     lifted_N = np.ones(span[1] - span[0], dtype=np.bool_)
@@ -354,7 +354,7 @@ def _gait(signals: Signals, span: Span, steps: list[int], *, both: bool) -> Moti
     length_m = float(np.linalg.norm(np.diff(ground_T3[inside][:, [0, 2]], axis=0), axis=1).sum())
     root = np.sqrt(GRAVITY_MPS2 * leg_m)
     pace = float(np.percentile(speed[inside], 70)) / root
-    flies = both and _flight_share(signals, span) >= RUN_FLIGHT_SHARE
+    flies = both and flight_share(signals, span) >= RUN_FLIGHT_SHARE
     # Steps of an estimate are counted too often where it shakes, so a jog has to be seen to fly.
     jogs = cadence_hz >= RUN_CADENCE and (signals.exact or flies)
     runs = length_m / duration_s / root >= MIN_RUN_PACE and (
@@ -362,7 +362,7 @@ def _gait(signals: Signals, span: Span, steps: list[int], *, both: bool) -> Moti
     )
     if not (runs or both) and pace >= JOG_SPEED:
         return None
-    bends = length_m / duration_s / root >= SLOW_RUN_PACE and _kicks_back(signals, span)
+    bends = length_m / duration_s / root >= SLOW_RUN_PACE and kicks_back(signals, span)
     return measure_event(
         signals,
         span,
@@ -376,7 +376,7 @@ def _gait(signals: Signals, span: Span, steps: list[int], *, both: bool) -> Moti
     )
 
 
-def _kicks_back(signals: Signals, span: Span) -> bool:
+def kicks_back(signals: Signals, span: Span) -> bool:
     """Return whether the feet swing up behind the body with bent knees, as in a run."""
     peaks: list[float] = []
     for side in SIDES:

@@ -16,10 +16,10 @@ from annotators.motion.events import (
     PostureKind,
     Side,
 )
-from annotators.wording.phrases import in_words
+from annotators.wording.phrases import in_words, measurement
 from annotators.wording.timeline import timeline
 from benchmarks.support.corpus import Motion, mocap
-from data.motion.skeleton import FPS, JOINT
+from data.motion.skeleton import FPS, JOINT, heading_rad
 from data.synthetic.activities import generate_motion
 from tests.support.motions import jumping, raising_left_arm, ramp, set_arm, standing
 
@@ -167,8 +167,8 @@ def test_a_single_step_is_no_walk() -> None:
 
 
 def _facing(motion: Motion, angle_rad: float) -> Motion:
-    """Turn a motion about the vertical, so that it faces +x at a quarter turn."""
-    turn = Rotation.from_euler("y", angle_rad)
+    """Turn a motion about the vertical, so that it faces the camera at 0 and +x at pi / 2."""
+    turn = Rotation.from_euler("y", angle_rad - np.median(heading_rad(motion)))
     return turn.apply(motion.reshape(-1, 3)).reshape(motion.shape)
 
 
@@ -308,6 +308,31 @@ def test_a_hand_that_goes_down_and_is_kept_up_picks_something_up() -> None:
 
 def _walking(seconds: float = 4.0) -> Motion:
     return generate_motion("walk_forward", 3, seconds)[0].astype(np.float64)
+
+
+def test_a_walk_beside_a_camera_that_follows_is_told_by_the_legs() -> None:
+    kept = _walking(5.0)
+    kept[:, :, [0, 2]] -= kept[:, :1, [0, 2]]
+    told = _estimated(_facing(kept, np.pi / 2))
+    (gait,) = _of(EventKind.WALK, told)
+    assert gait.direction is None
+    assert gait.count >= 4
+    assert gait.duration_s > 2.5
+    (clause,) = timeline(told)
+    assert in_words(clause, "base", "the").endswith("walk")
+    assert "the feet step ahead of each other in turn" in measurement(clause)
+    # The depth of the feet of somebody who comes toward the camera is a guess.
+    assert not _of(EventKind.WALK, _estimated(_facing(kept, 0.0)))
+
+
+def test_feet_that_pedal_or_lift_on_the_spot_are_no_walk() -> None:
+    kept = _walking(5.0)
+    kept[:, :, [0, 2]] -= kept[:, :1, [0, 2]]
+    higher_T = np.maximum(kept[:, JOINT["left_ankle"], 1] - kept[:, JOINT["right_ankle"], 1], 0.0)
+    assert higher_T.max() < 0.25
+    for joint in ("knee", "ankle", "foot"):
+        kept[:, JOINT[f"left_{joint}"], 1] += 3.0 * higher_T
+    assert not _of(EventKind.WALK, _estimated(_facing(kept, np.pi / 2)))
 
 
 def test_a_walk_that_gains_height_climbs() -> None:

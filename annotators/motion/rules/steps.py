@@ -26,9 +26,9 @@ MAX_STEP_S: Final = 0.6
 FOOT_DOWN: Final = 0.2
 """Largest height of a foot that is set down above the other, leg lengths; estimates are this
 inaccurate."""
-MIN_SURE: Final = 0.65
-"""Smallest mean confidence of both legs at which their sides are sure: in a side view the pose
-model takes the hidden leg for the other."""
+MIN_SURE: Final = 0.7
+"""Smallest mean confidence of each leg at which its side is sure: in a side view the pose model
+takes the hidden leg for the other."""
 
 
 def steps(signals: Signals, busy_T: BoolArray) -> list[MotionEvent]:
@@ -94,6 +94,6 @@ def steps(signals: Signals, busy_T: BoolArray) -> list[MotionEvent]:
 
 def _legs_told_apart(signals: Signals, span: Span) -> bool:
     """Return whether both legs are seen well enough to tell the left one from the right one."""
-    legs = [f"{side}_{joint}" for side in SIDES for joint in ("knee", "ankle")]
-    sure = signals.exact or signals.mean_confidence(legs, span) >= MIN_SURE
-    return sure and all(signals.seen(f"{side}_leg", span) for side in SIDES)
+    seen = all(signals.seen(f"{side}_leg", span) for side in SIDES)
+    sure = min(signals.mean_confidence((f"{side}_knee", f"{side}_ankle"), span) for side in SIDES)
+    return seen and (signals.exact or sure >= MIN_SURE)

@@ -71,7 +71,9 @@ MIN_CUT_WAY: Final = 1.0
 DRIFT_SHARE: Final = 0.3
 UNSEEN_DRIFT_SHARE: Final = 0.5
 """An estimated path that is slower than this share of its highest speed is drift, or the body only
-shifts before it sets off. Where a leg is not seen, more of it is."""
+shifts before it sets off. Where a leg is not seen, more of a fast path is."""
+FAST_PATH: Final = 1.5
+"""Highest speed of a fast path, leg lengths per second."""
 CUT_FRAMES: Final = FPS // 4
 """A path that starts or ends so near to the first or last frame is cut by it."""
 LEAVING: Final = 0.5
@@ -171,13 +173,14 @@ def moving_spans(signals: Signals, off_feet_T: BoolArray) -> list[Span]:
 
 def _without_drift(signals: Signals, moving_T: BoolArray, speeds_T: FloatArray) -> BoolArray:
     """Return the frames of paths without those that are slow for their path, (T,)."""
-    share_T = np.where(signals.body_T, DRIFT_SHARE, UNSEEN_DRIFT_SHARE)
     result_T = np.zeros_like(moving_T)
     for start, end in spans(moving_T):
         path_N = speeds_T[start:end]
         seen_N = path_N[signals.part_T["torso"][start:end]]
         peak = seen_N.max() if len(seen_N) else path_N.max()
-        result_T[start:end] = path_N >= share_T[start:end] * peak
+        unseen = UNSEEN_DRIFT_SHARE if peak >= FAST_PATH else DRIFT_SHARE
+        share_N = np.where(signals.body_T[start:end], DRIFT_SHARE, unseen)
+        result_T[start:end] = path_N >= share_N * peak
     return result_T
 
 

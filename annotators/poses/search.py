@@ -30,12 +30,16 @@ the box around a whole upright person: medians of 142 boxes of NanoDet on tracke
 _UPPER_SIDE, _UPPER_CENTER = 2.55, 0.93
 """The same for a person whose legs lie below the picture."""
 
+_HEADLESS_SIDE, _HEADLESS_CENTER = 3.6, 0.1
+"""The same for trunk and arms whose head lies above the picture, behind a table: where both crops
+of the first frame agree on the person who pours coffee."""
+
 _LYING_SIDE: Final = 1.3
 """Side of the square around a lying person, in widths of the box."""
 _LYING_ASPECT: Final = 1.25
 """A box that is wider than this many heights may hold a lying person."""
 _AT_EDGE: Final = 0.06
-"""A box ends at the bottom of the picture if it is as near, in heights of the picture."""
+"""A box ends at an edge of the picture if it is as near, in heights of the picture."""
 
 _MIN_VISIBILITY: Final = 0.3
 _MARGIN: Final = 0.06
@@ -84,7 +88,11 @@ def body_squares(box_4: FloatArray, frame_height_px: int) -> list[Roi]:
     if bottom >= (1 - _AT_EDGE) * frame_height_px:
         # Legs may hang below the picture; a person who is as wide as that is hardly whole.
         return [upper, upright, *lying] if width > 0.6 * height else [upright, upper, *lying]
-    return [*lying, upright] if lying else [upright]
+    squares = [*lying, upright]
+    if top <= _AT_EDGE * frame_height_px:
+        y_px = top + _HEADLESS_CENTER * height
+        squares.append(Roi(x_px, y_px, _HEADLESS_SIDE * height, 0.0))
+    return squares
 
 
 def body_box(landmarks: Landmarks) -> FloatArray | None:

@@ -74,6 +74,16 @@ def test_legs_below_the_picture_and_lying_people_have_squares_of_their_own() -> 
     assert [square.rotation_rad for square in lying] == [math.pi / 2, -math.pi / 2, 0]
 
 
+def test_a_head_above_the_picture_is_looked_for_last() -> None:
+    upright, headless = body_squares(np.array([200, 6, 620, 406], np.float32), 540)
+    assert headless.size_px == pytest.approx(1440)
+    assert (headless.x_px, headless.y_px) == (410, pytest.approx(46))
+    assert upright.y_px > 200
+    # Legs below the picture are likelier than a body without either end.
+    both_ends = body_squares(np.array([200, 6, 620, 536], np.float32), 540)
+    assert [round(square.y_px) for square in both_ends] == [499, 276]
+
+
 def test_a_tracked_person_is_not_proposed_again() -> None:
     other = STANDING + np.array([300, 0, 300, 0], np.float32)
     seen = sighting([STANDING, other], [other])

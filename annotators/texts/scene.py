@@ -34,9 +34,9 @@ fill the picture and a trembling tripod measure what lies between, and a viewer 
 """
 CAMERA_SHARE: Final = 0.8
 """Share of the video in which the camera has to be surely static, or moving."""
-ABSENCE_S: Final = 1.5
+ABSENCE_S: Final = 2.5
 """Nobody is seen for at least so long between people who come one after the other. Detectors and
-landmarks miss a person who stays for less."""
+landmarks together miss a trunk with arms, which stays in the picture, for up to 1.6 s."""
 SIZED_SHARE: Final = 0.8
 """Share of the time in which people are seen, for which their size has to be measured."""
 

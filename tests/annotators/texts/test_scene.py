@@ -124,11 +124,12 @@ def test_people_who_come_one_after_the_other() -> None:
     assert told() == "One person is"
     # The second clip follows without a gap, so that it shows the same person.
     assert told(clips=2, absent_s=0.05) == "One person is"
-    assert told(clips=2, absent_s=2.0) == "One person at a time is"
+    assert told(clips=2, absent_s=1.6) == "One person is"
+    assert told(clips=2, absent_s=3.0) == "One person at a time is"
     # The track is lost, but the detectors see somebody all the time.
-    staying = ObjectSpan("person", 0.0, 2 * end_s + 2, 0.7)
-    assert told(staying, clips=2, absent_s=2.0) == "One person is"
-    later = ObjectSpan("person", end_s + 2, end_s + 3, 0.7)
+    staying = ObjectSpan("person", 0.0, 2 * end_s + 3, 0.7)
+    assert told(staying, clips=2, absent_s=3.0) == "One person is"
+    later = ObjectSpan("person", end_s + 3, end_s + 4, 0.7)
     assert told(later) == "One person at a time is"
 
 

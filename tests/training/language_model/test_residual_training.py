@@ -1,23 +1,40 @@
 """A language model on a residual tokenizer: training, checkpoint, answers, long motion."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from data.store.dataset import Dataset
 from tests.support.runs import lm_config, vqvae_config
 from training.checkpoints import read_checkpoint
 from training.inference.long_motion import ImagineConfig, imagine
 from training.inference.motion_model import MotionModel
-from training.instructions.tasks import Codes, Task
-from training.language_model.generation import Sampling, load_motion_lm
-from training.language_model.model import KIND
+from training.instructions.tasks import (
+    Codes,
+    Instruction,
+    Task,
+    code_array,
+    codes_of,
+    prompt_of,
+)
+from training.instructions.vocabulary import train_text_tokenizer
+from training.language_model.batches import InstructionEncoder
+from training.language_model.generation import (
+    MotionLanguageModel,
+    Request,
+    Sampling,
+    load_motion_lm,
+)
+from training.language_model.model import KIND, MotionLm, MotionLmConfig, build_t5
 from training.language_model.train import TrainMotionLmConfig, train_motion_lm
 from training.loop import TrainingResult, read_metrics
 from training.tokenizer.motion_tokenizer import load_tokenizer
 from training.tokenizer.tokenize import TokenizeConfig, tokenize_motions
 from training.tokenizer.train import TrainMotionVqvaeConfig, train_motion_vqvae
+from training.tokenizer.vqvae import MotionVqvae, MotionVqvaeConfig, vqvae_loss
 
 Q = 3
 SMALL = {"layers": 1, "heads": 2, "dropout": 0.0}
@@ -116,3 +133,67 @@ def test_a_long_motion_streams_all_codes(model: MotionModel) -> None:
     np.testing.assert_allclose(features, model.decode(tuple(codes)), rtol=1e-3, atol=1e-3)
     assert [span.kind for span in long.plan] == ["step", "between", "step", "between", "step"]
     assert len(features) == 8 * 20
+
+
+def _residual_vqvae(features_BTD: torch.Tensor) -> MotionVqvae:
+    """Fit coarse codebooks to a few motions, so that each of them adds detail."""
+    torch.manual_seed(0)
+    quantizer = {"kind": "residual", "num_codes": 8, "code_dim": 16, "num_quantizers": Q}
+    config = MotionVqvaeConfig.model_validate({"width": 48, "depth": 1, "quantizer": quantizer})
+    model = MotionVqvae(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(250):
+        optimizer.zero_grad()
+        vqvae_loss(config, features_BTD, model(features_BTD)).backward()
+        optimizer.step()
+    return model.eval()
+
+
+def _taught(
+    vqvae: MotionVqvae, instructions: Sequence[Instruction], steps: int
+) -> MotionLanguageModel:
+    """Train a language model on a few instructions until it knows them by heart."""
+    torch.manual_seed(0)
+    text = train_text_tokenizer([one.caption for one in instructions], 200)
+    size = {"width": 32, "ff_width": 64, "layers": 1, "heads": 2, "dropout": 0.0}
+    config = MotionLmConfig.model_validate({"scratch": size, "residual": SMALL})
+    codebook_KC, residual_RKC = vqvae.quantizer.codebook(), vqvae.quantizer.residual_codebooks()
+    module = MotionLm(config, build_t5(config, text.num_pieces), codebook_KC, residual_RKC).train()
+    encoder = InstructionEncoder(text, module.vocabulary, 512, 512)
+    batch = encoder.batch([[encoder.encode(one) for one in instructions]])
+    optimizer = torch.optim.AdamW(module.parameters(), lr=4e-3)
+    for step in range(steps):
+        torch.manual_seed(step)
+        output = module(batch)
+        assert output.residual is not None
+        optimizer.zero_grad()
+        (output.losses_B.mean() + output.residual.losses_B.mean()).backward()
+        optimizer.step()
+    return MotionLanguageModel(module, text, "t", torch.device("cpu"))
+
+
+def test_more_codebooks_bring_a_text_s_motion_nearer_to_the_real_one(motions_root: Path) -> None:
+    rows = list(Dataset(motions_root).rows("motions", ["features", "split"], {"split": ["train"]}))
+    real_BTD = torch.stack(
+        [torch.tensor(row["features"]).reshape(-1, 263)[:40] for row in rows[:4]]
+    )
+    real_BTD = (real_BTD - real_BTD.mean((0, 1))) / (real_BTD.std((0, 1)) + 1e-2)
+    vqvae = _residual_vqvae(real_BTD)
+    captions = ("walk", "jump high", "wave to me", "sit down")
+    instructions = [
+        Instruction(Task.T2M, prompt_of(Task.T2M, caption=caption), codes_of(codes), "a", caption)
+        for caption, codes in zip(captions, vqvae.encode(real_BTD).numpy(), strict=True)
+    ]
+    lm = _taught(vqvae, instructions, 200)
+    requests = [
+        Request(one.prompt, motion=True, min_length=10, max_length=10) for one in instructions
+    ]
+    answers = [codes for codes in lm.answer(requests) if not isinstance(codes, str)]
+    codes_BLQ = torch.tensor(np.stack([code_array(codes, Q) for codes in answers]))
+    errors: list[float] = []
+    for used in range(1, Q + 1):
+        known_BLQ = codes_BLQ.masked_fill(torch.arange(Q) >= used, -1)
+        errors.append(float((vqvae.decode(known_BLQ) - real_BTD).abs().mean()))
+    # Each codebook lowers the error of the motions that the captions are answered with.
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.9 * errors[0]

@@ -148,6 +148,7 @@ PRESETS: Final[Presets] = {
                 "dropout": 0.0,
                 "num_pieces": 2000,
             },
+            "residual": {"layers": 2, "heads": 4, "dropout": 0.0},
             "attention_groups": 8,
         },
         "loop": {
@@ -179,6 +180,7 @@ PRESETS: Final[Presets] = {
                 "dropout": 0.0,
                 "num_pieces": 800,
             },
+            "residual": {"layers": 2, "heads": 4, "dropout": 0.0},
             "attention_groups": 6,
         },
         "loop": {

@@ -296,7 +296,8 @@ def _foot_down(event: MotionEvent) -> str:
 
 
 def _step(event: MotionEvent) -> str:
-    return _spaced("<step>", _to(event.direction), f"with {_limb(event, 'foot')}")
+    go = f"<step> {_to(event.direction)}" if event.direction else "<take> a step"
+    return f"{go} with {_limb(event, 'foot')}"
 
 
 def _crawl(event: MotionEvent) -> str:

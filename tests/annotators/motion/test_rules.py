@@ -195,8 +195,8 @@ def test_a_step_of_unsure_facing_has_no_direction(
     assert [step.side for step in steps] == [Side.RIGHT, Side.LEFT]
     assert {step.direction for step in steps} == {direction}
     told = [in_words(clause, "base", "the") for clause in timeline(_estimated(turned))]
-    way = "forward " if direction else ""
-    assert f"step {way}with the right foot" in told
+    go = "step forward" if direction else "take a step"
+    assert f"{go} with the right foot" in told
 
 
 def test_a_foot_that_stays_up_or_is_hardly_seen_has_not_stepped() -> None:

@@ -63,6 +63,7 @@ FEET_PASS: Final = 0.15
 MIN_STRIDE: Final = 0.25
 """Smallest median change of the distance of the feet along the path in a walk; it is 0.35 in a slow
 and 0.7 in a usual one."""
+MIN_FULL_STRIDES: Final = 2
 MAX_STEPS_WAY: Final = 1.5
 MIN_UNSEEN_WAY: Final = 1.2
 """Smallest path of a walk of which one leg or the feet are not seen."""
@@ -281,14 +282,17 @@ def locomotion(signals: Signals, off_feet_T: BoolArray) -> list[MotionEvent]:
     hips_T = hip_height(signals)
     tilt_T = trunk_tilt_deg(signals)
     result: list[MotionEvent] = []
-    for span in moving_spans(signals, off_feet_T):
-        inside = slice(*span)
+    for path in moving_spans(signals, off_feet_T):
+        span, inside = path, slice(*path)
         if np.median(hips_T[inside]) < LOW_HIPS or np.median(tilt_T[inside]) > LYING_DEG:
             continue
         feet = step_frames(signals, span)
         both = all(signals.seen(f"{side}_leg", span, 0.5) for side in SIDES)
         if both and (len(feet) - 1 < 1 or _shuffles(signals, span, feet)):
-            continue
+            feet = _striding(signals, span, feet)
+            if not feet:
+                continue
+            span = (feet[0], feet[-1] + 1)
         gait = _gait(signals, span, feet, both=both)
         if gait is None:
             continue
@@ -327,9 +331,30 @@ def _shuffles(signals: Signals, span: Span, feet: list[int]) -> bool:
     """
     if signals.exact:
         return False
-    ahead_T = _ahead(signals, span)
-    ways = np.abs(np.diff(ahead_T[[frame - span[0] for frame in feet]]))
+    ways = _ways(signals, span, feet)
     return len(ways) == 0 or float(np.median(ways)) < MIN_STRIDE
+
+
+def _ways(signals: Signals, span: Span, feet: list[int]) -> FloatArray:
+    """Return how far the distance of the feet along the path changes in each step, leg lengths."""
+    ahead_N = _ahead(signals, span)
+    return np.abs(np.diff(ahead_N[[frame - span[0] for frame in feet]]))
+
+
+def _striding(signals: Signals, span: Span, feet: list[int]) -> list[int]:
+    """Return the frames of steps of the longest part of an estimated path with full strides.
+
+    Somebody who has stood with drifting feet walks off, or comes to a stand. It is empty if no two
+    strides follow each other, or if the part is too short.
+    """
+    if signals.exact:
+        return []
+    long_ = spans(_ways(signals, span, feet) >= MIN_STRIDE, MIN_FULL_STRIDES)
+    if not long_:
+        return []
+    start, end = max(long_, key=lambda part: part[1] - part[0])
+    way_m = travel(signals)[feet[end]] - travel(signals)[feet[start]]
+    return feet[start : end + 1] if way_m >= MIN_PATH * signals.size.leg_m else []
 
 
 def _gait(signals: Signals, span: Span, steps: list[int], *, both: bool) -> MotionEvent | None:

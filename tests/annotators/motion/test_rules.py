@@ -228,6 +228,21 @@ def test_drift_before_a_walk_is_no_part_of_it() -> None:
     assert gait.direction is Direction.FORWARD
 
 
+@pytest.mark.parametrize("walks_off", [False, True])
+def test_a_walk_begins_where_the_feet_make_full_strides(walks_off: bool) -> None:
+    walk = _facing(_walking(5.0), np.pi / 2)[:40]
+    drifts = np.repeat(walk[:1], 60, axis=0)
+    frames_T = np.arange(60)
+    drifts[:, :, 0] += 0.6 * (frames_T - 60)[:, None] / FPS
+    for joint in ("ankle", "foot"):
+        drifts[:, JOINT[f"left_{joint}"], 0] += 0.08 * np.sin(2 * np.pi * frames_T / 10)
+    stays = np.repeat(walk[:1], 20, axis=0)
+    told = _estimated(np.concatenate([drifts, walk if walks_off else stays]))
+    gaits = _of(EventKind.WALK, told)
+    assert len(gaits) == walks_off
+    assert all(gait.start_s == pytest.approx(3.0, abs=0.5) for gait in gaits)
+
+
 def test_the_first_steps_out_of_the_picture_are_a_walk() -> None:
     motion = _facing(_walking(5.0), np.pi / 2)
     leaves = np.concatenate([np.repeat(motion[:1], 30, axis=0), motion[:22]])

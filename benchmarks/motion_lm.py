@@ -42,8 +42,8 @@ from benchmarks.support.corpus import TEXT, need_corpus, run_with_corpus  # noqa
 from data.importers.run import MotionImportConfig, import_motions  # noqa: E402
 from data.motion.features import features_to_joints  # noqa: E402
 from data.presets import resolve  # noqa: E402
-from evaluation.junctions import Junction, JunctionMeasures, junction_measures  # noqa: E402
-from evaluation.text_metrics import score_texts  # noqa: E402
+from evaluation.metrics.junctions import Junction, JunctionMeasures, junction_measures  # noqa: E402
+from evaluation.metrics.texts import score_texts  # noqa: E402
 from training.inference.long_motion import ImagineConfig  # noqa: E402
 from training.inference.motion_model import MotionModel  # noqa: E402
 from training.instructions.mixture import Mixture  # noqa: E402

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data.config import Config
 from data.motion.features import features_to_joints
 from data.store.manifest import MANIFEST
-from evaluation.text_metrics import score_texts
+from evaluation.metrics.texts import score_texts
 from training.checkpoints import read_checkpoint
 from training.inference.motion_model import MotionModel, load_motion_model
 from training.instructions.tasks import Codes, Instruction, Task

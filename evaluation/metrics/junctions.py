@@ -1,17 +1,18 @@
 """Smoothness of the junctions at which a long motion was assembled from shorter ones.
 
-Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), K junctions. Positions are in
-meters, y up. A junction at frame ``t`` lies between ``t - 1``, the last frame of one motion, and
-``t``, the first frame of the next.
+Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), K junctions, W frames of a
+transition. Positions are in meters, y up. A junction at frame ``t`` lies between ``t - 1``, the
+last frame of one motion, and ``t``, the first frame of the next.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.arrays import FloatArray
 from data.motion.quality import foot_skate
 from data.motion.skeleton import FPS, NUM_JOINTS
 
@@ -19,6 +20,9 @@ VELOCITY_FRAMES: Final = 3
 """Number of steps on each side over which velocities are averaged: 0.15 s."""
 SKATE_WINDOW_S: Final = 0.5
 """Half width of the window for foot skate."""
+
+TRANSITION_FRAMES: Final = 60
+"""Length of a transition of which the jerk is taken: 3 s, as published for HumanML3D."""
 
 _GROUND: Final = [0, 2]
 
@@ -75,7 +79,7 @@ class JunctionMeasures:
 
 
 def junction_measures(
-    joints_TJ3: NDArray[np.floating[Any]],
+    joints_TJ3: FloatArray,
     junction_frames: Sequence[int],
     fps: float = FPS,
 ) -> JunctionMeasures:
@@ -136,6 +140,93 @@ def junction_measures(
             for number, frame in enumerate(frame_K.tolist())
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionJerk:
+    """Jerk around the junctions of a set of motions.
+
+    Attributes:
+        peak: peak jerk (PJ) in m/frame³, the largest value of ``curve``.
+        area: area under the jerk (AUJ) in m/frame³, the sum over ``curve`` of its distance from the
+            jerk of real motions.
+        curve: jerk in m/frame³ of each frame of a transition, as a mean over the junctions.
+        junctions: number of junctions.
+    """
+
+    peak: float
+    area: float
+    curve: tuple[float, ...]
+    junctions: int
+
+
+def transition_jerk(
+    motions: Iterable[tuple[FloatArray, Sequence[int]]],
+    real_jerk: float,
+    frames: int = TRANSITION_FRAMES,
+) -> TransitionJerk:
+    """Compute peak jerk and area under the jerk of the junctions of a set of motions.
+
+    Source: Barquero et al., "Seamless Human Motion Composition with Blended Positional Encodings"
+    (FlowMDM), CVPR 2024, and its published code. The jerk of a frame is the largest among the
+    joints of the L1 norm of the third difference of the position. Values at different frame rates
+    are not comparable.
+
+    Args:
+        motions: positions, (T, 22, 3), in meters, including the path of the root, and the first
+            frame after each junction.
+        real_jerk: mean jerk of real motions, of :func:`mean_jerk`; 0.033 as published for
+            HumanML3D.
+        frames: even length W of a transition, half of it on either side of a junction.
+
+    Raises:
+        ValueError: ``frames`` is odd or less than 4, a transition reaches beyond its motion, or
+            there is no junction.
+    """
+    if frames % 2 or frames < 4:
+        raise ValueError(f"frames: expected an even number from 4, found {frames}.")
+    half = frames // 2
+    curves: list[FloatArray] = []
+    for joints_TJ3, junction_frames in motions:
+        jerk_T = frame_jerk(joints_TJ3)
+        bad = [frame for frame in junction_frames if not half <= frame <= len(joints_TJ3) - half]
+        if bad:
+            raise ValueError(
+                f"junction_frames: expected {half} frames on either side, found {bad} of "
+                f"{len(joints_TJ3)} frames. Remedy: give longer motions, or shorter transitions "
+                "and do not compare with published values."
+            )
+        curves += [jerk_T[frame - half : frame + half - 3] for frame in junction_frames]
+    if not curves:
+        raise ValueError("motions: expected at least one junction, found none.")
+    curve_W = np.mean(curves, axis=0)
+    return TransitionJerk(
+        float(curve_W.max()),
+        float(abs(curve_W - real_jerk).sum()),
+        tuple(curve_W.tolist()),
+        len(curves),
+    )
+
+
+def mean_jerk(motions: Iterable[FloatArray]) -> float:
+    """Return the mean of :func:`frame_jerk` over the frames of real motions, in m/frame³.
+
+    Raises:
+        ValueError: no motion has four frames.
+    """
+    jerks = [frame_jerk(joints_TJ3) for joints_TJ3 in motions]
+    if not any(map(len, jerks)):
+        raise ValueError("motions: expected at least one of four frames, found none.")
+    return float(np.concatenate(jerks).mean())
+
+
+def frame_jerk(joints_TJ3: FloatArray) -> FloatArray:
+    """Return the largest jerk of a joint in each frame, (T - 3,), in m/frame³.
+
+    The jerk of frame ``t`` is the L1 norm of the third difference of frames ``t`` to ``t + 3``.
+    """
+    third_TJ3 = np.diff(joints_TJ3.astype(np.float64), n=3, axis=0)
+    return abs(third_TJ3).sum(axis=-1).max(axis=-1)
 
 
 def _mean_steps(

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.support.corpus import Motion, mocap
 from data.motion.skeleton import JOINT, JOINT_NAMES
-from evaluation.junctions import junction_measures
+from evaluation.metrics.junctions import junction_measures, mean_jerk, transition_jerk
 from tests.support.motions import standing
 
 
@@ -113,3 +113,40 @@ def test_bad_motions_are_refused() -> None:
         junction_measures(np.zeros((60, 21, 3)), [30])
     with pytest.raises(ValueError, match="finite"):
         junction_measures(_still() * np.nan, [30])
+
+
+def test_transition_jerk_of_a_leap() -> None:
+    # A step of position by s has the third differences s, -2 s and s. The wrist moves by 0.1 in x
+    # and 0.2 in z (L1 norm 0.3), the pelvis by less.
+    motion = _still()
+    motion[30:, JOINT["left_wrist"]] += np.array([0.1, 0, -0.2])
+    motion[30:, JOINT["pelvis"], 0] += 0.05
+    found = transition_jerk([(motion, [30]), (_still(), [25, 30])], 0.01, frames=20)
+    assert found.junctions == 3
+    assert len(found.curve) == 17
+    expected = np.zeros(17)
+    expected[7:10] = 0.1, 0.2, 0.1  # a third of 0.3, 0.6 and 0.3
+    assert found.curve == pytest.approx(expected, abs=1e-9)
+    assert found.peak == pytest.approx(0.2)
+    assert found.area == pytest.approx(0.09 + 0.19 + 0.09 + 14 * 0.01)
+
+
+def test_steady_motion_has_no_jerk() -> None:
+    falling = _gliding(2.0)
+    falling[..., 1] -= 0.01 * np.arange(60)[:, None] ** 2
+    assert mean_jerk([falling, _still()]) == pytest.approx(0, abs=1e-9)
+    cubic = _still()
+    cubic[..., 0] += 0.001 * np.arange(60)[:, None] ** 3  # third difference 6 · 0.001
+    assert mean_jerk([cubic]) == pytest.approx(0.006)
+    assert transition_jerk([(cubic, [30])], 0.006).area == pytest.approx(0, abs=1e-9)
+
+
+def test_transitions_need_whole_windows() -> None:
+    with pytest.raises(ValueError, match=r"30 frames on either side, found \[29\] of 60"):
+        transition_jerk([(_still(), [30, 29])], 0.03)
+    with pytest.raises(ValueError, match="at least one junction"):
+        transition_jerk([(_still(), [])], 0.03)
+    with pytest.raises(ValueError, match="even number from 4, found 7"):
+        transition_jerk([(_still(), [30])], 0.03, frames=7)
+    with pytest.raises(ValueError, match="at least one of four frames"):
+        mean_jerk([_still()[:3]])

@@ -7,6 +7,7 @@ Shapes: T frames, J = 22 joints.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +18,26 @@ from pydantic import BaseModel, ConfigDict, Field
 from data.config import Config
 from data.motion.features import features_to_joints
 from data.store.manifest import MANIFEST
+from evaluation.metrics.naturalness import Naturalness, mean_naturalness, naturalness
+from evaluation.metrics.plans import score_plans
+from evaluation.metrics.reconstruction import compare_motions
 from evaluation.metrics.texts import score_texts
 from training.checkpoints import read_checkpoint
 from training.inference.motion_model import MotionModel, load_motion_model
-from training.instructions.tasks import Codes, Instruction, Task
+from training.instructions.tasks import Codes, Instruction, Task, split_steps
 from training.language_model.batches import InstructionEncoder
 from training.language_model.generation import DRAWN, Request, Sampling
 from training.language_model.model import KIND
 from training.language_model.train import TrainMotionLmConfig, read_mixture, task_losses
 from training.tokenizer.reconstruction import reconstruction
-from training.tokenizer.windows import MotionDataConfig, prepare_data
+from training.tokenizer.windows import MotionArray, MotionDataConfig, prepare_data
 
 Judge = Callable[[NDArray[np.floating]], str]
 """Returns the activity of a motion given as joints, (T, J, 3)."""
 
 PLANNING = (Task.CT2T, Task.CS2S, Task.CT2S, Task.CS2T, Task.T2S, Task.S2T, Task.T2C, Task.S2C)
+STEPS = (Task.CS2S, Task.CT2S, Task.T2S)
+"""Tasks that answer with steps."""
 
 
 class EvaluationConfig(Config):
@@ -40,6 +46,11 @@ class EvaluationConfig(Config):
     items: int = Field(default=64, ge=1, description="Maximum number of items per task.")
     text: Sampling = Field(default_factory=Sampling, description="Sampling of texts.")
     motion: Sampling = Field(default=DRAWN, description="Sampling of motions.")
+    embedding_model: str | None = Field(
+        default=None,
+        description="Embedding model of BERTScore: its folder, or its name on the Hugging Face "
+        "Hub. None leaves BERTScore out.",
+    )
 
 
 class EvaluationReport(BaseModel):
@@ -48,7 +59,11 @@ class EvaluationReport(BaseModel):
     Attributes:
         metrics: value by name: ``reconstruction_*``, ``{task}_loss``, ``{task}_accuracy``,
             ``residual_*`` of the residual codes, ``t2m_class_accuracy`` with ``t2m_class_chance``,
-            ``m2t_*`` and ``{task}_bleu4``.
+            and ``t2m_empty``, the share of answers without a motion; ``{task}_bleu4`` and the other
+            scores of texts; scores of plans for tasks that answer with steps; and the measures of
+            :class:`~evaluation.metrics.naturalness.Naturalness` of real motions (``real_*``), of
+            the same motions encoded and decoded (``round_trip_*``), and of generated ones
+            (``t2m_*``).
         items: number of items by task.
         examples: some answers by task, each with ``given``, ``expected`` and ``found``.
     """
@@ -87,6 +102,7 @@ def evaluate_model(
         model.tokenizer.model, data.splits["test"], model.tokenizer.stats, model.tokenizer.device
     )
     metrics |= {f"reconstruction_{name}": value for name, value in rebuilt.items()}
+    metrics |= _round_trip(model, data.splits["test"], config.items)
     mixture = read_mixture(training, model.tokenizer, "test", Counter())
     asked = {task: mixture.all_of(task, config.items) for task in Task}
     encoder = InstructionEncoder(
@@ -103,12 +119,7 @@ def evaluate_model(
         found = [str(answer) for answer in _answers(model, asked[task], config.text)]
         # All answers to the same prompt count as references.
         references = _references(asked[task])
-        scores = score_texts(found, references)
-        metrics |= {
-            f"{task}_bleu1": scores.bleu1,
-            f"{task}_bleu4": scores.bleu4,
-            f"{task}_rouge_l": scores.rouge_l,
-        }
+        metrics |= _text_scores(task, found, references, config)
         for one, answer in list(zip(asked[task], found, strict=True))[:4]:
             given = " ".join(part for part in one.prompt if isinstance(part, str))
             examples[task.value].append(
@@ -174,14 +185,18 @@ def _motion_classes(
     config: EvaluationConfig,
     examples: Mapping[str, list[dict[str, str]]],
 ) -> dict[str, float]:
-    """Return the share of generated motions with the same activity as the real motion."""
+    """Return the share of generated motions with the activity of the real ones, and measures."""
     wanted: list[str] = []
     found: list[str] = []
+    measures: list[Naturalness] = []
     for one, answer in zip(asked, _answers(model, asked, config.motion), strict=True):
-        assert not isinstance(one.answer, str)  # noqa: S101 - t2m answers with motion
-        wanted.append(_judged(model, one.answer, judge))
-        # An empty answer shows no activity.
-        found.append(_judged(model, answer, judge) if answer else "nothing")
+        wanted.append(judge(_joints(model, one.answer)))
+        if answer:
+            joints_TJ3 = _joints(model, answer)
+            found.append(judge(joints_TJ3))
+            measures.append(naturalness(joints_TJ3))
+        else:  # An empty answer shows no activity.
+            found.append("nothing")
         if len(examples["t2m"]) < 8:
             given = " ".join(part for part in one.prompt if isinstance(part, str))
             examples["t2m"].append({"given": given, "expected": wanted[-1], "found": found[-1]})
@@ -190,12 +205,71 @@ def _motion_classes(
         "t2m_class_accuracy": float(np.mean([a == b for a, b in zip(wanted, found, strict=True)])),
         # Accuracy of always answering with the most common activity.
         "t2m_class_chance": shares.most_common(1)[0][1] / len(wanted),
+        "t2m_empty": 1 - len(measures) / len(asked),
+        **_named("t2m", mean_naturalness(measures)),
     }
 
 
-def _judged(model: MotionModel, codes: object, judge: Judge) -> str:
-    assert isinstance(codes, tuple)  # noqa: S101
-    return judge(features_to_joints(model.decode(codes)))
+def _joints(model: MotionModel, codes: object) -> NDArray[np.floating]:
+    assert isinstance(codes, tuple)  # noqa: S101 - t2m answers with motion
+    return features_to_joints(model.decode(codes))
+
+
+def _round_trip(model: MotionModel, motions: MotionArray, items: int) -> dict[str, float]:
+    """Compare some motions with what the tokenizer makes of them, and measure both."""
+    step = model.tokenizer.frames_per_token
+    usable = [index for index, frames in enumerate(np.diff(motions.offsets_N)) if frames >= step]
+    chosen = np.linspace(0, len(usable) - 1, min(items, len(usable))).astype(int)
+    pairs: list[tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.bool_]]] = []
+    for index in (usable[place] for place in chosen.tolist()):
+        features_TD = motions.motion(index)
+        made_TD = model.tokenizer.decode(model.tokenizer.encode([features_TD])[0])
+        frames = len(made_TD)
+        pairs.append(
+            (
+                features_to_joints(features_TD[:frames]),
+                features_to_joints(made_TD),
+                motions.credible(index)[:frames],
+            )
+        )
+    errors = compare_motions(pairs)
+    found = {"reconstruction_pa_mpjpe_mm": errors.pa_mpjpe_mm}
+    if errors.acceleration_mm is not None:
+        found["reconstruction_acceleration_mm"] = errors.acceleration_mm
+    found |= _named("real", mean_naturalness(naturalness(real) for real, _, _ in pairs))
+    return found | _named("round_trip", mean_naturalness(naturalness(made) for _, made, _ in pairs))
+
+
+def _named(row: str, measures: Naturalness) -> dict[str, float]:
+    """Return the measures that were possible, by name."""
+    found: dict[str, float | None] = asdict(measures)
+    return {f"{row}_{name}": value for name, value in found.items() if value is not None}
+
+
+def _text_scores(
+    task: Task, found: Sequence[str], references: Sequence[Sequence[str]], config: EvaluationConfig
+) -> dict[str, float]:
+    scores = score_texts(found, references, config.embedding_model)
+    metrics = {
+        f"{task}_bleu1": scores.bleu1,
+        f"{task}_bleu4": scores.bleu4,
+        f"{task}_rouge_l": scores.rouge_l,
+        f"{task}_cider": scores.cider,
+    }
+    if scores.bert_f1 is not None:
+        metrics[f"{task}_bert_f1"] = scores.bert_f1
+    if task in STEPS:
+        plans = score_plans(
+            list(map(split_steps, found)),
+            [list(map(split_steps, known)) for known in references],
+        )
+        metrics |= {
+            f"{task}_step_f1": plans.step_f1,
+            f"{task}_looping": plans.looping,
+            f"{task}_repeated_steps": plans.repeated_steps,
+            f"{task}_distinct": plans.distinct,
+        }
+    return metrics
 
 
 def _answers(

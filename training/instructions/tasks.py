@@ -260,21 +260,33 @@ def format_steps(steps: Sequence[str]) -> str:
 
 
 def parse_steps(text: str) -> tuple[str, ...]:
-    """Parse the steps of a text that numbers them ``1.``, ``1)``, ``1:`` or ``Step 1:``.
+    """Parse the steps of a text with :func:`split_steps`, and clean them with :func:`clean_steps`.
+
+    Args:
+        text: text to parse, such as the reply of a model.
+
+    Returns:
+        The steps; empty if no step is numbered.
+    """
+    return clean_steps(split_steps(text))
+
+
+def split_steps(text: str) -> list[str]:
+    """Split a text that numbers its steps ``1.``, ``1)``, ``1:`` or ``Step 1:``.
 
     If several lines begin with a number, each of them begins a step, and numbers inside a line are
     part of its step. Otherwise the steps may be on one line, because tokenizers such as T5's drop
     line breaks. In this case a number begins a step only if it continues the numbering.
 
     Args:
-        text: text to parse, such as the reply of a model.
+        text: text to split, such as the reply of a model.
 
     Returns:
-        The steps, cleaned with :func:`clean_steps`; empty if no step is numbered.
+        The steps as they stand, with their repetitions; empty if no step is numbered.
     """
     lines = text.splitlines()
     if sum(_AT_LINE_START.match(line) is not None for line in lines) > 1:
-        return clean_steps(_steps_by_line(lines))
+        return _steps_by_line(lines)
     starts: list[re.Match[str]] = []
     last = 0
     for mark in _AT_WORD_START.finditer(text):
@@ -284,7 +296,7 @@ def parse_steps(text: str) -> tuple[str, ...]:
             starts.append(mark)
             last = number
     ends = [*(mark.start() for mark in starts[1:]), len(text)]
-    return clean_steps([text[mark.end() : end] for mark, end in zip(starts, ends, strict=False)])
+    return [text[mark.end() : end] for mark, end in zip(starts, ends, strict=False)]
 
 
 def _steps_by_line(lines: Sequence[str]) -> list[str]:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from data.motion.features import features_to_joints
+from data.motion.quality import jitter
 from data.motion.splits import SplitConfig
 from evaluation.reports import EvaluationConfig, evaluate_model
 from evaluation.versions import PromotionConfig, promote, write_model
@@ -106,6 +108,13 @@ def test_versions_are_evaluated_and_promoted_when_not_worse(
     test = prepare_data(MotionDataConfig(dataset=lm_root), cache).splits["test"]
     rebuilt = reconstruction(tokenizer.model, test, tokenizer.stats, tokenizer.device)
     assert report.metrics["reconstruction_mpjpe_mm"] == rebuilt["mpjpe_mm"]
+    assert report.metrics["reconstruction_pa_mpjpe_mm"] < rebuilt["mpjpe_mm"]
+    chosen = np.linspace(0, len(test) - 1, 6).astype(int).tolist()
+    real = [features_to_joints(test.motion(i)[: len(test.motion(i)) // 4 * 4]) for i in chosen]
+    assert report.metrics["real_jitter_m_s3"] == pytest.approx(
+        np.mean([jitter(one) or 0 for one in real])
+    )
+    assert {"round_trip_foot_skate_m_s", "round_trip_float_mm"} <= report.metrics.keys()
     # Each real motion is judged before the motion that was generated for its text.
     pairs = list(zip(judged[::2], judged[1::2], strict=True))
     assert len(pairs) == 6
@@ -114,6 +123,10 @@ def test_versions_are_evaluated_and_promoted_when_not_worse(
     commonest = Counter(real for real, _ in pairs).most_common(1)[0][1]
     assert report.metrics["t2m_class_chance"] == commonest / 6
     assert {"m2t_bleu4", "t2s_rouge_l", "ct2t_loss", "m2m_accuracy"} <= report.metrics.keys()
+    assert 0 < report.metrics["t2s_distinct"] <= 1
+    assert {"t2s_step_f1", "t2s_looping"} <= report.metrics.keys()
+    assert report.metrics["m2t_cider"] >= 0
+    assert "m2t_bert_f1" not in report.metrics
     assert "t2c_loss" not in report.metrics
     assert report.examples["t2s"][0]["expected"].startswith("1. ")
     vqvae, lm = read_checkpoint(vqvae_run.run, VQVAE_KIND), read_checkpoint(lm_run.run, KIND)

@@ -8,7 +8,7 @@ and of the language model, unless they are trained already, and evaluates on the
   Baselines are the most frequent activity (chance), the training motion with the nearest text
   (retrieval), and the real motion encoded and decoded by the tokenizer (upper bound).
 - m2t: activity of the caption's label.
-- m2m: joint error of the middle, against linear interpolation between the ends.
+- m2m: joint error and joint speed of the middle, against linear interpolation between the ends.
 - junctions of two test motions, filled by m2m, against concatenated and uncut motions.
 - t2s, s2t, ct2t: BLEU and ROUGE, against copying the answer of the nearest training plan.
 
@@ -42,7 +42,9 @@ from benchmarks.support.corpus import TEXT, need_corpus, run_with_corpus  # noqa
 from data.importers.run import MotionImportConfig, import_motions  # noqa: E402
 from data.motion.features import features_to_joints  # noqa: E402
 from data.presets import resolve  # noqa: E402
+from evaluation.metrics.completion import speed_kept  # noqa: E402
 from evaluation.metrics.junctions import Junction, JunctionMeasures, junction_measures  # noqa: E402
+from evaluation.metrics.reconstruction import joint_errors_mm  # noqa: E402
 from evaluation.metrics.texts import score_texts  # noqa: E402
 from training.inference.long_motion import ImagineConfig  # noqa: E402
 from training.inference.motion_model import MotionModel  # noqa: E402
@@ -157,9 +159,14 @@ def picture(model: MotionModel, asked: Sequence[Instruction], made: Sequence[str
 
 
 def in_between(model: MotionModel, asked: Sequence[Instruction]) -> dict[str, float]:
-    """Return the root-aligned joint errors of middles and of linear interpolation, in mm."""
-    ours: list[float] = []
-    lines: list[float] = []
+    """Compare middles and linear interpolation with the real middle.
+
+    Returns:
+        Root-aligned joint errors in mm, and the joint speed relative to the root as a share of that
+        of the real middle.
+    """
+    errors: dict[str, list[float]] = {"m2m": [], "m2m_lines": []}
+    speeds: dict[str, list[float]] = {"m2m": [], "m2m_lines": []}
     requests: list[Request] = []
     for one in asked:
         length = len(one.answer)
@@ -178,11 +185,14 @@ def in_between(model: MotionModel, asked: Sequence[Instruction]) -> dict[str, fl
         before, after = (real[t] - real[t, :1] for t in (begin - 1, end))
         straight = before * (1 - share) + after * share
         own = made[begin:end] - made[begin:end, :1]
-        for errors, guess in ((ours, own), (lines, straight)):
-            errors.append(1000 * float(np.linalg.norm(posed - guess, axis=-1).mean()))
-    return {
-        "m2m_mm": round(float(np.mean(ours)), 1),
-        "m2m_lines_mm": round(float(np.mean(lines)), 1),
+        for name, guess in (("m2m", own), ("m2m_lines", straight)):
+            errors[name].append(float(joint_errors_mm(posed, guess).mean()))
+            kept = speed_kept(posed, guess)
+            if kept is not None:
+                speeds[name].append(kept)
+    figures = {f"{name}_mm": round(float(np.mean(found)), 1) for name, found in errors.items()}
+    return figures | {
+        f"{name}_speed_kept": round(float(np.mean(found)), 2) for name, found in speeds.items()
     }
 
 

@@ -32,6 +32,7 @@ from benchmarks.support.corpus import run_with_corpus  # noqa: E402
 from data.motion.features import features_to_joints  # noqa: E402
 from data.presets import resolve  # noqa: E402
 from data.store.dataset import Dataset  # noqa: E402
+from evaluation.metrics.reconstruction import joint_errors_mm  # noqa: E402
 from training.tokenizer.motion_tokenizer import MotionTokenizer, load_tokenizer  # noqa: E402
 from training.tokenizer.reconstruction import reconstruction  # noqa: E402
 from training.tokenizer.train import PRESETS, TrainMotionVqvaeConfig, train_motion_vqvae  # noqa: E402
@@ -53,9 +54,8 @@ def mpjpe_mm(motions: MotionArray, rebuild: Rebuild) -> float:
             real, made = (
                 features_to_joints(w.astype(np.float64)) for w in (window, rebuild(window))
             )
-            posed = (real - real[:, :1]) - (made - made[:, :1])
-            errors.append(float(np.linalg.norm(posed, axis=-1).mean()))
-    return 1000 * float(np.mean(errors))
+            errors.append(float(joint_errors_mm(real, made).mean()))
+    return float(np.mean(errors))
 
 
 def pca(data: PreparedData, numbers: int) -> Rebuild:

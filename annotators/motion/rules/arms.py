@@ -57,6 +57,8 @@ AHEAD: Final = 0.45
 """Smallest distance of a hand in front of or beside the shoulder. The larger distance decides."""
 
 MIN_BEND_DEG: Final = 60.0
+TOLD_SHARE: Final = 0.5
+"""An elbow that bends by so much of its way within other events of the arm belongs to them."""
 HELD_LEVELS: Final = (Level.SHOULDER, Level.HEAD, Level.ABOVE_HEAD)
 HOLD_S: Final = 0.8
 HOLD_DRIFT: Final = 0.30
@@ -321,9 +323,13 @@ def elbow_bends(
         if amount < MIN_BEND_DEG:
             continue
         span = trim_ramp(bend_T, start, end)
+        other_T = busy_T | moving_T
+        bent_N = np.abs(np.diff(bend_T[slice(*span)]))
+        told_deg = float(bent_N[other_T[span[0] + 1 : span[1]]].sum())
         if (
             share_of(ok_T, span) < 0.8
-            or share_of(busy_T | moving_T, span) > 0.3
+            or share_of(other_T, span) > 0.3
+            or told_deg > TOLD_SHARE * amount
             or is_too_slow(span)
         ):
             continue

@@ -98,6 +98,9 @@ RESTING_FOOT: Final = 0.5
 """Largest speed of a foot that stands, leg lengths per second; errors of the estimate are as
 fast."""
 STILL_SPEED: Final = 0.20
+HANDS_WORK: Final = 0.10
+HANDS_WORK_TIMES: Final = 3
+"""Nobody holds still whose hands go so far apart or together, arm lengths, so many times."""
 """Speed of the faster joints, leg lengths per second. Breathing and balancing are slower."""
 
 
@@ -408,4 +411,13 @@ def still_spans(signals: Signals) -> list[Span]:
         return []
     joints_TN3 = gaussian_filter1d(signals.joints_TJ3[:, seen_J], 2.0, axis=0, mode="nearest")
     fastest_T = np.percentile(speed_T(joints_TN3), 90, axis=1) / signals.size.leg_m
-    return spans(fastest_T < STILL_SPEED, FPS)
+    return [s for s in spans(fastest_T < STILL_SPEED, FPS) if not _hands_work(signals, s)]
+
+
+def _hands_work(signals: Signals, span: Span) -> bool:
+    """Return whether the hands go apart and together again and again in a still body."""
+    if not signals.sharp or not all(signals.seen(f"{side}_arm", span) for side in SIDES):
+        return False
+    between_T3 = signals.joint_T3("left_wrist") - signals.joint_T3("right_wrist")
+    apart_N = np.linalg.norm(between_T3[slice(*span)], axis=1) / signals.size.arm_m
+    return len(turning_points(apart_N, HANDS_WORK)) > HANDS_WORK_TIMES

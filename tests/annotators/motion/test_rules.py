@@ -420,6 +420,16 @@ def test_palms_that_open_and_close_are_a_gesture() -> None:
     assert not _of(EventKind.GESTURE, _palms(0))
 
 
+def test_who_works_with_the_hands_does_not_hold_still() -> None:
+    def stands_still(motion: Motion) -> bool:
+        return any(
+            start_s < 1.5 and end_s > 2.5 for start_s, end_s in describe_motion(motion).still
+        )
+
+    assert stands_still(_palms(0))
+    assert not stands_still(_palms(2))
+
+
 def test_a_leg_out_to_the_side_and_the_balance_on_the_other() -> None:
     motion = standing(5.0)
     share_T = ramp(len(motion), 25, 35, 0.0, 1.0) - ramp(len(motion), 60, 70, 0.0, 1.0)

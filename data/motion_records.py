@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Final, Literal
 
 from data.arrays import BoolArray, FloatArray
 from data.errors import UnexpectedItemError
@@ -16,6 +16,9 @@ from data.records import Rejection
 
 MotionSource = Literal["video", "bvh", "humanml3d", "joints", "features", "procedural"]
 
+
+HUMAN_TEXTS: Final = frozenset(("humanml3d", "kit-ml"))
+"""Authors of texts that people wrote while they saw the motion, see :class:`MotionText`."""
 
 ID_LENGTH = 16
 
@@ -51,7 +54,8 @@ class ImportedMotion:
         fps: exact frame rate of ``joints_TJ3`` or ``features_TD``.
         joints_TJ3: (T, 22, 3) meters, y up; None if the source has only features.
         features_TD: (T, 263), not normalized; None if they are computed from joints.
-        group: subject or video, whose motions must stay in one split; else empty.
+        group: what must stay in one split with others, such as a subject or a video
+            (:mod:`data.motion.splits`); else empty.
         split: split of the source, if it has one.
         labels: activity labels of the source.
         texts: texts of the motion.

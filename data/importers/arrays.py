@@ -3,7 +3,9 @@
 - ``.npy``: one motion.
 - ``.npz`` with one array per motion, whose name is the motion's name.
 - ``.npz`` of concatenated motions: ``positions`` (ΣT, 22, 3) with ``offsets`` (N + 1), ``keys`` (N)
-  and optionally ``label`` (N); the format of this project's shared motion capture.
+  and optionally ``label`` or ``content``, ``style`` and ``cmu_id`` (N each), which tell the label
+  and the group of a motion (:mod:`data.motion.splits`); the format of this project's shared motion
+  capture.
 - ``.npz`` of another pose estimator (:mod:`data.importers.external_poses`).
 
 The frame rate is the value of ``fps`` (or of AMASS's ``mocap_framerate``) in the file, else 20.
@@ -16,7 +18,6 @@ those.
 Shapes: T frames, J = 22 joints, D = 263 features.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache, partial
@@ -33,11 +34,14 @@ from data.importers.external_poses import find_external_poses, is_external
 from data.importers.humanml3d import load_array, require_numbers
 from data.importers.search import rejected
 from data.motion.skeleton import FPS, NUM_FEATURES, NUM_JOINTS
+from data.motion.splits import group_of_array
 from data.motion_records import Found, ImportedMotion, Pending, content_id
 from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 
 _RATE_NAMES: Final = ("fps", "mocap_framerate", "mocap_frame_rate", "frame_rate")
-_FACTS: Final = frozenset({*_RATE_NAMES, "offsets", "keys", "label", "content"})
+_TOLD: Final = ("label", "content", "style", "cmu_id")
+"""Arrays with a text for each motion."""
+_FACTS: Final = frozenset({*_RATE_NAMES, *_TOLD, "offsets", "keys"})
 _MAX_FACT_BYTES: Final = 64_000_000
 """Maximum size of an array of metadata: 250,000 keys of 64 characters."""
 _SMPL_NAMES: Final = frozenset({"poses", "betas", "trans", "root_orient", "pose_body"})
@@ -149,13 +153,14 @@ def _slices(path: Path, joints: StoredArray, member: str, facts: Mapping[str, Fl
             f"integers up to {num_frames}, found offsets of {offsets.dtype} and {offsets.shape}.",
             "Save positions, offsets and keys again.",
         )
-    labels = facts.get("label", facts.get("content"))
-    if labels is not None and labels.shape != keys.shape:
-        raise ItemError(
-            Reason.WRONG_FORM,
-            f"expected a label for each of {len(keys)} keys, found {labels.shape}.",
-            "Save the labels again.",
-        )
+    told = {name: facts[name] for name in _TOLD if name in facts}
+    for fact, values in told.items():
+        if values.shape != keys.shape:
+            raise ItemError(
+                Reason.WRONG_FORM,
+                f"expected a {fact} for each of {len(keys)} keys, found {values.shape}.",
+                "Save it again.",
+            )
     fps = _rate(facts)
     frame_bytes = NUM_JOINTS * 3 * joints.dtype.itemsize
     content = _Bytes(joints.chunks())
@@ -163,10 +168,17 @@ def _slices(path: Path, joints: StoredArray, member: str, facts: Mapping[str, Fl
     for number, key in enumerate(keys.tolist()):
         first, end = int(offsets[number]), int(offsets[number + 1])
         name = plain_text(str(key), MAX_MESSAGE_CHARS)
-        label = (plain_text(str(labels[number]), MAX_MESSAGE_CHARS),) if labels is not None else ()
+        of_motion = {
+            fact: plain_text(str(values[number]), MAX_MESSAGE_CHARS)
+            for fact, values in told.items()
+        }
+        label = of_motion.pop("label", of_motion.get("content"))
+        labels = () if label is None else (label,)
+        group = group_of_array(name, **of_motion)
         num_bytes = (end - first) * frame_bytes
         load = partial(_load_slice, path, member, first, end)
-        yield _pending(content.take(num_bytes), num_bytes, load, f"{path}:{name}", name, fps, label)
+        chunks, item = content.take(num_bytes), f"{path}:{name}"
+        yield _pending(chunks, num_bytes, load, item, name, fps, labels, group)
 
 
 class _Bytes:
@@ -245,9 +257,11 @@ def _pending(
     name: str,
     fps: Fraction,
     labels: tuple[str, ...] = (),
+    group: str | None = None,
 ) -> Pending:
     motion_id = content_id("array", content, f"{fps}")
-    read = partial(_read, load, motion_id, item, name, fps, labels)
+    group = group_of_array(name) if group is None else group
+    read = partial(_read, load, motion_id, item, name, fps, labels, group)
     return Pending(motion_id, name, item, read, num_bytes)
 
 
@@ -258,6 +272,7 @@ def _read(
     name: str,
     fps: Fraction,
     labels: tuple[str, ...],
+    group: str,
 ) -> ImportedMotion:
     array = load()
     kind = _kind(array)
@@ -283,12 +298,6 @@ def _read(
         fps=fps,
         joints_TJ3=values if kind == "joints" else None,
         features_TD=values if kind == "features" else None,
-        group=_subject(name),
+        group=group,
         labels=labels,
     )
-
-
-def _subject(name: str) -> str:
-    """Subject of a name such as ``cmu_07_04``, equal to that of the BVH files of this database."""
-    found = re.fullmatch(r"cmu_(\d+)_\d+", name, re.IGNORECASE)
-    return f"cmu/{found.group(1)}" if found else ""

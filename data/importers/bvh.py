@@ -32,6 +32,7 @@ from data.importers.archives import (
 )
 from data.importers.search import rejected
 from data.motion.skeleton import JOINT, JOINT_NAMES, NUM_JOINTS
+from data.motion.splits import group_of_take
 from data.motion_records import Found, ImportedMotion, Pending, content_id
 from data.plain_text import MAX_MESSAGE_CHARS, plain_text
 
@@ -191,7 +192,7 @@ def read_bvh(data: bytes, motion_id: str, item: str, name: str) -> ImportedMotio
         source_id=name,
         fps=exact_rate(frame_time_s),
         joints_TJ3=joints_TJ3.astype(np.float32),
-        group=_subject(name, preset),
+        group=group_of_take(preset, name),
         license=LICENSES.get(preset, ""),
     )
 
@@ -432,7 +433,7 @@ def _is_tpose(joints_J3: NDArray[np.float64]) -> bool:
 
 
 def _preset(names: Iterable[str]) -> str:
-    """Name of a known skeleton, which decides license and subject; empty for others."""
+    """Name of a known skeleton, which decides license and group; empty for others."""
     present = set(names)
     if {"LHipJoint", "RHipJoint", "LowerBack"} <= present:
         return "cmu"
@@ -443,13 +444,6 @@ def _preset(names: Iterable[str]) -> str:
     if {"LeftUpLeg", "LeftToe", "Spine2"} <= present:
         return "lafan1"
     return ""
-
-
-def _subject(name: str, preset: str) -> str:
-    """Subject according to the file name, if known. A subject stays in one split."""
-    pattern = {"cmu": r"(\d+)_\d+$", "lafan1": r"(subject\d+)"}.get(preset)
-    found = re.search(pattern, name) if pattern else None
-    return f"{preset}/{found.group(1)}" if found else ""
 
 
 assert set(_NEEDED) < set(JOINT_NAMES)  # noqa: S101 - a table of this module against another

@@ -4,16 +4,17 @@
 ``caption#tagged words#start_s#end_s``, ``<root>/{train,val,test}.txt``. Times (0, 0) mean the whole
 motion. Other times crop it, as in the published loader, and each crop becomes a separate motion.
 
-:func:`read_kit_texts` reads KIT-ML's original texts (``<id>_annotations.json``, with the motion's
-id in ``<id>_meta.json``), which are joined to motions of another source.
+:func:`read_human_texts` reads KIT-ML's original texts (``<id>_annotations.json``, with the motion's
+id in ``<id>_meta.json``) and lists of texts, which are joined to motions of another source.
 
 Shapes: T rows, D = 263 features.
 """
 
 import json
+import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -224,24 +225,26 @@ def _read(
     )
 
 
-# ------------------------------------------------------------------------------------ KIT-ML texts
+# ------------------------------------------------------------------- texts of other motions' files
 
 
-def read_kit_texts(path: Path) -> dict[str, tuple[str, ...]]:
-    """Read sentences by motion id, which are joined to motions of another source.
+def read_human_texts(path: Path) -> dict[str, tuple[MotionText, ...]]:
+    """Read what people wrote about motions, by motion id; it is joined to another source's motions.
 
     Args:
-        path: a folder of KIT-ML's release, or a JSON Lines file whose rows have ``key`` (or
-            ``cmu_id``) and ``kit`` (a list of ``{"captions": [...]}``), as
-            ``mocap/cmu_texts.jsonl`` of the project's shared data.
+        path: a folder of KIT-ML's release, or a JSON Lines file, as ``mocap/cmu_texts.jsonl`` of
+            the project's shared data. Its rows have ``key`` (or ``cmu_id``), ``kit``, a list of
+            ``{"captions": [...]}``, and ``humanml3d``, a list of clips of the motion:
+            ``{"start_20fps": 19, "end_20fps": 219, "captions": [...]}``. The captions of a clip
+            describe all of it: times within the clip, which some of them have, contradict them.
 
     Returns:
-        Sentences by source id, e.g. ``07_01``.
+        Texts by source id, e.g. ``07_01``. ``end_s`` is infinite for texts of a whole motion.
 
     Raises:
         ValueError: the path is neither.
     """
-    found: dict[str, list[str]] = defaultdict(list)
+    found: defaultdict[str, list[MotionText]] = defaultdict(list)
     try:
         if path.is_dir():
             for file in sorted(path.glob("*_annotations.json")):
@@ -250,16 +253,17 @@ def read_kit_texts(path: Path) -> dict[str, tuple[str, ...]]:
                 name = file.name.removesuffix("_annotations.json")
                 if meta.is_file():
                     name = str(json.loads(read_small_file(meta))["source"]["motion_id"])
-                found[text_key(name)] += json.loads(read_small_file(file))
+                found[text_key(name)] += _of_span(json.loads(read_small_file(file)), "kit-ml")
         else:
             for line in read_small_file(path).decode("utf-8").splitlines():
                 row = json.loads(line)
+                texts = found[text_key(row.get("cmu_id") or row["key"])]
                 for kit in row.get("kit", ()):
-                    found[text_key(row.get("cmu_id") or row["key"])] += kit["captions"]
-        return {
-            name: tuple(dict.fromkeys(plain_text(text, MAX_TEXT_CHARS) for text in texts))
-            for name, texts in found.items()
-        }
+                    texts += _of_span(kit["captions"], "kit-ml")
+                for clip in row.get("humanml3d", ()):
+                    span_s = clip["start_20fps"] / FPS, clip["end_20fps"] / FPS
+                    texts += _of_span(clip.get("captions", ()), "humanml3d", *span_s)
+        return {name: tuple(dict.fromkeys(texts)) for name, texts in found.items() if texts}
     except (
         ItemError,
         OSError,
@@ -271,8 +275,18 @@ def read_kit_texts(path: Path) -> dict[str, tuple[str, ...]]:
     ) as error:
         raise ValueError(
             f"{path}: expected KIT-ML texts (<id>_annotations.json with <id>_meta.json, or JSON "
-            f"Lines with key and kit), found {type(error).__name__}: {error}. Remedy: correct it."
+            f"Lines with key, kit and humanml3d), found {type(error).__name__}: {error}. "
+            "Remedy: correct it."
         ) from error
+
+
+def _of_span(
+    texts: Iterable[str], source: str, start_s: float = 0.0, end_s: float = math.inf
+) -> list[MotionText]:
+    return [
+        MotionText(plain_text(text, MAX_TEXT_CHARS), start_s, end_s, "medium", source)
+        for text in texts
+    ]
 
 
 def text_key(name: str) -> str:

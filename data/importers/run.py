@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from data.arrays import BoolArray, FloatArray
 from data.config import Config, ExpandedPath, ExpandedSource
 from data.errors import RETRYABLE, ItemError, Reason, Stage
-from data.importers.humanml3d import read_kit_texts, text_key
+from data.importers.humanml3d import read_human_texts, text_key
 from data.importers.sources import FindMotions, FoundItem, search_sources
 from data.motion.credibility import credible_rows, mirror_credible
 from data.motion.features import (
@@ -28,8 +28,8 @@ from data.motion.features import (
 )
 from data.motion.quality import MotionGates, find_flaws, foot_skate, jitter, resample
 from data.motion.skeleton import FPS
-from data.motion.splits import SplitConfig, split_of
-from data.motion_records import ImportedMotion, MotionText, Pending, content_id
+from data.motion.splits import Split, SplitConfig, SplitGroup, Splitter, source_of_group
+from data.motion_records import HUMAN_TEXTS, ImportedMotion, MotionText, Pending, content_id
 from data.presets import HOME, Presets
 from data.records import Annotation, Clip, Rejection, RejectionKey
 from data.schemas import Row, annotation_row, load_rejection, motion_row, rejection_row
@@ -39,7 +39,7 @@ from data.video.files import size_of
 from data.workers.unexpected import UnexpectedErrors
 from data.workers.workers import WorkerConfig, Workers
 
-MOTIONS_VERSION: Final = 2
+MOTIONS_VERSION: Final = 3
 """Raised whenever a change affects the rows."""
 BATCH: Final = 256
 """Number of motions per publication; a killed run loses at most one batch."""
@@ -56,7 +56,8 @@ class MotionImportConfig(Config):
     )
     dataset: ExpandedPath = Field(description="Folder of the dataset; created, or extended.")
     texts: ExpandedPath | None = Field(
-        default=None, description="KIT-ML texts, joined to motions by the motions' ids."
+        default=None,
+        description="Texts of KIT-ML and HumanML3D, joined to motions by the motions' ids.",
     )
     license: str = Field(default="", description="License of sources that do not state one.")
     mirror: bool = Field(default=True, description="Add the mirror image of each motion.")
@@ -261,13 +262,14 @@ def import_motions(
     ):
         texts = _read_texts(config.texts, workers) if config.texts else {}
         known = _known(writer)
+        splitter = _splitter(writer, config.splits)
         ended = _retryable(writer)
         retried: dict[str, Rejection] = {}
         if config.retry_rejected:
             retried, ended = ended, {}
             known.difference_update(retried)
         for batch in _batches(search_sources(config.sources, workers, find_in_dataset, ended)):
-            rows = _batch_rows(batch, known, texts, config, workers, progress)
+            rows = _batch_rows(batch, known, texts, config, workers, progress, splitter)
             rejections = progress.unpublished
             if rejections and (rows or writer.published() is not None):
                 rows["rejections"] = [rejection_row(rejection, None) for rejection in rejections]
@@ -299,13 +301,13 @@ def _retryable(writer: DatasetWriter) -> dict[str, Rejection]:
     return {row["item_id"]: load_rejection(row) for row in rows}
 
 
-def _read_texts(path: Path, workers: Workers) -> dict[str, tuple[str, ...]]:
-    """Read the sentences of KIT-ML in a worker.
+def _read_texts(path: Path, workers: Workers) -> dict[str, tuple[MotionText, ...]]:
+    """Read the texts that people wrote in a worker.
 
     Raises:
         ValueError: they cannot be read.
     """
-    ((_, found),) = workers.run(_kit_texts, [path], size_bytes=size_of, stage="texts")
+    ((_, found),) = workers.run(_human_texts, [path], size_bytes=size_of, stage="texts")
     if isinstance(found, ItemError):
         raise ValueError(f"texts {path}: {found.detail} Remedy: {found.remedy}") from found
     if isinstance(found, ValueError):
@@ -313,9 +315,9 @@ def _read_texts(path: Path, workers: Workers) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _kit_texts(path: Path) -> dict[str, tuple[str, ...]] | ValueError:
+def _human_texts(path: Path) -> dict[str, tuple[MotionText, ...]] | ValueError:
     try:
-        return read_kit_texts(path)
+        return read_human_texts(path)
     except ValueError as error:
         return error
 
@@ -351,7 +353,7 @@ def _batches(items: Iterator[FoundItem]) -> Iterator[list[FoundItem]]:
 class _Job:
     pending: Pending
     config: MotionImportConfig
-    texts: tuple[str, ...]
+    texts: tuple[MotionText, ...]
 
 
 def _prepare(job: _Job) -> list[Prepared]:
@@ -365,7 +367,11 @@ def _prepare(job: _Job) -> list[Prepared]:
         license=motion.license or job.config.license,
         texts=(
             *motion.texts,
-            *(MotionText(text, 0.0, length_s, "medium", "kit-ml") for text in job.texts),
+            *(
+                replace(text, end_s=min(text.end_s, length_s))
+                for text in job.texts
+                if text.start_s < length_s
+            ),
         ),
     )
     prepared = prepare_motion(motion, job.config)
@@ -377,10 +383,11 @@ def _prepare(job: _Job) -> list[Prepared]:
 def _batch_rows(
     batch: Sequence[FoundItem],
     known: set[str],
-    texts: dict[str, tuple[str, ...]],
+    texts: dict[str, tuple[MotionText, ...]],
     config: MotionImportConfig,
     workers: Workers,
     progress: ImportProgress,
+    splitter: Splitter,
 ) -> dict[str, list[Row]]:
     rows: dict[str, list[Row]] = defaultdict(list)
     jobs: list[_Job] = []
@@ -408,19 +415,62 @@ def _batch_rows(
     prepared_jobs = workers.run(
         _prepare, jobs, size_bytes=_size_bytes, name=_job_name, stage="import"
     )
+    whole: list[Prepared] = []
     for job, result in prepared_jobs:
         if isinstance(result, ItemError):
             pending = job.pending
             reject(Rejection.of(pending.motion_id, pending.item, Stage.IMPORT, result))
-            continue
-        for prepared in result:
-            motion = prepared.motion
-            group = motion.group or motion.mirrored_of or motion.motion_id
-            split = motion.split or split_of(group, config.splits)
-            rows["motions"].append(_row(prepared, split))
+        else:
+            whole += result
+    groups = {one.motion.motion_id: _group_of(one.motion) for one in whole}
+    splits = splitter.assign(groups.values())
+    for one in whole:
+        split = one.motion.split or splits[groups[one.motion.motion_id].name]
+        rows["motions"].append(_row(one, split))
     # Workers finish in any order; the order of the rows is that of their ids.
     rows["motions"].sort(key=lambda row: row["motion_id"])
     return {name: new for name, new in rows.items() if new}
+
+
+def _splitter(writer: DatasetWriter, config: SplitConfig) -> Splitter:
+    """Return the splitter of a dataset, which knows the splits of the published groups."""
+    splitter = Splitter(config)
+    published = writer.published()
+    if published is not None:
+        ids = ("motion_id", "group", "source", "mirrored_of")
+        splitter.assign(
+            _group(
+                *(row[name] for name in ids),
+                authors={text["source"] for text in row["texts"] or ()},
+                split=row["split"],
+            )
+            for row in published.rows("motions", [*ids, "texts", "split"])
+        )
+    return splitter
+
+
+def _group_of(motion: ImportedMotion) -> SplitGroup:
+    ids = motion.motion_id, motion.group, motion.source, motion.mirrored_of
+    return _group(*ids, authors={text.source for text in motion.texts}, split=motion.split)
+
+
+def _group(
+    motion_id: str,
+    group: str,
+    source: str,
+    mirrored_of: str,
+    *,
+    authors: set[str],
+    split: Split | None,
+) -> SplitGroup:
+    """Return one motion as a piece of its group; mirror images do not count."""
+    return SplitGroup(
+        name=group or mirrored_of or motion_id,
+        source=source_of_group(group, source),
+        motions=0 if mirrored_of else 1,
+        described=bool(authors & HUMAN_TEXTS),
+        split=split,
+    )
 
 
 def _item_id(item: FoundItem) -> str:

@@ -17,7 +17,7 @@ from data.errors import ItemError, Reason
 from data.exporters import write_bvh
 from data.importers.archives import MAX_ARRAY_BYTES, MAX_LISTING_BYTES
 from data.importers.avatargpt_json import import_avatargpt_json
-from data.importers.humanml3d import read_kit_texts
+from data.importers.humanml3d import read_human_texts
 from data.importers.run import MotionImportConfig, import_motions, prepare_motion
 from data.importers.search import find_in
 from data.importers.sources import find_motions
@@ -192,7 +192,7 @@ def test_pipes_and_devices_are_refused_before_they_are_opened(tmp_path: Path) ->
     assert details.count("found a pipe") == len(pipes)
     assert details.count("found a device") == 1
     with pytest.raises(ValueError, match=r"found a pipe.*Remedy"):
-        read_kit_texts(pipes[0])
+        read_human_texts(pipes[0])
 
 
 def test_an_archive_with_a_list_of_members_that_is_too_long(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Import of a HumanML3D folder: crops, splits, mirror images, known defective clips."""
 
+import math
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from benchmarks.support.corpus import MOCAP, REFERENCE
 from data.errors import Reason
 from data.exporters import write_humanml3d
-from data.importers.humanml3d import is_humanml3d, read_kit_texts
+from data.importers.humanml3d import is_humanml3d, read_human_texts
 from data.importers.sources import find_motions
 from data.motion.features import features_to_joints, joints_to_features, mirror_features
 from data.motion_records import ImportedMotion, Pending
@@ -143,17 +143,25 @@ def test_other_arrays_are_told(folder: Path) -> None:
 
 @pytest.mark.corpus
 def test_kit_texts_of_the_shared_file() -> None:
-    texts = read_kit_texts(MOCAP / "cmu_texts.jsonl")
-    assert texts["07_03"] == ("A person walks forward.",)
-    assert len(texts) == 24
+    texts = read_human_texts(MOCAP / "cmu_texts.jsonl")
+    (whole,) = texts["07_03"]
+    assert (whole.text, whole.start_s, whole.end_s) == ("A person walks forward.", 0.0, math.inf)
+    # Frames 19 to 219 of 459 are clip 004041 of HumanML3D.
+    of_clip = [text for text in texts["01_01"] if text.source == "humanml3d"]
+    assert [(text.start_s, text.end_s) for text in of_clip] == [(0.95, 10.95)] * 3
+    assert of_clip[1].text == "a person hops forward then turns around."
+    assert len(texts) == 30
 
 
 def test_kit_texts_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "00001_annotations.json").write_text('["A human walks.", "A human walks."]')
     (tmp_path / "00001_meta.json").write_text('{"source": {"motion_id": "CMU_07_03"}}')
     (tmp_path / "00002_annotations.json").write_text('["A human runs."]')
-    texts: dict[str, Any] = read_kit_texts(tmp_path)
-    assert texts == {"07_03": ("A human walks.",), "00002": ("A human runs.",)}
+    texts = read_human_texts(tmp_path)
+    assert {name: [text.text for text in of_motion] for name, of_motion in texts.items()} == {
+        "07_03": ["A human walks."],
+        "00002": ["A human runs."],
+    }
     (tmp_path / "00003_annotations.json").write_text("{")
     with pytest.raises(ValueError, match="expected KIT-ML texts"):
-        read_kit_texts(tmp_path)
+        read_human_texts(tmp_path)

@@ -22,6 +22,7 @@ from data.motion.features import (
     joints_to_features,
 )
 from data.motion.quality import resample
+from data.motion.splits import SplitConfig
 from data.schemas import load_features
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
@@ -291,3 +292,25 @@ def test_one_subject_lies_in_one_split_whatever_the_file(tmp_path: Path) -> None
             splits.setdefault(row["group"], set()).add(row["split"])
     assert {"cmu/02", "cmu/49"} <= set(splits)
     assert all(len(found) == 1 for found in splits.values())
+
+
+def test_one_content_and_style_lie_in_one_split_and_stay_there(tmp_path: Path) -> None:
+    names = [
+        f"dataset-2_{content}_{style}_{take:03}"
+        for content in ("wave-left-hand", "wave-right-hand")
+        for style in ("angry", "sad", "happy")
+        for take in (1, 2)
+    ]
+    motions: dict[str, Any] = dict(zip(names, _made(12), strict=True))
+    first = {name: motion for name, motion in motions.items() if name.endswith("1")}
+    np.savez(tmp_path / "first.npz", **first)
+    np.savez(tmp_path / "all.npz", **motions)
+    root = tmp_path / "dataset"
+    config = _config(root, tmp_path / "first.npz", splits=SplitConfig(train=0.4, val=0.3, test=0.3))
+    import_motions(config)
+    before = {row["group"]: row["split"] for row in _rows(root, "motions")}
+    assert set(before) == {f"bandai-namco/wave-side-hand/{s}" for s in ("angry", "sad", "happy")}
+    import_motions(config.model_copy(update={"sources": (str(tmp_path / "all.npz"),)}))
+    rows = _rows(root, "motions")
+    assert len(rows) == 24
+    assert all(row["split"] == before[row["group"]] for row in rows)

@@ -18,6 +18,7 @@ from data.motion.skeleton import FPS
 from data.motion.splits import Split, SplitConfig, split_of
 from data.records import Outcome
 from data.store.dataset import Dataset
+from training.instructions.goals import goal_key
 from training.instructions.tasks import CODES_PER_S, Codes, Token, clean_steps, codes_of
 
 WHOLE_START_S: Final = 0.5
@@ -172,6 +173,7 @@ def read_plan_items(
     split: Split,
     splits: SplitConfig,
     *,
+    videos: Mapping[str, Split] | None = None,
     min_grounding_score: float | None = None,
     left_out: Counter[str] | None = None,
 ) -> list[PlanItem]:
@@ -190,8 +192,9 @@ def read_plan_items(
     Args:
         roots: folders of datasets. A video that is in several datasets has items from each.
         split: split to read. All clips of one video are in the same split, and so are all text
-            plans with the same goal.
-        splits: shares of the splits, which must be those of the motions.
+            plans with the same goal, also in other words (:mod:`training.instructions.goals`).
+        splits: shares of the splits of goals, and of videos without motions.
+        videos: splits of the videos with motions, see :func:`read_video_splits`.
         min_grounding_score: clips with a lower score are skipped; clips without a score are kept.
         left_out: counter of the skipped annotations, by ``outcome`` or ``grounding_score``.
 
@@ -202,7 +205,7 @@ def read_plan_items(
     items: list[PlanItem] = []
     seen: set[str] = set()
     for root in dict.fromkeys(root.resolve() for root in roots):
-        for clips in _videos(root, split, splits):
+        for clips in _videos(root, split, splits, videos or {}):
             usable = [
                 [_usable(samples, min_grounding_score, counted) for samples in people]
                 for people in clips
@@ -218,11 +221,26 @@ def read_plan_items(
     return items
 
 
-def _videos(root: Path, split: Split, splits: SplitConfig) -> list[list[list[list[_Row]]]]:
+def read_video_splits(root: Path) -> dict[str, Split]:
+    """Return the split of each video that motions of a dataset are from, by ``video_id``.
+
+    Args:
+        root: folder of the dataset.
+
+    Raises:
+        data.store.manifest.DatasetError: ``root`` is not a dataset.
+    """
+    rows = Dataset(root).rows("motions", ["video_id", "split"])
+    return {row["video_id"]: row["split"] for row in rows if row["video_id"]}
+
+
+def _videos(
+    root: Path, split: Split, splits: SplitConfig, known: Mapping[str, Split]
+) -> list[list[list[list[_Row]]]]:
     """Return the annotations of each video of the split, by clip in temporal order, by person."""
     videos: dict[str, dict[str, list[_Row]]] = defaultdict(lambda: defaultdict(list))
     for row in Dataset(root).rows("annotations", _PLAN_COLUMNS):
-        if split_of(_split_key(row), splits) == split:
+        if (known.get(row["video_id"]) or split_of(_group(row), splits)) == split:
             videos[row["video_id"]][row["clip_id"]].append(row)
     return [
         [
@@ -247,14 +265,11 @@ def _is_text_plan(row: _Row) -> bool:
     return row["annotator"] == TEXT_PLAN and not row["coarse"]
 
 
-def _split_key(row: _Row) -> str:
-    """Return the key whose rows share a split: the video, or the goal of a text plan.
-
-    The plans of one goal are nearly the same, so they must not be divided among splits.
-    """
+def _group(row: _Row) -> str:
+    """Return the group whose rows share a split: the goal of a text plan, or the video."""
     if _is_text_plan(row) and row["medium"]:
-        return " ".join(row["medium"][0].casefold().split())
-    return row["video_id"]
+        return f"goal/{goal_key(row['medium'][0])}"
+    return f"video/{row['video_id']}"
 
 
 def _usable(

@@ -25,7 +25,11 @@ from data.presets import HOME, Presets
 from data.store.writer import write_text
 from training.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from training.instructions.corruption import corrupt
-from training.instructions.material import read_motion_items, read_plan_items
+from training.instructions.material import (
+    read_motion_items,
+    read_plan_items,
+    read_video_splits,
+)
 from training.instructions.mixture import InstructionConfig, Mixture, build_instructions
 from training.instructions.tasks import Instruction, Task, wordings_of
 from training.instructions.vocabulary import TextTokenizer, train_text_tokenizer
@@ -91,7 +95,8 @@ class TrainMotionLmConfig(Config):
     )
     splits: SplitConfig = Field(
         default_factory=SplitConfig,
-        description="Shares of the splits of plans. Motions have theirs in the motions table.",
+        description="Shares of the splits of plans. Motions and their videos have theirs in the "
+        "motions table.",
     )
     min_grounding_score: float | None = Field(
         default=None,
@@ -445,6 +450,7 @@ def read_mixture(
         (config.dataset, *config.plans),
         split,
         config.splits,
+        videos=read_video_splits(config.dataset),
         min_grounding_score=config.min_grounding_score,
         left_out=left_out,
     )

@@ -255,7 +255,8 @@ class MotionGates(Config):
     """Limits that a motion must satisfy to be used for training.
 
     Attributes:
-        min_frames: minimum length. The shortest motions of HumanML3D have 40 frames (2 s).
+        min_frames: minimum length. 17 frames (0.85 s) have the four tokens that the language model
+            needs. The shortest motions of HumanML3D have 40 (2 s), but a raised hand takes less.
         max_root_speed_m_s: maximum speed of the pelvis. Sprinters reach 12 m/s.
         max_joint_speed_m_s: maximum speed of a joint relative to the pelvis. In 124 CMU motions,
             real kicks reach 11.2 m/s, and tracking errors 16.7 to 33.9 m/s.
@@ -263,7 +264,7 @@ class MotionGates(Config):
             rigid skeletons stay near 0.
     """
 
-    min_frames: int = Field(default=40, ge=2)
+    min_frames: int = Field(default=17, ge=2)
     max_root_speed_m_s: float = Field(default=12.0, gt=0)
     max_joint_speed_m_s: float = Field(default=15.0, gt=0)
     max_limb_drift: float = Field(default=0.25, gt=0)

@@ -171,7 +171,7 @@ class VqvaeLearner(Learner):
             "dataset": str(config.data.dataset),
             "data_id": data.data_id,
             "motions": {split: len(motions) for split, motions in data.splits.items()},
-            "too_short": self._windows.num_too_short,
+            "shorter_than_window": self._windows.num_shorter,
         }
 
     def losses(

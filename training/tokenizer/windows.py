@@ -102,11 +102,15 @@ class MotionArray:
 
 
 class Windows:
-    """Samples windows of a fixed length, uniformly over all positions at which a window fits.
+    """Samples windows of a fixed length, uniformly over the positions of all motions.
 
-    A long motion is therefore sampled more often than a short one, as published. The windows of a
-    step are a function of the seed and the step alone, so that a resumed training sees the same
-    windows as an uninterrupted one.
+    A motion has a position wherever a window lies inside it, or it lies inside a window. A long
+    motion is therefore sampled more often, as published. A motion that is shorter than a window is
+    continued by its neighbors in the array, so that all frames and codes are those of real motion;
+    features are relative to the frame before, so that the path goes on where two motions meet.
+
+    The windows of a step are a function of the seed and the step alone, so that a resumed training
+    sees the same windows as an uninterrupted one.
 
     Args:
         motions: motions of the split.
@@ -118,8 +122,7 @@ class Windows:
 
     def __init__(self, motions: MotionArray, length: int) -> None:
         lengths_N = np.diff(motions.offsets_N)
-        places_N = np.maximum(lengths_N - length + 1, 0)
-        if not places_N.any():
+        if not (lengths_N >= length).any():
             longest = int(lengths_N.max(initial=0))
             raise ValueError(
                 f"window: expected motions of {length} frames or more, found none (the longest has "
@@ -127,10 +130,17 @@ class Windows:
             )
         self.motions = motions
         self.length = length
-        self.num_too_short = int((places_N == 0).sum())
+        begins_N = np.minimum(motions.offsets_N[:-1], motions.offsets_N[1:] - length)
+        # No window begins before the first motion or ends after the last one.
+        last = motions.offsets_N[-1] - length
+        begins_N, ends_N = (
+            np.clip(rows_N, 0, last) for rows_N in (begins_N, begins_N + np.abs(lengths_N - length))
+        )
+        self.num_shorter = int((lengths_N < length).sum())
+        places_N = ends_N - begins_N + 1
         self.num_windows = int(places_N.sum())
         self._ends_N = np.cumsum(places_N)
-        self._shift_N = motions.offsets_N[:-1] - (self._ends_N - places_N)
+        self._shift_N = begins_N - (self._ends_N - places_N)
 
     def draw(self, seed: int, step: int, count: int) -> NDArray[np.int64]:
         """Return the rows at which the windows of a step begin, (B,)."""
@@ -149,8 +159,15 @@ class Windows:
 
     def ids_at(self, rows_B: NDArray[np.int64]) -> list[str]:
         """Return the ids of the motions that windows are taken from, each once."""
-        found = np.searchsorted(self.motions.offsets_N, rows_B, side="right") - 1
-        return [self.motions.ids[index] for index in dict.fromkeys(found.tolist())]
+        offsets_N = self.motions.offsets_N
+        firsts_B = np.searchsorted(offsets_N, rows_B, side="right") - 1
+        lasts_B = np.searchsorted(offsets_N, rows_B + self.length - 1, side="right") - 1
+        found = (
+            index
+            for first, last in zip(firsts_B.tolist(), lasts_B.tolist(), strict=True)
+            for index in range(first, last + 1)
+        )
+        return [self.motions.ids[index] for index in dict.fromkeys(found)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     teleport[30:, :, 0] += 3.0
     np.save(folder / "teleport.npy", teleport)
     np.save(folder / "nan.npy", np.where(np.arange(len(WALK))[:, None, None] == 5, np.nan, WALK))
-    np.save(folder / "short.npy", WALK[:20])
+    np.save(folder / "short.npy", WALK[:12])
     np.savez(folder / "amass.npz", poses=np.zeros((9, 156)), betas=np.zeros(16))
     return folder
 

@@ -200,8 +200,9 @@ def test_each_gate_names_its_flaw(walk: FloatArray) -> None:
     motion = walk
     assert _kinds(motion) == []
 
-    assert _kinds(motion[:39]) == [FlawKind.TOO_SHORT]
-    assert _kinds(motion[:39], MotionGates(min_frames=39)) == []
+    assert _kinds(motion[:17]) == []
+    assert _kinds(motion[:16]) == [FlawKind.TOO_SHORT]
+    assert _kinds(motion[:16], MotionGates(min_frames=16)) == []
     assert _kinds(motion[:0]) == [FlawKind.TOO_SHORT]
 
     broken = motion.copy()

@@ -33,24 +33,41 @@ def test_splits_hold_the_table_s_motions(motions_root: Path, tmp_path: Path) -> 
     assert again.data_id == prepared.data_id
 
 
-def test_windows_lie_inside_one_motion_and_are_uniform() -> None:
-    lengths = [5, 3, 9, 4]
-    rows = np.repeat(np.arange(4), lengths).astype(np.float32)
+def _numbered(*lengths: int) -> MotionArray:
+    """Motions whose first feature is the number of the motion, and whose second is the frame."""
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    features = np.zeros((len(rows), 263), np.float32)
-    features[:, 0], features[:, 1] = rows, np.arange(len(rows))
-    motions = MotionArray(features, offsets, ("a", "b", "c", "d"))
-    windows = Windows(motions, 4)
-    assert (windows.num_windows, windows.num_too_short) == (2 + 0 + 6 + 1, 1)
+    features = np.zeros((sum(lengths), NUM_FEATURES), np.float32)
+    features[:, 0] = np.repeat(np.arange(len(lengths)), lengths)
+    features[:, 1] = np.concatenate([np.arange(length) for length in lengths])
+    return MotionArray(features, offsets, tuple("abcdef"[: len(lengths)]))
+
+
+def test_windows_lie_inside_one_motion_and_are_uniform() -> None:
+    windows = Windows(_numbered(5, 9, 4), 4)
+    assert (windows.num_windows, windows.num_shorter) == (2 + 6 + 1, 0)
     begins = np.concatenate([windows.draw(0, step, 64) for step in range(200)])
     taken = windows.take(begins)
     assert taken.shape == (12_800, 4, 263)
     assert (taken[..., 0] == taken[:, :1, 0]).all()
     assert (np.diff(taken[..., 1], axis=1) == 1).all()
     places, counts = np.unique(begins, return_counts=True)
-    assert places.tolist() == [0, 1, 8, 9, 10, 11, 12, 13, 17]
+    assert places.tolist() == [0, 1, 5, 6, 7, 8, 9, 10, 14]
     assert counts.min() > 0.85 * 12_800 / 9
-    assert windows.ids_at(np.array([17, 0, 1, 9])) == ["d", "a", "c"]
+    assert windows.ids_at(np.array([14, 0, 1, 6])) == ["c", "a", "b"]
+
+
+def test_short_motions_lie_inside_windows_with_their_neighbors() -> None:
+    motions = _numbered(2, 6, 3, 5)
+    windows = Windows(motions, 4)
+    # Of the first motion one window of three begins inside the array.
+    assert (windows.num_windows, windows.num_shorter) == (1 + 3 + 2 + 2, 2)
+    begins = np.unique(np.concatenate([windows.draw(0, step, 64) for step in range(20)]))
+    assert begins.tolist() == [0, 2, 3, 4, 7, 8, 11, 12]
+    for begin, numbers in ((0, [0, 0, 1, 1]), (7, [1, 2, 2, 2]), (8, [2, 2, 2, 3])):
+        assert windows.take(np.array([begin]))[0, :, 0].tolist() == numbers
+    assert windows.ids_at(np.array([8, 0])) == ["c", "d", "a", "b"]
+    # A short motion at the end.
+    assert Windows(_numbered(6, 3), 4).num_windows == 3 + 1
 
 
 def test_what_a_step_draws_depends_on_seed_and_step_only(

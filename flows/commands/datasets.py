@@ -349,10 +349,17 @@ def assets(
     tests: Annotated[
         bool, typer.Option("--tests", help="Also fetch the clips that only the tests use.")
     ] = False,
+    evaluation: Annotated[
+        bool,
+        typer.Option(
+            "--evaluation", help="Also fetch the sentence encoder of the contrastive evaluator."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fetch and verify the weights and the sample clip, and print their paths."""
-    names = [name for name, asset in ASSETS.items() if tests or not asset.only_for_tests]
+    wanted = {"setup": True, "evaluation": evaluation, "tests": tests}
+    names = [name for name, asset in ASSETS.items() if wanted[asset.needed]]
     paths = fetch_assets(Settings().cache_dir.expanduser(), only=names, progress=_log)
     if as_json:
         print_json(paths)

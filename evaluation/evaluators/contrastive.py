@@ -9,12 +9,14 @@ for Text-Driven Human Motion Generation", CVPR 2025).
 
 The loss is that of TMR (Petrovich et al., "TMR: Text-to-Motion Retrieval Using Contrastive 3D Human
 Motion Synthesis", ICCV 2023): InfoNCE in both directions, without the pairs of a batch whose texts
-are so similar that they are no negatives. There is no decoder, because nothing is generated.
+are so similar that they are no negatives (see :func:`too_similar`). There is no decoder, because
+nothing is generated.
 
 Shapes: B batch, T frames, M = T / 4 steps, F = 67 essential features, C width of the transformer,
 S width of a sentence embedding, E = 512 the width of an embedding.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +48,7 @@ NUM_ESSENTIAL: Final = LOCAL_POSITIONS.stop
 MAX_FRAMES: Final = 200
 """Frames of a motion that are read: 10 s."""
 _EMBED_BATCH: Final = 128
+_SIDE: Final = re.compile(r"\b(left|right|clockwise|counterclockwise|anticlockwise)\b")
 _LONGEST_PERIOD: Final = 100.0
 """Steps after which the slowest wave of the position encoding has turned by one radian."""
 
@@ -143,6 +146,24 @@ def contrastive_loss(
     target_B = torch.arange(len(scores_BB), device=scores_BB.device)
     both = (functional.cross_entropy(one, target_B) for one in (scores_BB, scores_BB.T))
     return sum(both, torch.zeros((), device=scores_BB.device)) / 2
+
+
+def too_similar(captions: Sequence[str], sentences_BS: Tensor, max_similarity: float) -> Tensor:
+    """Return which pairs of captions are so similar that they are no negatives, (B, B).
+
+    Unlike in TMR, captions that name different sides are always negatives. Sentence embeddings tell
+    little of sides: "waves the left hand" and "waves the right hand" have a cosine of 0.98.
+
+    Args:
+        captions: the captions.
+        sentences_BS: their sentence embeddings, of length 1.
+        max_similarity: captions with a greater cosine are too similar.
+    """
+    sides = [tuple(_SIDE.findall(caption.lower())) for caption in captions]
+    different_BB = torch.tensor(
+        [[bool(one and other and one != other) for other in sides] for one in sides]
+    )
+    return (sentences_BS @ sentences_BS.T > max_similarity) & ~different_BB
 
 
 def essential_batch(

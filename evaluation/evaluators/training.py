@@ -26,6 +26,7 @@ from evaluation.evaluators.contrastive import (
     ContrastiveNetwork,
     contrastive_loss,
     essential_batch,
+    too_similar,
 )
 from evaluation.evaluators.evaluator import checked_motions
 from evaluation.evaluators.pairs import CaptionedClip, PairDataConfig, Pairs, prepare_pairs
@@ -86,7 +87,8 @@ class TrainContrastiveConfig(TrainEvaluatorConfig):
         default=0.8,
         ge=-1,
         le=1,
-        description="Captions whose sentence embeddings have a greater cosine are no negatives.",
+        description="Captions whose sentence embeddings have a greater cosine are no negatives, "
+        "unless they name different sides.",
     )
 
 
@@ -120,8 +122,8 @@ MATCHING_PRESETS: Final[Presets] = {
     "small": {
         "run": f"{HOME}/runs/evaluator-matching-small",
         "data": _DATA,
-        "model": {"movement_width": 256, "motion_width": 256, "text_width": 128},
-        "loop": {**_CPU_LOOP, "steps": 1500, "learning_rate": 1e-3},
+        "model": {"movement_width": 128, "motion_width": 128, "text_width": 128},
+        "loop": {**_CPU_LOOP, "steps": 800, "learning_rate": 2e-3},
     },
 }
 """Presets of :class:`TrainMatchingConfig`."""
@@ -129,7 +131,8 @@ CONTRASTIVE_PRESETS: Final[Presets] = {
     "small": {
         "run": f"{HOME}/runs/evaluator-contrastive-small",
         "data": {**_DATA, "min_frames": 20, "max_frames": contrastive.MAX_FRAMES},
-        "loop": {**_CPU_LOOP, "steps": 1500, "learning_rate": 5e-4},
+        "model": {"width": 128, "layers": 2},
+        "loop": {**_CPU_LOOP, "steps": 800, "learning_rate": 1e-3},
     },
 }
 """Presets of :class:`TrainContrastiveConfig`."""
@@ -326,8 +329,9 @@ class ContrastiveLearner(PairLearner):
 
     def loss(self, motions_BE: Tensor, texts_BE: Tensor, captions: Sequence[str]) -> Tensor:
         """Return the InfoNCE loss, without negatives that are too similar."""
-        sentences_BS = self._sentences(captions).to(motions_BE.device)
-        similar_BB = sentences_BS @ sentences_BS.T > self._config.max_similarity
+        similar_BB = too_similar(
+            captions, self._sentences(captions), self._config.max_similarity
+        ).to(motions_BE.device)
         return contrastive_loss(motions_BE, texts_BE, similar_BB, self._config.temperature)
 
     def _sentences(self, captions: Sequence[str]) -> Tensor:

@@ -13,6 +13,7 @@ from evaluation.evaluators.contrastive import (
     ContrastiveConfig,
     ContrastiveNetwork,
     contrastive_loss,
+    too_similar,
 )
 from evaluation.evaluators.sentences import FILES, SentenceEncoder
 from tests.support.tiny_bert import save_tiny_bert
@@ -37,6 +38,16 @@ def test_the_loss_leaves_out_pairs_with_similar_texts() -> None:
     # Nothing is left to tell apart where all texts are alike.
     alike = contrastive_loss(motions, texts, torch.ones(4, 4, dtype=torch.bool), 0.1)
     assert float(alike) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_captions_of_different_sides_are_never_too_similar() -> None:
+    captions = ["waves the left hand", "waves the right hand", "waves the hand", "Left hand waves"]
+    alike = functional.normalize(torch.ones(4, 3), dim=-1)
+    found = too_similar(captions, alike, 0.8)
+    apart = {(0, 1), (1, 0), (1, 3), (3, 1)}
+    assert {(i, j) for i in range(4) for j in range(4) if not found[i, j]} == apart
+    # Other captions are told apart by their embeddings.
+    assert torch.equal(too_similar(["a", "b", "c"], torch.eye(3), 0.8), torch.eye(3).bool())
 
 
 @torch.no_grad()

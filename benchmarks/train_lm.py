@@ -56,8 +56,6 @@ def learner(size: str) -> LmLearner:
     tokenizer = CACHE / "train-lm-vqvae"
     changes: dict[str, Any] = {"run": tokenizer, "data": {"dataset": root}}
     changes["loop"] = {"steps": 40, "validate_every": 40}
-    # The ways that are compared with ours know no residual codes.
-    changes["model"] = {"quantizer": {"kind": "ema"}}
     train_motion_vqvae(resolve(TrainMotionVqvaeConfig, VQVAE_PRESETS, "tiny", changes, CACHE))
     tokenize_motions(TokenizeConfig(dataset=root, tokenizer=tokenizer))
     changes = {"run": CACHE / f"train-lm-run-{size}", "dataset": root, "tokenizer": tokenizer}

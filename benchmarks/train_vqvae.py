@@ -213,7 +213,7 @@ def main() -> None:
     arguments = parser.parse_args()
     root = mocap_dataset()
     changes = {"run": CACHE / "train-vqvae-speed", "data": {"dataset": root}}
-    config = resolve(TrainMotionVqvaeConfig, PRESETS, "small-single", changes, CACHE)
+    config = resolve(TrainMotionVqvaeConfig, PRESETS, "small", changes, CACHE)
     data = prepare_data(config.data, config.run / "cache")
     ways = {
         "published": Published(config, data, arguments.device),

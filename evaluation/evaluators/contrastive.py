@@ -36,7 +36,7 @@ from evaluation.evaluators.evaluator import (
     EMBEDDING_WIDTH,
     FRAMES_PER_STEP,
     EvaluatorKind,
-    checked_motions,
+    embed_in_batches,
 )
 from evaluation.evaluators.sentences import SentenceEncoder
 from training.checkpoints import Checkpoint, content_hash
@@ -47,7 +47,6 @@ NUM_ESSENTIAL: Final = LOCAL_POSITIONS.stop
 """F: the features before the rotations."""
 MAX_FRAMES: Final = 200
 """Frames of a motion that are read: 10 s."""
-_EMBED_BATCH: Final = 128
 _SIDE: Final = re.compile(r"\b(left|right|clockwise|counterclockwise|anticlockwise)\b")
 _LONGEST_PERIOD: Final = 100.0
 """Steps after which the slowest wave of the position encoding has turned by one radian."""
@@ -224,16 +223,12 @@ class ContrastiveEvaluator:
     @torch.inference_mode()
     def embed_motions(self, motions: Sequence[NDArray[np.floating[Any]]]) -> FloatArray:
         """Embed motions, (N, E); see the protocol."""
-        cut = checked_motions(motions, MAX_FRAMES)
-        found_NE = np.empty((len(cut), EMBEDDING_WIDTH), np.float32)
-        order_N = np.argsort([len(features_TD) for features_TD in cut], kind="stable")
-        for start in range(0, len(cut), _EMBED_BATCH):
-            chosen_B = order_N[start : start + _EMBED_BATCH]
-            batch, frames_B = essential_batch([cut[index] for index in chosen_B], self._stats)
-            found_NE[chosen_B] = (
-                self._network.embed_motions(batch.to(self._device), frames_B).cpu().numpy()
-            )
-        return found_NE
+
+        def embed(batch: list[NDArray[np.float32]]) -> FloatArray:
+            padded_BTD, frames_B = essential_batch(batch, self._stats)
+            return self._network.embed_motions(padded_BTD.to(self._device), frames_B).cpu().numpy()
+
+        return embed_in_batches(motions, MAX_FRAMES, embed)
 
     @torch.inference_mode()
     def embed_texts(self, captions: Sequence[str]) -> FloatArray:

@@ -4,7 +4,7 @@ Shapes: N items, T frames, D = 263 features (see :mod:`data.motion.features`), E
 an embedding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
@@ -19,6 +19,8 @@ MIN_FRAMES: Final = 4
 """Frames of the shortest motion that can be embedded: one step of a motion encoder."""
 FRAMES_PER_STEP: Final = 4
 """Frames that a motion encoder joins into one step; further frames at the end are cut off."""
+_BATCH: Final = 128
+"""Number of motions that are embedded at a time."""
 
 EvaluatorKind = Literal["published", "matching", "contrastive"]
 """``published``: the released weights of HumanML3D's evaluator. ``matching``: the same
@@ -92,3 +94,30 @@ def checked_motions(
             )
         cut.append(features_TD)
     return cut
+
+
+def embed_in_batches(
+    motions: Sequence[NDArray[np.floating[Any]]],
+    max_frames: int,
+    embed: Callable[[list[NDArray[np.float32]]], FloatArray],
+) -> FloatArray:
+    """Embed motions in batches of similar lengths, which need little padding.
+
+    Args:
+        motions: features of each motion, (T, D).
+        max_frames: frames of the longest motion that the network reads.
+        embed: embeds a batch of B motions, (B, E).
+
+    Returns:
+        Embeddings in the order of the motions, (N, E).
+
+    Raises:
+        ValueError: see :meth:`Evaluator.embed_motions`.
+    """
+    cut = checked_motions(motions, max_frames)
+    found_NE = np.empty((len(cut), EMBEDDING_WIDTH), np.float32)
+    order_N = np.argsort([len(features_TD) for features_TD in cut], kind="stable")
+    for start in range(0, len(cut), _BATCH):
+        chosen_B = order_N[start : start + _BATCH]
+        found_NE[chosen_B] = embed([cut[index] for index in chosen_B])
+    return found_NE

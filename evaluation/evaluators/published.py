@@ -36,7 +36,7 @@ from evaluation.evaluators.evaluator import (
     EMBEDDING_WIDTH,
     FRAMES_PER_STEP,
     EvaluatorKind,
-    checked_motions,
+    embed_in_batches,
 )
 from evaluation.evaluators.words import (
     WORD_CLASSES,
@@ -54,7 +54,7 @@ WORDS_FILE: Final = "words.txt"
 """File of a checkpoint with the words of its vocabulary, one in a line."""
 MAX_FRAMES: Final = 196
 """Frames of a motion that are read, as published."""
-_EMBED_BATCH: Final = 64
+_TEXT_BATCH: Final = 64
 _ENCODERS: Final = ("movement_encoder", "motion_encoder", "text_encoder")
 _PUBLISHED_DATA: Final = "published"
 _ROOT_SHARE: Final = 0.02
@@ -230,16 +230,12 @@ class MatchingEvaluator:
     @torch.inference_mode()
     def embed_motions(self, motions: Sequence[NDArray[np.floating[Any]]]) -> FloatArray:
         """Embed motions, (N, E); see the protocol."""
-        cut = checked_motions(motions, MAX_FRAMES)
-        found_NE = np.empty((len(cut), EMBEDDING_WIDTH), np.float32)
-        order_N = np.argsort([len(features_TD) for features_TD in cut], kind="stable")
-        for start in range(0, len(cut), _EMBED_BATCH):
-            chosen_B = order_N[start : start + _EMBED_BATCH]
-            features_BTD, frames_B = motion_batch([cut[index] for index in chosen_B], self._stats)
-            found_NE[chosen_B] = (
-                self._network.embed_motions(features_BTD.to(self._device), frames_B).cpu().numpy()
-            )
-        return found_NE
+
+        def embed(batch: list[NDArray[np.float32]]) -> FloatArray:
+            padded_BTD, frames_B = motion_batch(batch, self._stats)
+            return self._network.embed_motions(padded_BTD.to(self._device), frames_B).cpu().numpy()
+
+        return embed_in_batches(motions, MAX_FRAMES, embed)
 
     @torch.inference_mode()
     def embed_texts(self, captions: Sequence[str]) -> FloatArray:
@@ -248,9 +244,9 @@ class MatchingEvaluator:
         encoded = [self._vocabulary.encode(words) for words in tag_captions(different)]
         found = [
             self._network.embed_texts(
-                *(tensor.to(self._device) for tensor in word_batch(encoded[at : at + _EMBED_BATCH]))
+                *(tensor.to(self._device) for tensor in word_batch(encoded[at : at + _TEXT_BATCH]))
             ).cpu()
-            for at in range(0, len(encoded), _EMBED_BATCH)
+            for at in range(0, len(encoded), _TEXT_BATCH)
         ]
         place = {caption: index for index, caption in enumerate(different)}
         all_NE = torch.cat([*found, torch.empty(0, EMBEDDING_WIDTH)]).numpy()

@@ -24,7 +24,7 @@ from annotators.motion.framing import people_at_a_time
 from annotators.objects.detector import ObjectDetectors
 from annotators.objects.scene import SceneWatch, people_count, scene_objects
 from annotators.poses.estimate import PoseConfig, estimate_poses
-from annotators.poses.landmarks import PoseModel
+from annotators.poses.networks.landmarks import PoseModel
 from benchmarks.support.corpus import VIDEOS, need_corpus, run_with_corpus
 from data.errors import ItemError
 from data.video.files import hash_file

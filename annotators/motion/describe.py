@@ -30,6 +30,18 @@ from annotators.motion.events import (
     PostureKind,
     Side,
 )
+from annotators.motion.gait.steps import steps
+from annotators.motion.gait.strides import strides
+from annotators.motion.gait.travel import (
+    Path,
+    climbs,
+    crawls,
+    locomotion,
+    path_of,
+    skips,
+    travel,
+)
+from annotators.motion.gait.turns import turns
 from annotators.motion.objects import with_objects
 from annotators.motion.rules.arms import (
     elbow_bends,
@@ -53,20 +65,8 @@ from annotators.motion.rules.posture import (
     still_spans,
 )
 from annotators.motion.rules.sides import mask_of, overlaps, pair_sides
-from annotators.motion.rules.steps import steps
-from annotators.motion.rules.strides import strides
 from annotators.motion.rules.strokes import circles, claps, gestures, strokes, thrusts, waves
-from annotators.motion.rules.travel import (
-    Path,
-    climbs,
-    crawls,
-    locomotion,
-    path_of,
-    skips,
-    travel,
-)
 from annotators.motion.rules.trunk import head_moves, torso_moves
-from annotators.motion.rules.turns import turns
 from annotators.motion.signals import BodySize, Signals, Span, prepare
 from data.arrays import BoolArray, FloatArray
 from data.motion.skeleton import FPS

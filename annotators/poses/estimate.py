@@ -1,6 +1,6 @@
 """Estimate pose tracks of the people in a clip: 22 joints in 3-D and 2-D at 20 fps.
 
-:mod:`annotators.poses.tracker` tracks people as 33 BlazePose landmarks in the analyzed frames.
+:mod:`annotators.poses.tracking` tracks people as 33 BlazePose landmarks in the analyzed frames.
 This module converts them to the joints of :mod:`data.motion.skeleton` on a uniform time grid: it
 fills and marks short gaps, smooths the joints and makes the bone lengths constant.
 :mod:`annotators.poses.world` places the people in one space.
@@ -20,11 +20,11 @@ from scipy.signal import savgol_filter
 
 from annotators.clips.background import BackgroundMotion, CameraPath
 from annotators.objects.scene import SceneWatch, Sighting, objects_near
-from annotators.poses.landmarks import NUM_LANDMARKS, PoseModel
+from annotators.poses.networks.landmarks import NUM_LANDMARKS, PoseModel
 from annotators.poses.programs import ExternalPoseConfig
 from annotators.poses.side_swaps import find_side_swaps, swap_sides
-from annotators.poses.tracker import PeopleTracker
-from annotators.poses.tracklets import Observation, Tracklet
+from annotators.poses.tracking.tracker import PeopleTracker
+from annotators.poses.tracking.tracklets import Observation, Tracklet
 from annotators.poses.trajectory import Lens
 from annotators.poses.world import MIN_MEASURED_SHARE, Placed, View, root_trajectories, upright
 from data.arrays import BoolArray, FloatArray, IndexArray

@@ -10,7 +10,7 @@ from annotators.motion.framing import people_at_a_time
 from annotators.objects.detector import ObjectDetectors
 from annotators.objects.scene import SceneWatch, people_count, scene_objects
 from annotators.poses.estimate import PoseConfig, estimate_poses
-from annotators.poses.landmarks import PoseModel
+from annotators.poses.networks.landmarks import PoseModel
 from annotators.run import Progress, Run
 from annotators.stages.external_poses import ExternalJob, take_poses
 from annotators.stages.staged import (

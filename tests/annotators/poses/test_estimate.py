@@ -16,7 +16,7 @@ from annotators.poses.estimate import (
     smooth,
     with_constant_bones,
 )
-from annotators.poses.landmarks import PoseModel
+from annotators.poses.networks.landmarks import PoseModel
 from annotators.poses.trajectory import lower_envelope
 from data.errors import ItemError, Reason
 from data.motion.skeleton import BONES, FPS, JOINT, heading_rad

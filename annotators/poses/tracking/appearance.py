@@ -14,7 +14,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from annotators.poses.landmarks import Landmarks
+from annotators.poses.networks.landmarks import Landmarks
 from data.arrays import BoolArray, FloatArray, ImageArray
 
 _TRUNK: Final = tuple((along, across) for along in (0.2, 0.5, 0.8) for across in (0.3, 0.7))

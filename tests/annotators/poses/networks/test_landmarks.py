@@ -10,7 +10,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from annotators.poses.landmarks import (
+from annotators.poses.networks.landmarks import (
     LANDMARKS_MEMBER,
     MIRRORED_LANDMARKS,
     PoseModel,
@@ -20,7 +20,7 @@ from annotators.poses.landmarks import (
     merge_detections,
     refine_with_heatmap,
 )
-from annotators.poses.tflite_graph import without_outputs
+from annotators.poses.networks.tflite_graph import without_outputs
 
 
 def test_a_roi_maps_its_corners_to_the_crop_and_back() -> None:

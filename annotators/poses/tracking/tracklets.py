@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from annotators.poses.landmarks import MIRRORED_LANDMARKS, Landmarks, Roi
+from annotators.poses.networks.landmarks import MIRRORED_LANDMARKS, Landmarks, Roi
 from data.arrays import FloatArray
 
 _BODY: Final = (0, 7, 8, *range(11, 33))
@@ -53,7 +53,7 @@ class Tracklet:
 
     Attributes:
         observations: at least one observation, in order of time.
-        appearance: colors by part (:mod:`annotators.poses.appearance`), or None.
+        appearance: colors by part (:mod:`annotators.poses.tracking.appearance`), or None.
         num_agreed, num_checked: number of checks that confirmed the joints, and of all checks.
         last_agreed_step: frame of the last check that confirmed the joints.
         failed_checks: number of checks since then.

@@ -3,8 +3,8 @@
 The detector proposes people as a face box and four alignment points. The landmark network places 33
 landmarks in a square, upright crop of one person. This module implements all geometry around the
 networks (anchors, decoding, non-maximum suppression, crops and back-projection), because
-:mod:`annotators.poses.tracker` tracks several people with its own rules. Source: Bazarevsky et al.,
-"BlazePose", arXiv 2006.10204, and the model cards.
+:mod:`annotators.poses.tracking` tracks several people with its own rules. Source: Bazarevsky et
+al., "BlazePose", arXiv 2006.10204, and the model cards.
 
 Shapes: H and W are the size of the image, P = 2254 anchors, D detections, N = 33 landmarks (39 with
 6 auxiliary ones). Image coordinates are in pixels, x right, y down. Images are (H, W, 3) uint8 RGB.
@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from annotators.poses.tflite_graph import without_outputs
+from annotators.poses.networks.tflite_graph import without_outputs
 from data.arrays import FloatArray, ImageArray
 
 NUM_LANDMARKS: Final = 33

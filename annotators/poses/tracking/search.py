@@ -13,8 +13,8 @@ from scipy.optimize import linear_sum_assignment
 
 from annotators.objects.detector import PERSON, Boxes, overlap
 from annotators.objects.scene import MIN_SCORE, Sighting
-from annotators.poses.landmarks import Detection, Landmarks, Roi
-from annotators.poses.tracklets import Observation
+from annotators.poses.networks.landmarks import Detection, Landmarks, Roi
+from annotators.poses.tracking.tracklets import Observation
 from data.arrays import BoolArray, FloatArray
 
 WINDOW_STEP: Final = 0.65

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from annotators.objects.detector import ObjectDetectors
 from annotators.objects.scene import SceneWatch
-from annotators.poses.appearance import appearance_distance
 from annotators.poses.estimate import PoseConfig, estimate_poses
-from annotators.poses.identity import exchange_back, join_parts, without_duplicates
-from annotators.poses.landmarks import Landmarks, PoseModel, Roi
-from annotators.poses.search import search_windows
-from annotators.poses.tracker import MAX_DISAGREEMENT
-from annotators.poses.tracklets import Observation, Tracklet, disagreement, is_same_body
+from annotators.poses.networks.landmarks import Landmarks, PoseModel, Roi
+from annotators.poses.tracking.appearance import appearance_distance
+from annotators.poses.tracking.identity import exchange_back, join_parts, without_duplicates
+from annotators.poses.tracking.search import search_windows
+from annotators.poses.tracking.tracker import MAX_DISAGREEMENT
+from annotators.poses.tracking.tracklets import Observation, Tracklet, disagreement, is_same_body
 from data.errors import ItemError, Reason
 from data.motion.skeleton import JOINT
 from data.records import Clip, Frame, PoseTrack, VideoProbe

@@ -7,9 +7,9 @@ import pytest
 
 from annotators.objects.detector import PERSON, Boxes
 from annotators.objects.scene import Sighting
-from annotators.poses.appearance import appearance_distance, appearance_of, mixed
-from annotators.poses.landmarks import Landmarks, Roi
-from annotators.poses.search import (
+from annotators.poses.networks.landmarks import Landmarks, Roi
+from annotators.poses.tracking.appearance import appearance_distance, appearance_of, mixed
+from annotators.poses.tracking.search import (
     Proposal,
     Refusals,
     body_box,
@@ -17,7 +17,7 @@ from annotators.poses.search import (
     support,
     untracked,
 )
-from annotators.poses.tracklets import Observation
+from annotators.poses.tracking.tracklets import Observation
 
 STANDING = np.array([100, 50, 200, 350], np.float32)
 

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from annotators.poses.appearance import appearance_distance, mixed
-from annotators.poses.tracklets import Observation, Tracklet, is_same_body
+from annotators.poses.tracking.appearance import appearance_distance, mixed
+from annotators.poses.tracking.tracklets import Observation, Tracklet, is_same_body
 from data.arrays import FloatArray
 
 STRANGER: Final = 0.6

@@ -14,9 +14,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from annotators.motion.events import EventKind, MotionEvent, Part, measure_event
+from annotators.motion.gait.travel import RUN_FLIGHT_SHARE, flight_share, kicks_back
 from annotators.motion.rules.legs import STANDING_HIPS
 from annotators.motion.rules.posture import UPRIGHT_DEG, hip_height, trunk_tilt_deg
-from annotators.motion.rules.travel import RUN_FLIGHT_SHARE, flight_share, kicks_back
 from annotators.motion.signals import SIDES, Signals, flexion_deg, spans, turning_points
 from data.arrays import BoolArray, FloatArray
 from data.motion.skeleton import FPS

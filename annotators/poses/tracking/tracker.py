@@ -25,15 +25,15 @@ from typing import Final
 import numpy as np
 
 from annotators.objects.scene import Sighting
-from annotators.poses.appearance import appearance_distance, appearance_of, mixed
-from annotators.poses.identity import (
+from annotators.poses.networks.landmarks import Landmarks, PoseModel, Roi
+from annotators.poses.tracking.appearance import appearance_distance, appearance_of, mixed
+from annotators.poses.tracking.identity import (
     STRANGER,
     exchange_back,
     join_parts,
     without_duplicates,
 )
-from annotators.poses.landmarks import Landmarks, PoseModel, Roi
-from annotators.poses.search import (
+from annotators.poses.tracking.search import (
     Proposal,
     Refusals,
     Window,
@@ -43,7 +43,7 @@ from annotators.poses.search import (
     support,
     untracked,
 )
-from annotators.poses.tracklets import (
+from annotators.poses.tracking.tracklets import (
     SAME_PERSON,
     Observation,
     Tracklet,

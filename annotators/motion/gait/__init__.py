@@ -1,0 +1,1 @@
+"""Rules that find steps, walks, runs and turns in a motion."""

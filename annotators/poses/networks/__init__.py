@@ -1,0 +1,1 @@
+"""The networks that find people in a frame and the landmarks of one of them."""

@@ -1,0 +1,1 @@
+"""People searched in frames, followed from frame to frame and kept apart."""

@@ -25,9 +25,10 @@ from annotators.motion.events import (
     PostureKind,
     Side,
 )
-from annotators.motion.rules.posture import STAND_SHARE, standing_feet_T
+from annotators.motion.rules.posture import STAND_SHARE
 from annotators.motion.rules.sides import overlaps
 from annotators.motion.signals import Signals
+from data.arrays import BoolArray
 from data.motion.skeleton import FPS
 
 
@@ -255,8 +256,17 @@ def find_activities(
     events: Sequence[MotionEvent],
     held: Sequence[Posture],
     balances: Sequence[Posture],
+    stands_T: BoolArray,
 ) -> list[Activity]:
-    """Return at least one activity, in order of time."""
+    """Return at least one activity, in order of time.
+
+    Args:
+        signals: signals of the motion.
+        events: events of the motion.
+        held: postures of the whole motion.
+        balances: spans on one leg.
+        stands_T: (T,) whether both feet are measured and stay where they are.
+    """
     total_s = float(signals.time_T[-1] - signals.time_T[0])
     found: list[Activity] = []
 
@@ -301,7 +311,7 @@ def find_activities(
         add(ActivityKind.DANCE, *rich)
     if not found or all(a.score <= WEIGHTS[ActivityKind.LOWER] for a in found):
         still = max(held, key=lambda p: p.duration_s)
-        stands = signals.exact or standing_feet_T(signals).mean() >= STAND_SHARE
+        stands = signals.exact or stands_T.mean() >= STAND_SHARE
         if still.kind is PostureKind.STANDING and stands:
             add(ActivityKind.STAND, still)
         elif still.kind in (PostureKind.STANDING, PostureKind.UNKNOWN) or not found:

@@ -67,7 +67,7 @@ from annotators.motion.rules.posture import (
 from annotators.motion.rules.sides import mask_of, overlaps, pair_sides
 from annotators.motion.rules.strokes import circles, claps, gestures, strokes, thrusts, waves
 from annotators.motion.rules.trunk import head_moves, torso_moves
-from annotators.motion.signals import BodySize, Signals, Span, prepare
+from annotators.motion.signals import BodySize, Signals, prepare
 from data.arrays import BoolArray, FloatArray
 from data.motion.skeleton import FPS
 from data.records import ObjectSpan, PoseTrack
@@ -257,7 +257,8 @@ def describe_motion(
     events = [e for e in _without_noise(_without_wind_ups(events)) if is_hand_seen(signals, e)]
     events = with_both_arms(signals, pair_sides(events, exact=signals.exact))
     events = with_objects(signals, events, objects)
-    activities = find_activities(signals, events, held, balances)
+    stands_T = standing_feet_T(signals)
+    activities = find_activities(signals, events, held, balances, stands_T)
     return MotionDescription(
         start_s=float(signals.time_T[0]),
         end_s=float(signals.time_T[-1]),
@@ -268,7 +269,7 @@ def describe_motion(
         events=tuple(events),
         part_T=signals.part_T,
         time_T=signals.time_T,
-        stands_T=standing_feet_T(signals),
+        stands_T=stands_T,
         travel_T=travel(signals),
         still=tuple((signals.start_s(s), signals.end_s(s)) for s in still_spans(signals)),
         activities=tuple(activities),
@@ -306,15 +307,9 @@ def inside_frame(track: PoseTrack, frame_size_px: tuple[int, int]) -> BoolArray:
     return np.logical_and(in_TJ2[:, :, 0], in_TJ2[:, :, 1])
 
 
-def _span_of(signals: Signals, start_s: float, end_s: float) -> Span:
-    """Return the frames of a span of time."""
-    start, end = np.searchsorted(signals.time_T, (start_s - 1e-9, end_s + 1e-9))
-    return int(start), int(end)
-
-
 def _covered(signals: Signals, events: Sequence[MotionEvent]) -> BoolArray:
     """Return whether each frame is inside one of the events, (T,)."""
-    return mask_of(signals.num_frames, [_span_of(signals, e.start_s, e.end_s) for e in events])
+    return mask_of(signals.num_frames, [signals.frames_of(e.start_s, e.end_s) for e in events])
 
 
 def _widened(mask_T: BoolArray, by_s: float) -> BoolArray:
@@ -327,7 +322,7 @@ def _arm_events(
 ) -> list[MotionEvent]:
     events: list[MotionEvent] = []
     spans_s = [(p.start_s, p.end_s) for p in held if p.kind in _NO_REACH]
-    on_hands_T = off_feet_T | mask_of(signals.num_frames, [_span_of(signals, *s) for s in spans_s])
+    on_hands_T = off_feet_T | mask_of(signals.num_frames, [signals.frames_of(*s) for s in spans_s])
     clapping_T = _covered(signals, claps(signals, moving_T))
     for side in (Side.LEFT, Side.RIGHT):
         if f"{side}_arm" not in signals.parts:
@@ -405,7 +400,7 @@ def _leg_events(signals: Signals, busy_T: BoolArray) -> list[MotionEvent]:
 
 
 def _inside(signals: Signals, event: MotionEvent, mask_T: BoolArray) -> bool:
-    return float(mask_T[slice(*_span_of(signals, event.start_s, event.end_s))].mean()) > 0.5
+    return float(mask_T[slice(*signals.frames_of(event.start_s, event.end_s))].mean()) > 0.5
 
 
 def _off_the_hands(events: Sequence[MotionEvent], held: Sequence[Posture]) -> list[MotionEvent]:

@@ -179,7 +179,7 @@ class MotionEvent:
         unit: meters or degrees.
         relative: ``magnitude`` in arm lengths (arms), leg lengths (other parts) or full turns
             (degrees).
-        peak_speed: highest speed, ``unit`` per second.
+        peak_speed: highest speed, ``unit`` per second; 0 if it is not measured.
         confidence: mean confidence of the part's joints over the span, 0..1 (for an event of both
             sides, the lower of the two); 1 for motion capture.
         count: number of repetitions, at least 1 (steps of a walk, waves of a hand).
@@ -219,6 +219,11 @@ class MotionEvent:
     def duration_s(self) -> float:
         """Duration of the span, seconds."""
         return self.end_s - self.start_s
+
+    @property
+    def has_path(self) -> bool:
+        """Whether the path of a walk or run is measured. One that only the legs tell has none."""
+        return self.peak_speed > 0.0
 
     def is_one_of(self, keys: Collection[EventKey]) -> bool:
         """Return whether one of the keys matches this event."""

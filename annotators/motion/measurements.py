@@ -54,7 +54,7 @@ def _posture(posture: Posture) -> str:
 
 
 def _locomotion(event: MotionEvent) -> str:
-    if event.peak_speed == 0.0:
+    if not event.has_path:
         seconds = round(event.duration_s, 6)
         return f"the feet step ahead of each other in turn, {event.count} times in {seconds:.1f} s"
     path = way(event.magnitude, max(event.duration_s, 1 / FPS))

@@ -164,12 +164,10 @@ def with_objects(
     if any(thing.name in BALLS and not thing.near for thing in objects):
         result = _with_shots(signals, result)
     for thing in sorted(_joined(objects), key=lambda o: o.score, reverse=True):
-        first, last = np.searchsorted(
-            signals.time_T, (thing.start_s - 1e-9, thing.end_s + 1e-9)
-        ).tolist()
-        if not thing.near or thing.score < MIN_SCORE or last - first < 2:
+        span = signals.frames_of(thing.start_s, thing.end_s)
+        if not thing.near or thing.score < MIN_SCORE or span[1] - span[0] < 2:
             continue
-        scene = _Scene(signals, result, thing, (first, last))
+        scene = _Scene(signals, result, thing, span)
         for names, joints, rule in _TABLE:
             if thing.name in names and scene.joint in joints:
                 found = rule(scene)

@@ -233,6 +233,11 @@ class Signals:
         indices = [JOINT[name] for name in joints]
         return float(self.confidence_TJ[span[0] : span[1], indices].mean())
 
+    def frames_of(self, start_s: float, end_s: float) -> Span:
+        """Return the frames from a time to another, seconds; both ends belong to it."""
+        first, last = np.searchsorted(self.time_T, (start_s - 1e-9, end_s + 1e-9))
+        return int(first), int(last)
+
     def start_s(self, span: Span) -> float:
         """Return the time of the span's first frame, seconds."""
         return float(self.time_T[span[0]])

@@ -174,7 +174,7 @@ def _span(start_s: float, end_s: float, clip: Clip) -> str:
 
 def _distance(clause: Clause, description: MotionDescription, clip: Clip) -> str:
     """Word the distance and speed of a walk, unless the camera moves or only the legs tell it."""
-    seen = clause.event is not None and clause.event.peak_speed > 0.0
+    seen = clause.event is not None and clause.event.has_path
     if seen and clause.act in (EventKind.WALK, EventKind.RUN) and clip.camera == "static":
         way_m = description.traveled_m(clause.start_s, clause.end_s)
         seconds = max(clause.end_s - clause.start_s, 0.1)

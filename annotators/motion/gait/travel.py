@@ -127,8 +127,7 @@ class Path:
 
 def path_of(signals: Signals) -> Path:
     """Return the length, net distance and turn of the path of the whole motion."""
-    ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]]
-    ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
+    ground_T2 = _ground_T2(signals)
     length_m = float(travel(signals)[-1])
     net_m = float(np.linalg.norm(ground_T2[-1] - ground_T2[0]))
     turn_deg = float(np.degrees(signals.heading_T[-1] - signals.heading_T[0]))
@@ -137,10 +136,15 @@ def path_of(signals: Signals) -> Path:
 
 def travel(signals: Signals) -> FloatArray:
     """Return the distance that the pelvis traveled up to each frame, (T,), meters."""
-    ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]]
-    ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
+    ground_T2 = _ground_T2(signals)
     steps_T = np.linalg.norm(np.diff(ground_T2, axis=0, prepend=ground_T2[:1]), axis=1)
     return np.cumsum(steps_T)
+
+
+def _ground_T2(signals: Signals, unit_m: float = 1.0) -> FloatArray:
+    """Return the smoothed place of the pelvis over the floor, (T, 2), in a unit of length."""
+    ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]] / unit_m
+    return gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
 
 
 def moving_spans(signals: Signals, off_feet_T: BoolArray) -> list[Span]:
@@ -155,8 +159,7 @@ def moving_spans(signals: Signals, off_feet_T: BoolArray) -> list[Span]:
     """
     if "torso" not in signals.parts:
         return []
-    ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]] / signals.size.leg_m
-    ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
+    ground_T2 = _ground_T2(signals, signals.size.leg_m)
     speeds_T = speed_T(ground_T2)
     moving_T = hysteresis(speeds_T, MOVING_ON, MOVING_OFF)
     if not signals.exact:
@@ -217,8 +220,7 @@ def step_frames(signals: Signals, span: Span) -> list[int]:
 def _ahead(signals: Signals, span: Span) -> FloatArray:
     """Return how far the left foot is ahead of the right along the path, (N,), leg lengths."""
     inside = slice(*span)
-    ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]]
-    ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
+    ground_T2 = _ground_T2(signals)
     velocity_N2 = np.gradient(ground_T2, axis=0)[inside]
     course_N2 = velocity_N2 / np.maximum(np.linalg.norm(velocity_N2, axis=1, keepdims=True), 1e-9)
     apart_T3 = signals.joint_T3("left_ankle") - signals.joint_T3("right_ankle")
@@ -319,8 +321,7 @@ def _leaves(signals: Signals, span: Span) -> bool:
     """
     if signals.exact or span[1] < signals.num_frames - CUT_FRAMES:
         return False
-    ground_T2 = signals.joint_T3("pelvis")[:, [0, 2]] / signals.size.leg_m
-    ground_T2 = gaussian_filter1d(ground_T2, PATH_SMOOTH_FRAMES, axis=0, mode="nearest")
+    ground_T2 = _ground_T2(signals, signals.size.leg_m)
     return float(speed_T(ground_T2)[-1]) >= LEAVING
 
 
@@ -428,10 +429,7 @@ def crawls(signals: Signals, held: list[Posture]) -> list[MotionEvent]:
     for posture in held:
         if posture.kind not in (PostureKind.ALL_FOURS, PostureKind.HANDS_AND_FEET):
             continue
-        first, last = np.searchsorted(
-            signals.time_T, (posture.start_s - 1e-9, posture.end_s + 1e-9)
-        )
-        span = (int(first), int(last))
+        span = signals.frames_of(posture.start_s, posture.end_s)
         ground_N2 = signals.joint_T3("pelvis")[slice(*span)][:, [0, 2]]
         net_m = float(np.linalg.norm(ground_N2[-1] - ground_N2[0])) if len(ground_N2) else 0.0
         if net_m < MIN_CRAWL * leg_m or posture.duration_s < 0.8:

@@ -89,14 +89,14 @@ def hand_level(signals: Signals, side: Side, frame: int) -> Level:
 
 def hand_speed(signals: Signals, event: MotionEvent) -> float:
     """Return the highest speed of the hand of an event, arm lengths per second."""
-    start, end = _frames_of(signals, event)
+    start, end = signals.frames_of(event.start_s, event.end_s)
     sides = SIDES if event.side in (None, Side.BOTH) else (event.side.value,)
     return max(float(speed_T(hand_T3(signals, s))[start:end].max()) for s in sides)
 
 
 def hand_top(signals: Signals, event: MotionEvent) -> float:
     """Return the largest height of the hand of an event above its shoulder, arm lengths."""
-    start, end = _frames_of(signals, event)
+    start, end = signals.frames_of(event.start_s, event.end_s)
     sides = SIDES if event.side in (None, Side.BOTH) else (event.side.value,)
     return max(float(hand_T3(signals, s)[start:end, 1].max()) for s in sides)
 
@@ -113,13 +113,8 @@ def is_hand_seen(signals: Signals, event: MotionEvent) -> bool:
 
 def _hand_confidence(signals: Signals, side: str, event: MotionEvent) -> FloatArray:
     """Return the confidence of a hand at the N frames of an event, (N,)."""
-    start, end = _frames_of(signals, event)
+    start, end = signals.frames_of(event.start_s, event.end_s)
     return signals.confidence_TJ[start:end, JOINT[f"{side}_wrist"]]
-
-
-def _frames_of(signals: Signals, event: MotionEvent) -> Span:
-    start, end = np.searchsorted(signals.time_T, (event.start_s - 1e-9, event.end_s + 1e-9))
-    return int(start), int(end)
 
 
 def _hand_direction(hand_3: FloatArray) -> Direction | None:
@@ -278,7 +273,7 @@ _TOLD_BY_LIFTS: Final = (EventKind.SWING, EventKind.BEND, EventKind.EXTEND)
 
 def _twin_of(signals: Signals, event: MotionEvent, other: Side) -> MotionEvent | None:
     """Return the movement of the other arm that goes with that of an event, or None."""
-    start, end = _frames_of(signals, event)
+    start, end = signals.frames_of(event.start_s, event.end_s)
     margin = round(TWIN_S * FPS)
     first, last = max(start - margin, 0), min(end + margin, signals.num_frames)
     hand = hand_T3(signals, other)

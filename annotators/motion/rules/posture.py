@@ -98,10 +98,10 @@ RESTING_FOOT: Final = 0.5
 """Largest speed of a foot that stands, leg lengths per second; errors of the estimate are as
 fast."""
 STILL_SPEED: Final = 0.20
+"""Speed of the faster joints, leg lengths per second. Breathing and balancing are slower."""
 HANDS_WORK: Final = 0.10
 HANDS_WORK_TIMES: Final = 3
 """Nobody holds still whose hands go so far apart or together, arm lengths, so many times."""
-"""Speed of the faster joints, leg lengths per second. Breathing and balancing are slower."""
 
 
 def trunk_tilt_deg(signals: Signals) -> FloatArray:

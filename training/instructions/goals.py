@@ -1,4 +1,4 @@
-"""The key of a plan's goal, which is the same for the same goal in other words.
+"""Keys of plans: of a goal, the same for the same goal in other words, and of a whole plan.
 
 The plans of one goal are nearly the same, so they must not be divided among splits. A key is
 coarser than a goal: "turn on the light" and "turn the lights off" share one. That never lets a plan
@@ -6,6 +6,7 @@ leak, and it needs no knowledge of other goals, so that plans which are added mo
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 _WORD: Final = re.compile(r"[^\W_]+")
@@ -53,6 +54,18 @@ def goal_key(goal: str) -> str:
     telling = [word for word in words if word not in _LIGHT] or words
     stems = {_stem(word) for word in telling}
     return " ".join(sorted(_SAME_STEMS.get(stem, stem) for stem in stems))
+
+
+def plan_key(goal: str, steps: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the words of a goal and of its steps, which are equal if only the spelling differs.
+
+    Unlike :func:`goal_key`, it tells goals apart whose words differ.
+
+    Args:
+        goal: the goal of a plan.
+        steps: its steps, in order.
+    """
+    return tuple(tuple(_WORD.findall(text.casefold())) for text in (goal, *steps))
 
 
 def _stem(word: str) -> str:

@@ -18,7 +18,7 @@ from data.motion.skeleton import FPS
 from data.motion.splits import Split, SplitConfig, split_of
 from data.records import Outcome
 from data.store.dataset import Dataset
-from training.instructions.goals import goal_key
+from training.instructions.goals import goal_key, plan_key
 from training.instructions.tasks import CODES_PER_S, Codes, Token, clean_steps, codes_of
 
 WHOLE_START_S: Final = 0.5
@@ -187,7 +187,8 @@ def read_plan_items(
 
     A text plan has a task and steps, but no scene and no next activity. It is also read one level
     higher, with the goal as the scene and each step as a task: after each step except the last,
-    there is an item with ``is_progress`` whose ``next`` has the remaining steps.
+    there is an item with ``is_progress`` whose ``next`` has the remaining steps. Of text plans that
+    differ in the spelling of their goal and steps alone, the first one is read.
 
     Args:
         roots: folders of datasets. A video that is in several datasets has items from each.
@@ -196,14 +197,15 @@ def read_plan_items(
         splits: shares of the splits of goals, and of videos without motions.
         videos: splits of the videos with motions, see :func:`read_video_splits`.
         min_grounding_score: clips with a lower score are skipped; clips without a score are kept.
-        left_out: counter of the skipped annotations, by ``outcome`` or ``grounding_score``.
+        left_out: counter of the skipped annotations, by ``outcome``, ``grounding_score`` or
+            ``repeated_plan``.
 
     Raises:
         data.store.manifest.DatasetError: one of the folders is not a dataset.
     """
     counted = Counter[str]() if left_out is None else left_out
     items: list[PlanItem] = []
-    seen: set[str] = set()
+    seen: set[tuple[tuple[str, ...], ...]] = set()
     for root in dict.fromkeys(root.resolve() for root in roots):
         for clips in _videos(root, split, splits, videos or {}):
             usable = [
@@ -215,9 +217,14 @@ def read_plan_items(
                 continue
             if not _is_text_plan(first):
                 items += _chain(usable)
-            elif first["clip_id"] not in seen:
-                seen.add(first["clip_id"])
-                items += _text_plan(first)
+                continue
+            # A plan that many people wrote, or that is in two datasets, is learned once.
+            key = plan_key(first["medium"][0], _steps(first))
+            if key in seen:
+                counted["repeated_plan"] += 1
+                continue
+            seen.add(key)
+            items += _text_plan(first)
     return items
 
 

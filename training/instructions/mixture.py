@@ -5,7 +5,7 @@ an uninterrupted one.
 """
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Final
@@ -20,6 +20,7 @@ from training.instructions.tasks import (
     Codes,
     Given,
     Instruction,
+    Prompt,
     Task,
     format_steps,
     prompt_of,
@@ -195,6 +196,30 @@ class Mixture:
         return [
             self._instruct(task, *entries[number * len(entries) // count], wordings_of(task)[0])
             for number in range(count)
+        ]
+
+    def questions_of(
+        self, task: Task, limit: int | None = None
+    ) -> list[tuple[Instruction, tuple[str, ...]]]:
+        """Return each prompt of a task with text answers once, with all its answers.
+
+        A goal has several plans: they are the references of one question.
+
+        Args:
+            task: the task.
+            limit: maximum number of questions, taken at even intervals; None: all.
+
+        Returns:
+            The first instruction of each prompt, in its main wording, and its different answers.
+        """
+        found: defaultdict[Prompt, list[Instruction]] = defaultdict(list)
+        for one in self.all_of(task):
+            found[one.prompt].append(one)
+        groups = list(found.values())
+        count = len(groups) if limit is None else min(limit, len(groups))
+        chosen = [groups[number * len(groups) // count] for number in range(count)]
+        return [
+            (group[0], tuple(dict.fromkeys(str(one.answer) for one in group))) for group in chosen
         ]
 
     def _instruct(self, task: Task, item: Item, variant: int, wording: str) -> Instruction:

@@ -250,6 +250,21 @@ def test_the_share_of_paraphrases_is_kept(share: float) -> None:
     assert set(mains) == {share == 0.0}
 
 
+def test_a_question_has_all_its_answers() -> None:
+    goals = ("eats", "eats", "cooks", "eats", "sleeps")
+    plans = [
+        PlanItem(f"p{number}", "", (goal,), ("sit", f"step {number % 3}"))
+        for number, goal in enumerate(goals)
+    ]
+    mixture = build_instructions([], plans, _only(Task.T2S))
+    questions = mixture.questions_of(Task.T2S)
+    assert [len(answers) for _, answers in questions] == [2, 1, 1]
+    assert questions[0][0] == mixture.all_of(Task.T2S)[0]
+    assert questions[0][1] == ("1. sit\n2. step 0", "1. sit\n2. step 1")
+    assert mixture.questions_of(Task.T2S, 2) == questions[:2]
+    assert mixture.questions_of(Task.T2S, 0) == []
+
+
 def test_evaluation_takes_all_or_evenly_spread_ones_with_the_main_wording() -> None:
     mixture = _mixture()
     everything = mixture.all_of(Task.M2M)

@@ -43,6 +43,11 @@ class ResidualConfig(Config):
     loss_weight: float = Field(
         default=1.0, ge=0, description="Weight of its loss beside that of the language model."
     )
+    detached: bool = Field(
+        default=False,
+        description="Whether the decoder only reads the states of T5's encoder. Otherwise its loss "
+        "trains the encoder too, at the expense of the base codes.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -326,14 +326,12 @@ class LmLearner(Learner):
     def validate(self, device: torch.device) -> dict[str, float]:
         """Return the loss and token accuracy of each task, with the main wordings of the prompts.
 
-        ``loss`` is the mean of the losses of the tasks, to which that of the residual codes is
-        added with its weight.
+        ``loss``, which selects the best checkpoint, is the mean of the losses of the tasks. That of
+        the residual codes is apart, so that it does not decide which checkpoint answers best.
         """
         metrics = task_losses(self._lm, self._encoder, self._validation, device)
         losses = [metrics[f"{task}_loss"] for task in TASKS if f"{task}_loss" in metrics]
-        loss = sum(losses) / len(losses)
-        loss += self._config.model.residual.loss_weight * metrics.get("residual_loss", 0.0)
-        return {"loss": loss, **metrics}
+        return {"loss": sum(losses) / len(losses), **metrics}
 
     def items_of(self, step: int) -> list[str]:
         """Return the ids of the motions and plans in the batch of a step."""

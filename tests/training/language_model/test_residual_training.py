@@ -73,7 +73,9 @@ def test_residual_codes_are_learned_and_reported(run: TrainingResult) -> None:
     assert curve[-1] < curve[0]
     (judged,) = [row for row in rows if row["event"] == "validation"]
     tasks = [judged[f"{task}_loss"] for task in Task if f"{task}_loss" in judged]
-    assert judged["loss"] == pytest.approx(np.mean(tasks) + judged["residual_loss"], rel=1e-5)
+    # The best checkpoint is that of the tasks; the loss of the residual codes stands beside it.
+    assert judged["loss"] == pytest.approx(np.mean(tasks), rel=1e-5)
+    assert judged["residual_loss"] > 0
     assert 0 <= judged["residual_accuracy"] <= 1
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Final
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from data.config import Config
 from training.instructions.material import MotionItem, PlanItem
@@ -48,10 +48,23 @@ class InstructionConfig(Config):
         description="Share of prompts that use a paraphrase instead of the main wording.",
     )
     context_head: float = Field(
-        default=0.4, gt=0, lt=1, description="Share of a motion that m2m is given as the beginning."
+        default=0.4,
+        gt=0,
+        lt=1,
+        description="Share of a motion that m2m is given as the beginning, in evaluation; also in "
+        "training without gap_codes.",
     )
     context_tail: float = Field(
-        default=0.4, gt=0, lt=1, description="Share of a motion that m2m is given as the ending."
+        default=0.4,
+        gt=0,
+        lt=1,
+        description="Share of a motion that m2m is given as the ending; see context_head.",
+    )
+    gap_codes: tuple[PositiveInt, PositiveInt] | None = Field(
+        default=(2, 20),
+        description="Least and greatest length, in codes, of the middle that m2m is trained to "
+        "fill. Its length and place are drawn for each example. Empty: what context_head and "
+        "context_tail leave.",
     )
     predict_share: float = Field(
         default=0.4, gt=0, lt=1, description="Share of a motion that predict is given."
@@ -87,6 +100,11 @@ class InstructionConfig(Config):
             raise ValueError(
                 f"context_head + context_tail: expected less than 1, found {total:g}. "
                 "Remedy: lower one of them, so that m2m has a middle to fill."
+            )
+        if self.gap_codes is not None and self.gap_codes[0] > self.gap_codes[1]:
+            raise ValueError(
+                f"gap_codes: expected the least length first, found {list(self.gap_codes)}. "
+                "Remedy: exchange the two."
             )
         return self
 
@@ -171,8 +189,11 @@ class Mixture:
         chosen = np.searchsorted(self._ends[:-1], points, side="right").tolist()
         paraphrase_share = self.config.paraphrase_share
         batch: list[Instruction] = []
-        for index, (place, paraphrase, wording) in zip(
-            chosen, rng.random((batch_size, 3)).tolist(), strict=True
+        for index, (place, paraphrase, wording), gap in zip(
+            chosen,
+            rng.random((batch_size, 3)).tolist(),
+            rng.random((batch_size, 2)).tolist(),
+            strict=True,
         ):
             task = self._tasks[index]
             entries = self._material[task]
@@ -181,7 +202,7 @@ class Mixture:
             number = 0
             if paraphrase < paraphrase_share:
                 number = 1 + int(wording * (len(wordings) - 1))
-            batch.append(self._instruct(task, item, variant, wordings[number]))
+            batch.append(self._instruct(task, item, variant, wordings[number], gap))
         return batch
 
     def all_of(self, task: Task, limit: int | None = None) -> list[Instruction]:
@@ -222,8 +243,18 @@ class Mixture:
             (group[0], tuple(dict.fromkeys(str(one.answer) for one in group))) for group in chosen
         ]
 
-    def _instruct(self, task: Task, item: Item, variant: int, wording: str) -> Instruction:
-        given, answer = _example(task, item, variant, self.config)
+    def _instruct(
+        self,
+        task: Task,
+        item: Item,
+        variant: int,
+        wording: str,
+        gap: Sequence[float] | None = None,
+    ) -> Instruction:
+        if task is Task.M2M and isinstance(item, MotionItem) and gap is not None:
+            given, answer = _gap_example(item.codes, gap, self.config)
+        else:
+            given, answer = _example(task, item, variant, self.config)
         prompt = prompt_of(task, wording, **given)
         return Instruction(task, prompt, answer, _source_id(item), given.get("caption", ""))
 
@@ -336,15 +367,43 @@ def _example(
     return given, format_steps(target.steps)
 
 
+def _gap_example(
+    codes: Codes, drawn: Sequence[float], config: InstructionConfig
+) -> tuple[Given, Codes]:
+    """Return the inputs of m2m, and the middle to fill, whose length and place are drawn.
+
+    Args:
+        codes: codes of the motion, at least three.
+        drawn: two random numbers in [0, 1).
+        config: limits.
+    """
+    if config.gap_codes is None:
+        return _shares_example(codes, config)
+    most = len(codes) - 2
+    low, high = (min(length, most, config.max_answer_codes) for length in config.gap_codes)
+    length = low + int(drawn[0] * (high - low + 1))
+    start = 1 + int(drawn[1] * (len(codes) - length - 1))
+    # Of a long motion, the codes beside the gap are given.
+    context = max(1, config.max_prompt_codes // 2)
+    head, tail = codes[max(0, start - context) : start], codes[start + length :][:context]
+    return {"head": head, "tail": tail}, codes[start : start + length]
+
+
+def _shares_example(codes: Codes, config: InstructionConfig) -> tuple[Given, Codes]:
+    """Return the inputs of m2m, and the middle that their shares leave."""
+    count = len(codes)
+    head = max(1, int(config.context_head * count))
+    middle = count - max(1, int(config.context_tail * count))
+    return {"head": codes[:head], "tail": codes[middle:]}, codes[head:middle]
+
+
 def _motion_example(
     task: Task, item: MotionItem, variant: int, config: InstructionConfig
 ) -> tuple[Given, str | Codes]:
     codes = item.codes
     count = len(codes)
     if task is Task.M2M:
-        head = max(1, int(config.context_head * count))
-        middle = count - max(1, int(config.context_tail * count))
-        return {"head": codes[:head], "tail": codes[middle:]}, codes[head:middle]
+        return _shares_example(codes, config)
     if task is Task.PREDICT:
         head = max(1, int(config.predict_share * count))
         return {"head": codes[:head]}, codes[head:]

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -54,6 +55,8 @@ def test_weights_are_1_where_they_are_not_named() -> None:
         {"weights": dict.fromkeys(Task, 0)},
         {"context_head": 0.5, "context_tail": 0.5},
         {"predict_share": 1},
+        {"gap_codes": [5, 3]},
+        {"gap_codes": [0, 3]},
         {"paraphrase_share": 1.1},
         {"temperature": 1},
     ],
@@ -248,6 +251,39 @@ def test_the_share_of_paraphrases_is_kept(share: float) -> None:
     batch = _mixture(paraphrase_share=share).sample(0, 0, 200)
     mains = [f"[Instruction] {wordings_of(one.task)[0]}\n" in str(one.prompt[0]) for one in batch]
     assert set(mains) == {share == 0.0}
+
+
+def _gaps(batch: list[Instruction]) -> list[tuple[int, int, int]]:
+    """Return the lengths of beginning, middle and ending; they are parts of one motion."""
+    found: list[tuple[int, int, int]] = []
+    for one in batch:
+        head, tail = (part for part in one.prompt if not isinstance(part, str))
+        assert not isinstance(one.answer, str)
+        whole = np.array([*head, *one.answer, *tail])
+        assert (np.diff(whole) == 1).all()
+        found.append((len(head), len(one.answer), len(tail)))
+    return found
+
+
+def test_gaps_of_all_lengths_and_places_are_trained_on() -> None:
+    config = _only(Task.M2M, gap_codes=(3, 6))
+    gaps = _gaps(build_instructions(MOTIONS, [], config).sample(0, 0, 500))
+    assert {middle for _, middle, _ in gaps} == {3, 4, 5, 6}
+    assert {head for head, _, _ in gaps} == {tail for _, _, tail in gaps} == set(range(1, 17))
+    assert all(sum(gap) == 20 for gap in gaps)
+    # Short motions have shorter gaps, and of long ones the codes beside the gap are given.
+    few = [MotionItem("few", (0, 1, 2, 3), ())]
+    assert set(_gaps(build_instructions(few, [], config).sample(0, 0, 20))) == {(1, 2, 1)}
+    near = _only(Task.M2M, gap_codes=(3, 6), max_prompt_codes=16)
+    gaps = _gaps(build_instructions(MOTIONS, [], near).sample(0, 0, 500))
+    assert max(head for head, _, _ in gaps) == max(tail for _, _, tail in gaps) == 8
+
+
+def test_gaps_are_those_of_evaluation_where_none_are_given() -> None:
+    mixture = build_instructions(MOTIONS, [], _only(Task.M2M, gap_codes=None))
+    assert (
+        set(_gaps(mixture.sample(0, 0, 50))) == {(8, 4, 8)} == set(_gaps(mixture.all_of(Task.M2M)))
+    )
 
 
 def test_a_question_has_all_its_answers() -> None:

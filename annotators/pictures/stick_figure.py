@@ -65,6 +65,7 @@ def draw_motion(
     title: str,
     steps: Sequence[tuple[float, float, str]],
     credible_TJ: BoolArray | None = None,
+    frames: Sequence[int] | None = None,
 ) -> list[PIL.Image.Image]:
     """Draw one image per frame: the figure, its path on the floor, the title and the current step.
 
@@ -73,6 +74,7 @@ def draw_motion(
         title: text above the figure.
         steps: start_s, end_s and text of the steps; the current steps are written below the figure.
         credible_TJ: (T, 22) joints that were seen; by default all. Bones of others are light gray.
+        frames: the frames to draw; by default all.
     """
     flat_TJ2, to_px = _projection(joints_TJ3)
     path_T2 = to_px(joints_TJ3[:, 0] * np.array([1.0, 0.0, 1.0]) + _floor(joints_TJ3))
@@ -80,7 +82,8 @@ def draw_motion(
     # Limbs closer to the viewer are drawn last, over the others.
     depth_TJ = _view(joints_TJ3)[..., 2]
     pictures: list[PIL.Image.Image] = []
-    for frame, joints_J2 in enumerate(flat_TJ2):
+    for frame in range(len(joints_TJ3)) if frames is None else frames:
+        joints_J2 = flat_TJ2[frame]
         image = PIL.Image.new("RGB", (WIDTH_PX, HEIGHT_PX + TEXT_PX), (250, 250, 250))
         pen = ImageDraw.Draw(image)
         _draw_floor(pen, joints_TJ3, to_px)
@@ -111,10 +114,10 @@ def draw_strip(joints_TJ3: FloatArray, title: str, columns: int = 8) -> PIL.Imag
         title: text in the corner.
         columns: number of frames.
     """
-    pictures = draw_motion(joints_TJ3, "", [])
+    frames = np.linspace(0, len(joints_TJ3) - 1, columns).astype(int).tolist()
     strip = PIL.Image.new("RGB", (columns * STRIP_PX, STRIP_PX), "white")
-    for column, frame in enumerate(np.linspace(0, len(pictures) - 1, columns).astype(int).tolist()):
-        figure = pictures[frame].crop((0, 24, WIDTH_PX, 24 + WIDTH_PX))
+    for column, picture in enumerate(draw_motion(joints_TJ3, "", [], frames=frames)):
+        figure = picture.crop((0, 24, WIDTH_PX, 24 + WIDTH_PX))
         strip.paste(figure.resize((STRIP_PX, STRIP_PX)), (STRIP_PX * column, 0))
     ImageDraw.Draw(strip).text((6, 4), title, (0, 0, 0), font=ImageFont.load_default(14))
     return strip

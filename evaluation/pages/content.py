@@ -15,15 +15,18 @@ NOTHING = "none"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A number with the half width of its interval.
+    """A number with its interval.
 
     Attributes:
         value: the number; None or a non-finite one is shown as a dash.
         half_width: half width of the interval, shown as ``± 0.004``; None if it is not known.
+        low, high: ends of an interval, which need not be symmetric, shown below the number.
     """
 
     value: float | None
     half_width: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 Cell = str | int | float | Measured | None
@@ -127,12 +130,14 @@ class Gallery:
         title: what they show.
         pictures: the pictures; without any, the gallery says "none".
         note: how to read them.
+        wide: whether the pictures are wide, such as strips, so that few stand side by side.
     """
 
     part: ClassVar[str] = "gallery"
     title: str
     pictures: Sequence[Picture]
     note: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ def _grouped(parts: Sequence[Part]) -> Iterator[list[Part]]:
 class _ShownCell:
     text: str
     classes: str
+    interval: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,11 @@ def _value(cell: Cell) -> float | None:
 
 def _shown(cell: Cell, column: Column, *, is_best: bool) -> _ShownCell:
     classes = "number" if column.numeric else "text"
-    return _ShownCell(_text(cell, column.digits), f"{classes} best" if is_best else classes)
+    return _ShownCell(
+        _text(cell, column.digits),
+        f"{classes} best" if is_best else classes,
+        _interval(cell, column.digits),
+    )
 
 
 def _text(cell: Cell, digits: int) -> str:
@@ -151,3 +156,10 @@ def _text(cell: Cell, digits: int) -> str:
     text = f"{value:,.{digits}f}"
     spread = _value(cell.half_width) if isinstance(cell, Measured) else None
     return text if spread is None else f"{text} ± {spread:,.{digits}f}"
+
+
+def _interval(cell: Cell, digits: int) -> str:
+    """Return the interval with two ends; empty without one."""
+    if not isinstance(cell, Measured) or None in (_value(cell), cell.low, cell.high):
+        return ""
+    return f"{cell.low:,.{digits}f} to {cell.high:,.{digits}f}"

@@ -129,8 +129,9 @@ def test_a_single_value_is_not_the_best() -> None:
 
 
 def test_numbers_are_written_for_people() -> None:
-    columns = [Column(str(index), numeric=True, digits=1) for index in range(5)]
-    table = Table("t", columns, (Line((12345, 1234.56, None, Measured(None, 1.0), "x")),))
+    columns = [Column(str(index), numeric=True, digits=1) for index in range(6)]
+    uneven = Measured(99.0, low=74.26, high=1000)
+    table = Table("t", columns, (Line((12345, 1234.56, None, Measured(None, 1.0), "x", uneven)),))
     cells = _page(Section("s", (table,)))
     assert cells.texts("th", scope="row") + cells.texts("td") == [
         "12,345",
@@ -138,6 +139,7 @@ def test_numbers_are_written_for_people() -> None:
         DASH,
         DASH,
         "x",
+        "99.0 74.3 to 1,000.0",
     ]
 
 

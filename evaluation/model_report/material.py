@@ -1,0 +1,228 @@
+"""The items of an evaluation with their real motions, and the training examples nearest to them.
+
+Shapes: T frames, D = 263 features (see :mod:`data.motion.features`), N test items, M training
+examples.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from data.importers.humanml3d import KNOWN_BAD
+from data.motion.splits import Split, source_of_group
+from data.store.dataset import Dataset
+from evaluation.duplicates import motion_descriptor, nearest_texts
+from evaluation.metrics.texts import words_of
+from evaluation.model_report.tables import LeftOut
+from training.inference.motion_model import Features, MotionModel
+from training.instructions.mixture import Mixture
+from training.instructions.tasks import FRAMES_PER_CODE, Instruction, Task
+from training.language_model.train import TrainMotionLmConfig, read_mixture
+from training.tokenizer.windows import MotionArray, MotionDataConfig, PreparedData, prepare_data
+
+_SHOWN: Final = 5
+_POOL: Final = 4000
+"""Maximum number of training motions among which the nearest is looked for."""
+
+
+class Material:
+    """What a model is evaluated on.
+
+    Args:
+        model: the model.
+        training: configuration of the language model's training, which names the data.
+        cache: folder of cached features; that of the tokenizer's run already has them.
+
+    Attributes:
+        data: motions of all splits.
+        test: instructions of the test split.
+        train: instructions of the training split.
+        left_out: annotations of the test split that are not used, by reason.
+
+    Raises:
+        ValueError: a split is empty, or motions have no tokens.
+    """
+
+    def __init__(self, model: MotionModel, training: TrainMotionLmConfig, cache: Path) -> None:
+        chosen = MotionDataConfig(dataset=training.dataset, min_quality=training.min_quality)
+        self.training = training
+        self.data: PreparedData = prepare_data(chosen, cache)
+        self.left_out = Counter[str]()
+        self.test: Mixture = read_mixture(training, model.tokenizer, "test", self.left_out)
+        self.train: Mixture = read_mixture(training, model.tokenizer, "train", Counter())
+        self._places = {
+            split: {motion_id: index for index, motion_id in enumerate(motions.ids)}
+            for split, motions in self.data.splits.items()
+        }
+        rows = Dataset(training.dataset).rows("motions", ["motion_id", "group", "source"])
+        self._sources = {
+            row["motion_id"]: source_of_group(row["group"] or "", row["source"]) for row in rows
+        }
+
+    @property
+    def motions(self) -> MotionArray:
+        """Motions of the test split."""
+        return self.data.splits["test"]
+
+    def asked(self, task: Task, limit: int) -> list[Instruction]:
+        """Return instructions of a task of the test split, at even intervals."""
+        return self.test.all_of(task, limit)
+
+    def captioned(self, limit: int, seed: int) -> list[Instruction]:
+        """Return text-to-motion instructions, each of another motion, with one of its captions.
+
+        Args:
+            limit: maximum number, taken at even intervals.
+            seed: draws the captions.
+        """
+        by_motion: dict[str, list[Instruction]] = defaultdict(list)
+        for one in self.test.all_of(Task.T2M):
+            by_motion[one.source_id].append(one)
+        rng = np.random.default_rng(seed)
+        drawn = [each[rng.integers(len(each))] for each in by_motion.values()]
+        count = min(limit, len(drawn))
+        return [drawn[number * len(drawn) // count] for number in range(count)]
+
+    def questions(self, task: Task, limit: int) -> list[tuple[Instruction, tuple[str, ...]]]:
+        """Return prompts of the test split, each once, with all its answers that have words."""
+        found = [
+            (one, tuple(filter(words_of, answers)))
+            for one, answers in self.test.questions_of(task, limit)
+        ]
+        return [(one, answers) for one, answers in found if answers]
+
+    def source_of(self, one: Instruction) -> str:
+        """Return the database or kind of source that the motion of an instruction is of."""
+        return self._sources.get(_parts_of(one.source_id)[0], "")
+
+    def source_of_motion(self, motion_id: str) -> str:
+        """Return the database or kind of source of a motion."""
+        return self._sources[motion_id]
+
+    def real(self, one: Instruction, split: Split = "test") -> Features:
+        """Return the features of the motion that an instruction is about, (T, D).
+
+        They are cut to whole tokens.
+        """
+        motion_id, part = _parts_of(one.source_id)
+        features_TD = self.data.splits[split].motion(self._places[split][motion_id])
+        first, last = part or (0, len(features_TD) // FRAMES_PER_CODE)
+        return np.asarray(features_TD[first * FRAMES_PER_CODE : last * FRAMES_PER_CODE])
+
+    def nearest_by_text(
+        self, task: Task, asked: Sequence[Instruction], seed: int
+    ) -> list[Instruction]:
+        """Return the training instruction with the nearest text of each instruction.
+
+        Among equal texts, one is drawn. Without training instructions of the task, none is found.
+        """
+        by_text: dict[str, list[Instruction]] = defaultdict(list)
+        for one in self.train.all_of(task):
+            by_text[_told(one)].append(one)
+        if not by_text:
+            return []
+        found = nearest_texts([_told(one) for one in asked], list(by_text))
+        rng = np.random.default_rng(seed)
+        chosen = [by_text[near.train] for near in found]
+        return [each[rng.integers(len(each))] for each in chosen]
+
+    def nearest_by_motion(self, asked: Sequence[Instruction]) -> list[Instruction]:
+        """Return the m2t training instruction whose motion is nearest to each instruction's.
+
+        Motions are compared as near-duplicates are (:mod:`evaluation.duplicates`).
+        """
+        pool = _one_of_each(self.train.all_of(Task.M2T))
+        count = min(_POOL, len(pool))
+        pool = [pool[number * len(pool) // count] for number in range(count)]
+        if not pool:
+            return []
+        train_MK = np.stack([motion_descriptor(self.real(one, "train")) for one in pool])
+        found: list[Instruction] = []
+        for one in asked:
+            own_K = motion_descriptor(self.real(one))
+            found.append(pool[int(np.square(train_MK - own_K).sum(axis=1).argmin())])
+        return found
+
+    def hashes(self, asked: Iterable[Instruction]) -> dict[str, str]:
+        """Return hashes of the motions, of the test items, and of the training examples."""
+        return {
+            "motions": self.data.data_id,
+            "test": _digest(asked),
+            "train": self.train.content_id(),
+        }
+
+    def unused(self) -> tuple[LeftOut, ...]:
+        """Return what the dataset's import, and the choice of test items, have left out."""
+        dataset = Dataset(self.training.dataset)
+        rejected: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for row in dataset.rows("rejections", ["item_id", "stage", "reason"]):
+            rejected[row["stage"], row["reason"]].append(row["item_id"])
+        found = [
+            LeftOut(
+                what=f"rejected at {stage}",
+                reason=reason,
+                count=len(ids),
+                examples=tuple(sorted(ids)[:_SHOWN]),
+            )
+            for (stage, reason), ids in sorted(rejected.items())
+        ]
+        low = [
+            row["motion_id"]
+            for row in dataset.rows("motions", ["motion_id", "quality", "split"])
+            if row["split"] == "test" and row["quality"] < self.training.min_quality
+        ]
+        if low:
+            found.append(
+                LeftOut(
+                    what="test motions",
+                    reason=f"pose confidence below {self.training.min_quality:g}",
+                    count=len(low),
+                    examples=tuple(low[:_SHOWN]),
+                )
+            )
+        found += [
+            LeftOut(what="test annotations", reason=reason, count=count)
+            for reason, count in sorted(self.left_out.items())
+        ]
+        found += [
+            LeftOut(what=f"test items of {task}", reason=reason.replace("_", " "), count=count)
+            for (task, reason), count in sorted(self.test.dropped.items())
+        ]
+        return tuple(found)
+
+    def known_bad(self) -> dict[str, str]:
+        """Return the defective clips of the published datasets among the sources, with reasons."""
+        return dict(KNOWN_BAD) if "humanml3d" in self._sources.values() else {}
+
+
+def prompt_text(one: Instruction) -> str:
+    """Return the texts of a prompt."""
+    return " ".join(part for part in one.prompt if isinstance(part, str))
+
+
+def _told(one: Instruction) -> str:
+    return one.caption or prompt_text(one)
+
+
+def _one_of_each(instructions: Iterable[Instruction]) -> list[Instruction]:
+    return list({one.source_id: one for one in instructions}.values())
+
+
+def _parts_of(source_id: str) -> tuple[str, tuple[int, int] | None]:
+    """Return the motion of a source id, and the range of tokens if it is a part."""
+    motion_id, mark, part = source_id.partition(":")
+    if not mark:
+        return motion_id, None
+    first, last = part.split("-")
+    return motion_id, (int(first), int(last))
+
+
+def _digest(instructions: Iterable[Instruction]) -> str:
+    digest = hashlib.sha256()
+    for one in instructions:
+        digest.update(repr((one.task.value, one.source_id, one.prompt, one.answer)).encode())
+    return digest.hexdigest()[:16]

@@ -1,13 +1,15 @@
 """Forms of English verbs and nouns, from the dictionary of lemminflect (NIH's SPECIALIST lexicon).
 
 Earlier rules of this project produced "steping" and did not map "brings" to "bring". The compared
-libraries are in ``docs/benchmarks.md``. The first call loads the dictionary, which takes 0.2 s and
-18 MB for inflection, and 0.2 s and 33 MB for lemmas.
+libraries are in ``docs/benchmarks.md``. The first call imports the library, which takes a second
+because it imports spaCy, and loads the dictionary: 0.2 s and 18 MB for inflection, 0.2 s and 33 MB
+for lemmas.
 """
 
 from functools import lru_cache
+from types import ModuleType
 
-import lemminflect
+from annotators.spacy_import import import_spacy
 
 
 @lru_cache(maxsize=1000)
@@ -26,14 +28,14 @@ def participle(verb: str) -> str:
 def verb_lemma(word: str) -> str:
     """Return the base form: ``raised`` → ``raise``. Unknown words are unchanged."""
     # Lemmas of unknown words are disabled, because they turn misspelled words into verbs.
-    lemmas = lemminflect.getLemma(word, "VERB", lemmatize_oov=False)
+    lemmas = _lemminflect().getLemma(word, "VERB", lemmatize_oov=False)
     return lemmas[0] if lemmas else word
 
 
 @lru_cache(maxsize=20_000)
 def noun_lemma(word: str) -> str:
     """Return the singular: ``feet`` → ``foot``. Unknown words are unchanged."""
-    lemmas = lemminflect.getLemma(word, "NOUN", lemmatize_oov=False)
+    lemmas = _lemminflect().getLemma(word, "NOUN", lemmatize_oov=False)
     return lemmas[0] if lemmas else word
 
 
@@ -44,5 +46,13 @@ def plural(noun: str) -> str:
     return f"{before}{space}{_inflected(last, 'NNS')}"
 
 
+def _lemminflect() -> ModuleType:
+    # Imported here, because it imports spaCy and most processes inflect no word.
+    import_spacy()
+    import lemminflect  # noqa: PLC0415
+
+    return lemminflect
+
+
 def _inflected(word: str, tag: str) -> str:
-    return next(iter(lemminflect.getInflection(word, tag)))
+    return next(iter(_lemminflect().getInflection(word, tag)))

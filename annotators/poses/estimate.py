@@ -16,7 +16,6 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
-from scipy.signal import savgol_filter
 
 from annotators.clips.background import BackgroundMotion, CameraPath
 from annotators.objects.scene import SceneWatch, Sighting, objects_near
@@ -495,6 +494,8 @@ def smooth(
     if method == "none" or len(points_TJD) < 5:
         return points_TJD
     if method == "savgol":
+        from scipy.signal import savgol_filter  # noqa: PLC0415 - takes a second, and few use it
+
         return np.asarray(savgol_filter(points_TJD, 5, 2, axis=0), dtype=np.float64)
     forward = _one_euro(points_TJD, rate_hz)
     backward = _one_euro(points_TJD[::-1], rate_hz)[::-1]

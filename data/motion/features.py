@@ -268,6 +268,32 @@ def features_to_joints(features_BTD: ArrayT) -> ArrayT:
     return _like(torch.cat([(path + height)[..., None, :], joints], dim=-2), features_BTD)
 
 
+def joint_steps(features_BTD: Tensor) -> Tensor:
+    """Compute the steps of all joints that :func:`features_to_joints` implies; differentiable.
+
+    Unlike positions, they need no sums over time, so that an error in one frame is not one in all
+    frames after it.
+
+    Args:
+        features_BTD: (..., T, D), not normalized.
+
+    Returns:
+        Displacement of each joint from a row to the next one, (..., T - 1, 22, 3), in meters, in
+        the coordinates of the root at the later row; same dtype.
+    """
+    root = features_BTD[..., :-1, : ROOT_VELOCITY.stop]
+    height = features_BTD[..., ROOT_HEIGHT]
+    pelvis = functional.pad(height, (1, 1))[..., None, :]
+    local = features_BTD[..., LOCAL_POSITIONS].unflatten(-1, (_NUM_BONES, 3))
+    joints = torch.cat([pelvis, local], dim=-2)
+    moved = torch.stack([root[..., 1], torch.zeros_like(root[..., 1]), root[..., 2]], dim=-1)
+    return (
+        joints[..., 1:, :, :]
+        - _turn(joints[..., :-1, :, :], 2 * root[..., :1])
+        + (moved[..., None, :])
+    )
+
+
 def stream_joints(chunks_TD: Iterable[Tensor]) -> Iterator[Tensor]:
     """Apply :func:`features_to_joints` to a motion in chunks, in constant memory.
 

@@ -31,7 +31,7 @@ STATS_FORMAT: Final = "motion_feature_stats/1"
 
 EVALUATOR_SCALE: Final = 25.0
 """Factor by which the published evaluator increases the weight of the root and the contacts."""
-_EVALUATOR_GROUPS: Final = (ROOT_YAW_VELOCITY, ROOT_VELOCITY, ROOT_HEIGHT, FOOT_CONTACTS)
+_ROOT_AND_CONTACTS: Final = (ROOT_YAW_VELOCITY, ROOT_VELOCITY, ROOT_HEIGHT, FOOT_CONTACTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,16 @@ class FeatureStats:
         Scores are comparable only if the unnormalized features are normalized by
         ``stats.for_evaluator().normalize(features)``.
         """
+        return self.emphasized(EVALUATOR_SCALE)
+
+    def emphasized(self, factor: float) -> "FeatureStats":
+        """Return these statistics with std / factor for the root and the contacts.
+
+        These few features then count more among the normalized features.
+        """
         std_D = self.std_D.copy()
-        for group in _EVALUATOR_GROUPS:
-            std_D[group] /= EVALUATOR_SCALE
+        for group in _ROOT_AND_CONTACTS:
+            std_D[group] /= factor
         return FeatureStats(self.mean_D, std_D)
 
     def save(self, path: Path) -> None:

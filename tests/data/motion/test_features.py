@@ -25,6 +25,7 @@ from data.motion.features import (
     ROOT_YAW_VELOCITY,
     canonical_joints,
     features_to_joints,
+    joint_steps,
     joints_to_features,
     mirror_features,
     mirror_joints,
@@ -115,6 +116,18 @@ def test_reference_lengths_are_those_of_the_reference_clip() -> None:
 def test_features_round_trip_to_the_canonical_motion(motion: FloatArray) -> None:
     recovered = features_to_joints(joints_to_features(motion))
     np.testing.assert_allclose(recovered, canonical_joints(motion)[:-1], atol=1e-9)
+
+
+@on_real_motions
+@given(motion=motions)
+def test_steps_are_those_of_the_recovered_joints(motion: FloatArray) -> None:
+    features = torch.from_numpy(joints_to_features(motion))
+    joints = features_to_joints(features).numpy()
+    steps = joint_steps(features).numpy()
+    yaw_T = 2 * features[:-1, 0].cumsum(0).numpy()
+    for frame in range(0, len(steps), 7):
+        expected = _turned(joints[frame + 1] - joints[frame], yaw_T[frame])
+        np.testing.assert_allclose(steps[frame], expected, atol=1e-9)
 
 
 @on_real_motions

@@ -126,9 +126,7 @@ def train_all(
     vqvae_config = TrainMotionVqvaeConfig(
         run=vqvae_run,
         data=MotionDataConfig(dataset=motions, min_quality=config.min_quality),
-        model=config.vqvae.model,
-        window=config.vqvae.window,
-        loop=config.vqvae.loop,
+        **dict(config.vqvae),
     )
     vqvae = _stage("train-motion-vqvae", vqvae_config, VQVAE_KIND, config, skipped)
     tokenize(TokenizeConfig(dataset=motions, tokenizer=vqvae.checkpoint))

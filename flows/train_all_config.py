@@ -15,16 +15,7 @@ from training.language_model.train import PRESETS as LM_PRESETS
 from training.language_model.train import PUBLISHED_LOOP as LM_LOOP
 from training.loop import LoopConfig
 from training.tokenizer.train import PRESETS as VQVAE_PRESETS
-from training.tokenizer.train import PUBLISHED_LOOP as VQVAE_LOOP
-from training.tokenizer.vqvae import MotionVqvaeConfig
-
-
-class VqvaeStage(Config):
-    """Model and training of the motion tokenizer."""
-
-    model: MotionVqvaeConfig = Field(default_factory=MotionVqvaeConfig)
-    window: int = Field(default=64, ge=4)
-    loop: LoopConfig = VQVAE_LOOP
+from training.tokenizer.train import VqvaeRecipe
 
 
 class LmStage(Config):
@@ -52,7 +43,7 @@ class TrainAllConfig(Config):
     min_grounding_score: float | None = Field(
         default=None, ge=0, le=1, description="Minimum grounding score of annotations."
     )
-    vqvae: VqvaeStage = Field(default_factory=VqvaeStage)
+    vqvae: VqvaeRecipe = Field(default_factory=VqvaeRecipe)
     lm: LmStage = Field(default_factory=LmStage)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     promotion: PromotionConfig = Field(default_factory=PromotionConfig)
@@ -69,10 +60,11 @@ class TrainAllConfig(Config):
 def _sizes(preset: str) -> dict[str, Any]:
     """Combine the presets of both models."""
     vqvae, lm = VQVAE_PRESETS[preset], LM_PRESETS[preset]
+    recipe = VqvaeRecipe.model_fields
     return {
         "root": f"{HOME}/train",
         "sources": [f"{HOME}/dataset"],
-        "vqvae": {name: vqvae[name] for name in ("model", "loop") if name in vqvae},
+        "vqvae": {name: value for name, value in vqvae.items() if name in recipe},
         "lm": {name: lm[name] for name in ("model", "loop") if name in lm},
     }
 

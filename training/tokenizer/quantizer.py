@@ -49,6 +49,17 @@ class QuantizerConfig(Config):
     decay: float = Field(
         default=0.99, gt=0, lt=1, description="Decay of the moving averages of the codebook."
     )
+    reset_below: float = Field(
+        default=1.0,
+        ge=0,
+        description="Average number of vectors per batch below which a code is dead and is reset.",
+    )
+    temperature: float = Field(
+        default=0.0,
+        ge=0,
+        description="Temperature at which training draws codes by their distance (MoMask); 0: the "
+        "nearest code.",
+    )
     num_quantizers: int = Field(
         default=1, ge=1, le=16, description="Number of codebooks. It must be 1 unless residual."
     )
@@ -130,14 +141,23 @@ class Quantizer(nn.Module, ABC):
 class EmaQuantizer(Quantizer):
     """One codebook that is updated by exponential moving averages, with dead-code reset.
 
-    A code that is assigned fewer than one vector per batch on average is dead, and is reset to a
-    latent of the batch. The codebook is initialized with latents of the first batch.
+    A code that is assigned fewer than ``reset_below`` vectors per batch on average is dead, and is
+    reset to a latent of the batch. The codebook is initialized with latents of the first batch.
     """
 
-    def __init__(self, num_codes: int, code_dim: int, decay: float, index: int = 0) -> None:
+    def __init__(
+        self,
+        num_codes: int,
+        code_dim: int,
+        decay: float,
+        index: int = 0,
+        *,
+        reset_below: float = 1.0,
+        temperature: float = 0.0,
+    ) -> None:
         super().__init__()
         self.num_codes, self.code_dim, self.num_quantizers = num_codes, code_dim, 1
-        self._decay = decay
+        self._decay, self._reset_below, self._temperature = decay, reset_below, temperature
         self._index = index  # gives each codebook of a model its own random numbers
         self.codebook_KC: Tensor
         self.sums_KC: Tensor
@@ -166,7 +186,11 @@ class EmaQuantizer(Quantizer):
             flat_NC = latents_BLC.float().flatten(0, 1)
             if self.training and not self.num_updates:
                 self._start(flat_NC.detach())
-            codes_N = self._nearest(flat_NC.detach())
+            codes_N = (
+                self._sampled(flat_NC.detach())
+                if self.training and self._temperature
+                else self._nearest(flat_NC.detach())
+            )
             quantized_NC = functional.embedding(codes_N, self.codebook_KC)
             if self.training:
                 # The output uses the codebook before the update, as published.
@@ -189,9 +213,18 @@ class EmaQuantizer(Quantizer):
         return self.codebook_KC
 
     def _nearest(self, flat_NC: Tensor) -> Tensor:
+        return self._distances(flat_NC).argmin(1)
+
+    def _sampled(self, flat_NC: Tensor) -> Tensor:
+        # The maximum with Gumbel noise is a sample of the softmax.
+        distances_NK = self._distances(flat_NC)
+        noise_NK = -torch.empty_like(distances_NK).exponential_().log()
+        return (noise_NK - distances_NK / self._temperature).argmax(1)
+
+    def _distances(self, flat_NC: Tensor) -> Tensor:
         # This is |x - c|² without the term |x|², which is the same for all codes.
         squares_K = self.codebook_KC.square().sum(1)
-        return torch.addmm(squares_K, flat_NC, self.codebook_KC.T, alpha=-2).argmin(1)
+        return torch.addmm(squares_K, flat_NC, self.codebook_KC.T, alpha=-2)
 
     @torch.no_grad()
     def _start(self, flat_NC: Tensor) -> None:
@@ -209,7 +242,7 @@ class EmaQuantizer(Quantizer):
         self.counts_K.lerp_(counts_K, 1 - self._decay)
         self.sums_KC.lerp_(sums_KC, 1 - self._decay)
         means_KC = self.sums_KC / self.counts_K.clamp(min=1e-8)[:, None]
-        alive_K1 = (self.counts_K >= 1)[:, None]
+        alive_K1 = (self.counts_K >= self._reset_below)[:, None]
         self._num_updates = self.num_updates + 1
         self.updates += 1
         self.codebook_KC.copy_(torch.where(alive_K1, means_KC, self._drawn(flat_NC)))
@@ -244,8 +277,7 @@ class ResidualQuantizer(Quantizer):
         self.num_quantizers = config.num_quantizers
         self._dropout = config.quantizer_dropout
         self.layers = nn.ModuleList(
-            EmaQuantizer(config.num_codes, config.code_dim, config.decay, index)
-            for index in range(config.num_quantizers)
+            _ema_quantizer(config, index) for index in range(config.num_quantizers)
         )
 
     def forward(self, latents_BLC: Tensor) -> Quantized:
@@ -366,10 +398,21 @@ class FiniteScalarQuantizer(Quantizer):
 def build_quantizer(config: QuantizerConfig) -> Quantizer:
     """Build the quantizer that a configuration describes."""
     if config.kind == "ema":
-        return EmaQuantizer(config.num_codes, config.code_dim, config.decay)
+        return _ema_quantizer(config)
     if config.kind == "residual":
         return ResidualQuantizer(config)
     return FiniteScalarQuantizer(config.code_dim, config.fsq_levels)
+
+
+def _ema_quantizer(config: QuantizerConfig, index: int = 0) -> EmaQuantizer:
+    return EmaQuantizer(
+        config.num_codes,
+        config.code_dim,
+        config.decay,
+        index,
+        reset_below=config.reset_below,
+        temperature=config.temperature,
+    )
 
 
 def _is_distributed() -> bool:

@@ -11,7 +11,7 @@ tokens, Q the codes per token.
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -32,9 +32,10 @@ from training.loop import (
     start_ranks,
     train,
 )
+from training.tokenizer.losses import step_loss, vqvae_loss
 from training.tokenizer.motion_tokenizer import KIND
 from training.tokenizer.reconstruction import code_uses, codebook_use, reconstruction
-from training.tokenizer.vqvae import MotionVqvae, MotionVqvaeConfig, vqvae_loss
+from training.tokenizer.vqvae import MotionVqvae, MotionVqvaeConfig
 from training.tokenizer.windows import MotionDataConfig, PreparedData, Windows, prepare_data
 
 PUBLISHED_LOOP: Final = LoopConfig(
@@ -48,11 +49,9 @@ PUBLISHED_LOOP: Final = LoopConfig(
 )
 
 
-class TrainMotionVqvaeConfig(Config):
-    """Configuration of a training of the motion VQ-VAE; the defaults are the published values."""
+class VqvaeRecipe(Config):
+    """Model and training of the motion VQ-VAE; the defaults are the published values."""
 
-    run: ExpandedPath = Field(description="Folder of the run. An interrupted run in it is resumed.")
-    data: MotionDataConfig = Field(description="Motions to train on.")
     model: MotionVqvaeConfig = Field(
         default_factory=MotionVqvaeConfig, description="Architecture of the VQ-VAE."
     )
@@ -62,15 +61,25 @@ class TrainMotionVqvaeConfig(Config):
         description="Length of a training window in frames. It must be a multiple of the frames "
         "per token.",
     )
-    max_validation_motions: int = Field(
-        default=256, ge=1, description="Maximum number of motions in a validation."
+    root_emphasis: float = Field(
+        default=1.0,
+        gt=0,
+        description="Factor by which the normalized features of the root and the contacts are "
+        "larger, so that they count more (MoMask: 5).",
+    )
+    balance: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="How equally the sources of motions are sampled; 0: in proportion to their "
+        "windows; 0.5: to the square root; 1: equally.",
     )
     loop: LoopConfig = Field(
         default=PUBLISHED_LOOP, description="Steps, batch size, optimizer and checkpoints."
     )
 
     @model_validator(mode="after")
-    def _check_window(self) -> "TrainMotionVqvaeConfig":
+    def _check_window(self) -> Self:
         step = self.model.frames_per_token
         if self.window % step:
             raise ValueError(
@@ -80,19 +89,37 @@ class TrainMotionVqvaeConfig(Config):
         return self
 
 
+class TrainMotionVqvaeConfig(VqvaeRecipe):
+    """Configuration of a training of the motion VQ-VAE."""
+
+    run: ExpandedPath = Field(description="Folder of the run. An interrupted run in it is resumed.")
+    data: MotionDataConfig = Field(description="Motions to train on.")
+    max_validation_motions: int = Field(
+        default=256, ge=1, description="Maximum number of motions in a validation."
+    )
+
+
 _DATA: Final = {"dataset": f"{HOME}/motions"}
 _SMALL: Final[dict[str, Any]] = {
     "run": f"{HOME}/runs/vqvae-small",
     "data": _DATA,
-    "model": {"width": 128, "quantizer": {"num_codes": 256, "code_dim": 128}},
+    "root_emphasis": 5,
+    "balance": 0.5,
+    "model": {
+        "width": 128,
+        "step_weight": 0.5,
+        "contact_weight": 0.5,
+        "quantizer": {"num_codes": 256, "code_dim": 128, "reset_below": 0.2},
+    },
     "loop": {
-        "steps": 6000,
-        "batch_size": 64,
-        "learning_rate": 5e-4,
+        "steps": 12_000,
+        "batch_size": 32,
+        "learning_rate": 1e-3,
         "warmup_steps": 100,
         "decay": "cosine",
-        "validate_every": 500,
-        "checkpoint_every": 250,
+        "clip_norm": 1.0,
+        "validate_every": 1000,
+        "checkpoint_every": 500,
         "log_every": 100,
         "max_minutes": 20,
     },
@@ -112,12 +139,11 @@ PRESETS: Final[Presets] = {
         **_SMALL,
         "run": f"{HOME}/runs/vqvae-small-residual",
         "model": {
-            "width": 128,
+            **_SMALL["model"],
             "quantizer": {
+                **_SMALL["model"]["quantizer"],
                 "kind": "residual",
-                "num_codes": 256,
                 "num_quantizers": 4,
-                "code_dim": 128,
             },
         },
     },
@@ -155,9 +181,9 @@ class VqvaeLearner(Learner):
         torch.manual_seed(config.loop.seed)
         self.module = self._vqvae = MotionVqvae(config.model)
         self.config = config.model_dump(mode="json")
-        self.stats = self._stats = data.stats
+        self.stats = self._stats = data.stats.emphasized(config.root_emphasis)
         self._config = config
-        self._windows = Windows(data.splits["train"], config.window)
+        self._windows = Windows(data.splits["train"], config.window, config.balance)
         self._validation = data.splits["val"]
         self.data = {
             "dataset": str(config.data.dataset),
@@ -180,7 +206,11 @@ class VqvaeLearner(Learner):
         output = model(features_BTD)
         seen_BTJ = self._windows.take_credible(mine_B)
         mask_BTJ = None if seen_BTJ is None else torch.from_numpy(seen_BTJ).to(ranks.device)
-        loss = vqvae_loss(self._config.model, features_BTD, output, mask_BTJ)
+        config = self._config.model
+        loss = vqvae_loss(config, features_BTD, output, mask_BTJ)
+        if config.step_weight or config.contact_weight:
+            made_BTD = output.features_BTD
+            loss = loss + step_loss(config, self._stats, features_BTD, made_BTD, mask_BTJ)
         return loss, {"uses": self._uses(output.codes_BLQ)}
 
     def summarize(self, sums: Mapping[str, Tensor]) -> dict[str, float]:

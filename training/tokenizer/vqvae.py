@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from data.config import Config
-from data.motion.credibility import FEATURE_JOINTS_D
-from data.motion.features import LOCAL_POSITIONS, NUM_FEATURES
+from data.motion.features import NUM_FEATURES
 from training.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig, build_quantizer
 
 
@@ -46,6 +45,17 @@ class MotionVqvaeConfig(Config):
     )
     position_weight: float = Field(
         default=0.5, ge=0, description="Weight of the loss on local joint positions (dims 4:67)."
+    )
+    step_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of the loss on the steps of all joints in the world, from frame to "
+        "frame.",
+    )
+    contact_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of the loss on the steps of toes that are on the floor.",
     )
     commitment_weight: float = Field(
         default=0.02, ge=0, description="Weight of the commitment loss."
@@ -287,43 +297,6 @@ class MotionVqvae(nn.Module):
             # upsampling at twice that rate.
             reach_tokens += reach / 2**stage + 1 / 2 ** (stage + 1)
         return int(reach_tokens + 2 / config.frames_per_token) + 1
-
-
-def vqvae_loss(
-    config: MotionVqvaeConfig,
-    features_BTD: Tensor,
-    output: VqvaeOutput,
-    credible_BTJ: Tensor | None = None,
-) -> Tensor:
-    """Return the training loss (AvatarGPT §3.1).
-
-    The loss is the sum of smooth-L1 on all features, weighted smooth-L1 on the local joint
-    positions, and the weighted commitment loss.
-
-    Args:
-        config: weights of the losses.
-        features_BTD: (B, T, D) normalized features.
-        output: output of the model for these features.
-        credible_BTJ: (B, T, 22) joints that were seen; None if all were. Nothing is learned from
-            the features of others.
-    """
-    errors_BTD = functional.smooth_l1_loss(
-        output.features_BTD.float(), features_BTD, reduction="none"
-    )
-    # Both means are computed as the mean over frames of one weighted sum. The gradient of a slice
-    # of the errors would be another tensor of the size of the features.
-    num_features = errors_BTD.shape[-1]
-    weights_D = errors_BTD.new_full((num_features,), 1 / num_features)
-    positions = weights_D[LOCAL_POSITIONS]
-    positions += config.position_weight / len(positions)
-    if credible_BTJ is None:
-        rebuilt = (errors_BTD @ weights_D).mean()
-    else:
-        weights_BTD = credible_BTJ[..., torch.as_tensor(FEATURE_JOINTS_D)] * weights_D
-        # The sum of the weights keeps the scale of a loss in which all joints were seen.
-        share = weights_BTD.sum().clamp(min=1e-6) / weights_D.sum()
-        rebuilt = (errors_BTD * weights_BTD).sum() / share
-    return rebuilt + config.commitment_weight * output.commitment
 
 
 def _mask(x_BTW: Tensor, lengths_B: Tensor | None) -> Tensor | None:

@@ -26,7 +26,7 @@ from data.config import Config, ExpandedPath
 from data.motion.features import NUM_FEATURES
 from data.motion.normalization import FeatureStats, compute_stats
 from data.motion.skeleton import NUM_JOINTS
-from data.motion.splits import Split
+from data.motion.splits import Split, source_of_group
 from data.schemas import load_credible
 from data.store.dataset import Dataset
 from data.store.writer import write_json
@@ -62,12 +62,14 @@ class MotionArray:
         offsets_N: (N + 1,) int64 row at which each motion begins, followed by R.
         ids: ``motion_id`` of each motion.
         credible_RJ: (R, 22) joints that were seen in each row; None if all were.
+        sources: database or kind of source of each motion; empty if unknown.
     """
 
     features_RD: NDArray[np.float32]
     offsets_N: NDArray[np.int64]
     ids: tuple[str, ...]
     credible_RJ: BoolArray | None = None
+    sources: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -102,7 +104,7 @@ class MotionArray:
 
 
 class Windows:
-    """Samples windows of a fixed length, uniformly over the positions of all motions.
+    """Samples windows of a fixed length, uniformly over the positions of the motions of a source.
 
     A motion has a position wherever a window lies inside it, or it lies inside a window. A long
     motion is therefore sampled more often, as published. A motion that is shorter than a window is
@@ -115,12 +117,15 @@ class Windows:
     Args:
         motions: motions of the split.
         length: number of frames of a window.
+        balance: how equally the sources are sampled. A source of n positions is sampled in
+            proportion to n ** (1 - balance): 0 means uniformly over all positions, and 1 all
+            sources equally.
 
     Raises:
         ValueError: all motions are shorter than ``length``.
     """
 
-    def __init__(self, motions: MotionArray, length: int) -> None:
+    def __init__(self, motions: MotionArray, length: int, balance: float = 0.0) -> None:
         lengths_N = np.diff(motions.offsets_N)
         if not (lengths_N >= length).any():
             longest = int(lengths_N.max(initial=0))
@@ -141,11 +146,22 @@ class Windows:
         self.num_windows = int(places_N.sum())
         self._ends_N = np.cumsum(places_N)
         self._shift_N = begins_N - (self._ends_N - places_N)
+        self._begins_N, self._places_N = begins_N, places_N
+        self._weights_N = places_N * _source_factors(motions, places_N, balance)
+        self._balanced = balance > 0
 
     def draw(self, seed: int, step: int, count: int) -> NDArray[np.int64]:
         """Return the rows at which the windows of a step begin, (B,)."""
-        places_B = np.random.default_rng((seed, step)).integers(self.num_windows, size=count)
-        return places_B + self._shift_N[np.searchsorted(self._ends_N, places_B, side="right")]
+        rng = np.random.default_rng((seed, step))
+        if not self._balanced:
+            places_B = rng.integers(self.num_windows, size=count)
+            return places_B + self._shift_N[np.searchsorted(self._ends_N, places_B, side="right")]
+        upto_N = np.cumsum(self._weights_N)
+        drawn_B = rng.random(count) * upto_N[-1]
+        motion_B = np.searchsorted(upto_N, drawn_B, side="right")
+        share_B = 1 - (upto_N[motion_B] - drawn_B) / self._weights_N[motion_B]
+        places_B = (share_B * self._places_N[motion_B]).astype(np.int64)
+        return self._begins_N[motion_B] + np.clip(places_B, 0, self._places_N[motion_B] - 1)
 
     def take(self, rows_B: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the windows that begin at the given rows, (B, T, D), not normalized."""
@@ -218,6 +234,7 @@ def prepare_data(config: MotionDataConfig, cache: Path) -> PreparedData:
         if not (folder / f"{split}.json").exists():
             _flatten(Dataset(config.dataset), rows, folder / split)
         index = json.loads((folder / f"{split}.json").read_text())
+        sources = (source_of_group(row["group"] or "", row["source"]) for row in rows)
         features_RD = (
             np.load(folder / f"{split}.npy", mmap_mode="r", allow_pickle=False)
             if index["ids"]
@@ -229,6 +246,7 @@ def prepare_data(config: MotionDataConfig, cache: Path) -> PreparedData:
             np.asarray(index["offsets"], np.int64),
             tuple(index["ids"]),
             np.load(mask, mmap_mode="r", allow_pickle=False) if mask.exists() else None,
+            tuple(sources),
         )
     stats_file = folder / "stats.safetensors"
     if not stats_file.exists():
@@ -242,7 +260,10 @@ def _select(config: MotionDataConfig) -> dict[Split, list[dict[str, Any]]]:
     They are sorted because the order of the samples must not depend on how the table is divided
     into parts.
     """
-    columns = ["motion_id", "split", "num_frames", "num_features", "quality", "mirrored_of"]
+    columns = [
+        *("motion_id", "split", "num_frames", "num_features", "quality", "mirrored_of"),
+        *("group", "source"),
+    ]
     kept: list[dict[str, Any]] = []
     wrong: list[dict[str, Any]] = []
     for row in Dataset(config.dataset).rows("motions", columns):
@@ -305,6 +326,15 @@ def _flatten(dataset: Dataset, rows: Sequence[dict[str, Any]], target: Path) -> 
         if credible_RJ is not None:
             credible_RJ.flush()
     write_json(target.with_suffix(".json"), {"ids": ids, "offsets": offsets_N.tolist()})
+
+
+def _source_factors(
+    motions: MotionArray, places_N: NDArray[np.int64], balance: float
+) -> NDArray[np.float64]:
+    """Return the factor by which each motion is sampled more often than in proportion, (N,)."""
+    _, source_N = np.unique(motions.sources or ["all"] * len(motions), return_inverse=True)
+    sizes_S = np.bincount(source_N, places_N)
+    return (sizes_S.sum() / sizes_S)[source_N] ** balance
 
 
 def _named(rows: Sequence[dict[str, Any]]) -> str:

@@ -107,6 +107,33 @@ def test_dead_codes_are_put_where_latents_are() -> None:
     assert (nearest < 2.5).all()
 
 
+def test_codes_are_reset_below_a_chosen_use() -> None:
+    latents = _latents(0, batch=8).flatten(0, 1)
+    for reset_below, kept in ((1.0, False), (0.1, True)):
+        quantizer = EmaQuantizer(2, 8, 0.5, reset_below=reset_below)
+        quantizer.train()(latents[None])
+        quantizer.codebook_KC.copy_(torch.stack([latents.mean(0), torch.full((8,), 50.0)]))
+        quantizer.sums_KC.copy_(quantizer.codebook_KC)
+        quantizer.counts_K.fill_(1.0)
+        quantizer(latents[None])  # the count of the far code becomes 0.5
+        assert (float(quantizer.codebook_KC[1].max()) == 50.0) is kept
+
+
+def test_training_draws_codes_by_their_distance() -> None:
+    quantizer = EmaQuantizer(3, 2, 0.99, temperature=0.5)
+    quantizer(torch.zeros(1, 4, 2))
+    codebook = torch.tensor([[0.0, 0.0], [0.5, 0.0], [0.0, 1.0]])
+    for values in (quantizer.codebook_KC, quantizer.sums_KC):
+        values.copy_(codebook)
+    quantizer.counts_K.fill_(1.0)
+    torch.manual_seed(0)
+    codes = quantizer(torch.zeros(1, 20_000, 2)).codes_BLQ.flatten()
+    shares = torch.bincount(codes) / len(codes)
+    expected = torch.softmax(-torch.tensor([0.0, 0.25, 1.0]) / 0.5, 0)
+    torch.testing.assert_close(shares, expected, atol=0.015, rtol=0)
+    assert (quantizer.eval()(torch.zeros(1, 100, 2)).codes_BLQ == 0).all()
+
+
 def test_residual_codebooks_each_lessen_what_is_left() -> None:
     torch.manual_seed(0)
     config = QuantizerConfig(

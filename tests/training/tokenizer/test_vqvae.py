@@ -4,15 +4,11 @@ import pytest
 import torch
 
 from benchmarks.support.published import PublishedTokenizer
-from data.motion.credibility import FEATURE_JOINTS_D
 from data.motion.features import NUM_FEATURES
-from data.motion.skeleton import JOINT, NUM_JOINTS
 from training.tokenizer.quantizer import QuantizerConfig
 from training.tokenizer.vqvae import (
     MotionVqvae,
     MotionVqvaeConfig,
-    VqvaeOutput,
-    vqvae_loss,
 )
 
 
@@ -26,9 +22,6 @@ def _model(**quantizer: object) -> MotionVqvae:
     return model.eval()
 
 
-CONFIG = MotionVqvaeConfig(width=24, quantizer=QuantizerConfig(num_codes=32, code_dim=16))
-
-
 def test_default_sizes_are_the_published_ones() -> None:
     config = MotionVqvaeConfig()
     assert (config.width, config.depth, config.frames_per_token) == (512, 3, 4)
@@ -37,30 +30,6 @@ def test_default_sizes_are_the_published_ones() -> None:
         count = sum(weight.numel() for weight in MotionVqvae(config).parameters())
     published = PublishedTokenizer(512, 512, 512)
     assert count == sum(weight.numel() for weight in published.parameters())
-
-
-def test_loss_weighs_positions_again() -> None:
-    features = torch.zeros(2, 8, NUM_FEATURES)
-    rebuilt = torch.zeros_like(features)
-    rebuilt[..., 10] = 2.0  # one local position: smooth-L1 of 2 is 1.5
-    output = VqvaeOutput(rebuilt, torch.zeros(2, 2, 1), torch.tensor(5.0))
-    expected = 1.5 / 263 + 0.5 * 1.5 / 63 + 0.02 * 5.0
-    assert float(vqvae_loss(CONFIG, features, output)) == pytest.approx(expected, rel=1e-5)
-
-
-def test_nothing_is_learned_from_joints_that_were_not_seen() -> None:
-    torch.manual_seed(0)
-    features, rebuilt = torch.randn(2, 8, NUM_FEATURES), torch.randn(2, 8, NUM_FEATURES)
-    output = VqvaeOutput(rebuilt, torch.zeros(2, 2, 1), torch.tensor(5.0))
-    seen = torch.ones(2, 8, NUM_JOINTS, dtype=torch.bool)
-    whole = float(vqvae_loss(CONFIG, features, output))
-    assert float(vqvae_loss(CONFIG, features, output, seen)) == pytest.approx(whole, rel=1e-5)
-    seen[:, 3:, JOINT["left_foot"]] = False
-    masked = float(vqvae_loss(CONFIG, features, output, seen))
-    assert masked == pytest.approx(whole, rel=0.05)
-    about_foot = torch.as_tensor(JOINT["left_foot"] == FEATURE_JOINTS_D)
-    rebuilt[:, 3:, about_foot] += 100.0
-    assert float(vqvae_loss(CONFIG, features, output, seen)) == pytest.approx(masked, rel=1e-5)
 
 
 # ---------------------------------------------------------------------- lengths, padding, streams

@@ -1,5 +1,6 @@
 """Windows of motions: right rows, right shares, right errors."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def test_splits_hold_the_table_s_motions(motions_root: Path, tmp_path: Path) -> 
         for index, motion_id in enumerate(motions.ids):
             assert rows[motion_id]["split"] == split
             assert np.array_equal(motions.motion(index), load_features(rows[motion_id]))
+        assert set(motions.sources) == {"procedural"}
     own = compute_stats(prepared.splits["train"].motions())
     np.testing.assert_allclose(prepared.stats.mean_D, own.mean_D)
     again = prepare_data(MotionDataConfig(dataset=motions_root), tmp_path)
@@ -54,6 +56,22 @@ def test_windows_lie_inside_one_motion_and_are_uniform() -> None:
     assert places.tolist() == [0, 1, 5, 6, 7, 8, 9, 10, 14]
     assert counts.min() > 0.85 * 12_800 / 9
     assert windows.ids_at(np.array([14, 0, 1, 6])) == ["c", "a", "b"]
+
+
+def test_sources_are_balanced() -> None:
+    motions = _numbered(40, 9, 103)
+    motions = replace(motions, sources=("common", "rare", "common"))
+    for balance, rare in ((0.0, 6 / 143), (0.5, 1 / (1 + (137 / 6) ** 0.5)), (1.0, 0.5)):
+        windows = Windows(motions, 4, balance)
+        rows = np.concatenate([windows.draw(0, step, 64) for step in range(300)])
+        numbers = windows.take(rows)[..., 0]
+        assert (numbers == numbers[:, :1]).all()
+        share_3 = np.bincount(numbers[:, 0].astype(int)) / len(rows)
+        assert share_3[1] == pytest.approx(rare, rel=0.08)
+        # Within a source, each position is as likely.
+        assert share_3[0] / share_3[2] == pytest.approx(37 / 100, rel=0.08)
+        assert set(rows[numbers[:, 0] == 1]) == set(range(40, 46))
+        assert np.array_equal(windows.draw(1, 2, 8), Windows(motions, 4, balance).draw(1, 2, 8))
 
 
 def test_short_motions_lie_inside_windows_with_their_neighbors() -> None:

@@ -58,6 +58,7 @@ class ImportedMotion:
             (:mod:`data.motion.splits`); else empty.
         split: split of the source, if it has one.
         labels: activity labels of the source.
+        style: how the activity is done, if the source says so, e.g. ``tired``.
         texts: texts of the motion.
         license: license of the source; empty if unknown.
         mirrored_of: ``motion_id`` of the original of a mirrored motion, else empty.
@@ -79,6 +80,7 @@ class ImportedMotion:
     group: str = ""
     split: Split | None = None
     labels: tuple[str, ...] = ()
+    style: str = ""
     texts: tuple[MotionText, ...] = ()
     license: str = ""
     mirrored_of: str = ""

@@ -410,7 +410,7 @@ def motion_row(
         "group": motion.group,
         "split": split,
         "mirrored_of": motion.mirrored_of or None,
-        "labels": list(motion.labels),
+        "labels": [label for label in (*motion.labels, motion.style) if label],
         "texts": [asdict(text) for text in motion.texts],
         "num_frames": len(features_TD),
         "num_features": features_TD.shape[1],

@@ -3,9 +3,9 @@
 - ``.npy``: one motion.
 - ``.npz`` with one array per motion, whose name is the motion's name.
 - ``.npz`` of concatenated motions: ``positions`` (ΣT, 22, 3) with ``offsets`` (N + 1), ``keys`` (N)
-  and optionally ``label`` or ``content``, ``style`` and ``cmu_id`` (N each), which tell the label
-  and the group of a motion (:mod:`data.motion.splits`); the format of this project's shared motion
-  capture.
+  and optionally ``label`` or ``content``, ``style`` and ``cmu_id`` (N each), which tell the label,
+  the style and the group of a motion (:mod:`data.importers.label_texts`,
+  :mod:`data.motion.splits`); the format of this project's shared motion capture.
 - ``.npz`` of another pose estimator (:mod:`data.importers.external_poses`).
 
 The frame rate is the value of ``fps`` (or of AMASS's ``mocap_framerate``) in the file, else 20.
@@ -178,7 +178,8 @@ def _slices(path: Path, joints: StoredArray, member: str, facts: Mapping[str, Fl
         num_bytes = (end - first) * frame_bytes
         load = partial(_load_slice, path, member, first, end)
         chunks, item = content.take(num_bytes), f"{path}:{name}"
-        yield _pending(chunks, num_bytes, load, item, name, fps, labels, group)
+        style = of_motion.get("style", "")
+        yield _pending(chunks, num_bytes, load, item, name, fps, labels, style, group)
 
 
 class _Bytes:
@@ -257,11 +258,12 @@ def _pending(
     name: str,
     fps: Fraction,
     labels: tuple[str, ...] = (),
+    style: str = "",
     group: str | None = None,
 ) -> Pending:
     motion_id = content_id("array", content, f"{fps}")
     group = group_of_array(name) if group is None else group
-    read = partial(_read, load, motion_id, item, name, fps, labels, group)
+    read = partial(_read, load, motion_id, item, name, fps, labels, style, group)
     return Pending(motion_id, name, item, read, num_bytes)
 
 
@@ -272,6 +274,7 @@ def _read(
     name: str,
     fps: Fraction,
     labels: tuple[str, ...],
+    style: str,
     group: str,
 ) -> ImportedMotion:
     array = load()
@@ -300,4 +303,5 @@ def _read(
         features_TD=values if kind == "features" else None,
         group=group,
         labels=labels,
+        style=style,
     )

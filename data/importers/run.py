@@ -18,6 +18,7 @@ from data.arrays import BoolArray, FloatArray
 from data.config import Config, ExpandedPath, ExpandedSource
 from data.errors import RETRYABLE, ItemError, Reason, Stage
 from data.importers.humanml3d import read_human_texts, text_key
+from data.importers.label_texts import LABEL_TEXTS, label_captions
 from data.importers.sources import FindMotions, FoundItem, search_sources
 from data.motion.credibility import credible_rows, mirror_credible
 from data.motion.features import (
@@ -39,7 +40,7 @@ from data.video.files import size_of
 from data.workers.unexpected import UnexpectedErrors
 from data.workers.workers import WorkerConfig, Workers
 
-MOTIONS_VERSION: Final = 3
+MOTIONS_VERSION: Final = 4
 """Raised whenever a change affects the rows."""
 BATCH: Final = 256
 """Number of motions per publication; a killed run loses at most one batch."""
@@ -210,6 +211,7 @@ def mirror_motion(prepared: Prepared) -> Prepared:
         credible_TJ=None,
         texts=tuple(replace(text, text=mirror_text(text.text)) for text in motion.texts),
         labels=tuple(_mirror_label(label) for label in motion.labels),
+        style=_mirror_label(motion.style),
         mirrored_of=motion.motion_id,
     )
     credible_TJ = prepared.credible_TJ
@@ -362,22 +364,29 @@ def _prepare(job: _Job) -> list[Prepared]:
         length_s = float(len(motion.joints_TJ3) / motion.fps)
     else:
         length_s = 0.0 if motion.features_TD is None else len(motion.features_TD) / FPS
+    texts = (
+        *motion.texts,
+        *(
+            replace(text, end_s=min(text.end_s, length_s))
+            for text in job.texts
+            if text.start_s < length_s
+        ),
+    )
     motion = replace(
         motion,
         license=motion.license or job.config.license,
-        texts=(
-            *motion.texts,
-            *(
-                replace(text, end_s=min(text.end_s, length_s))
-                for text in job.texts
-                if text.start_s < length_s
-            ),
-        ),
+        texts=texts or tuple(_label_texts(motion, length_s)),
     )
     prepared = prepare_motion(motion, job.config)
     # HumanML3D has its own mirror images.
     mirrors = job.config.mirror and motion.source != "humanml3d"
     return [prepared, mirror_motion(prepared)] if mirrors else [prepared]
+
+
+def _label_texts(motion: ImportedMotion, length_s: float) -> Iterator[MotionText]:
+    for label in motion.labels:
+        for caption in label_captions(label, motion.style):
+            yield MotionText(caption, 0.0, length_s, "medium", LABEL_TEXTS)
 
 
 def _batch_rows(

@@ -314,3 +314,28 @@ def test_one_content_and_style_lie_in_one_split_and_stay_there(tmp_path: Path) -
     rows = _rows(root, "motions")
     assert len(rows) == 24
     assert all(row["split"] == before[row["group"]] for row in rows)
+
+
+def test_labels_and_styles_are_worded_where_no_text_is(tmp_path: Path, texts: Path) -> None:
+    np.savez(
+        tmp_path / "labeled.npz",
+        positions=np.concatenate([WALK[:80], JUMP[:80]]),
+        offsets=[0, 80, 160],
+        keys=["first", "49_02"],
+        content=["walk-turn-left", "jump"],
+        style=["tired", "happy"],
+    )
+    root = tmp_path / "dataset"
+    import_motions(_config(root, tmp_path / "labeled.npz", texts=texts))
+    rows = {(row["source_id"], bool(row["mirrored_of"])): row for row in _rows(root, "motions")}
+    captions = {
+        key: [(text["text"], text["source"]) for text in row["texts"]] for key, row in rows.items()
+    }
+    assert captions["first", False][0] == ("a tired person walks and turns left", "labels")
+    assert captions["first", True][0] == ("a tired person walks and turns right", "labels")
+    assert len(captions["first", False]) == 3
+    # What a person wrote is not diluted.
+    assert captions["49_02", False] == [("A person is jumping.", "kit-ml")]
+    assert list(rows["first", True]["labels"]) == ["walk-turn-right", "tired"]
+    assert list(rows["49_02", False]["labels"]) == ["jump", "happy"]
+    assert {(text["start_s"], text["end_s"]) for text in rows["first", False]["texts"]} == {(0, 4)}

@@ -165,7 +165,7 @@ class Section:
         title: title, also in the list of contents.
         parts: what it holds; without any, the section says "none". Neighboring figures stand side
             by side where there is room.
-        intro: a sentence below the title.
+        intro: a sentence below the title, if there are parts.
     """
 
     title: str

@@ -126,6 +126,8 @@ def bar_plot(
         axes.margins(x=0.12, y=0.02)
         axes.grid(axis="x")
         axes.xaxis.set_major_formatter(_number)
+        if not digits:
+            axes.xaxis.set_major_locator(_whole_numbers())
         _finish(axes, unit, "", many=len(series) > 1)
     return plot.drawn()
 

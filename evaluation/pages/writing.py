@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 HTML_FILE: Final = "report.html"
 JSON_FILE: Final = "report.json"
+_LONG_CHARS: Final = 40
+"""Number of characters from which a cell keeps a readable width on a narrow screen."""
 
 
 def write_report(folder: Path, page: Page, figures: BaseModel | Mapping[str, Any]) -> Path:
@@ -137,12 +139,14 @@ def _value(cell: Cell) -> float | None:
 
 
 def _shown(cell: Cell, column: Column, *, is_best: bool) -> _ShownCell:
-    classes = "number" if column.numeric else "text"
-    return _ShownCell(
-        _text(cell, column.digits),
-        f"{classes} best" if is_best else classes,
-        _interval(cell, column.digits),
-    )
+    text = _text(cell, column.digits)
+    marks = {
+        "number" if column.numeric else "text": True,
+        "long": not column.numeric and len(text) > _LONG_CHARS,
+        "best": is_best,
+    }
+    classes = " ".join(name for name, is_set in marks.items() if is_set)
+    return _ShownCell(text, classes, _interval(cell, column.digits))
 
 
 def _text(cell: Cell, digits: int) -> str:

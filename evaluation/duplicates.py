@@ -22,7 +22,7 @@ descriptor, J = 22 joints, P coordinates, W words.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -46,7 +46,7 @@ NEAR_COSINE: Final = 0.8
 """Cosine from which two texts are near-duplicates."""
 _QUARTERS: Final = 4
 _SPEED_S: Final = 0.25
-_BLOCK: Final = 1024
+_BLOCK: Final = 256
 _SHOWN: Final = 5
 _WORD: Final = re.compile(r"[^\W_]+")
 
@@ -262,18 +262,20 @@ def _weights(
 # ------------------------------------------------------------------------------------------ report
 
 
-def read_described(root: Path) -> list[DescribedMotion]:
+def read_described(root: Path, ids: Collection[str] | None = None) -> list[DescribedMotion]:
     """Read the motions of a dataset without mirror images, as this module compares them.
 
     Args:
         root: folder of the dataset.
+        ids: ids of the motions to read; by default all.
 
     Raises:
         data.store.manifest.DatasetError: ``root`` is not a dataset.
     """
     columns = ("motion_id", "group", "source", "split", "mirrored_of", "labels", "texts")
     shape = ("features", "num_frames", "num_features")
-    rows = Dataset(root).rows("motions", [*columns, *shape])
+    where = None if ids is None else {"motion_id": ids}
+    rows = Dataset(root).rows("motions", [*columns, *shape], where)
     return [_described(row) for row in rows if not row["mirrored_of"]]
 
 

@@ -1,18 +1,28 @@
-"""Commands that inspect a dataset: its status, its rejections, its integrity, its card."""
+"""Commands that inspect a dataset: its status, rejections, integrity, report and card."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from data.errors import Reason, Stage
-from flows.commands.options import DatasetFolder, Json, Quiet, print_json, print_json_rows, show
+from flows.commands.options import (
+    DatasetFolder,
+    Json,
+    Quiet,
+    print_json,
+    print_json_rows,
+    refuse_file,
+    show,
+)
 from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.progress_bars import progress_bars
 
 if TYPE_CHECKING:
     from annotators.status import DatasetStatus, Failed
 
+_REPORT: Final = Path("report")
 _SHOWN_OF_REJECTION: Final = ["stage", "reason", "item", "item_id", "video_id", "detail", "remedy"]
 
 browse_app = typer.Typer()
@@ -158,6 +168,29 @@ def _detail(row: dict[str, Any]) -> str:
     """Return the detail of a rejection, preceded by its item unless the detail names it."""
     item, detail = row["item"] or "", row["detail"] or ""
     return detail if item in detail else f"{item}: {detail}"
+
+
+@browse_app.command()
+def report(
+    dataset: DatasetFolder,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the report: report.html and report.json.")
+    ] = _REPORT,
+    as_json: Json = False,
+) -> None:
+    """Write a report on a dataset: one page that opens without a network, and its figures."""
+    from evaluation.dataset_report.page import dataset_page  # noqa: PLC0415 - slow, rarely needed
+    from evaluation.dataset_report.reading import read_figures  # noqa: PLC0415
+    from evaluation.pages.writing import write_report  # noqa: PLC0415
+
+    folder = out.expanduser()
+    refuse_file(folder)
+    figures = read_figures(dataset.expanduser())
+    file = write_report(folder, dataset_page(figures), figures)
+    if as_json:
+        print_json(figures)
+        return
+    show(f"{file}: report on {dataset}")
 
 
 @browse_app.command()

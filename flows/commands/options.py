@@ -85,6 +85,18 @@ def folder_for(file: Path) -> Path:
     return path
 
 
+def refuse_file(folder: Path) -> None:
+    """Check that an output folder is not an existing file, before the work begins.
+
+    Raises:
+        ValueError: it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(
+            f"{folder}: expected a folder, found a file. Remedy: give the path of a folder."
+        )
+
+
 def refuse_idle(option: str, needed: str, found: str, remedy: str) -> NoReturn:
     """Reject an option that would have no effect.
 

@@ -18,8 +18,11 @@ from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
 from data.store.writer import open_writer, rows_table
 from evaluation.dataset_report.figures import Count, DatasetFigures
+from evaluation.dataset_report.page import dataset_page
 from evaluation.dataset_report.reading import DatasetReportConfig, read_figures
 from evaluation.dataset_report.texts import TextCounter
+from evaluation.pages.content import Table
+from evaluation.pages.writing import render_page
 
 MANY = 10_000
 
@@ -213,6 +216,26 @@ def test_models_rejections_and_versions_are_counted(figures: DatasetFigures) -> 
     ]
 
 
+def test_the_page_shows_the_figures_as_text(figures: DatasetFigures) -> None:
+    html = render_page(dataset_page(figures))
+    assert "sits &lt;b&gt;" in html
+    for shown in ("some-vlm", "1 refused", "Mend it.", "legs stand", "3 (50%)", "$0.75"):
+        assert shown in html
+    assert "All 1 test motions were compared with all 3 training motions" in html
+
+
+def test_what_a_dataset_lacks_is_said(tmp_path: Path) -> None:
+    rejected = Rejection("i", "a.mp4", Stage.INGEST, Reason.NOT_FOUND, "found none.", "Mend it.")
+    root = _save(tmp_path / "dataset", rejections=[rejection_row(rejected, None)])
+    page = dataset_page(read_figures(root))
+    empty = {section.title for section in page.sections if not section.parts}
+    assert empty == {
+        *("Videos and clips", "Activities, events and objects", "Motions", "Texts"),
+        *("Near-duplicates between splits", "Grounding", "Quality", "Models and cost"),
+    }
+    assert render_page(page).count(">none<") == len(empty)
+
+
 def test_motions_without_a_test_split_are_not_compared(tmp_path: Path) -> None:
     root = _save(tmp_path / "dataset", motions=[_motion(1, "train")])
     found = read_figures(root).duplicates
@@ -259,6 +282,14 @@ def test_a_large_dataset_is_sampled_and_its_arrays_are_not_read(
     arrays = {"joints_3d", "joints_2d", "root_trajectory", "confidence", "features", "codes"}
     large = [(table, wanted) for table, columns, wanted in read if columns & arrays]
     assert large == [("motions", 50)]
+    (table,) = [
+        part
+        for section in dataset_page(found).sections
+        if section.title.startswith("Near-duplicates")
+        for part in section.parts
+        if isinstance(part, Table) and not part.folded
+    ]
+    assert table.lines[0].cells[1] == 20
 
 
 def test_texts_are_counted_in_bounded_memory() -> None:

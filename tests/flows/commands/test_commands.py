@@ -268,6 +268,33 @@ def test_a_reason_that_does_not_exist_is_refused(dataset: Path) -> None:
     assert "no_person" in result.output  # what could have been meant
 
 
+# ------------------------------------------------------------------------------------------ report
+
+
+def test_report_is_a_page_with_its_figures_beside_it(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "some" / "report"
+    assert _printed("report", dataset, "--out", out) == f"{out}/report.html: report on {dataset}\n"
+    page = (out / "report.html").read_text()
+    assert "not_a_video" in page
+    assert "\x1b" not in page
+    figures = json.loads((out / "report.json").read_text())
+    assert {one["reason"]: one["count"] for one in figures["rejections"]} == {
+        "not_a_video": 2,
+        "no_person": 1,
+    }
+    assert json.loads(_printed("report", dataset, "--out", out, "--json")) == figures
+
+
+def test_a_report_on_nothing_or_over_a_file_is_refused(dataset: Path, tmp_path: Path) -> None:
+    result = _run("report", tmp_path / "nowhere", "--out", tmp_path / "report")
+    assert "expected a dataset, found no dataset.json" in str(result.exception)
+    assert not (tmp_path / "report").exists()
+    (tmp_path / "file").write_text("mine")
+    result = _run("report", dataset, "--out", tmp_path / "file")
+    assert "expected a folder, found a file" in str(result.exception)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 # ------------------------------------------------------------- options without effect, and results
 
 

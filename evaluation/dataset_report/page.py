@@ -120,7 +120,7 @@ def _activities(figures: DatasetFigures) -> Iterator[Part]:
     yield from _bars("Activities", figures.activities, "annotations")
     yield from _bars("Events", figures.events, "events")
     yield from _bars("Objects", figures.objects, "clips")
-    yield from _bars("Labels of motions", figures.labels, "motions")
+    yield from _bars("Labels of motions, of what is done and how", figures.labels, "motions")
 
 
 def _motions(figures: DatasetFigures) -> Iterator[Part]:
@@ -227,6 +227,24 @@ def _duplicates(figures: DatasetFigures) -> Iterator[Part]:
         lines,
         f"Motions are near below {NEAR_MM:g} mm; texts from a cosine of TF-IDF weights of "
         f"{NEAR_COSINE:g}. Equal texts are counted among the near ones.",
+    )
+    yield Table(
+        "Nearest motions of different groups",
+        (
+            *(Column("source"), Column("test motion"), Column("training motion")),
+            Column("distance, mm", numeric=True, digits=0),
+        ),
+        [
+            Line(
+                (
+                    *(source, near.test),
+                    *(f"{near.train}{' mirrored' if near.mirrored else ''}", near.distance_mm),
+                )
+            )
+            for source, one in found.sources.items()
+            for near in one.examples
+        ],
+        folded=True,
     )
     yield Table(
         "Nearest texts that are not equal",

@@ -58,7 +58,7 @@ _STYLE: Final[dict[Any, Any]] = {
 }
 DASH: Final = "\N{EN DASH}"
 """Stands for a number that is not known."""
-_WIDTH_IN: Final = 5.6
+_WIDTH_IN: Final = 5.0
 _LABEL_CHARS: Final = 30
 _NAMESPACE: Final = re.compile(r"\{[^}]*\}")
 _FONT: Final = re.compile(r"(font-family: [^;]*;? ?)|(font: ?(?P<size>\d+(\.\d+)?px)[^;]*)")

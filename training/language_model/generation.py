@@ -25,7 +25,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     GenerationConfig,
-    LogitsProcessor,
     LogitsProcessorList,
     T5Config,
     T5ForConditionalGeneration,
@@ -49,6 +48,7 @@ from training.language_model.model import (
     MotionLm,
     MotionLmConfig,
 )
+from training.language_model.processors import Lengths, OwnEnds
 
 MAX_TEXT: Final = 192
 """Maximum number of pieces of a text answer, unless a request sets another one."""
@@ -77,6 +77,12 @@ class Sampling(Config):
         default=0.0,
         ge=0,
         description="Sampling temperature of residual codes; 0: the most likely ones.",
+    )
+    own_ends: bool = Field(
+        default=True,
+        description="Whether a motion ends as often as the model says, whatever temperature, top_k "
+        "and top_p are; a greedy one has the median length. Otherwise its end is chosen like any "
+        "other token, as always with beams.",
     )
     seed: int = Field(default=0, description="Seed of the samples.")
     best_of: int = Field(
@@ -192,7 +198,6 @@ class MotionLanguageModel:
         starts = range(0, len(repeated), each)
         return [motions[max(range(i, i + each), key=ranks.__getitem__)] for i in starts]
 
-    @torch.no_grad()
     def caption_scores(
         self, motions: Sequence[Codes], captions: Sequence[str], *, batch_size: int = 32
     ) -> list[float]:
@@ -208,22 +213,38 @@ class MotionLanguageModel:
             infinity for a motion without codes.
         """
         scores = [-math.inf] * len(motions)
-        rows = {
-            index: self._encoder.encode(
-                Instruction(
-                    Task.M2T, prompt_of(Task.M2T, codes=codes), " ".join(caption.split()), ""
-                )
+        asked = {
+            index: Instruction(
+                Task.M2T, prompt_of(Task.M2T, codes=codes), " ".join(caption.split()), ""
             )
             for index, (codes, caption) in enumerate(zip(motions, captions, strict=True))
             if codes
         }
-        known = sorted(rows, key=lambda index: len(rows[index].prompt))
-        for first in range(0, len(known), batch_size):
-            chosen = known[first : first + batch_size]
+        found = self.scores(list(asked.values()), batch_size=batch_size)
+        for index, score in zip(asked, found, strict=True):
+            scores[index] = score
+        return scores
+
+    @torch.no_grad()
+    def scores(self, instructions: Sequence[Instruction], *, batch_size: int = 32) -> list[float]:
+        """Return how likely the model is to answer each instruction with its answer.
+
+        Args:
+            instructions: instructions with their answers. Residual codes of an answer do not count.
+            batch_size: number of instructions that are scored at a time.
+
+        Returns:
+            Mean log-likelihood of the tokens of each answer and its end, which is at most 0.
+        """
+        rows = [self._encoder.encode(one) for one in instructions]
+        scores: dict[int, float] = {}
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index].prompt))
+        for first in range(0, len(order), batch_size):
+            chosen = order[first : first + batch_size]
             batch = self._encoder.batch([[rows[index] for index in chosen]]).to(self.device)
             for index, loss in zip(chosen, self.model(batch).losses_B.tolist(), strict=True):
                 scores[index] = -loss
-        return scores
+        return [scores[index] for index in range(len(rows))]
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Encode a prompt into ids."""
@@ -257,14 +278,14 @@ class MotionLanguageModel:
         states_BSD = encoded.last_hidden_state
         assert states_BSD is not None  # noqa: S101 - of every encoder
         motion_B = torch.tensor([request.motion for request in requests], device=self.device)
-        lengths = _Lengths(requests, self.text.num_pieces)
+        longest = max(request.longest for request in requests)
         t5: Any = self._t5  # the type of generate does not allow our keywords
         out_BL: Tensor = t5.generate(
             encoder_outputs=encoded,
             attention_mask=mask_BS,
             decoder_kinds=AnswerKinds(self.model, motion_B),
-            generation_config=self._settings(sampling, lengths.longest, motion_B),
-            logits_processor=LogitsProcessorList([lengths]),
+            generation_config=self._settings(sampling, longest, motion_B),
+            logits_processor=self._processors(requests, sampling, motion_B),
         )
         answers = [
             self._answer_of(ids, request.motion)
@@ -299,6 +320,16 @@ class MotionLanguageModel:
             answers[row] = codes_of(codes_LQ[: len(bases[row])].numpy())
         return answers
 
+    def _processors(
+        self, requests: Sequence[Request], sampling: Sampling, motion_B: Tensor
+    ) -> LogitsProcessorList:
+        shortest = [request.min_length for request in requests]
+        longest = [request.longest for request in requests]
+        found = LogitsProcessorList([Lengths(motion_B, shortest, longest, self.text.num_pieces)])
+        if sampling.own_ends and sampling.beams == 1:
+            found.append(OwnEnds(motion_B, greedy=not sampling.temperature))
+        return found
+
     def _settings(self, sampling: Sampling, longest: int, motion_B: Tensor) -> GenerationConfig:
         how: dict[str, Any] = {"do_sample": False}
         if sampling.temperature:
@@ -328,41 +359,6 @@ class MotionLanguageModel:
 def _has_ended(request: Request, codes: Codes) -> bool:
     """Return whether a motion ended by itself, or has exactly the requested length."""
     return len(codes) < request.longest or request.min_length == request.longest
-
-
-class _Lengths(LogitsProcessor):
-    """Enforces the minimum and maximum length of each answer, and excludes ids that are not used.
-
-    Args:
-        requests: request of each row.
-        num_pieces: number of text pieces. The logits of a T5 may have more columns.
-    """
-
-    def __init__(self, requests: Sequence[Request], num_pieces: int) -> None:
-        longest = [request.longest for request in requests]
-        self.longest = max(longest)
-        self._min_B = torch.tensor([request.min_length for request in requests])
-        self._max_B = torch.tensor(longest)
-        self._motion_B = torch.tensor([request.motion for request in requests])
-        self._num_pieces = num_pieces
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        length = input_ids.shape[1] - 1
-        repeats = len(scores) // len(self._motion_B)
-        motion_B, min_B, max_B = (
-            values.to(scores.device).repeat_interleave(repeats)
-            for values in (self._motion_B, self._min_B, self._max_B)
-        )
-        scores[:, self._num_pieces :].masked_fill_(~motion_B[:, None], -torch.inf)
-        # Start and pad never occur inside a motion.
-        scores[:, [TEXT_PAD, START_ID]] = scores[:, [TEXT_PAD, START_ID]].masked_fill(
-            motion_B[:, None], -torch.inf
-        )
-        scores[:, TEXT_END].masked_fill_(length < min_B, -torch.inf)
-        over_B = length >= max_B
-        scores.masked_fill_(over_B[:, None], -torch.inf)
-        scores[:, TEXT_END].masked_fill_(over_B, 0.0)
-        return scores
 
 
 def load_motion_lm(path: Path, device: str = "cpu") -> MotionLanguageModel:

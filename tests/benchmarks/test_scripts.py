@@ -38,7 +38,7 @@ for script in sys.argv[1:]:
 NEED_CORPUS = (
     *("annotate.py --full", "grounding.py", "motion_features.py", "motion_language.py"),
     *("evaluators.py", "motion_lm.py", "poses.py", "reconstruction.py", "shots.py", "splits.py"),
-    *("train_lm.py", "train_vqvae.py", "video_truth.py"),
+    *("tokenizer.py", "train_lm.py", "train_vqvae.py", "video_truth.py"),
 )
 
 

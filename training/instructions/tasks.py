@@ -271,6 +271,24 @@ def parse_steps(text: str) -> tuple[str, ...]:
     return clean_steps(split_steps(text))
 
 
+def cut_loop(text: str) -> str:
+    """End a plan where it begins to repeat the steps that it has just given.
+
+    Args:
+        text: text with numbered steps, such as the answer of a model. A text without a step, or a
+            run of steps, that is followed by itself is returned as it stands.
+    """
+    steps = split_steps(text)
+    names = [_one_line(step).casefold() for step in steps]
+    for end in range(2, len(names) + 1):
+        for length in range(1, end // 2 + 1):
+            begin = end - length
+            if names[begin:end] == names[begin - length : begin]:
+                kept = map(_one_line, steps[:begin])
+                return "\n".join(f"{number}. {step}" for number, step in enumerate(kept, 1))
+    return text
+
+
 def split_steps(text: str) -> list[str]:
     """Split a text that numbers its steps ``1.``, ``1)``, ``1:`` or ``Step 1:``.
 

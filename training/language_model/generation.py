@@ -32,7 +32,15 @@ from transformers import (
 
 from data.config import Config
 from training.checkpoints import Checkpoint, read_checkpoint, reading
-from training.instructions.tasks import Codes, Instruction, Prompt, Task, codes_of, prompt_of
+from training.instructions.tasks import (
+    Codes,
+    Instruction,
+    Prompt,
+    Task,
+    codes_of,
+    cut_loop,
+    prompt_of,
+)
 from training.instructions.vocabulary import TEXT_END, TEXT_PAD, TextTokenizer
 from training.language_model.batches import InstructionEncoder, pad_prompts, pad_residual
 from training.language_model.decoding import (
@@ -83,6 +91,10 @@ class Sampling(Config):
         description="Whether a motion ends as often as the model says, whatever temperature, top_k "
         "and top_p are; a greedy one has the median length. Otherwise its end is chosen like any "
         "other token, as always with beams.",
+    )
+    cut_loops: bool = Field(
+        default=True,
+        description="Whether a plan ends where it begins to repeat the steps it has just given.",
     )
     seed: int = Field(default=0, description="Seed of the samples.")
     best_of: int = Field(
@@ -288,7 +300,7 @@ class MotionLanguageModel:
             logits_processor=self._processors(requests, sampling, motion_B),
         )
         answers = [
-            self._answer_of(ids, request.motion)
+            self._answer_of(ids, request.motion, cut_loops=sampling.cut_loops)
             for ids, request in zip(out_BL[:, 1:].tolist(), requests, strict=True)
         ]
         return self._completed(answers, states_BSD, mask_BS > 0, sampling)
@@ -349,10 +361,11 @@ class MotionLanguageModel:
             **how,
         )
 
-    def _answer_of(self, ids: list[int], motion: bool) -> str | Codes:
+    def _answer_of(self, ids: list[int], motion: bool, *, cut_loops: bool) -> str | Codes:
         own = ids[: ids.index(TEXT_END)] if TEXT_END in ids else ids
         if not motion:
-            return self.text.decode(own)
+            answer = self.text.decode(own)
+            return cut_loop(answer) if cut_loops else answer
         return tuple(i - FIRST_CODE_ID for i in own if i >= FIRST_CODE_ID)
 
 

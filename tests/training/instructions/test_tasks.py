@@ -13,6 +13,7 @@ from training.instructions.tasks import (
     clean_steps,
     code_array,
     codes_of,
+    cut_loop,
     format_steps,
     parse_steps,
     prompt_of,
@@ -162,3 +163,20 @@ def test_tokens_are_integers_if_they_have_one_code_and_tuples_if_several() -> No
     assert code_array((), 3).shape == (0, 3)
     with pytest.raises(ValueError, match="expected 2 in each token, found 3"):
         code_array(((1, 2), (1, 2, 3)), 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1. walk\n2. sit\n3. Sit\n4. read", "1. walk\n2. sit"),
+        ("1. go 2. walk 3. sit 4. walk 5. sit 6. lie", "1. go\n2. walk\n3. sit"),
+        ("1. find cup\n2. find cup", "1. find cup"),
+        # What comes back later is no loop, and what has none stays as it is.
+        ("1. walk\n2. sit\n3. walk\n4. lie", "1. walk\n2. sit\n3. walk\n4. lie"),
+        ("1. walk 2. sit", "1. walk 2. sit"),
+        ("walk, walk, walk", "walk, walk, walk"),
+        ("", ""),
+    ],
+)
+def test_a_plan_ends_before_it_repeats_what_it_has_just_given(text: str, expected: str) -> None:
+    assert cut_loop(text) == expected

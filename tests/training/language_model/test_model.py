@@ -233,6 +233,22 @@ def test_no_answer_mixes_text_and_motion(
     assert lm.answer(requests, sampling) == answers
 
 
+def test_a_plan_that_loops_ends_at_its_loop(text: TextTokenizer) -> None:
+    model = _model(text)
+    plan = "1. bow\n2. turn left\n3. turn left\n4. jumps"
+    prompt = prompt_of(Task.T2S, task_text="a person jumps")
+    encoder = InstructionEncoder(text, model.vocabulary, 512, 512)
+    batch = encoder.batch([[encoder.encode(Instruction(Task.T2S, prompt, plan, "a"))]])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        model(batch).losses_B.mean().backward()
+        optimizer.step()
+    lm = MotionLanguageModel(model, text, "t", torch.device("cpu"))
+    assert lm.answer([Request(prompt, motion=False)], Sampling(cut_loops=False)) == [plan]
+    assert lm.answer([Request(prompt, motion=False)]) == ["1. bow\n2. turn left"]
+
+
 def test_lengths_are_kept_row_by_row(text: TextTokenizer) -> None:
     lm = MotionLanguageModel(_model(text), text, "t", torch.device("cpu"))
     prompt = prompt_of(Task.L2M, caption="a person walks", length_s=2.0)

@@ -65,6 +65,8 @@ class Model:
         sampling: Sampling | None = None,
     ) -> Features:
         """Generate the middle between two motions; return head, middle and tail as one, (T, D)."""
+        if sampling is None:
+            return self.parts.in_between(head, tail, seconds)
         return self.parts.in_between(head, tail, seconds, sampling)
 
     def predict(

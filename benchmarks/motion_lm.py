@@ -8,7 +8,7 @@ and of the language model, unless they are trained already, and evaluates on the
   Baselines are the most frequent activity (chance), the training motion with the nearest text
   (retrieval), and the real motion encoded and decoded by the tokenizer (upper bound).
 - m2t: activity of the caption's label.
-- m2m: joint error and joint speed of the middle, against linear interpolation between the ends.
+- m2m: gaps of 0.5 to 4 s, against straight lines between the ends.
 - junctions of two test motions, filled by m2m, against concatenated and uncut motions.
 - t2s, s2t, ct2t: BLEU and ROUGE, against copying the answer of the nearest training plan.
 
@@ -41,16 +41,34 @@ from benchmarks.reconstruction import trained  # noqa: E402
 from benchmarks.support.corpus import TEXT, need_corpus, run_with_corpus  # noqa: E402
 from data.importers.run import MotionImportConfig, import_motions  # noqa: E402
 from data.motion.features import features_to_joints  # noqa: E402
+from data.motion.quality import foot_skate  # noqa: E402
+from data.motion.skeleton import FPS  # noqa: E402
 from data.presets import resolve  # noqa: E402
-from evaluation.metrics.completion import speed_kept  # noqa: E402
+from evaluation.metrics.completion import displacement, mean_displacement, speed_kept  # noqa: E402
+from evaluation.metrics.distribution import fid  # noqa: E402
 from evaluation.metrics.junctions import Junction, JunctionMeasures, junction_measures  # noqa: E402
+from evaluation.metrics.plans import score_plans  # noqa: E402
 from evaluation.metrics.reconstruction import joint_errors_mm  # noqa: E402
 from evaluation.metrics.texts import score_texts  # noqa: E402
 from training.inference.long_motion import ImagineConfig  # noqa: E402
 from training.inference.motion_model import MotionModel  # noqa: E402
 from training.instructions.mixture import Mixture  # noqa: E402
-from training.instructions.tasks import Codes, Instruction, Task  # noqa: E402
-from training.language_model.generation import DRAWN, MAX_MOTION, Request, Sampling, load_motion_lm  # noqa: E402
+from training.instructions.tasks import (  # noqa: E402
+    CODES_PER_S,
+    FRAMES_PER_CODE,
+    Codes,
+    Instruction,
+    Task,
+    split_steps,
+)
+from training.language_model.generation import (  # noqa: E402
+    BETWEEN,
+    DRAWN,
+    MAX_MOTION,
+    Request,
+    Sampling,
+    load_motion_lm,
+)
 from training.language_model.train import (  # noqa: E402
     PRESETS,
     TrainMotionLmConfig,
@@ -61,6 +79,9 @@ from training.loop import has_ended, read_metrics  # noqa: E402
 from training.tokenizer.motion_tokenizer import load_tokenizer  # noqa: E402
 from training.tokenizer.tokenize import TokenizeConfig, tokenize_motions  # noqa: E402
 
+GAPS_S: Final = (0.5, 1.0, 2.0, 4.0)
+CONTEXT: Final = 4
+"""Minimum number of tokens (0.8 s) on either side of a gap."""
 LONG_ENOUGH: Final = 8
 """Minimum number of tokens (1.6 s) of a motion whose junctions are measured."""
 PLANNING: Final = (Task.T2S, Task.S2T, Task.CT2T)
@@ -158,42 +179,138 @@ def picture(model: MotionModel, asked: Sequence[Instruction], made: Sequence[str
     save_sheet(strips, ROOT / "docs/text_to_motion.png")
 
 
-def in_between(model: MotionModel, asked: Sequence[Instruction]) -> dict[str, float]:
-    """Compare middles and linear interpolation with the real middle.
+def in_between(
+    model: MotionModel, motions: Sequence[Codes], gap_s: float, items: int
+) -> dict[str, dict[str, float]]:
+    """Compare ways to fill a gap in the middle of motions, which all are decoded from tokens.
+
+    Args:
+        model: trained model.
+        motions: tokens of whole motions. Those with less than 0.8 s on either side of the gap are
+            not used.
+        gap_s: length of the gap, seconds.
+        items: maximum number of motions.
 
     Returns:
-        Root-aligned joint errors in mm, and the joint speed relative to the root as a share of that
-        of the real middle.
+        The measures of each way by name, see :class:`Filled`.
     """
-    errors: dict[str, list[float]] = {"m2m": [], "m2m_lines": []}
-    speeds: dict[str, list[float]] = {"m2m": [], "m2m_lines": []}
-    requests: list[Request] = []
-    for one in asked:
-        length = len(one.answer)
-        requests.append(Request(one.prompt, motion=True, min_length=length, max_length=length))
-    for one, middle in zip(asked, model.lm.answer(requests), strict=True):
-        head, tail = [part for part in one.prompt if not isinstance(part, str)]
-        assert not isinstance(one.answer, str)  # noqa: S101 - of m2m
-        assert not isinstance(middle, str)  # noqa: S101
-        real, made = (
-            features_to_joints(model.decode((*head, *codes, *tail)))
-            for codes in (one.answer, middle)
-        )
-        begin, end = 4 * len(head), 4 * (len(head) + len(one.answer))
-        posed = real[begin:end] - real[begin:end, :1]
-        share = np.linspace(0, 1, end - begin + 2)[1:-1, None, None]
-        before, after = (real[t] - real[t, :1] for t in (begin - 1, end))
-        straight = before * (1 - share) + after * share
-        own = made[begin:end] - made[begin:end, :1]
-        for name, guess in (("m2m", own), ("m2m_lines", straight)):
-            errors[name].append(float(joint_errors_mm(posed, guess).mean()))
-            kept = speed_kept(posed, guess)
-            if kept is not None:
-                speeds[name].append(kept)
-    figures = {f"{name}_mm": round(float(np.mean(found)), 1) for name, found in errors.items()}
-    return figures | {
-        f"{name}_speed_kept": round(float(np.mean(found)), 2) for name, found in speeds.items()
+    gap = round(gap_s * CODES_PER_S)
+    long = [codes for codes in motions if len(codes) >= gap + 2 * CONTEXT]
+    if not long:
+        return {}
+    chosen = [long[n] for n in np.linspace(0, len(long) - 1, min(items, len(long))).astype(int)]
+    starts = [(len(codes) - gap) // 2 for codes in chosen]
+    ends = [(one[:at], one[at + gap :]) for one, at in zip(chosen, starts, strict=True)]
+    drawn = BETWEEN.model_copy(update={"best_of": 1})
+    samples = [
+        model.codes_between(ends, gap_s, drawn.model_copy(update={"seed": seed}))
+        for seed in range(BETWEEN.best_of)
+    ]
+    ways = {
+        "tokens of the real motion": [
+            one[at : at + gap] for one, at in zip(chosen, starts, strict=True)
+        ],
+        "greedy": model.codes_between(ends, gap_s, Sampling()),
+        "one sample": samples[0],
+        "default": model.codes_between(ends, gap_s),
     }
+    span = [slice(FRAMES_PER_CODE * at, FRAMES_PER_CODE * (at + gap)) for at in starts]
+    real = [joints_of(model, codes) for codes in chosen]
+    made = {
+        name: [
+            joints_of(model, (*head, *middle, *tail))
+            for (head, tail), middle in zip(ends, middles, strict=True)
+        ]
+        for name, middles in {**ways, **{str(n): some for n, some in enumerate(samples)}}.items()
+    }
+    several = [made.pop(str(number)) for number in range(len(samples))]
+    made["straight lines"] = [lines(*pair) for pair in zip(real, span, strict=True)]
+    found = {name: filled(real, some, span) for name, some in made.items()}
+    best = [
+        displacement(posed(one[part]), np.stack([posed(some[n][part]) for some in several]))
+        for n, (one, part) in enumerate(zip(real, span, strict=True))
+    ]
+    found["one sample"]["best_mm"] = 1000 * mean_displacement(best).best_ade_m
+    return found
+
+
+def joints_of(model: MotionModel, codes: Codes) -> NDArray[np.float64]:
+    """Return the joints of tokens, (T, J, 3)."""
+    return features_to_joints(model.decode(codes)).astype(np.float64)
+
+
+def posed(joints_TJ3: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return joints relative to the root."""
+    return joints_TJ3 - joints_TJ3[:, :1]
+
+
+def lines(joints_TJ3: NDArray[np.float64], gap: slice) -> NDArray[np.float64]:
+    """Return a motion with straight lines between the poses on either side of a gap."""
+    share = np.linspace(0, 1, gap.stop - gap.start + 2)[1:-1, None, None]
+    straight = joints_TJ3.copy()
+    straight[gap] = joints_TJ3[gap.start - 1] * (1 - share) + joints_TJ3[gap.stop] * share
+    return straight
+
+
+def filled(
+    real: Sequence[NDArray[np.float64]],
+    made: Sequence[NDArray[np.float64]],
+    gaps: Sequence[slice],
+) -> dict[str, float]:
+    """Measure filled gaps.
+
+    Returns:
+        error_mm, of the joints relative to the root; speed_kept, their speed relative to that of
+        the real motion; velocity_jump_m_s at both ends; foot_skate_m_s; and frechet, the distance
+        of the distributions of poses and velocities relative to the root, which needs no evaluator
+        network and is not comparable with its FID.
+    """
+    errors: list[float] = []
+    kept: list[float] = []
+    skates: list[float] = []
+    jumps: list[Junction] = []
+    frames: tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]] = ([], [])
+    for one, other, gap in zip(real, made, gaps, strict=True):
+        errors.append(float(joint_errors_mm(posed(one[gap]), posed(other[gap])).mean()))
+        around = slice(gap.start - 1, gap.stop + 1)
+        share = speed_kept(posed(one[around]), posed(other[around]))
+        kept += [] if share is None else [share]
+        skate = foot_skate(other[around], FPS)
+        skates += [] if skate is None else [skate]
+        jumps += junction_measures(other, [gap.start, gap.stop]).junctions
+        for joints_TJ3, rows in zip((one, other), frames, strict=True):
+            pose_TD = posed(joints_TJ3[around])[:, 1:].reshape(gap.stop - gap.start + 2, -1)
+            # A third of a second makes velocities about as large as poses.
+            rows.append(np.hstack([pose_TD[1:], np.diff(pose_TD, axis=0) * FPS / 3]))
+    return {
+        "error_mm": float(np.mean(errors)),
+        "speed_kept": float(np.mean(kept)),
+        "velocity_jump_m_s": JunctionMeasures(tuple(jumps)).velocity_jump_m_s or 0.0,
+        "foot_skate_m_s": float(np.mean(skates)),
+        "frechet": fid(np.concatenate(frames[1]), np.concatenate(frames[0])),
+    }
+
+
+def gaps(model: MotionModel, motions: Sequence[Codes], items: int) -> dict[str, float]:
+    """Print a table of the ways to fill gaps of several lengths; return the figures of some."""
+    figures: dict[str, float] = {}
+    print("| gap | way | error, mm | speed kept | velocity jump, m/s | foot skate, m/s | Fréchet |")
+    print("|---|---|---:|---:|---:|---:|---:|")
+    for gap_s in GAPS_S:
+        for name, row in in_between(model, motions, gap_s, items).items():
+            best = f" (best {row['best_mm']:.1f})" if "best_mm" in row else ""
+            print(
+                f"| {gap_s:g} s | {name} | {row['error_mm']:.1f}{best} | {row['speed_kept']:.2f} "
+                f"| {row['velocity_jump_m_s']:.2f} | {row['foot_skate_m_s']:.3f} "
+                f"| {row['frechet']:.3f} |"
+            )
+            if name in ("default", "straight lines"):
+                way = "m2m" if name == "default" else "lines"
+                figures |= {
+                    f"{way}_{gap_s:g}s_{measure}": round(row[measure], 3)
+                    for measure in ("error_mm", "speed_kept", "frechet")
+                }
+    return figures
 
 
 def junctions(model: MotionModel, asked: Sequence[Instruction]) -> dict[str, float]:
@@ -238,20 +355,46 @@ def junctions(model: MotionModel, asked: Sequence[Instruction]) -> dict[str, flo
 
 
 def planning(model: MotionModel, train: Mixture, test: Mixture, items: int) -> dict[str, float]:
-    """Return BLEU-4 and ROUGE-L of plans, and of copying the nearest training plan."""
+    """Score plans, and copies of the answer of the nearest training plan.
+
+    Each question is asked once, and has all plans of its goal as references.
+    """
     figures: dict[str, float] = {}
     for task in PLANNING:
-        asked, pool = test.all_of(task, items), train.all_of(task, 2000)
-        references = [[str(one.answer)] for one in asked]
-        ours = score_texts([str(answer) for answer in answers(model, asked)], references)
-        copied = score_texts([str(nearest(pool, one).answer) for one in asked], references)
-        figures |= {
-            f"{task}_bleu4": round(ours.bleu4, 1),
-            f"{task}_bleu4_copy": round(copied.bleu4, 1),
-            f"{task}_rouge_l": round(ours.rouge_l, 1),
-            f"{task}_rouge_l_copy": round(copied.rouge_l, 1),
+        questions = test.questions_of(task, items)
+        asked, pool = [one for one, _ in questions], train.all_of(task, 2000)
+        references = [list(known) for _, known in questions]
+        ways = {
+            "": [str(answer) for answer in answers(model, asked)],
+            "_copy": [str(nearest(pool, one).answer) for one in asked],
         }
+        if task is Task.T2S:
+            free = answers(model, asked, Sampling(cut_loops=False))
+            ways["_free"] = [str(answer) for answer in free]
+        for way, found in ways.items():
+            scores = score_texts(found, references)
+            figures |= {
+                f"{task}_bleu4{way}": round(scores.bleu4, 1),
+                f"{task}_rouge_l{way}": round(scores.rouge_l, 1),
+            }
+            if task is Task.T2S:
+                plans = score_plans(
+                    list(map(split_steps, found)),
+                    [list(map(split_steps, known)) for known in references],
+                )
+                figures |= {
+                    f"{task}_step_f1{way}": round(plans.step_f1, 3),
+                    f"{task}_looping{way}": round(plans.looping, 3),
+                    f"{task}_repeated_steps{way}": round(plans.repeated_steps, 3),
+                    f"{task}_distinct{way}": round(plans.distinct, 3),
+                }
     return figures
+
+
+def motions_of(mixture: Mixture) -> list[Codes]:
+    """Return the tokens of the different motions of t2m."""
+    found = (one.answer for one in mixture.all_of(Task.T2M))
+    return list(dict.fromkeys(codes for codes in found if not isinstance(codes, str)))
 
 
 def main() -> None:
@@ -278,7 +421,7 @@ def main() -> None:
             "m2t_chance": round(
                 Counter(str(o.answer) for o in asked).most_common(1)[0][1] / len(asked), 3
             ),
-            **in_between(model, test.all_of(Task.M2M, arguments.items)),
+            **gaps(model, motions_of(test), arguments.items),
             **junctions(model, test.all_of(Task.T2M, 2 * arguments.items)),
             **planning(model, train, test, arguments.items),
         }

@@ -34,8 +34,9 @@ BestOf = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Number of motions sampled per text; the one to which the model assigns the text "
-        "with the highest likelihood is kept. Defaults to 4, or to 1 at temperature 0.",
+        help="Number of motions sampled, of which one is kept: for a text, the one to which the "
+        "model assigns the text with the highest likelihood; between two motions, the one after "
+        "which the second is most likely. Defaults to 4, or to 1 at temperature 0.",
     ),
 ]
 _OUT: Final = Path("motion.gif")
@@ -87,10 +88,11 @@ def inbetween(
     ] = 0.0,
     model: Model = None,
     seed: Seed = 0,
-    temperature: Temperature = 0.0,
+    temperature: Temperature = 0.7,
+    best_of: BestOf = None,
 ) -> None:
     """Generate the motion between two motions."""
-    sampling = _sampling(seed, temperature)
+    sampling = _best_of_sampling(seed, temperature, best_of)
     ends = _motions(head)[0], _motions(tail)[0]
     features = _loaded(model).in_between(*ends, seconds or None, sampling)
     _write(features, out, f"{head.name} to {tail.name}")
@@ -227,7 +229,7 @@ def _sampling(seed: int, temperature: float) -> Any:
 
 
 def _best_of_sampling(seed: int, temperature: float, best_of: int | None) -> Any:
-    """Return the sampling of motions from texts.
+    """Return the sampling of motions from texts, and of those between two motions.
 
     Raises:
         ValueError: ``best_of`` is above 1 at temperature 0.

@@ -29,7 +29,7 @@ from data.motion.features import stream_joints
 from data.motion.skeleton import FPS
 from training.inference.motion_model import Features, MotionModel
 from training.instructions.tasks import CODES_PER_S, FRAMES_PER_CODE, Codes
-from training.language_model.generation import CHOSEN, DRAWN, Sampling
+from training.language_model.generation import BETWEEN, CHOSEN, Sampling
 
 
 class ImagineConfig(Config):
@@ -70,7 +70,7 @@ class ImagineConfig(Config):
     motion: Sampling = Field(
         default=CHOSEN, description="Decoding parameters of the motions of steps."
     )
-    between: Sampling = Field(default=DRAWN, description="Decoding parameters of in-betweens.")
+    between: Sampling = Field(default=BETWEEN, description="Decoding parameters of in-betweens.")
 
 
 @dataclass(frozen=True, slots=True)

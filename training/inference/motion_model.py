@@ -23,6 +23,7 @@ from training.checkpoints import WEIGHTS, CheckpointError, content_hash, reading
 from training.instructions.tasks import (
     CODES_PER_S,
     Codes,
+    Instruction,
     Prompt,
     Task,
     code_array,
@@ -31,6 +32,7 @@ from training.instructions.tasks import (
     prompt_of,
 )
 from training.language_model.generation import (
+    BETWEEN,
     CHOSEN,
     DRAWN,
     MotionLanguageModel,
@@ -49,6 +51,8 @@ MIN_MOTION: Final = 4
 """Minimum number of tokens of a motion that is generated from a caption."""
 MAX_BETWEEN: Final = 50
 """Maximum number of tokens of an in-between, as published."""
+_READ: Final = 10
+"""Number of tokens of an ending, 2 s, by which the in-between before it is chosen."""
 
 
 class MotionModel:
@@ -114,7 +118,7 @@ class MotionModel:
         head: Features,
         tail: Features,
         seconds: float | None = None,
-        sampling: Sampling | None = None,
+        sampling: Sampling = BETWEEN,
     ) -> Features:
         """Generate the motion between a beginning and an ending.
 
@@ -122,7 +126,8 @@ class MotionModel:
             head: (T, D) features of the beginning.
             tail: (T, D) features of the ending.
             seconds: length of the middle; None: the model decides.
-            sampling: decoding parameters; None: greedy decoding.
+            sampling: decoding parameters. Of ``best_of`` middles, the one is returned after which
+                the model would most likely predict the ending.
 
         Returns:
             (T, D) features of beginning, middle and ending, decoded together.
@@ -138,7 +143,7 @@ class MotionModel:
         self,
         ends: Sequence[tuple[Codes, Codes]],
         seconds: float | None = None,
-        sampling: Sampling | None = None,
+        sampling: Sampling = BETWEEN,
     ) -> list[Codes]:
         """Generate the tokens between each pair of beginning and ending; see :meth:`in_between`."""
         low, high = _lengths(seconds, MAX_BETWEEN)
@@ -146,7 +151,24 @@ class MotionModel:
             _motion_request(prompt_of(Task.M2M, head=head, tail=tail), low, high)
             for head, tail in ends
         ]
-        return self._motions(requests, sampling)
+        each = sampling.best_of
+        repeated = [request for request in requests for _ in range(each)]
+        drawn = self._motions(repeated, sampling.model_copy(update={"best_of": 1}))
+        if each == 1:
+            return drawn
+        read = [
+            Instruction(
+                Task.PREDICT,
+                prompt_of(Task.PREDICT, head=(*head, *middle)),
+                tail[:_READ],
+                "",
+            )
+            for number, (head, tail) in enumerate(ends)
+            for middle in drawn[number * each :][:each]
+        ]
+        scores = self.lm.scores(read)
+        starts = range(0, len(drawn), each)
+        return [drawn[max(range(i, i + each), key=scores.__getitem__)] for i in starts]
 
     def predict(
         self, features: Features, seconds: float | None = None, sampling: Sampling = DRAWN

@@ -100,8 +100,9 @@ class Sampling(Config):
     best_of: int = Field(
         default=1,
         ge=1,
-        description="Number of motions sampled for a text. The model returns the one that it would "
-        "most likely describe with this text, and prefers motions that ended by themselves.",
+        description="Number of motions that are sampled, of which one is returned. For a text, it "
+        "is the one that the model would most likely describe with this text, and rather one that "
+        "ended by itself; between two motions, the one after which the second is most likely.",
     )
 
     @model_validator(mode="after")
@@ -120,6 +121,8 @@ themselves (docs/benchmarks.md)."""
 CHOSEN: Final = Sampling(temperature=0.7, top_p=0.95, best_of=4)
 """Default for motions with a caption: a lower temperature, and the best of four samples. In
 docs/benchmarks.md more of these motions show their caption than of :data:`DRAWN` ones."""
+BETWEEN: Final = CHOSEN
+"""Default for in-betweens: the best of four samples, too."""
 
 
 @dataclass(frozen=True, slots=True)

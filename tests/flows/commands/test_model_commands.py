@@ -100,8 +100,11 @@ def test_inbetween_writes_both_motions_and_a_middle(
     ends = (motion_file, motion_file)
     printed = answered("inbetween", *ends, "--seconds", "1", "--out", "between.joints.npy")
     assert printed == "between.joints.npy: 7.0 s\n"
-    expected = features_to_joints(model.in_between(motion, motion, 1, Sampling(top_p=DRAWN.top_p)))
+    expected = features_to_joints(model.in_between(motion, motion, 1))
     np.testing.assert_allclose(np.load("between.joints.npy"), expected, atol=1e-6)
+    answered("inbetween", *ends, "--seconds", "1", "--temperature", "0", "--out", "likeliest.npy")
+    likeliest = model.in_between(motion, motion, 1, Sampling(top_p=CHOSEN.top_p))
+    np.testing.assert_array_equal(np.load("likeliest.npy"), likeliest)
 
 
 def test_imagine_writes_a_motion_and_its_plan(answered: Command, model: Model) -> None:

@@ -15,7 +15,7 @@ from training.inference.long_motion import (
     imagine,
 )
 from training.inference.motion_model import Features, MotionModel
-from training.instructions.tasks import Codes
+from training.instructions.tasks import Codes, Instruction, Task, prompt_of
 from training.language_model.generation import Sampling
 
 
@@ -174,3 +174,23 @@ def test_a_motion_of_any_length_is_told(motion_model: MotionModel) -> None:
     assert story.scene == "a garden"
     with pytest.raises(ValueError, match="expected 4 frames or more"):
         describe(motion_model, features[:3])
+
+
+def test_the_middle_that_leads_to_its_ending_is_chosen(motion_model: MotionModel) -> None:
+    first, second = motion_model.text_to_codes(["a person waves", "a person jumps"], seconds=3.0)
+    ends = [(first, second), (second, first)]
+    sampling = Sampling(temperature=1.0, seed=1)
+    each = 4
+    repeated = [pair for pair in ends for _ in range(each)]
+    drawn = motion_model.codes_between(repeated, 1.0, sampling)
+    scores = motion_model.lm.scores(
+        [
+            Instruction(Task.PREDICT, prompt_of(Task.PREDICT, head=(*head, *middle)), tail[:10], "")
+            for (head, tail), middle in zip(repeated, drawn, strict=True)
+        ]
+    )
+    assert len(set(scores)) > each
+    best = sampling.model_copy(update={"best_of": each})
+    assert motion_model.codes_between(ends, 1.0, best) == [
+        max(zip(scores[i:][:each], drawn[i:][:each], strict=True))[1] for i in (0, each)
+    ]

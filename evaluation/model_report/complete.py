@@ -172,7 +172,7 @@ def _with_gap(material: Material, gap_s: float, limit: int) -> list[Instruction]
     length = max(1, round(gap_s * CODES_PER_S))
     least = round(CODES_PER_S)
     found: list[Instruction] = []
-    for one in material.test.all_of(Task.M2M):
+    for one in material.all_asked(Task.M2M):
         head, tail = (part for part in one.prompt if not isinstance(part, str))
         assert not isinstance(one.answer, str)  # noqa: S101 - m2m answers with motion
         codes: Codes = (*head, *one.answer, *tail)

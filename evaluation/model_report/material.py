@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,10 @@ from training.instructions.tasks import FRAMES_PER_CODE, Instruction, Task
 from training.language_model.train import TrainMotionLmConfig, read_mixture
 from training.tokenizer.windows import MotionArray, MotionDataConfig, PreparedData, prepare_data
 
+_Item = TypeVar("_Item")
+
+MOTION_TASKS: Final = (Task.T2M, Task.M2T, Task.M2M, Task.PREDICT, Task.L2M)
+"""Tasks whose instructions are made from motions, and not from plans."""
 _SHOWN: Final = 5
 _POOL: Final = 4000
 """Maximum number of training motions among which the nearest is looked for."""
@@ -70,7 +74,14 @@ class Material:
 
     def asked(self, task: Task, limit: int) -> list[Instruction]:
         """Return instructions of a task of the test split, at even intervals."""
-        return self.test.all_of(task, limit)
+        return _evenly(self.all_asked(task), limit)
+
+    def all_asked(self, task: Task) -> list[Instruction]:
+        """Return every instruction of a task of the test split.
+
+        Mirror images are left out: they would count the motions of the test split twice.
+        """
+        return [one for one in self.test.all_of(task) if self._is_asked(one)]
 
     def captioned(self, limit: int, seed: int) -> list[Instruction]:
         """Return text-to-motion instructions, each of another motion, with one of its captions.
@@ -80,20 +91,19 @@ class Material:
             seed: draws the captions.
         """
         by_motion: dict[str, list[Instruction]] = defaultdict(list)
-        for one in self.test.all_of(Task.T2M):
+        for one in self.all_asked(Task.T2M):
             by_motion[one.source_id].append(one)
         rng = np.random.default_rng(seed)
-        drawn = [each[rng.integers(len(each))] for each in by_motion.values()]
-        count = min(limit, len(drawn))
-        return [drawn[number * len(drawn) // count] for number in range(count)]
+        return _evenly([each[rng.integers(len(each))] for each in by_motion.values()], limit)
 
     def questions(self, task: Task, limit: int) -> list[tuple[Instruction, tuple[str, ...]]]:
         """Return prompts of the test split, each once, with all its answers that have words."""
         found = [
             (one, tuple(filter(words_of, answers)))
-            for one, answers in self.test.questions_of(task, limit)
+            for one, answers in self.test.questions_of(task)
+            if self._is_asked(one)
         ]
-        return [(one, answers) for one, answers in found if answers]
+        return _evenly([(one, answers) for one, answers in found if answers], limit)
 
     def source_of(self, one: Instruction) -> str:
         """Return the database or kind of source that the motion of an instruction is of."""
@@ -135,9 +145,7 @@ class Material:
 
         Motions are compared as near-duplicates are (:mod:`evaluation.duplicates`).
         """
-        pool = _one_of_each(self.train.all_of(Task.M2T))
-        count = min(_POOL, len(pool))
-        pool = [pool[number * len(pool) // count] for number in range(count)]
+        pool = _evenly(_one_of_each(self.train.all_of(Task.M2T)), _POOL)
         if not pool:
             return []
         train_MK = np.stack([motion_descriptor(self.real(one, "train")) for one in pool])
@@ -154,6 +162,10 @@ class Material:
             "test": _digest(asked),
             "train": self.train.content_id(),
         }
+
+    def _is_asked(self, one: Instruction) -> bool:
+        is_of_plan = one.task not in MOTION_TASKS
+        return is_of_plan or _parts_of(one.source_id)[0] in self._places["test"]
 
     def unused(self) -> tuple[LeftOut, ...]:
         """Return what the dataset's import, and the choice of test items, have left out."""
@@ -202,6 +214,12 @@ class Material:
 def prompt_text(one: Instruction) -> str:
     """Return the texts of a prompt."""
     return " ".join(part for part in one.prompt if isinstance(part, str))
+
+
+def _evenly(items: Sequence[_Item], limit: int) -> list[_Item]:
+    """Return at most ``limit`` items, at even intervals."""
+    count = min(limit, len(items))
+    return [items[number * len(items) // count] for number in range(count)]
 
 
 def _told(one: Instruction) -> str:

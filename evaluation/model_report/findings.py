@@ -14,9 +14,9 @@ _COMPARED: Final = (
 )
 """Figures in which a baseline is compared with the model."""
 _BASELINES: Final[Mapping[RowName, str]] = {
-    "retrieval": "Copying the nearest training example",
-    "chance": "Always giving the most common answer",
-    "lines": "Straight lines, or the last pose held,",
+    "retrieval": "Copying the nearest training example is",
+    "chance": "Always giving the most common answer is",
+    "lines": "Straight lines, or the last pose held, are",
 }
 _UNENDED: Final = 0.01
 _SKATE: Final = 2.0
@@ -47,13 +47,13 @@ def findings(
         if table.name == "t2m":
             found += _motions(model, rows.get("real"))
     found += [
-        f"{_BASELINES[name]} is better than the model on {'; '.join(told)}."
+        f"{_BASELINES[name]} better than the model on {'; '.join(told)}."
         for name, told in better.items()
     ]
     for source, near in duplicates.items():
         if near.near > _NEAR:
             found.append(
-                f"{near.near:.0%} of the test motions of {source} have a near-duplicate in "
+                f"{100 * near.near:.0f} % of the test motions of {source} have a near-duplicate in "
                 "training: their figures measure memory."
             )
     return tuple(found)
@@ -78,9 +78,13 @@ def _motions(model: Row, real: Row | None) -> list[str]:
     told: list[str] = []
     values = model.values
     if values["empty"].value:
-        told.append(f"{values['empty'].value:.1%} of the answers to captions have no motion.")
+        told.append(
+            f"{shown('empty', values['empty'].value)} of the answers to captions have no motion."
+        )
     if values["unended"].value > _UNENDED:
-        told.append(f"{values['unended'].value:.1%} of the answers to captions never end.")
+        told.append(
+            f"{shown('unended', values['unended'].value)} of the answers to captions never end."
+        )
     skate = values.get("foot_skate_m_s")
     of_real = None if real is None else real.values.get("foot_skate_m_s")
     if skate is not None and of_real is not None and skate.value > _SKATE * of_real.value:

@@ -40,8 +40,6 @@ METRICS: Final[Mapping[str, Metric]] = {
     "diversity": Metric("Diversity", 3),
     "multimodality": Metric("MultiModality", 3),
     "length_s": Metric("Length, s", 2),
-    "empty": _share("Empty", "lowest"),
-    "unended": _share("Unended", "lowest"),
     "mpjpe_mm": Metric("Joint error, mm", 1, "lowest"),
     "pa_mpjpe_mm": Metric("PA joint error, mm", 1, "lowest"),
     "path_mm": Metric("Path error, mm", 1, "lowest"),
@@ -73,6 +71,8 @@ METRICS: Final[Mapping[str, Metric]] = {
     "looping": _share("Looping", "lowest"),
     "repeated_steps": _share("Steps repeated"),
     "distinct": _share("Distinct"),
+    "empty": _share("Empty", "lowest"),
+    "unended": _share("Unended", "lowest"),
     "found": _share("Found", "highest"),
     "chance": _share("By chance"),
     "coherence": Metric("Coherence (1 to 5)", 2, "highest"),
@@ -87,12 +87,12 @@ METRICS: Final[Mapping[str, Metric]] = {
 
 ROWS: Final[Mapping[RowName, str]] = {
     "real": "Real motions",
+    "uncut": "Real motions, uncut",
     "round_trip": "Tokenizer round trip",
     "retrieval": "Retrieval (copied from training)",
     "chance": "Most common answer",
     "lines": "Straight lines",
     "references": "References",
-    "uncut": "Real motions, uncut",
     "joined": "Joined, decoded apart",
     "joined_tokens": "Joined as one stream of tokens",
     "filled": "With an in-between",
@@ -123,7 +123,12 @@ TASKS: Final[Mapping[str, str]] = {
     "residual": "Residual codes",
 }
 
+TITLES: Final[Mapping[str, str]] = {"joins": "Jerk and jumps", "m2t": "Captions of motions"}
+"""Titles of tables that stand alone in their section."""
+
 GROUPS: Final[Mapping[str, Sequence[str]]] = {
+    "Errors": ("mpjpe_mm", "pa_mpjpe_mm", "path_mm", "acceleration_mm"),
+    "Codes": ("perplexity", "usage", "dead_codes"),
     "Agreement with the text": ("activity", "caption_shown", "empty", "unended", "length_s"),
     "Evaluator": (
         *("r_precision_1", "r_precision_2", "r_precision_3"),

@@ -13,6 +13,7 @@ from evaluation.model_report.names import (
     ROWS,
     SHORT,
     TASKS,
+    TITLES,
     Metric,
     row_label,
     shown,
@@ -50,7 +51,10 @@ def _tiles(report: EvaluationReport) -> Iterator[Tile]:
         notes = [
             f"{label} {shown(metric, other.values[metric].value)}"
             for name, label in SHORT.items()
-            if (other := row_of(table, name)) is not None and metric in other.values
+            if (other := row_of(table, name)) is not None
+            and metric in other.values
+            # The error of the real motion is 0.
+            and not (name == "real" and metric == "ade_mm")
         ]
         title = METRICS[metric].title.removesuffix(", %")
         yield Tile(
@@ -77,7 +81,7 @@ def _sections(evaluated: Evaluated) -> Iterator[Section]:
         yield Section("Text to motion", parts, _note(t2m))
     reconstruction = report.table("reconstruction")
     if reconstruction is not None:
-        parts = [_table(reconstruction), *_by_source(reconstruction)]
+        parts = [*_grouped(reconstruction), *_by_source(reconstruction)]
         pictures = _pictures(report)
         if pictures:
             parts.append(rebuilt(evaluated.rebuilt, pictures))
@@ -90,11 +94,13 @@ def _sections(evaluated: Evaluated) -> Iterator[Section]:
     ):
         tables = [table for name in names if (table := report.table(name)) is not None]
         if tables:
-            parts = [
-                part
-                for table in tables
-                for part in (_table(table, _note(table)), *_by_source(table))
-            ]
+            told: set[str] = set()
+            parts = []
+            for table in tables:
+                # What was said of a table above is not repeated.
+                note = " ".join(one for one in table.notes if one not in told)
+                told |= {*table.notes}
+                parts += [_table(table, note), *_by_source(table)]
             yield Section(title, parts)
     yield from _losses(report)
     yield Section("Answers", list(_examples(report)))
@@ -108,7 +114,8 @@ def _sections(evaluated: Evaluated) -> Iterator[Section]:
 def _table(table: Table, note: str = "") -> content.Table:
     """Return the rows over all sources."""
     rows = [row for row in table.rows if not row.source]
-    return replace(_columns(TASKS[table.name], table, rows, _metrics(rows)), note=note)
+    title = TITLES.get(table.name, TASKS[table.name])
+    return replace(_columns(title, table, rows, _metrics(rows)), note=note)
 
 
 def _grouped(table: Table) -> Iterator[content.Table]:

@@ -91,7 +91,7 @@ def say(
         else "the answer to the nearest training prompt"
     )
     notes = (
-        f"Each prompt once, with up to {most} references: all test answers to it. Retrieval: "
+        f"Each prompt once; its references are all test answers to it, at most {most}. Retrieval: "
         f"{copied}.",
         signature,
     )

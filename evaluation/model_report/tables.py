@@ -237,12 +237,16 @@ def plain(values: Mapping[str, float | None]) -> dict[str, Figure]:
 
 
 def ranged(found: Interval) -> Figure:
-    """Return a figure with an interval over its items."""
+    """Return a figure with an interval over its items, if they differ at all."""
+    if found.low == found.high:
+        return Figure(value=found.value)
     return Figure(value=found.value, low=found.low, high=found.high)
 
 
 def repeated(found: Estimate) -> Figure:
-    """Return a figure with the interval over the repeats of a protocol."""
+    """Return a figure with the interval over the repeats of a protocol, if it varies at all."""
+    if not found.interval:
+        return Figure(value=found.mean)
     return Figure(
         value=found.mean, low=found.mean - found.interval, high=found.mean + found.interval
     )

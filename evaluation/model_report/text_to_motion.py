@@ -95,6 +95,8 @@ def text_to_motion(
     values: dict[RowName, dict[str, Figure]] = {
         row: _figures(found, wanted, config.seed) for row, found in measured.items()
     }
+    # Right by definition.
+    values["real"]["activity"] = Figure(value=1.0)
     values["chance"] = {"activity": chance(wanted)}
     values["model"] |= made[0].figures()
     notes = _notes(config)
@@ -199,7 +201,7 @@ def _notes(config: EvaluationConfig) -> list[str]:
         "nothing is drawn again.",
         "Activity: share of motions in which the describer recognizes the activity of the real "
         "motion. Caption shown: share in which it finds what the caption says. Intervals: Wilson "
-        "for shares, bootstrap over motions for means, 20 repeats for the evaluator's figures.",
+        "for shares, bootstrap over motions for means, repeats for the evaluator's figures.",
     ]
 
 

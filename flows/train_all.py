@@ -9,20 +9,20 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow, get_run_logger
 from prefect.deployments import run_deployment
 from pydantic import BaseModel, ConfigDict
 
-from annotators.motion.describe import describe_motion
 from data.importers.run import MotionImportConfig
 from data.presets import NOTHING, PartOf, one_of
 from data.store.dataset import Dataset
 from data.store.manifest import MANIFEST
 from data.synthetic.activities import parse_procedural
-from evaluation.reports import EvaluationConfig, EvaluationReport, evaluate_model
-from evaluation.versions import promote, write_model
+from evaluation.model_report.files import read_report
+from evaluation.promotion import promote
+from evaluation.versions import CARD_FILE
 from flows.configuration import start_config
+from flows.evaluate import evaluate_checkpoints
 from flows.motions import import_motions
 from flows.paths import require_absolute
 from flows.runtime.failures import StageError, stage
@@ -30,14 +30,10 @@ from flows.runtime.reporting import describe_state, outlives_server, run_flow, s
 from flows.runtime.start_deployment import find_deployment
 from flows.train import TrainingSummary, summary_of, tokenize, train_motion_lm, train_motion_vqvae
 from flows.train_all_config import PRESETS, TrainAllConfig
-from training.checkpoints import read_checkpoint
-from training.inference.motion_model import MotionModel
-from training.language_model.generation import load_motion_lm
 from training.language_model.model import KIND as LM_KIND
 from training.language_model.train import TrainMotionLmConfig
 from training.loop import has_ended
 from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND
-from training.tokenizer.motion_tokenizer import load_tokenizer
 from training.tokenizer.tokenize import TokenizeConfig
 from training.tokenizer.train import TrainMotionVqvaeConfig
 from training.tokenizer.windows import MotionDataConfig
@@ -61,34 +57,6 @@ class TrainAllSummary(BaseModel):
     why: str
     metrics: dict[str, float]
     skipped: tuple[str, ...] = ()
-
-
-def name_activity(joints_TJ3: Any) -> str:
-    """Return the activity that the motion describer recognizes."""
-    return describe_motion(joints_TJ3).activity
-
-
-@task(task_run_name="evaluate", cache_policy=NO_CACHE)
-def evaluate(
-    vqvae: Path, lm: Path, training: TrainMotionLmConfig, config: EvaluationConfig, models: Path
-) -> Path:
-    """Evaluate both checkpoints on the test split and write the model version."""
-    with stage("evaluation", str(lm)):
-        tokenizer, language = load_tokenizer(vqvae), load_motion_lm(lm)
-        vqvae_checkpoint, lm_checkpoint = (
-            read_checkpoint(vqvae, VQVAE_KIND),
-            read_checkpoint(lm, LM_KIND),
-        )
-        cache = vqvae_checkpoint.folder.parents[1] / "cache"
-        model = MotionModel(language, tokenizer)
-        folder = write_model(
-            models,
-            vqvae_checkpoint,
-            lm_checkpoint,
-            evaluate_model(model, training, config, name_activity, cache),
-        )
-    show_markdown((folder / "README.md").read_text(), "train-all-model-card")
-    return folder
 
 
 @flow(name="train-all")
@@ -164,16 +132,18 @@ def train_all(
     lm = _stage("train-motion-lm", lm_config, LM_KIND, config, skipped)
 
     models = config.root / "models"
-    folder = evaluate(vqvae.checkpoint, lm.checkpoint, lm_config, config.evaluation, models)
+    folder = evaluate_checkpoints(
+        vqvae.checkpoint, lm.checkpoint, lm_config, config.evaluation, models
+    )
+    show_markdown((folder / CARD_FILE).read_text(), "train-all-model-card")
     with stage("promotion", str(folder)):
         is_latest, why = promote(models, folder, config.promotion)
     logger.info("%s is %sthe latest: %s", folder, "" if is_latest else "not ", why)
-    report = EvaluationReport.model_validate_json((folder / "evaluation.json").read_text())
     return TrainAllSummary(
         model=folder,
         is_latest=is_latest,
         why=why,
-        metrics=report.metrics,
+        metrics=read_report(folder).metrics,
         skipped=tuple(skipped),
     )
 

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from data.config import Config, ExpandedPath, ExpandedSource
 from data.presets import HOME, Presets
-from evaluation.reports import EvaluationConfig
-from evaluation.versions import PromotionConfig
+from evaluation.model_report.config import EvaluationConfig
+from evaluation.promotion import PromotionConfig
 from training.instructions.mixture import InstructionConfig
 from training.instructions.tasks import Task
 from training.language_model.model import MotionLmConfig
@@ -115,7 +115,7 @@ PRESETS: Final[Presets] = {
                 "log_every": 50,
             },
         },
-        "evaluation": {"items": 24},
+        "evaluation": {"items": 24, "completion": {"samples": 2, "gaps_s": ()}, "pictures": 4},
     },
 }
 """Presets by name; the configuration of a run overrides them (:mod:`data.presets`)."""

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Generator
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -22,6 +23,10 @@ from flows.settings import Settings
 from tests.support import corruption
 from tests.support.clips import FETCHED
 from tests.support.plans import save_plans
+
+if TYPE_CHECKING:
+    from training.inference.motion_model import MotionModel
+    from training.loop import TrainingResult
 
 # How long an example takes is the machine's affair.
 settings.register_profile("untimed", deadline=None)
@@ -234,3 +239,59 @@ def motions_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     )
     return root
+
+
+# ------------------------------------------------- trained models; their libraries import slowly
+
+
+@pytest.fixture(scope="session")
+def vqvae_run(motions_root: Path, tmp_path_factory: pytest.TempPathFactory) -> "TrainingResult":
+    """A tiny VQ-VAE, trained without interruption on the small dataset of motions."""
+    from tests.support.runs import vqvae_config
+    from training.tokenizer.train import train_motion_vqvae
+
+    run = tmp_path_factory.mktemp("runs") / "vqvae"
+    return train_motion_vqvae(vqvae_config(motions_root, run))
+
+
+@pytest.fixture(scope="session")
+def lm_root(vqvae_run: "TrainingResult", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic motions with captions, and plans; tokenized."""
+    from training.tokenizer.tokenize import TokenizeConfig, tokenize_motions
+
+    folder = tmp_path_factory.mktemp("lm")
+    root, plans = folder / "dataset", folder / "plans.json"
+    save_plans(plans)
+    import_motions(
+        MotionImportConfig(
+            sources=("procedural:24", str(plans)),
+            dataset=root,
+            mirror=False,
+            splits=SplitConfig(train=0.5, val=0.25, test=0.25),
+            workers=WorkerConfig(num_workers=1),
+        )
+    )
+    tokenize_motions(TokenizeConfig(dataset=root, tokenizer=vqvae_run.run))
+    return root
+
+
+@pytest.fixture(scope="session")
+def lm_run(
+    lm_root: Path, vqvae_run: "TrainingResult", tmp_path_factory: pytest.TempPathFactory
+) -> "TrainingResult":
+    """A tiny language model, trained without interruption."""
+    from tests.support.runs import lm_config
+    from training.language_model.train import train_motion_lm
+
+    run = tmp_path_factory.mktemp("runs") / "lm"
+    return train_motion_lm(lm_config(lm_root, vqvae_run.run, run))
+
+
+@pytest.fixture(scope="session")
+def motion_model(lm_run: "TrainingResult", vqvae_run: "TrainingResult") -> "MotionModel":
+    """Both, as users call them."""
+    from training.inference.motion_model import MotionModel
+    from training.language_model.generation import load_motion_lm
+    from training.tokenizer.motion_tokenizer import load_tokenizer
+
+    return MotionModel(load_motion_lm(lm_run.run), load_tokenizer(vqvae_run.run))

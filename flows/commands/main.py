@@ -10,6 +10,7 @@ import typer
 
 from flows.commands.browse import browse_app
 from flows.commands.datasets import datasets_app
+from flows.commands.evaluate import evaluate_app
 from flows.commands.model import model_app
 from flows.commands.options import DATASETS, MODEL, SERVER, TRAINING, printable
 from flows.commands.server import server_app
@@ -27,6 +28,7 @@ for panel, group in (
     (DATASETS, datasets_app),
     (DATASETS, browse_app),
     (TRAINING, train_app),
+    (TRAINING, evaluate_app),
     (MODEL, model_app),
     (SERVER, server_app),
 ):

@@ -26,6 +26,7 @@ CHECKPOINT_LIMIT_S: Final = 25.0
 CLIPS_KEPT: Final = "finished clips are kept; run the same command to resume"
 MOTIONS_KEPT: Final = "published motions are kept; run the same command to resume"
 CHECKPOINT_KEPT: Final = "a checkpoint is kept; run the same command to resume"
+NOTHING_KEPT: Final = "nothing was written; run the same command again"
 """Messages of an interrupted command."""
 
 
@@ -143,6 +144,9 @@ FLOWS: Final = {
         "flows.train_all:train_all",
         "flows.train_all_config:TrainAllConfig",
         *(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S),
+    ),
+    "evaluate": FlowCommand(
+        "flows.evaluate:evaluate", "evaluation.model_report.config:EvaluateConfig", NOTHING_KEPT
     ),
 }
 """The flow that each command runs, by the name of the command."""

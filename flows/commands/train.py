@@ -1,6 +1,5 @@
-"""Commands that train, tokenize and evaluate."""
+"""Commands that train and tokenize."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +9,8 @@ from flows.commands.options import Json, Quiet, absolute_source, print_json, sho
 from flows.commands.running import FLOWS, Assignments, ConfigFile, Preset, read_config
 from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.progress_bars import progress_bars
-from flows.settings import Settings
 
 if TYPE_CHECKING:
-    from evaluation.reports import EvaluationReport
     from flows.train import TrainingSummary
     from flows.train_all import TrainAllSummary
 
@@ -166,44 +163,3 @@ def train_all(
     show(f"{summary.model} {latest}: {summary.why}")
     for name, value in sorted(summary.metrics.items()):
         show(f"  {name} {value:.4g}")
-
-
-@train_app.command()
-def evaluate(
-    model: Annotated[Path, typer.Argument(help="Model folder written by train-all.")],
-    dataset: Annotated[
-        Path | None,
-        typer.Option(help="New path of the training dataset, if it was moved."),
-    ] = None,
-    items: Annotated[int, typer.Option(min=1, help="Maximum number of items per task.")] = 64,
-    as_json: Json = False,
-) -> None:
-    """Evaluate a model on its test split: reconstruction, every task, motions and texts."""
-    from annotators.motion.describe import describe_motion  # noqa: PLC0415 - slow
-    from evaluation.reports import EvaluationConfig, evaluate_folder  # noqa: PLC0415
-
-    def judge(joints_TJ3: Any) -> str:
-        return describe_motion(joints_TJ3).activity
-
-    cache = Settings().cache_dir.expanduser() / "motions"
-    config = EvaluationConfig(items=items)
-    report = evaluate_folder(model.expanduser(), config, judge, cache, dataset)
-    if as_json:
-        print_json(report)
-        return
-    for line in _report_lines(report):
-        show(line)
-
-
-def _report_lines(report: "EvaluationReport") -> Iterator[str]:
-    width = max(map(len, report.metrics))
-    for name, value in sorted(report.metrics.items()):
-        yield f"{name:<{width}}  {value:>10.4g}"
-    yield ""
-    yield "Items: " + ", ".join(f"{count} {task}" for task, count in sorted(report.items.items()))
-    for task, examples in report.examples.items():
-        for example in examples[:1]:
-            yield ""
-            yield f"{task}: {example['given']}"
-            yield f"  expected  {example['expected']}"
-            yield f"  found     {example['found']}"

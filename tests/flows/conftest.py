@@ -9,9 +9,9 @@ import pytest
 from data.importers.run import MotionImportConfig, import_motions
 from data.motion.splits import SplitConfig
 from data.workers.workers import WorkerConfig
-from evaluation.reports import EvaluationReport
 from evaluation.versions import write_model
 from flows.settings import quiet_prefect
+from tests.support.evaluations import evaluated_with
 from tests.support.runs import lm_config, vqvae_config
 from training.checkpoints import read_checkpoint
 from training.language_model.model import KIND as LM_KIND
@@ -83,5 +83,5 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "models",
         read_checkpoint(vqvae, VQVAE_KIND),
         read_checkpoint(lm, LM_KIND),
-        EvaluationReport(metrics={}, items={}, examples={}),
+        evaluated_with({}),
     )

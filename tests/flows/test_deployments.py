@@ -23,6 +23,7 @@ from pydantic import BaseModel
 import flows
 from annotators.config import PRESETS as ANNOTATE
 from data.importers.run import PRESETS as MOTIONS
+from evaluation.model_report.config import PRESETS as EVALUATE
 from flows.configuration import loggable
 from flows.train_all_config import PRESETS as ALL
 from training.language_model.train import PRESETS as LM
@@ -38,6 +39,7 @@ PRESETS = {
     "flows.train.tokenize_motions": TOKENIZE,
     "flows.train.train_motion_lm": LM,
     "flows.train_all.train_all": ALL,
+    "flows.evaluate.evaluate": EVALUATE,
 }
 REGISTER = """
 import sys

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,9 @@ from prefect.types.entrypoint import EntrypointType
 from typer.testing import CliRunner, Result
 
 import avatargpt
+from evaluation.model_report.config import EvaluationConfig
 from flows.commands.main import app
+from flows.evaluate import judge_of
 from flows.runtime.failures import StageError
 from flows.runtime.start_deployment import start_training
 from flows.train import train_motion_lm, train_motion_vqvae
@@ -79,11 +82,13 @@ def test_sources_become_a_version_with_its_card(trained: tuple[Path, TrainAllSum
     assert summary.skipped == ()
     assert (root / "models" / "latest").resolve() == summary.model.resolve()
     card = (summary.model / "README.md").read_text()
-    assert "reconstruction_mpjpe_mm" in card
+    assert "| Motion tokenizer: Joint error, mm |" in card
     report = json.loads((summary.model / "evaluation.json").read_text())
-    assert {"t2m_class_accuracy", "m2t_bleu4", "t2s_rouge_l", "ct2t_loss"} <= report[
-        "metrics"
-    ].keys()
+    known = {"t2m_activity", "t2m_activity_retrieval", "m2t_bleu4", "t2s_rouge_l", "ct2t_loss"}
+    assert known <= report["metrics"].keys()
+    assert report["before"] is None
+    assert (summary.model / "report.html").is_file()
+    assert "t2m_activity relative to real is" in summary.why
     # Nothing changed: nothing is trained again, and the version is the same.
     again = train_all(config=_config(root))
     assert again.skipped == ("train-motion-vqvae", "train-motion-lm", "train-motion-lm")
@@ -176,31 +181,68 @@ def test_a_deployment_that_does_not_exist_is_refused_before_any_work(tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def tests_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run on the Prefect server of the tests instead of starting one."""
+    monkeypatch.setattr("flows.commands.running.use_some_server", lambda **_: None)
+    for name in ("CLASS", "LEVEL"):  # what the command sets is undone
+        monkeypatch.setenv(f"PREFECT_LOGGING_HANDLERS_CONSOLE_{name}", "")
+
+
+@pytest.mark.usefixtures("tests_server")
 def test_a_model_is_evaluated_on_the_command_line(
     trained: tuple[Path, TrainAllSummary], tmp_path: Path
 ) -> None:
     root, summary = trained
+    written = json.loads((summary.model / "evaluation.json").read_text())
+    out = tmp_path / "report"
 
     def run(*options: str) -> Result:
-        return CliRunner().invoke(app, ["evaluate", str(summary.model), "--items", "2", *options])
+        asked = ["evaluate", str(summary.model), "--items", "2", "--out", str(out), *options]
+        return CliRunner().invoke(app, [*asked, "--set", "evaluation.pictures=0", "--quiet"])
 
-    told = json.loads(run("--json").stdout)
-    # What train-all wrote down of the same split.
-    written = json.loads((summary.model / "evaluation.json").read_text())
-    assert told["metrics"] == pytest.approx(written["metrics"])
-    assert told["items"] == written["items"]
     moved = tmp_path / "motions"
     (root / "motions").rename(moved)
     try:
         assert "expected a dataset that it was trained on" in str(run().exception)
-        text = run("--dataset", str(moved)).stdout
+        assert not out.exists()
+        told = json.loads(run("--dataset", str(moved), "--json").stdout)
     finally:
         moved.rename(root / "motions")
-    (line,) = [line for line in text.splitlines() if line.startswith("reconstruction_mpjpe_mm ")]
-    assert float(line.split()[1]) == pytest.approx(
-        written["metrics"]["reconstruction_mpjpe_mm"], rel=1e-3
-    )
-    assert "Items: " in text
+    # What train-all wrote down of the same split; the model folder is left as it was.
+    assert told["metrics"] == pytest.approx(written["metrics"])
+    assert told["items"] == written["items"]
+    assert json.loads((summary.model / "evaluation.json").read_text()) == written
+    assert (out / "report.html").is_file()
+    text = run("--compare-with", str(summary.model)).stdout
+    assert "Motion tokenizer: Joint error, mm" in text
+    assert f"{out}/report.html" in text
+    before = json.loads((out / "evaluation.json").read_text())["before"]
+    assert (before["model"], before["same"]) == (summary.model.name, True)
+
+
+def test_the_judge_of_plans_is_the_configured_service() -> None:
+    service = {"model": "judge", "base_url": "http://127.0.0.1:9/v1"}
+    with judge_of(EvaluationConfig.model_validate({"coherence": {"service": service}})) as chat:
+        assert chat is not None
+        assert chat.name == "judge"
+    with judge_of(EvaluationConfig()) as chat:
+        assert chat is None
+
+
+def test_a_model_card_that_drifted_exits_with_1(
+    trained: tuple[Path, TrainAllSummary], tmp_path: Path
+) -> None:
+    _, summary = trained
+    model = tmp_path / "model"
+    shutil.copytree(summary.model, model)
+    report = json.loads((model / "evaluation.json").read_text())
+    report["metrics"]["m2t_loss"] += 0.5
+    (model / "evaluation.json").write_text(json.dumps(report))
+    done = CliRunner().invoke(app, ["reproduce", str(model), "--quiet"])
+    assert done.exit_code == 1
+    assert done.stdout.splitlines()[1].split()[0] == "m2t_loss"
+    assert "1 of " in done.stdout.splitlines()[2]
 
 
 def test_the_model_answers_in_a_notebook(trained: tuple[Path, TrainAllSummary]) -> None:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from evaluation.reports import EvaluationReport, require_datasets
-from evaluation.versions import PromotionConfig, promote, write_model
+from evaluation.model_report.evaluate import require_datasets
+from evaluation.promotion import PromotionConfig, promote
+from evaluation.versions import write_model
+from tests.support.evaluations import evaluated_with
 from tests.support.runs import lm_config
 from training.checkpoints import CheckpointError, read_checkpoint
 from training.inference.motion_model import load_motion_model, version_of
@@ -24,8 +26,8 @@ def folder(
     vqvae_run: TrainingResult, lm_run: TrainingResult, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     parts = read_checkpoint(vqvae_run.run, VQVAE_KIND), read_checkpoint(lm_run.run, LM_KIND)
-    report = EvaluationReport(metrics={"reconstruction_mpjpe_mm": 1.0}, items={}, examples={})
-    return write_model(tmp_path_factory.mktemp("models"), *parts, report)
+    evaluated = evaluated_with({"reconstruction_mpjpe_mm": 1.0})
+    return write_model(tmp_path_factory.mktemp("models"), *parts, evaluated)
 
 
 def _cut(file: Path) -> None:
@@ -123,7 +125,7 @@ def test_a_damaged_latest_model_is_a_message(
     shutil.copytree(folder, tmp_path / folder.name)
     (tmp_path / "latest").symlink_to(folder.name)
     shutil.copytree(folder, tmp_path / "v-other")
-    damage(tmp_path / folder.name / "model.json")
+    damage(tmp_path / folder.name / "evaluation.json")
     with pytest.raises(CheckpointError, match="Remedy: "):
         promote(tmp_path, tmp_path / "v-other", PromotionConfig())
 

@@ -63,6 +63,7 @@ def run(
         ("import-motions", "x.bvh", "--dataset", "d"),
         ("train-motion-vqvae", "d", "--run", "r"),
         ("train-all", "d", "--root", "r"),
+        ("evaluate", "m"),
     ],
 )
 def test_a_configuration_that_cannot_be_read_is_named_with_its_line(

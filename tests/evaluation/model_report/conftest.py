@@ -1,0 +1,98 @@
+"""A tiny evaluator network, and one evaluation of the tiny model, which several tests read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from evaluation.evaluators.training import TrainContrastiveConfig, train_contrastive_evaluator
+from evaluation.model_report.config import EvaluationConfig
+from evaluation.model_report.evaluate import Evaluated, evaluate_model
+from evaluation.model_report.material import Material
+from evaluation.versions import write_model
+from tests.support.runs import lm_config
+from tests.support.tiny_bert import save_tiny_bert
+from training.checkpoints import read_checkpoint
+from training.inference.motion_model import MotionModel
+from training.instructions.tasks import Task
+from training.language_model.model import KIND as LM_KIND
+from training.language_model.train import TrainMotionLmConfig
+from training.loop import TrainingResult
+from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND
+
+ITEMS = 6
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation, what it was made from, and the model folder that it was written to."""
+
+    evaluated: Evaluated
+    material: Material
+    config: EvaluationConfig
+    training: TrainMotionLmConfig
+    cache: Path
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def evaluator_run(lm_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A contrastive evaluator after two steps: it judges badly, but always the same."""
+    folder = tmp_path_factory.mktemp("evaluator")
+    texts = ("a person walks forward and waves with the left arm", "someone kicks and jumps")
+    config = TrainContrastiveConfig.model_validate(
+        {
+            "run": folder / "run",
+            "data": {"dataset": lm_root, "min_frames": 4},
+            "model": {"width": 16, "layers": 1, "heads": 2, "sentence_width": 64},
+            "sentence_encoder": save_tiny_bert(folder / "bert", texts),
+            "loop": {
+                "steps": 2,
+                "batch_size": 8,
+                "learning_rate": 1e-3,
+                "validate_every": 2,
+                "threads": 1,
+                "tensorboard": False,
+            },
+        }
+    )
+    return train_contrastive_evaluator(config).run
+
+
+@pytest.fixture(scope="session")
+def measured(
+    motion_model: MotionModel,
+    lm_run: TrainingResult,
+    lm_root: Path,
+    vqvae_run: TrainingResult,
+    evaluator_run: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Measured:
+    folder = tmp_path_factory.mktemp("measured")
+    training = lm_config(lm_root, vqvae_run.run, lm_run.run)
+    config = EvaluationConfig.model_validate(
+        {
+            "items": ITEMS,
+            "completion": {"samples": 2, "gaps_s": [0.5, 1.0]},
+            "motion": {"temperature": 0.7, "top_p": 0.95, "best_of": 2},
+            "evaluator": {
+                "run": evaluator_run,
+                "protocol": {"group_size": 5, "repeats": 4, "multimodality_pairs": 2},
+                "multimodality_texts": 2,
+                "multimodality_samples": 3,
+            },
+            "pictures": 2,
+        }
+    )
+    cache = folder / "cache"
+    vqvae, lm = read_checkpoint(vqvae_run.run, VQVAE_KIND), read_checkpoint(lm_run.run, LM_KIND)
+    evaluated = evaluate_model(motion_model, training, config, cache)
+    assert evaluated.report.items[Task.T2M] == ITEMS
+    return Measured(
+        evaluated,
+        Material(motion_model, training, cache),
+        config,
+        training,
+        cache,
+        write_model(folder / "models", vqvae, lm, evaluated),
+    )

@@ -61,10 +61,10 @@ class InstructionConfig(Config):
         description="Share of a motion that m2m is given as the ending; see context_head.",
     )
     gap_codes: tuple[PositiveInt, PositiveInt] | None = Field(
-        default=(2, 20),
+        default=None,
         description="Least and greatest length, in codes, of the middle that m2m is trained to "
-        "fill. Its length and place are drawn for each example. Empty: what context_head and "
-        "context_tail leave.",
+        "fill, whose length and place are drawn for each example. Empty: what context_head and "
+        "context_tail leave, which was better in short trainings.",
     )
     predict_share: float = Field(
         default=0.4, gt=0, lt=1, description="Share of a motion that predict is given."

@@ -261,7 +261,8 @@ def agreement(dataset: Path) -> dict[str, float]:
         described = told[name].describe()
         matched = match_people(people, told[name].tracks, told[name].frame_size_px)
         for index, person in enumerate(people):
-            motions = [described[found] for found in matched.tracks_of.get(index, [])]
+            tracks = matched.tracks_of.get(index, [])
+            motions = [described[found] for found in tracks if found in described]
             for written in write(person):
                 holding = [m for m in motions if m.start_s <= written.start_s <= m.end_s]
                 if not holding:

@@ -229,6 +229,9 @@ class PoseTrack:
         valid: (T,) whether the frame was measured; false where a gap was interpolated.
         quality: mean confidence over the measured frames, 0..1.
         objects: objects near the person.
+        boxes: (T, 4) left, top, right, bottom in pixels of the upright source frame, of a person of
+            whom only a part is seen, such as legs that walk past: the joints are not placed, so
+            that no frame is valid and every confidence is 0. None for everybody else.
     """
 
     track_id: int
@@ -240,6 +243,7 @@ class PoseTrack:
     valid: BoolArray
     quality: float
     objects: tuple[ObjectSpan, ...] = ()
+    boxes: FloatArray | None = None
 
     @property
     def num_frames(self) -> int:

@@ -31,20 +31,20 @@ from data.records import (
     VideoScan,
 )
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 """Raised whenever a column is added, or changes its name, type or meaning."""
-READABLE_VERSIONS: Final = frozenset({3, 4, SCHEMA_VERSION})
+READABLE_VERSIONS: Final = frozenset({3, 4, 5, SCHEMA_VERSION})
 """Versions that this code can read."""
 FORMER_NAMES: Final[Mapping[str, str]] = {"license": "licence"}
 """Current name of a column to the name that it has in version 3."""
 ADDED_COLUMNS: Final[Mapping[str, frozenset[str]]] = {
     "clips": frozenset({"people_count", "objects"}),
-    "poses": frozenset({"objects"}),
+    "poses": frozenset({"objects", "boxes"}),
     "captions": frozenset({"track_id"}),
     "annotations": frozenset({"events", "objects", "others"}),
     "motions": frozenset({"credible"}),
 }
-"""Columns by table that versions 3 and 4 lack. They are read as null, and lists as empty lists."""
+"""Columns by table that former versions lack. They are read as null, and lists as empty lists."""
 
 CODE_VERSION: Final = version("avatargpt")
 
@@ -191,6 +191,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         pa.field("pose_model", pa.string()),
         pa.field("quality", pa.float32()),
         pa.field("objects", pa.list_(_OBJECT)),
+        pa.field("boxes", pa.list_(pa.float32())),
     ),
     "captions": _schema(
         pa.field("video_id", pa.string()),
@@ -360,6 +361,7 @@ def pose_row(clip: Clip, track: PoseTrack, pose_model: str) -> Row:
         "pose_model": pose_model,
         "quality": track.quality,
         "objects": [asdict(found) for found in track.objects],
+        "boxes": [] if track.boxes is None else track.boxes.ravel(),
         **_VERSIONS,
     }
 
@@ -526,7 +528,14 @@ def load_track(row: Mapping[str, Any]) -> PoseTrack:
         valid=np.asarray(row["valid"], np.bool_),
         quality=float(row["quality"]),
         objects=load_objects(row),
+        boxes=load_boxes(row),
     )
+
+
+def load_boxes(row: Mapping[str, Any]) -> FloatArray | None:
+    """Load the boxes of a row of ``poses``, (T, 4) pixels; None for people with joints."""
+    boxes = np.asarray(row["boxes"], np.float32)
+    return boxes.reshape(-1, 4) if len(boxes) else None
 
 
 def load_objects(row: Mapping[str, Any]) -> tuple[ObjectSpan, ...]:

@@ -19,7 +19,7 @@ from annotators.motion.signals import Span
 from data.motion.skeleton import FPS
 from data.motion_records import Found, ImportedMotion, MotionText, Pending, content_id
 from data.records import Outcome, PoseTrack
-from data.schemas import load_track
+from data.schemas import load_boxes, load_track
 from data.store.dataset import Dataset, RowIndex
 from data.store.parquet import table_rows
 
@@ -47,6 +47,8 @@ def find_video_motions(root: Path) -> Found:
         of_texts, of_clips = annotations.get(clip_ids), clips.get(clip_ids)
         of_videos = videos.get(batch["video_id"].to_pylist())
         for row in table_rows(batch):
+            if load_boxes(row) is not None:
+                continue  # Of a person who is seen in part there are no joints.
             clip_id, track_id = row["clip_id"], row["track_id"]
             (clip,), (video,) = of_clips[clip_id], of_videos[row["video_id"]]
             texts = tuple(

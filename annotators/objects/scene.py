@@ -97,13 +97,27 @@ class Sighting:
 
     def sees_somebody(self) -> bool:
         """Return whether NanoDet sees a person, or a part of one, and CenterNet does not object."""
-        people = self.nanodet.of(PERSON, MIN_SCORE)
+        return bool(self.parts_of_people(MIN_SCORE)[1].any())
+
+    def parts_of_people(self, min_score: float) -> tuple[Boxes, FloatArray]:
+        """Return what NanoDet takes for people or parts of them, and what CenterNet says of it.
+
+        Args:
+            min_score: smallest score of NanoDet.
+
+        Returns:
+            The boxes, and for each the score of CenterNet there, (B,); 0 if it gives less than
+            :data:`FAINT_SCORE`, if NanoDet gives less than :data:`MIN_SCORE`, or if either is surer
+            of another kind of thing.
+        """
+        people = self.nanodet.of(PERSON, min_score)
         others = self.centernet.of(PERSON, FAINT_SCORE)
         same_BM = overlap(people.boxes_B4, others.boxes_B4) > _SAME_PLACE
-        return any(
-            bool(same_B.any()) and not self._is_called_otherwise(score, box_4)
-            for same_B, score, box_4 in zip(same_BM, people.scores_B, people.boxes_B4, strict=True)
-        )
+        consent_B = (same_BM * others.scores_B).max(axis=1, initial=0.0)
+        for place, (score, box_4) in enumerate(zip(people.scores_B, people.boxes_B4, strict=True)):
+            if score < MIN_SCORE or self._is_called_otherwise(score, box_4):
+                consent_B[place] = 0.0
+        return people, consent_B
 
     def _is_called_otherwise(self, score: float, box_4: FloatArray) -> bool:
         """Return whether a detector is surer of another kind of thing at the place of a person."""
@@ -162,12 +176,14 @@ class SceneWatch:
         """Look at a frame if it is due; the frames come in order of time."""
         if self.sightings and pts_s < self.sightings[-1].pts_s + self._interval_s - 1e-6:
             return None
-        nanodet, centernet = (
-            self._detectors.nanodet(image_HW3),
-            self._detectors.centernet(image_HW3),
-        )
-        self.sightings.append(Sighting(step, pts_s, nanodet, centernet))
+        self.sightings.append(self.see(step, pts_s, image_HW3))
         return self.sightings[-1]
+
+    def see(self, step: int, pts_s: float, image_HW3: ImageArray) -> Sighting:
+        """Return what the detectors see in a frame, in addition to those that are due."""
+        return Sighting(
+            step, pts_s, self._detectors.nanodet(image_HW3), self._detectors.centernet(image_HW3)
+        )
 
 
 def people_count(sightings: Sequence[Sighting]) -> int | None:

@@ -170,6 +170,12 @@ def _draw_number(image_HW3: ImageArray, joints_J2: FloatArray, number: int) -> N
         )
 
 
+def _draw_box(image_HW3: ImageArray, box_4: FloatArray) -> None:
+    """Draw the box of a person of whom only a part is seen, in place."""
+    left, top, right, bottom = np.rint(box_4).astype(int).tolist()
+    cv2.rectangle(image_HW3, (left, top), (right, bottom), _MIDDLE_RGB, 2)
+
+
 def pose_frames(
     clip: AnnotatedClip,
     num_frames: int = NUM_FRAMES,
@@ -209,6 +215,9 @@ def pose_frames(
                 nearest = int(np.argmin(np.abs(track.pts_s - frame.pts_s)))
                 if abs(track.pts_s[nearest] - frame.pts_s) <= 0.1:
                     ratio = image.shape[0] / probe.height_px
+                    if track.boxes is not None:
+                        _draw_box(image, track.boxes[nearest] * ratio)
+                        continue
                     seen = (track.confidence[nearest] >= MIN_CONFIDENCE).tolist()
                     joints_J2 = track.joints_2d[nearest] * ratio
                     draw_skeleton(image, joints_J2, seen)

@@ -22,6 +22,7 @@ from annotators.objects.scene import SceneWatch, Sighting, objects_near
 from annotators.poses.networks.landmarks import NUM_LANDMARKS, PoseModel
 from annotators.poses.programs import ExternalPoseConfig
 from annotators.poses.side_swaps import find_side_swaps, swap_sides
+from annotators.poses.tracking.parts import PartTrack, PartTracker
 from annotators.poses.tracking.tracker import PeopleTracker
 from annotators.poses.tracking.tracklets import Observation, Tracklet
 from annotators.poses.trajectory import Lens
@@ -37,6 +38,11 @@ _SHORT_MIN_QUALITY: Final = 0.7
 """Tracks shorter than one second need a higher quality, because false detections are short, unless
 both object detectors see the person. The one known false track (a hand at a bottle, 0.9 s) measures
 0.62; short tracks of whole people measure 0.8 or more."""
+
+_SURE_TRACK_SHARE: Final = 0.6
+"""Share of the shortest time for which somebody is tracked whom both object detectors see. Shots of
+a film and people who cross its edge are short; false detections, which the limit is for, are not
+seen by both."""
 
 
 class PoseConfig(Config):
@@ -80,7 +86,12 @@ class PoseConfig(Config):
         ge=0,
         description="Shorter gaps are filled and marked; longer gaps split a track.",
     )
-    min_track_s: float = Field(default=0.5, ge=0, description="Shorter tracks are dropped.")
+    min_track_s: float = Field(
+        default=0.5,
+        ge=0,
+        description="Shorter tracks are dropped; three fifths suffice for people whom both object "
+        "detectors see.",
+    )
     min_reliability: float = Field(
         default=0.6,
         ge=0,
@@ -279,7 +290,8 @@ def estimate_poses(
         watch: object detectors. Afterwards it has what they saw, also where nobody is tracked.
 
     Returns:
-        At least one track, ordered by first appearance, then by size with the largest first.
+        At least one track, ordered by first appearance, then by size with the largest first. People
+        of whom only a part is seen come last.
 
     Raises:
         ItemError: ``no_person`` when no person is tracked for at least ``config.min_track_s``.
@@ -293,6 +305,7 @@ def estimate_poses(
         min_detection=config.min_detection,
         max_gap_s=config.max_gap_s,
     )
+    parts = PartTracker(watch.see, memory_s=config.object_interval_s)
     pixel_scale = 1.0
     times: list[float] = []
     background = BackgroundMotion()
@@ -300,7 +313,10 @@ def estimate_poses(
         pixel_scale = probe.width_px / frame.image.shape[1]
         times.append(frame.pts_s)
         background.add(frame.image)
-        tracker.add(frame, watch.look(len(times) - 1, frame.pts_s, frame.image))
+        step = len(times) - 1
+        sighting = watch.look(step, frame.pts_s, frame.image)
+        tracker.add(frame, sighting)
+        parts.add(step, frame, sighting, tracker.bodies)
 
     people = tracker.finish()
     frame_px = np.array([probe.width_px, probe.height_px]) / pixel_scale
@@ -316,6 +332,10 @@ def estimate_poses(
         y_px=probe.height_px / 2,
     )
     tracks = _tracks(people, times, pixel_scale, camera, lens, config)
+    in_part = parts.finish(people, config.min_track_s)
+    tracks += [
+        _part_track(number, one, pixel_scale) for number, one in enumerate(in_part, len(tracks))
+    ]
     if not tracks:
         raise ItemError(
             Reason.NO_PERSON,
@@ -325,7 +345,29 @@ def estimate_poses(
             "Nothing to do if nobody is to be seen; otherwise lower poses.min_detection or "
             "poses.min_track_s, or raise poses.max_side_px.",
         )
-    return [_with_objects(track, watch.sightings, pixel_scale) for track in tracks]
+    return [
+        track if track.boxes is not None else _with_objects(track, watch.sightings, pixel_scale)
+        for track in tracks
+    ]
+
+
+def _part_track(number: int, person: PartTrack, pixel_scale: float) -> PoseTrack:
+    """Return the track of somebody of whom only a part is seen: boxes, and no joints."""
+    pts_T, left_T, share_T = time_grid(np.array(person.times_s))
+    boxes_T4 = blend_frames(np.array(person.boxes), left_T, share_T) * pixel_scale
+    center_T2 = (boxes_T4[:, :2] + boxes_T4[:, 2:]) / 2
+    num_frames = len(pts_T)
+    return PoseTrack(
+        track_id=number,
+        pts_s=pts_T.astype(np.float64),
+        joints_3d=np.zeros((num_frames, NUM_JOINTS, 3), np.float32),
+        root_trajectory=np.zeros((num_frames, 3), np.float32),
+        joints_2d=np.repeat(center_T2[:, None], NUM_JOINTS, axis=1).astype(np.float32),
+        confidence=np.zeros((num_frames, NUM_JOINTS), np.float32),
+        valid=np.zeros(num_frames, np.bool_),
+        quality=0.0,
+        boxes=boxes_T4.astype(np.float32),
+    )
 
 
 def _with_objects(track: PoseTrack, sightings: Sequence[Sighting], pixel_scale: float) -> PoseTrack:
@@ -355,7 +397,8 @@ def _tracks(
             continue
         for part in _split_at_gaps(person, times, config.max_gap_s):
             length_s = part[-1].pts_s - part[0].pts_s + frame_s
-            if length_s < config.min_track_s - 1e-6 or len(part) < 2:
+            share = _SURE_TRACK_SHARE if person.is_sure else 1.0
+            if length_s < share * config.min_track_s - 1e-6 or len(part) < 2:
                 continue
             draft = _draft(part, pixel_scale, camera, lens, config)
             is_doubtful = length_s < _SHORT_S - 1e-6 and not person.is_sure

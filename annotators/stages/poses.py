@@ -89,7 +89,8 @@ def _estimate(job: _PoseJob) -> StagedPoses:
         scene_objects(watch.sightings),
     )
     write_staged(scene_path(job.work, clip), scene)
-    quality = sum(t.quality for t in tracks) / len(tracks) if tracks else 0.0
+    qualities = [track.quality for track in tracks if track.boxes is None]
+    quality = sum(qualities) / len(qualities) if qualities else 0.0
     return StagedPoses(
         clip,
         num_people,

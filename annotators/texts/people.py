@@ -111,6 +111,8 @@ def people_of(
 
 def _problem(track: PoseTrack, frame_size_px: tuple[int, int], config: PeopleConfig) -> str:
     """Return why a person is not seen well enough; empty if they are."""
+    if track.boxes is not None:
+        return "a part of the body, whose joints are not placed"
     measured_s = float(track.valid.sum()) / FPS
     height_px = framing(track, frame_size_px).height_share * frame_size_px[1]
     if measured_s < config.min_measured_s:

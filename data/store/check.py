@@ -58,6 +58,7 @@ _LENGTHS: Final[Mapping[str, Mapping[str, Callable[[Mapping[str, Any]], int]]]] 
         "root_trajectory": lambda row: row["num_frames"] * 3,
         "valid": lambda row: row["num_frames"],
         "pts_s": lambda row: row["num_frames"],
+        "boxes": lambda row: row["num_frames"] * 4 if len(row["boxes"]) else 0,
     },
     "motions": {"features": lambda row: row["num_frames"] * row["num_features"]},
     "motion_tokens": {"codes": lambda row: row["num_tokens"] * row["num_quantizers"]},

@@ -169,12 +169,16 @@ class PeopleTracker:
         if len(self._active) >= self._max_people:
             return
         if sighting is not None:
-            bodies = [track.last.landmarks for track in self._active]
-            self._adopt(image, now_s, untracked(sighting, bodies, image.shape[0]))
+            self._adopt(image, now_s, untracked(sighting, self.bodies, image.shape[0]))
         if now_s >= self._next_search_s:
             self._search(image, now_s)
         elif self._lost and now_s >= self._next_rescue_s:
             self._rescue(image, now_s)
+
+    @property
+    def bodies(self) -> list[Landmarks]:
+        """Bodies of the people who are tracked in the latest frame."""
+        return [track.last.landmarks for track in self._active]
 
     def finish(self) -> list[Tracklet]:
         """Return the tracks of all people in order of first appearance.

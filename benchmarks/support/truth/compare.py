@@ -106,7 +106,7 @@ def compare(told: Told, people: Sequence[LabeledPerson]) -> VideoTruth:
     """Compare what a dataset says of a video with its labels."""
     matched = match_people(people, told.tracks, told.frame_size_px)
     said_of = {found: said_events(description) for found, description in told.describe().items()}
-    invented = [event for found in matched.invented for event in said_of[found]]
+    invented = [event for found in matched.invented for event in said_of.get(found, ())]
     return VideoTruth(
         told=told,
         matched=matched,
@@ -130,7 +130,7 @@ def _compare_person(
     tracks: Sequence[FoundTrack],
     said_of: Mapping[FoundTrack, Sequence[SaidEvent]],
 ) -> PersonTruth:
-    said = [event for track in tracks for event in said_of[track]]
+    said = [event for track in tracks for event in said_of.get(track, ())]
     counted = countable(person)
     annotations = [row for track in tracks for row in told.annotations_of(track)]
     return PersonTruth(

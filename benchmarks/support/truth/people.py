@@ -89,6 +89,8 @@ def box_of(track: PoseTrack, frame: int, frame_size_px: tuple[int, int]) -> Floa
         frame: index of the frame.
         frame_size_px: (width, height) of the picture.
     """
+    if track.boxes is not None:
+        return track.boxes[frame]
     points_J2 = track.joints_2d[frame]
     inside_J = ((points_J2 >= 0) & (points_J2 <= frame_size_px)).all(1)
     seen_J = inside_J & (track.confidence[frame] >= MIN_CONFIDENCE)

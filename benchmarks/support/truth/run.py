@@ -75,10 +75,14 @@ class Told:
         ]
 
     def describe(self) -> dict[FoundTrack, MotionDescription]:
-        """Return the descriptions of all tracks, as the text stages describe them."""
+        """Return the descriptions of all tracks with joints, as the text stages describe them."""
         described: dict[FoundTrack, MotionDescription] = {}
         for clip in self.clips:
-            together = [found for found in self.tracks if found.clip_id == clip["clip_id"]]
+            together = [
+                found
+                for found in self.tracks
+                if found.clip_id == clip["clip_id"] and found.track.boxes is None
+            ]
             things = tuple(
                 thing
                 for other in self.clips

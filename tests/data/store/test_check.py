@@ -31,6 +31,7 @@ def _pose(**changed: Any) -> dict[str, Any]:
         **{"clip_id": "c0", "video_id": "v0", "track_id": 0, "num_frames": 2, "num_joints": 1},
         **{"joints_3d": [0.0] * 6, "joints_2d": [0.0] * 4, "confidence": [1.0] * 2},
         **{"root_trajectory": [0.0] * 6, "valid": [True] * 2, "pts_s": [0.0, 0.05]},
+        "boxes": [],
     }
     return {**row, **changed}
 
@@ -120,6 +121,11 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     ),
     "short list": (
         lambda root: _rewritten(root, "poses", [_pose(joints_3d=[0.0])]),
+        "poses/part-000001",
+        "lists that match their frames",
+    ),
+    "short boxes": (
+        lambda root: _rewritten(root, "poses", [_pose(boxes=[0.0] * 4)]),
         "poses/part-000001",
         "lists that match their frames",
     ),

@@ -139,7 +139,7 @@ def test_a_dataset_that_spells_licence_is_read_but_not_mixed(tmp_path: Path) -> 
     assert found["license"] == "MIT"
     assert check_dataset(tmp_path) == []
     with open_writer(tmp_path, {}) as writer:
-        with pytest.raises(DatasetError, match=r"expected schema version 5 .*import everything"):
+        with pytest.raises(DatasetError, match=r"expected schema version 6 .*import everything"):
             writer.publish({"motions": rows})
         writer.set_license("mit")
     assert Dataset(tmp_path).manifest["schema_version"] == 3

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from annotators.motion.from_tracks import find_video_motions
 from data.motion.skeleton import FPS
 from data.records import Annotation, BodyEvent, Clip, ClipScene, ObjectSpan, Outcome, PoseTrack
 from data.schemas import (
@@ -132,6 +134,7 @@ def test_events_and_objects_survive_a_round_trip(tmp_path: Path) -> None:
     assert (load_objects(row), list(row["others"])) == ((BALL,), [4])
     (pose,) = dataset.rows("poses")
     assert load_track(pose).objects == (BALL,)
+    assert load_track(pose).boxes is None
     (clip,) = dataset.rows("clips")
     assert (clip["people_count"], [found.name for found in load_objects(clip)]) == (2, ["bicycle"])
 
@@ -148,6 +151,7 @@ def test_a_dataset_of_version_4_is_read_with_empty_columns(tmp_path: Path) -> No
     assert list(dataset.rows("captions", ["clip_id"], {"track_id": [1]})) == []
     (pose,) = RowIndex(dataset, "poses", "clip_id").get(["c0"])["c0"]
     assert (load_track(pose).objects, load_track(pose).num_frames) == ((), FRAMES)
+    assert load_track(pose).boxes is None
     (clip,) = dataset.rows("clips")
     assert (clip["people_count"], load_objects(clip)) == (None, ())
     (motion,) = dataset.rows("motions", ["motion_id", "credible"])
@@ -181,3 +185,17 @@ def test_a_missing_column_of_version_4_is_an_error(tmp_path: Path) -> None:
     pq.write_table(pq.read_table(path).drop_columns(["objects", "track_id"]), path)
     found = [finding.found for finding in check_dataset(tmp_path)]
     assert any("found a difference in ['track_id (int16)']" in text for text in found)
+
+
+def test_boxes_survive_a_round_trip(tmp_path: Path) -> None:
+    boxes_T4 = np.arange(FRAMES * 4, dtype=np.float32).reshape(FRAMES, 4)
+    in_part = replace(_track(), boxes=boxes_T4, objects=())
+    rows = _rows() | {"poses": [pose_row(CLIP, in_part, "full")]}
+    with open_writer(tmp_path, {}) as writer:
+        writer.publish({name: rows_table(name, of_table) for name, of_table in rows.items()})
+    (pose,) = Dataset(tmp_path).rows("poses")
+    loaded = load_track(pose).boxes
+    assert loaded is not None
+    np.testing.assert_array_equal(loaded, boxes_T4)
+    assert check_dataset(tmp_path) == []
+    assert list(find_video_motions(tmp_path)) == []

@@ -72,7 +72,7 @@ from data.arrays import BoolArray, FloatArray
 from data.motion.skeleton import FPS
 from data.records import ObjectSpan, PoseTrack
 
-KINEMATICS_VERSION: Final = "3"
+KINEMATICS_VERSION: Final = "4"
 """Version of the rules. It is increased whenever a rule changes the description of a motion."""
 
 

@@ -403,10 +403,16 @@ def _shot_of(signals: Signals, side: str, event: MotionEvent) -> tuple[Span, flo
     ).tolist()
     bend_T = flexion_deg(signals, f"{side}_shoulder", f"{side}_elbow", f"{side}_wrist")
     up_T = hand_T3(signals, side)[:, 1]
-    bent = first + int(np.argmax(bend_T[first:last]))
-    straight = np.flatnonzero(bend_T[bent:last] <= SHOT_STRAIGHT_DEG)
-    if bend_T[bent] < SHOT_BENT_DEG or not len(straight):
+    # Who aims holds the ball up with bent arms: the throw is where they straighten at once.
+    starts = [
+        frame
+        for frame in (first + np.flatnonzero(bend_T[first:last] >= SHOT_BENT_DEG)).tolist()
+        if (bend_T[frame : min(frame + int(SHOT_S * FPS), last)] <= SHOT_STRAIGHT_DEG).any()
+    ]
+    if not starts:
         return None
+    bent = max(starts, key=lambda frame: bend_T[frame])
+    straight = np.flatnonzero(bend_T[bent:last] <= SHOT_STRAIGHT_DEG)
     end = min(bent + int(straight[0]) + 2, last)
     speed = speed_T(signals.joint_T3(f"{side}_wrist") - signals.joint_T3(f"{side}_shoulder"))
     shoots = (

@@ -126,6 +126,8 @@ _IMPLIED: Final[Mapping[Act, _Implied]] = {
         | {PostureKind.WIDE_STANCE, PostureKind.LUNGE, EventKind.EXTEND, EventKind.BEND},
         frozenset({EventKind.RAISE, LOWER_HEAD}),
     ),
+    # Who turns in place shuffles the feet.
+    EventKind.TURN: _Implied(frozenset({EventKind.STEP})),
     EventKind.STEP: _Implied(frozenset({LOWER_LEG, LOWER_KNEE, EventKind.WALK})),
     EventKind.CRAWL: _Implied(POSTURES | _TILTS | _LEVELS | {EventKind.PRESS, EventKind.UNPRESS}),
     EventKind.RIDE: _Implied(_LEG_MOVES | POSTURES | {EventKind.WALK, EventKind.STEP}),

@@ -34,8 +34,12 @@ from annotators.motion.events import (
 from annotators.motion.measurements import RHYTHMS, measurement_of, way
 from annotators.wording.acts import Act, ActKey, BodyAct, Clause, Evidence, Pause, Way
 
-PHRASES_VERSION: Final = "3"
+PHRASES_VERSION: Final = "4"
 """Version of the wording. It is increased whenever a wording changes."""
+
+SLIGHT_TURN_DEG: Final = 65.0
+SLIGHT_LEAN_DEG: Final = 30.0
+"""A viewer calls smaller turns and leans slight."""
 
 Form = Literal["base", "third", "ing"]
 """Form of a verb: ``base`` ("raise", for steps and "they"), ``third`` ("raises"), ``ing``
@@ -267,8 +271,10 @@ def _turn(event: MotionEvent) -> str:
         return f"<spin> around to the {event.direction} {times(rounds)}"
     if event.magnitude >= 320:
         return f"<turn> a full circle to the {event.direction}"
-    around = "around " if event.magnitude >= 150 else ""
-    return f"<turn> {around}to the {event.direction}"
+    extent = "around " if event.magnitude >= 150 else ""
+    if event.magnitude < SLIGHT_TURN_DEG:
+        extent = "slightly "
+    return f"<turn> {extent}to the {event.direction}"
 
 
 def _walk(event: MotionEvent) -> str:
@@ -279,7 +285,9 @@ def _walk(event: MotionEvent) -> str:
 
 
 def _lean(event: MotionEvent) -> str:
-    return f"<lean> {'back' if event.direction is Direction.BACKWARD else _to(event.direction)}"
+    extent = "slightly " if event.magnitude < SLIGHT_LEAN_DEG else ""
+    way = "back" if event.direction is Direction.BACKWARD else _to(event.direction)
+    return f"<lean> {extent}{way}"
 
 
 def _kick(event: MotionEvent) -> str:

@@ -23,6 +23,7 @@ from annotators.motion.events import (
     Posture,
     PostureKind,
 )
+from annotators.motion.signals import join_spans, spans
 from annotators.wording.acts import ActKey, BodyAct, Clause, Pause, Way
 from annotators.wording.clauses import (
     MAX_STIR_S,
@@ -34,6 +35,7 @@ from annotators.wording.clauses import (
     weight_of,
 )
 from annotators.wording.implied import POSTURES, RISING, drop_shadowed
+from data.motion.skeleton import FPS
 
 MAX_GAP_S: Final = 2.0
 """Repeated actions that are further apart are separate clauses."""
@@ -44,6 +46,10 @@ EXTENT_SHARE: Final = 0.4
 REPEAT_BONUS: Final = 0.015
 LONG_PAUSE_SHARE: Final = 0.4
 """A pause that takes so much of the time is a part of what the person does."""
+LONG_STAND_S: Final = 3.0
+"""Standing for so long is told although the body is not still."""
+MAX_SHIFT_S: Final = 0.5
+"""Feet that move for a shorter time shift the weight."""
 MIN_LEG_S: Final = 0.7
 """Shorter parts of a walk between its turns are dropped."""
 
@@ -64,7 +70,7 @@ def timeline(description: MotionDescription, max_clauses: int = 8) -> list[Claus
     clauses = _joined_flights(drop_shadowed(clauses))
     clauses = [replace(c, weight=_salience(c, description)) for c in clauses]
     clauses = sorted(clauses, key=lambda c: (c.start_s, c.end_s))
-    clauses = _fill_pauses(clauses, description)
+    clauses = _fill_stands(_fill_pauses(clauses, description), description)
     if len(clauses) > max_clauses:
         kept = sorted(clauses, key=lambda c: c.weight, reverse=True)[:max_clauses]
         clauses = [c for c in clauses if c in kept]
@@ -319,6 +325,43 @@ def _fill_pauses(clauses: list[Clause], description: MotionDescription) -> list[
                     posture=_sure_posture(description, begin, end),
                 )
             )
+    return sorted(result, key=lambda c: (c.start_s, c.end_s))
+
+
+def _fill_stands(clauses: list[Clause], description: MotionDescription) -> list[Clause]:
+    """Add clauses for standing in place in long gaps between other clauses.
+
+    Of people who hardly move, but whose estimate trembles, no pause is measured; the feet stay
+    where they are all the same.
+    """
+    if not len(description.stands_T):
+        return clauses
+    result = list(clauses)
+    total_s = max(description.end_s - description.start_s, 0.05)
+    for first, last in join_spans(spans(description.stands_T), round(MAX_SHIFT_S * FPS)):
+        begin, end = (float(description.time_T[frame]) for frame in (first, last - 1))
+        for clause in clauses:
+            if clause.end_s > begin and clause.start_s <= begin:
+                begin = clause.end_s
+            if begin < clause.start_s < end:
+                end = clause.start_s
+        posture = posture_at(description, (begin + end) / 2)
+        if end - begin < LONG_STAND_S or not description.stands(begin, end):
+            continue
+        if posture is None or posture.kind is not PostureKind.STANDING:
+            continue
+        share = (end - begin) / total_s
+        weight = weight_of(BodyAct.KEEP_STILL)
+        result.append(
+            Clause(
+                act=BodyAct.STAY,
+                start_s=begin,
+                end_s=end,
+                weight=max(weight, 0.7 * share) if share >= LONG_PAUSE_SHARE else weight,
+                evidence=((posture,),),
+                posture=posture,
+            )
+        )
     return sorted(result, key=lambda c: (c.start_s, c.end_s))
 
 

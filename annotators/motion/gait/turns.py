@@ -18,6 +18,9 @@ MIN_TURN_DEG: Final = 45.0
 TURN_STEP_DEG: Final = 30.0
 MIN_TURN_RATE_DPS: Final = 15.0
 FAST_TURN_SHARE: Final = 0.4
+SURE_TURN_DEG: Final = 65.0
+WOBBLE_S: Final = 0.5
+"""A smaller estimated turn is not told so soon before or after a larger one to the other side."""
 
 
 def _turning(rate_T: FloatArray, yaw_T: FloatArray, start: int, end: int) -> list[Span]:
@@ -66,4 +69,21 @@ def turns(signals: Signals) -> list[MotionEvent]:
                     peak_speed=float(np.abs(rate_T[slice(*span)]).max()),
                 )
             )
-    return result
+    return result if signals.exact else _without_wobbles(result)
+
+
+def _without_wobbles(found: list[MotionEvent]) -> list[MotionEvent]:
+    """Drop small turns right before or after a larger one to the other side.
+
+    The estimated heading swings back where the pose model takes the front of a body for its back.
+    """
+
+    def wobbles(turn: MotionEvent) -> bool:
+        return turn.magnitude < SURE_TURN_DEG and any(
+            other.direction is not turn.direction
+            and other.magnitude > turn.magnitude
+            and max(other.start_s - turn.end_s, turn.start_s - other.end_s) <= WOBBLE_S
+            for other in found
+        )
+
+    return [turn for turn in found if not wobbles(turn)]

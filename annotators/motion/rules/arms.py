@@ -27,7 +27,9 @@ from annotators.motion.events import (
 from annotators.motion.rules.posture import UPRIGHT_DEG, trunk_tilt_deg
 from annotators.motion.rules.sides import both_sides, is_too_slow, overlaps, ramp_pieces, share_of
 from annotators.motion.signals import (
+    MAX_FILL_FRAMES,
     MIN_CONFIDENCE,
+    SETTLE_FRAMES,
     SIDES,
     Signals,
     Span,
@@ -157,10 +159,12 @@ def raises(
         for span in ramp_pieces(up_T, start, end, MIN_RAISE):
             high = float(max(up_T[span[0]], up_T[span[1] - 1]))
             swings = share_of(moving_T, span) > 0.5 and high < 0.15
+            rises = bool(up_T[end] > up_T[start])
+            if not rises and _settles(signals, span):
+                continue
             busy = share_of(busy_T, span) > 0.6 or is_too_slow(span)
             if busy or swings or not _moves_the_arm(signals, side, span):
                 continue
-            rises = bool(up_T[end] > up_T[start])
             last = min(span[1], len(up_T) - 1)
             result.append(
                 measure_event(
@@ -176,6 +180,11 @@ def raises(
                 )
             )
     return result
+
+
+def _settles(signals: Signals, span: Span) -> bool:
+    """Return whether an estimate comes to rest in the first frames in which somebody is seen."""
+    return not signals.exact and span[0] < SETTLE_FRAMES and span[1] <= MAX_FILL_FRAMES
 
 
 def _moves_the_arm(signals: Signals, side: Side, span: Span) -> bool:

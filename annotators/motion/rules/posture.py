@@ -39,7 +39,7 @@ from annotators.motion.signals import (
     turning_points,
 )
 from data.arrays import BoolArray, FloatArray
-from data.motion.skeleton import FPS
+from data.motion.skeleton import FPS, JOINT
 
 # ---- posture (angles of the trunk from upright; heights in leg lengths above the floor)
 UPRIGHT_DEG: Final = 45.0
@@ -75,6 +75,10 @@ ONE_LEG_LIFT: Final = 0.20
 BALANCING_HIPS: Final = 0.95
 """The hips of who stands on one leg are higher than in a lunge."""
 ONE_LEG_MIN_S: Final = 0.8
+HIGH_LIFT: Final = 0.4
+HIGH_LIFT_MIN_S: Final = 0.7
+"""An estimated foot that goes as high as the other knee is not in a step, in which it is up for at
+most 0.6 s: estimates begin late and end early, where the knee is hidden."""
 LONG_BALANCE_S: Final = 1.2
 END_FRAMES: Final = 3
 """Of an estimated motion, the lift or the return of the foot has to be seen, so not at the first or
@@ -283,7 +287,7 @@ def one_leg_balances(signals: Signals, moving_T: BoolArray) -> list[Posture]:
     result: list[Posture] = []
     for side, raised_T in ((Side.LEFT, -lift_T), (Side.RIGHT, lift_T)):
         mask_T = hysteresis(raised_T / leg_m, ONE_LEG_LIFT, 0.5 * ONE_LEG_LIFT) & upright_T
-        mask_T &= signals.body_T
+        mask_T &= _feet_seen_T(signals)
         result += [
             Posture(
                 PostureKind.ONE_LEG,
@@ -292,10 +296,27 @@ def one_leg_balances(signals: Signals, moving_T: BoolArray) -> list[Posture]:
                 side=side,
                 lift_m=float(np.median(raised_T[slice(*span)])),
             )
-            for span in spans(mask_T, int(ONE_LEG_MIN_S * FPS))
-            if _is_seen_balance(signals, span)
+            for span in spans(mask_T, int(HIGH_LIFT_MIN_S * FPS))
+            if _lasts(signals, span, float(raised_T[slice(*span)].max()) / leg_m)
+            and _is_seen_balance(signals, span)
         ]
     return result
+
+
+def _lasts(signals: Signals, span: Span, highest: float) -> bool:
+    """Return whether a foot stays up for longer than in a step, given its largest height."""
+    high = highest >= HIGH_LIFT and not signals.exact
+    return span[1] - span[0] >= int((HIGH_LIFT_MIN_S if high else ONE_LEG_MIN_S) * FPS)
+
+
+def _feet_seen_T(signals: Signals) -> BoolArray:
+    """Return the frames at which trunk and both feet are measured, (T,).
+
+    The knee of a leg that is raised across the other one is often hidden; where the foot is tells
+    the balance.
+    """
+    ankles = [JOINT["left_ankle"], JOINT["right_ankle"]]
+    return signals.part_T["torso"] & signals.usable_TJ[:, ankles].all(axis=1)
 
 
 def _is_seen_balance(signals: Signals, span: Span) -> bool:

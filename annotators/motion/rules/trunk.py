@@ -18,7 +18,7 @@ from annotators.motion.events import (
     measure_event,
 )
 from annotators.motion.rules.posture import LYING_DEG, UPRIGHT_DEG, trunk_tilt_deg
-from annotators.motion.rules.sides import is_too_slow, ramp_pieces, share_of
+from annotators.motion.rules.sides import is_too_slow, overlaps, ramp_pieces, share_of
 from annotators.motion.signals import (
     SIDES,
     Signals,
@@ -87,6 +87,9 @@ _TWIST: Final = _Axis(
 )
 
 
+_SIDEWAYS: Final = (Direction.LEFT, Direction.RIGHT)
+
+
 def torso_moves(signals: Signals) -> list[MotionEvent]:
     """Find bends forward and back up, leans, and twists of the trunk."""
     if "torso" not in signals.parts:
@@ -98,7 +101,7 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
     result = [*_tilts(signals, pitch_T, _PITCH), *_tilts(signals, roll_T, _ROLL)]
     if not signals.exact:
         # A twist depends on the depth of hips and shoulders, which estimated poses do not give.
-        return result
+        return _without_lesser_bends(result)
     shoulders_T3 = signals.relative_T3("left_shoulder", "right_shoulder")
     hips_T3 = signals.relative_T3("left_hip", "right_hip")
     twist_T = np.degrees(
@@ -106,6 +109,20 @@ def torso_moves(signals: Signals) -> list[MotionEvent]:
         - np.unwrap(np.arctan2(-hips_T3[:, 2], hips_T3[:, 0]))
     )
     return [*result, *_tilts(signals, twist_T, _TWIST)]
+
+
+def _without_lesser_bends(events: list[MotionEvent]) -> list[MotionEvent]:
+    """Drop bends forward in which an estimated trunk leans farther to a side.
+
+    A trunk that tips to a side is called so; how far it goes forward as well is the less certain.
+    """
+    leans = [e for e in events if e.kind is EventKind.LEAN and e.direction in _SIDEWAYS]
+    return [
+        event
+        for event in events
+        if event.kind is not EventKind.BEND
+        or not overlaps(event, [lean for lean in leans if lean.magnitude > event.magnitude])
+    ]
 
 
 def _tilts(signals: Signals, angle_T: FloatArray, axis: _Axis) -> list[MotionEvent]:

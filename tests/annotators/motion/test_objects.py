@@ -134,14 +134,18 @@ def test_a_cup_at_the_mouth_is_drunk_from(up: float, kind: EventKind) -> None:
     assert {e.kind for e in told.events if e.object == "cup"} == {kind}
 
 
-def _shooting(*, seconds: float = 0.25, start_deg: float = 120.0) -> Motion:
-    """Hold the right hand bent at the head, straighten the arm overhead, lower it much later."""
+def _shooting(*, seconds: float = 0.25, start_deg: float = 120.0, aims: bool = False) -> Motion:
+    """Hold the right hand bent at the head, straighten the arm overhead, lower it much later.
+
+    Who aims raises the hand all the time before, with an arm that is bent more at first.
+    """
     motion = standing(5.0)
     frames = len(motion)
     up_T = ramp(frames, 30, 30 + round(seconds * FPS), 0.0, 1.0)
-    bend_T = np.radians(start_deg) * (1 - up_T)
+    more_T = ramp(frames, 0, 28, 25.0 if aims else 0.0, 0.0)
+    bend_T = np.radians(start_deg + more_T) * (1 - up_T)
     # The upper arm goes from obliquely ahead to straight up, the forearm always points up.
-    lift_T = ramp(frames, 0, 12, 0.0, 1.0) * (np.pi - bend_T)
+    lift_T = ramp(frames, 0, 30 if aims else 12, 0.0, 1.0) * (np.pi - bend_T)
     shoulder_T3 = motion[:, JOINT["right_shoulder"]]
     zeros_T = np.zeros(frames)
     upper_T3 = np.stack((zeros_T, -np.cos(lift_T), np.sin(lift_T)), axis=1)
@@ -164,3 +168,9 @@ def test_an_arm_that_straightens_overhead_at_once_throws_the_ball_of_the_scene()
     assert EventKind.THROW not in _kinds(_told(_shooting(start_deg=40.0), ball))
     dog = replace(ball, name="dog")
     assert EventKind.THROW not in _kinds(_told(_shooting(), dog))
+
+
+def test_who_aims_before_throws_where_the_arm_straightens() -> None:
+    told = _told(_shooting(aims=True), ObjectSpan("ball", 2.0, 4.0, 0.6))
+    (thrown,) = [event for event in told.events if event.kind is EventKind.THROW]
+    assert 1.2 <= thrown.start_s <= 1.6

@@ -16,6 +16,7 @@ from annotators.motion.events import (
     PostureKind,
     Side,
 )
+from annotators.motion.signals import SIDES
 from annotators.wording.phrases import in_words, measurement
 from annotators.wording.timeline import timeline
 from benchmarks.support.corpus import Motion, mocap
@@ -490,3 +491,65 @@ def test_a_hand_that_is_not_seen_on_its_way_is_not_told() -> None:
         # Gaps that are short enough to be bridged.
         seen_TJ[first : first + 4, JOINT["left_wrist"]] = 0.1
     assert not _of(EventKind.RAISE, describe_motion(motion, confidence=seen_TJ))
+
+
+def test_a_high_foot_whose_knee_is_hidden_is_a_balance_of_an_estimate() -> None:
+    motion = standing(3.0)
+    lift_T = ramp(len(motion), 18, 21, 0.0, 0.45) - ramp(len(motion), 31, 34, 0.0, 0.45)
+    for joint, share in (("knee", 0.5), ("ankle", 1.0), ("foot", 1.0)):
+        motion[:, JOINT[f"right_{joint}"], 1] += share * lift_T
+        motion[:, JOINT[f"right_{joint}"], 2] += 0.5 * share * lift_T
+    seen_TJ = np.full(motion.shape[:2], 0.95)
+    seen_TJ[14:44, JOINT["right_knee"]] = 0.3
+
+    def balances(told: MotionDescription) -> list[Side | None]:
+        return [p.side for p in told.postures if p.kind is PostureKind.ONE_LEG]
+
+    assert balances(describe_motion(motion, confidence=seen_TJ)) == [Side.LEFT]
+    assert balances(describe_motion(motion)) == []
+    seen_TJ[14:44, JOINT["right_ankle"]] = 0.3
+    assert balances(describe_motion(motion, confidence=seen_TJ)) == []
+
+
+def _tipping(aside_deg: float, ahead_deg: float) -> Motion:
+    """Tip the trunk to the left and forward, seen obliquely, so that the picture shows both."""
+    motion = standing(3.0)
+    share_T = ramp(len(motion), 20, 34, 0.0, 1.0)
+    legs = {JOINT[f"{s}_{name}"] for s in SIDES for name in ("hip", "knee", "ankle", "foot")}
+    upper = [joint for joint in range(1, 22) if joint not in legs]
+    hips_T13 = motion[:, :1].copy()
+    # Left is +x of who faces the camera, and forward is +z.
+    turns = Rotation.from_rotvec(share_T[:, None] * np.radians([ahead_deg, 0.0, -aside_deg])[None])
+    for frame, turn in enumerate(turns):
+        motion[frame, upper] = turn.apply(motion[frame, upper] - hips_T13[frame]) + hips_T13[frame]
+    return _facing(motion, np.pi / 4)
+
+
+def test_a_trunk_that_tips_more_to_a_side_leans() -> None:
+    tilts = (EventKind.LEAN, EventKind.BEND)
+
+    def told(motion: Motion) -> list[EventKind]:
+        return [e.kind for e in _estimated(motion).events if e.kind in tilts]
+
+    assert told(_tipping(58.0, 36.0)) == [EventKind.LEAN]
+    assert EventKind.BEND in told(_tipping(0.0, 60.0))
+
+
+@pytest.mark.parametrize(("first", "last", "estimated"), [(0, 6, 0), (20, 34, 1)])
+def test_an_arm_that_settles_in_the_first_frames_is_not_lowered(
+    first: int, last: int, estimated: int
+) -> None:
+    motion = standing(3.0)
+    set_arm(motion, "left", ramp(len(motion), first, last, 1.1, 0.0))
+    assert len(_of(EventKind.LOWER, motion)) == 1
+    assert len(_of(EventKind.LOWER, _estimated(motion))) == estimated
+
+
+def test_a_heading_that_swings_back_before_a_turn_is_a_wobble() -> None:
+    motion = standing(5.0)
+    yaw_T = ramp(len(motion), 20, 30, 0.0, -1.1) + ramp(len(motion), 38, 56, 0.0, 2.4)
+    for frame, turn in enumerate(Rotation.from_rotvec(yaw_T[:, None] * [0.0, 1.0, 0.0])):
+        motion[frame] = turn.apply(motion[frame] - motion[frame, 0]) + motion[frame, 0]
+    both = [Direction.RIGHT, Direction.LEFT]
+    assert [e.direction for e in _of(EventKind.TURN, motion)] == both
+    assert [e.direction for e in _of(EventKind.TURN, _estimated(motion))] == [Direction.LEFT]

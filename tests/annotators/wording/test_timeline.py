@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from annotators.motion.describe import describe_motion
 from annotators.motion.events import (
@@ -233,3 +234,30 @@ def test_an_exercise_of_several_poses_is_one_clause() -> None:
     assert poses.weight == max(c.weight for c in clauses)
     two = timeline(replace(told, postures=held[:2], events=(), still=()))
     assert BodyAct.POSES not in {c.act for c in two}
+
+
+@pytest.mark.parametrize(
+    ("angle", "step"), [(1.0, "turn slightly to the left"), (1.7, "turn to the left")]
+)
+def test_small_turns_are_slight(angle: float, step: str) -> None:
+    motion = standing(4.0)
+    yaw_T = ramp(len(motion), 20, 36, 0.0, angle)
+    for frame, turn in enumerate(Rotation.from_rotvec(yaw_T[:, None] * [0.0, 1.0, 0.0])):
+        motion[frame] = turn.apply(motion[frame] - motion[frame, 0]) + motion[frame, 0]
+    assert step in [in_words(c, "base", "the") for c in timeline(describe_motion(motion))]
+
+
+def test_who_trembles_on_resting_feet_stands_in_place() -> None:
+    def steps(*, feet_rest: bool) -> list[str]:
+        motion = standing(8.0)
+        frames = len(motion)
+        set_arm(motion, "left", ramp(frames, 125, 140, 0.0, 2.5))
+        feet = [JOINT[f"{s}_{name}"] for s in ("left", "right") for name in ("ankle", "foot")]
+        shaken = [j for j in range(22) if not feet_rest or j not in feet]
+        size_m = 0.05 if feet_rest else 0.2
+        motion[:, shaken, 0] += size_m * np.sin(np.arange(frames) * 0.5)[:, None]
+        told = describe_motion(motion, confidence=np.full(motion.shape[:2], 0.95))
+        return [in_words(clause, "base", "the") for clause in timeline(told)]
+
+    assert steps(feet_rest=True)[0] == "stand in place"
+    assert "stand in place" not in steps(feet_rest=False)

@@ -37,7 +37,7 @@ from annotators.wording.acts import Act, ActKey, BodyAct, Clause, Evidence, Paus
 PHRASES_VERSION: Final = "4"
 """Version of the wording. It is increased whenever a wording changes."""
 
-SLIGHT_TURN_DEG: Final = 65.0
+SLIGHT_TURN_DEG: Final = 60.0
 SLIGHT_LEAN_DEG: Final = 30.0
 """A viewer calls smaller turns and leans slight."""
 
@@ -166,6 +166,8 @@ def _template(clause: Clause) -> str:
         return f"<jump> down with {_AS_NOUN[clause.along.kind](clause.along)}"
     text = _counted(clause) or (_event_text(clause.event) if clause.event else _body_text(clause))
     if clause.during:
+        # Of a turn in a walk a part is often outside of the picture or told as the walk.
+        text = text.replace(" slightly", "")
         return f"{text} while {participle(clause.during.value)}"
     return f"{text} and {_back_text(clause, clause.back)}" if clause.back else text
 

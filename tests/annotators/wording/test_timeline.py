@@ -237,7 +237,7 @@ def test_an_exercise_of_several_poses_is_one_clause() -> None:
 
 
 @pytest.mark.parametrize(
-    ("angle", "step"), [(1.0, "turn slightly to the left"), (1.7, "turn to the left")]
+    ("angle", "step"), [(0.95, "turn slightly to the left"), (1.7, "turn to the left")]
 )
 def test_small_turns_are_slight(angle: float, step: str) -> None:
     motion = standing(4.0)

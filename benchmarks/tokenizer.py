@@ -47,6 +47,7 @@ PUBLISHED: Final = ("momask", "momask, our schedule")
 VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "ours": {},
     "without losses on steps": {"model.step_weight": 0.0, "model.contact_weight": 0.0},
+    "published weight of positions": {"model.position_weight": 0.5},
     "without emphasis on the root": {"root_emphasis": 1.0},
     "without balance": {"balance": 0.0},
     "resets below 1 use a batch": {"model.quantizer.reset_below": 1.0},

@@ -107,7 +107,8 @@ _SMALL: Final[dict[str, Any]] = {
     "balance": 0.5,
     "model": {
         "width": 128,
-        "step_weight": 0.5,
+        "position_weight": 2.0,
+        "step_weight": 0.25,
         "contact_weight": 0.5,
         "quantizer": {"num_codes": 256, "code_dim": 128, "reset_below": 0.2},
     },

@@ -80,9 +80,16 @@ PRESETS: Final[Presets] = {
         "sources": ["procedural:480", f"{HOME}/demo"],
         "root": f"{HOME}/train-demo",
         "vqvae": {
-            # One codebook: with four, fewer motions of a language model that is trained so briefly
-            # jump and wave (docs/benchmarks.md).
-            "model": {"width": 64, "depth": 2, "quantizer": {"num_codes": 128, "code_dim": 64}},
+            "model": {
+                "width": 64,
+                "depth": 2,
+                "quantizer": {
+                    "kind": "residual",
+                    "num_codes": 128,
+                    "code_dim": 64,
+                    "num_quantizers": 4,
+                },
+            },
             "loop": {
                 "steps": 2400,
                 "batch_size": 32,

@@ -46,7 +46,7 @@ class ResidualConfig(Config):
     detached: bool = Field(
         default=False,
         description="Whether the decoder only reads the states of T5's encoder. Otherwise its loss "
-        "trains the encoder too, at the expense of the base codes.",
+        "trains the encoder, too.",
     )
 
 

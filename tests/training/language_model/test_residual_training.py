@@ -31,10 +31,11 @@ from training.language_model.generation import (
 from training.language_model.model import KIND, MotionLm, MotionLmConfig, build_t5
 from training.language_model.train import TrainMotionLmConfig, train_motion_lm
 from training.loop import TrainingResult, read_metrics
+from training.tokenizer.losses import vqvae_loss
 from training.tokenizer.motion_tokenizer import load_tokenizer
 from training.tokenizer.tokenize import TokenizeConfig, tokenize_motions
 from training.tokenizer.train import TrainMotionVqvaeConfig, train_motion_vqvae
-from training.tokenizer.vqvae import MotionVqvae, MotionVqvaeConfig, vqvae_loss
+from training.tokenizer.vqvae import MotionVqvae, MotionVqvaeConfig
 
 Q = 3
 SMALL = {"layers": 1, "heads": 2, "dropout": 0.0}

@@ -133,10 +133,12 @@ def test_tracks_keep_their_promises(estimate: Estimate, name: str) -> None:
     start_s, end_s, _, _ = PEOPLE[name]
     tracks = estimate(name, start_s, end_s)
     assert [track.track_id for track in tracks] == list(range(len(tracks)))
-    assert [t.pts_s[0] for t in tracks] == sorted(t.pts_s[0] for t in tracks)
+    whole = [track for track in tracks if track.boxes is None]
+    assert [t.pts_s[0] for t in whole] == sorted(t.pts_s[0] for t in whole)
     for track in tracks:
         count = track.num_frames
-        assert count >= 10
+        # Three fifths of half a second, for people whom both detectors see, in frames of the video.
+        assert count >= 5
         np.testing.assert_allclose(np.diff(track.pts_s), 1 / FPS, atol=1e-9)
         assert start_s <= track.pts_s[0] < track.pts_s[-1] < end_s
         for array, shape in (
@@ -150,6 +152,12 @@ def test_tracks_keep_their_promises(estimate: Estimate, name: str) -> None:
             assert np.isfinite(array).all()
         assert track.valid.shape == (count,)
         assert track.valid.dtype == np.bool_
+        if track.boxes is not None:
+            assert track.boxes.shape == (count, 4)
+            assert (track.boxes[:, 2:] > track.boxes[:, :2]).all()
+            assert not track.valid.any()
+            assert not track.confidence.any()
+            continue
         assert track.valid[[0, -1]].all()
         assert (track.joints_3d[:, 0] == 0).all()
         assert (track.root_trajectory[:, 2] < 0).all()  # in front of the camera

@@ -117,14 +117,19 @@ def _written(root: Path) -> dict[str, Any]:
 
 
 def _make_version_4(root: Path) -> None:
+    _make_former(root, 4, {name: columns.split() for name, columns in VERSION_4.items()})
+
+
+def _make_former(root: Path, version: int, tables: dict[str, list[str]]) -> None:
+    """Leave a version's columns in the tables that had others."""
     manifest = json.loads((root / "dataset.json").read_text())
-    for name, columns in VERSION_4.items():
+    for name, columns in tables.items():
         (part,) = manifest["tables"][name]["parts"]
         path = root / part["file"]
-        pq.write_table(pq.read_table(path).select(columns.split()), path)
+        pq.write_table(pq.read_table(path).select(columns), path)
         content = path.read_bytes()
         part |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    (root / "dataset.json").write_text(json.dumps(manifest | {"schema_version": 4}))
+    (root / "dataset.json").write_text(json.dumps(manifest | {"schema_version": version}))
 
 
 def test_events_and_objects_survive_a_round_trip(tmp_path: Path) -> None:
@@ -159,6 +164,14 @@ def test_a_dataset_of_version_4_is_read_with_empty_columns(tmp_path: Path) -> No
     assert load_credible(motion) is None
     assert dataset.frame("annotations").columns.tolist() == SCHEMAS["annotations"].names
     assert check_dataset(tmp_path) == []
+
+
+def test_a_dataset_of_version_5_is_read_without_boxes(tmp_path: Path) -> None:
+    _written(tmp_path)
+    _make_former(tmp_path, 5, {"poses": [n for n in SCHEMAS["poses"].names if n != "boxes"]})
+    (pose,) = Dataset(tmp_path).rows("poses")
+    assert load_track(pose).boxes is None
+    assert load_track(pose).objects == (BALL,)
 
 
 def test_rows_of_changed_tables_are_not_added_to_version_4(tmp_path: Path) -> None:

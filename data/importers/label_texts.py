@@ -11,8 +11,9 @@ an adjective (``tired``), an adverb (``slowly``), or the name of a style (``zomb
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Final
+
+from data.inflection import classes_of, participle, third_person
 
 LABEL_TEXTS: Final = "labels"
 """Author of these captions, see :class:`~data.motion_records.MotionText`."""
@@ -50,7 +51,7 @@ def label_captions(label: str, style: str = "") -> tuple[str, ...]:
     """
     if not _words(label):
         return ()
-    does, doing = _predicate(label, _third_person), _predicate(label, _participle)
+    does, doing = _predicate(label, third_person), _predicate(label, participle)
     words = " ".join(_words(style))
     if words in _PLAIN_STYLES:
         return f"a person {does}", f"someone {does}", f"a person is {doing}"
@@ -88,7 +89,7 @@ def _is_action(part: str) -> bool:
     if not words or " - " in part or not all(map(_is_verb, words[0].split("/"))):
         return False
     # A "slow walk" is a walk.
-    return len(words) == 1 or "ADJ" not in _classes(words[0])
+    return len(words) == 1 or "ADJ" not in classes_of(words[0])
 
 
 def _action(part: str, inflect: Callable[[str], str]) -> str:
@@ -124,7 +125,7 @@ def _with_article(words: str) -> str:
 def _kind_of_style(words: str) -> str:
     """Return ``adjective``, ``adverb`` or ``name``, by the last word."""
     first, *_, word = (*words.split()[:1], *words.split())
-    classes = _classes(word)
+    classes = classes_of(word)
     if first in _PREPOSITIONS or (first == word and "ADV" in classes):
         return "adverb"
     # "Exhausted" is listed as a form of the verb only; "lean left" is no adjective.
@@ -134,27 +135,4 @@ def _kind_of_style(words: str) -> str:
 
 
 def _is_verb(word: str) -> bool:
-    return _classes(word).get("VERB") == word
-
-
-@lru_cache(maxsize=10_000)
-def _classes(word: str) -> dict[str, str]:
-    """Return the base form of a word by class, e.g. of ``walks`` under ``NOUN`` and ``VERB``."""
-    import lemminflect  # noqa: PLC0415 - its dictionary takes a while to load
-
-    return {name: forms[0] for name, forms in lemminflect.getAllLemmas(word).items()}
-
-
-def _third_person(verb: str) -> str:
-    return _inflected(verb, "VBZ")
-
-
-def _participle(verb: str) -> str:
-    return _inflected(verb, "VBG")
-
-
-@lru_cache(maxsize=10_000)
-def _inflected(verb: str, tag: str) -> str:
-    import lemminflect  # noqa: PLC0415 - its dictionary takes a while to load
-
-    return next(iter(lemminflect.getInflection(verb, tag)))
+    return classes_of(word).get("VERB") == word

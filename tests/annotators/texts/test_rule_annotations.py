@@ -3,7 +3,6 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from annotators.inflection import participle, third_person
 from annotators.motion.describe import describe_motion
 from annotators.motion.events import EventKind
 from annotators.texts.checks import check_medium, check_step
@@ -13,6 +12,7 @@ from annotators.texts.rule_annotations import annotate_clip
 from annotators.texts.scene import summarize_video
 from annotators.wording.timeline import timeline
 from benchmarks.support.corpus import Motion, mocap
+from data.inflection import participle, third_person
 from data.records import Annotation, ObjectSpan, Outcome, Verdict
 from tests.support.motions import (
     FRAME_SIZE_PX,

@@ -9,7 +9,7 @@ for lemmas.
 from functools import lru_cache
 from types import ModuleType
 
-from annotators.spacy_import import import_spacy
+from data.spacy_import import import_spacy
 
 
 @lru_cache(maxsize=1000)
@@ -44,6 +44,12 @@ def plural(noun: str) -> str:
     """Return the plural: ``bench`` → ``benches``. Of several words the last is changed."""
     before, space, last = noun.rpartition(" ")
     return f"{before}{space}{_inflected(last, 'NNS')}"
+
+
+@lru_cache(maxsize=10_000)
+def classes_of(word: str) -> dict[str, str]:
+    """Return the base form of a word by class, e.g. of ``walks`` under ``NOUN`` and ``VERB``."""
+    return {name: forms[0] for name, forms in _lemminflect().getAllLemmas(word).items()}
 
 
 def _lemminflect() -> ModuleType:

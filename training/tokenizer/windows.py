@@ -148,6 +148,7 @@ class Windows:
         self._shift_N = begins_N - (self._ends_N - places_N)
         self._begins_N, self._places_N = begins_N, places_N
         self._weights_N = places_N * _source_factors(motions, places_N, balance)
+        self._upto_N = np.cumsum(self._weights_N)
         self._balanced = balance > 0
 
     def draw(self, seed: int, step: int, count: int) -> NDArray[np.int64]:
@@ -156,10 +157,9 @@ class Windows:
         if not self._balanced:
             places_B = rng.integers(self.num_windows, size=count)
             return places_B + self._shift_N[np.searchsorted(self._ends_N, places_B, side="right")]
-        upto_N = np.cumsum(self._weights_N)
-        drawn_B = rng.random(count) * upto_N[-1]
-        motion_B = np.searchsorted(upto_N, drawn_B, side="right")
-        share_B = 1 - (upto_N[motion_B] - drawn_B) / self._weights_N[motion_B]
+        drawn_B = rng.random(count) * self._upto_N[-1]
+        motion_B = np.searchsorted(self._upto_N, drawn_B, side="right")
+        share_B = 1 - (self._upto_N[motion_B] - drawn_B) / self._weights_N[motion_B]
         places_B = (share_B * self._places_N[motion_B]).astype(np.int64)
         return self._begins_N[motion_B] + np.clip(places_B, 0, self._places_N[motion_B] - 1)
 

@@ -22,10 +22,11 @@ from evaluation.metrics.naturalness import naturalness
 from evaluation.metrics.reconstruction import joint_errors_mm
 from evaluation.model_report.answers import answer
 from evaluation.model_report.config import EvaluationConfig
-from evaluation.model_report.material import Material
+from evaluation.model_report.material import Material, motion_codes
 from evaluation.model_report.measures import natural_figures
 from evaluation.model_report.tables import Figure, Row, RowName, Table, ranged
 from training.inference.motion_model import Features, MotionModel
+from training.instructions.mixture import evenly
 from training.instructions.tasks import (
     CODES_PER_S,
     FRAMES_PER_CODE,
@@ -174,24 +175,21 @@ def _with_gap(material: Material, gap_s: float, limit: int) -> list[Instruction]
     found: list[Instruction] = []
     for one in material.all_asked(Task.M2M):
         head, tail = (part for part in one.prompt if not isinstance(part, str))
-        assert not isinstance(one.answer, str)  # noqa: S101 - m2m answers with motion
-        codes: Codes = (*head, *one.answer, *tail)
+        codes: Codes = (*head, *motion_codes(one), *tail)
         given = len(codes) - length
         if 2 * least <= given <= material.test.config.max_prompt_codes:
             begin = given // 2
             middle = codes[begin : begin + length]
             prompt = prompt_of(Task.M2M, head=codes[:begin], tail=codes[begin + length :])
             found.append(replace(one, prompt=prompt, answer=middle))
-    count = min(limit, len(found))
-    return [found[number * len(found) // count] for number in range(count)]
+    return evenly(found, limit)
 
 
 def _gap(one: Instruction, material: Material) -> _Gap:
     given = [part for part in one.prompt if not isinstance(part, str)]
     head, tail = (given[0], ()) if one.task is Task.PREDICT else (given[0], given[1])
-    assert not isinstance(one.answer, str)  # noqa: S101 - both tasks answer with motion
     features_TD = material.real(one)
-    return _Gap(one, head, one.answer, tail, features_TD, features_to_joints(features_TD))
+    return _Gap(one, head, motion_codes(one), tail, features_TD, features_to_joints(features_TD))
 
 
 def _samples(

@@ -26,7 +26,7 @@ from evaluation.metrics.junctions import (
 )
 from evaluation.model_report.answers import answer
 from evaluation.model_report.config import EvaluationConfig
-from evaluation.model_report.material import Material
+from evaluation.model_report.material import Material, motion_codes
 from evaluation.model_report.tables import Row, RowName, Table, plain
 from training.inference.long_motion import ImagineConfig
 from training.inference.motion_model import MotionModel
@@ -64,13 +64,13 @@ def join(
         short = f"Left out: {len(long)} test motions of {TRANSITION_FRAMES} frames or more."
         return Table(name=NAME, rows=(), notes=(*notes, short))
     pairs = list(zip(long[::2], long[1::2], strict=False))
-    codes = [(_codes(one), _codes(other)) for one, other in pairs]
+    codes = [(motion_codes(one), motion_codes(other)) for one, other in pairs]
     middles = _between(model, codes)
     made = _generated(model, long[: 2 * len(pairs)], config)
     real = [features_to_joints(material.real(one)) for one in long]
     ways: dict[RowName, list[_Joined]] = {
         "uncut": [(joints_TJ3, [len(joints_TJ3) // 2]) for joints_TJ3 in real],
-        "round_trip": [_uncut(model, _codes(one)) for one in long],
+        "round_trip": [_uncut(model, motion_codes(one)) for one in long],
         "joined": [_features_joined(model, one, other) for one, other in codes],
         "joined_tokens": [_tokens_joined(model, (one, other)) for one, other in codes],
         "filled": [
@@ -159,11 +159,6 @@ def _tokens_joined(model: MotionModel, parts: Sequence[Codes]) -> _Joined:
     frames = np.cumsum([len(part) * FRAMES_PER_CODE for part in there])[:-1].tolist()
     whole: Codes = tuple(token for part in there for token in part)
     return features_to_joints(model.decode(whole)), frames
-
-
-def _codes(one: Instruction) -> Codes:
-    assert not isinstance(one.answer, str)  # noqa: S101 - t2m answers with motion
-    return one.answer
 
 
 def _mm(value_m: float | None) -> float | None:

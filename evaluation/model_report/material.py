@@ -8,23 +8,21 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 
 from data.importers.humanml3d import KNOWN_BAD
-from data.motion.splits import Split, source_of_group
+from data.motion.splits import Split
 from data.store.dataset import Dataset
 from evaluation.duplicates import motion_descriptor, nearest_texts
 from evaluation.metrics.texts import words_of
 from evaluation.model_report.tables import LeftOut
 from training.inference.motion_model import Features, MotionModel
-from training.instructions.mixture import Mixture
-from training.instructions.tasks import FRAMES_PER_CODE, Instruction, Task
+from training.instructions.mixture import Mixture, evenly
+from training.instructions.tasks import FRAMES_PER_CODE, Codes, Instruction, Task
 from training.language_model.train import TrainMotionLmConfig, read_mixture
 from training.tokenizer.windows import MotionArray, MotionDataConfig, PreparedData, prepare_data
-
-_Item = TypeVar("_Item")
 
 MOTION_TASKS: Final = (Task.T2M, Task.M2T, Task.M2M, Task.PREDICT, Task.L2M)
 """Tasks whose instructions are made from motions, and not from plans."""
@@ -62,9 +60,10 @@ class Material:
             split: {motion_id: index for index, motion_id in enumerate(motions.ids)}
             for split, motions in self.data.splits.items()
         }
-        rows = Dataset(training.dataset).rows("motions", ["motion_id", "group", "source"])
         self._sources = {
-            row["motion_id"]: source_of_group(row["group"] or "", row["source"]) for row in rows
+            motion_id: source
+            for motions in self.data.splits.values()
+            for motion_id, source in zip(motions.ids, motions.sources, strict=True)
         }
 
     @property
@@ -74,7 +73,7 @@ class Material:
 
     def asked(self, task: Task, limit: int) -> list[Instruction]:
         """Return instructions of a task of the test split, at even intervals."""
-        return _evenly(self.all_asked(task), limit)
+        return evenly(self.all_asked(task), limit)
 
     def all_asked(self, task: Task) -> list[Instruction]:
         """Return every instruction of a task of the test split.
@@ -94,7 +93,7 @@ class Material:
         for one in self.all_asked(Task.T2M):
             by_motion[one.source_id].append(one)
         rng = np.random.default_rng(seed)
-        return _evenly([each[rng.integers(len(each))] for each in by_motion.values()], limit)
+        return evenly([each[rng.integers(len(each))] for each in by_motion.values()], limit)
 
     def questions(self, task: Task, limit: int) -> list[tuple[Instruction, tuple[str, ...]]]:
         """Return prompts of the test split, each once, with all its answers that have words."""
@@ -103,7 +102,7 @@ class Material:
             for one, answers in self.test.questions_of(task)
             if self._is_asked(one)
         ]
-        return _evenly([(one, answers) for one, answers in found if answers], limit)
+        return evenly([(one, answers) for one, answers in found if answers], limit)
 
     def source_of(self, one: Instruction) -> str:
         """Return the database or kind of source that the motion of an instruction is of."""
@@ -145,7 +144,7 @@ class Material:
 
         Motions are compared as near-duplicates are (:mod:`evaluation.duplicates`).
         """
-        pool = _evenly(_one_of_each(self.train.all_of(Task.M2T)), _POOL)
+        pool = evenly(_one_of_each(self.train.all_of(Task.M2T)), _POOL)
         if not pool:
             return []
         train_MK = np.stack([motion_descriptor(self.real(one, "train")) for one in pool])
@@ -211,15 +210,15 @@ class Material:
         return dict(KNOWN_BAD) if "humanml3d" in self._sources.values() else {}
 
 
+def motion_codes(one: Instruction) -> Codes:
+    """Return the answer of an instruction that answers with motion."""
+    assert not isinstance(one.answer, str)  # noqa: S101 - it answers with motion
+    return one.answer
+
+
 def prompt_text(one: Instruction) -> str:
     """Return the texts of a prompt."""
     return " ".join(part for part in one.prompt if isinstance(part, str))
-
-
-def _evenly(items: Sequence[_Item], limit: int) -> list[_Item]:
-    """Return at most ``limit`` items, at even intervals."""
-    count = min(limit, len(items))
-    return [items[number * len(items) // count] for number in range(count)]
 
 
 def _told(one: Instruction) -> str:

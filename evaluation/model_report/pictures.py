@@ -14,6 +14,7 @@ from data.motion.features import features_to_joints
 from evaluation.model_report.reconstruct import RebuiltMotion
 from evaluation.model_report.text_to_motion import ShownMotion
 from evaluation.pages.content import Gallery, Picture
+from training.instructions.mixture import evenly
 
 _COLUMNS = 6
 _COLORS = 64
@@ -54,11 +55,7 @@ def rebuilt(motions: Sequence[RebuiltMotion], count: int) -> Gallery:
     for one in motions:
         by_source.setdefault(one.source, []).append(one)
     each = -(-count // max(len(by_source), 1))
-    chosen = [
-        of_source[number * len(of_source) // each]
-        for of_source in by_source.values()
-        for number in range(min(each, len(of_source)))
-    ]
+    chosen = [one for of_source in by_source.values() for one in evenly(of_source, each)]
     pictures = [
         Picture(
             _png([("real", one.real_TJ3), ("decoded", one.made_TJ3)]),

@@ -11,7 +11,7 @@ from evaluation.metrics.intervals import bootstrap_mean
 from evaluation.model_report.answers import MotionAnswers, answer_captions
 from evaluation.model_report.config import EvaluationConfig
 from evaluation.model_report.judged_motions import Judge
-from evaluation.model_report.material import Material
+from evaluation.model_report.material import Material, motion_codes
 from evaluation.model_report.measures import (
     Measured,
     activity_figures,
@@ -21,7 +21,8 @@ from evaluation.model_report.measures import (
 )
 from evaluation.model_report.tables import Figure, Row, RowName, Table, ranged
 from training.inference.motion_model import Features, MotionModel
-from training.instructions.tasks import Codes, Instruction, Task
+from training.instructions.mixture import evenly
+from training.instructions.tasks import Instruction, Task
 
 NAME = "t2m"
 
@@ -79,7 +80,7 @@ def text_to_motion(
     made = _answered(model, asked, config)
     motions: dict[RowName, Sequence[Features | None]] = {
         "real": [material.real(one) for one in asked],
-        "round_trip": [model.decode(_codes(one)) for one in asked],
+        "round_trip": [model.decode(motion_codes(one)) for one in asked],
         "retrieval": [
             material.real(near, "train")
             for near in material.nearest_by_text(Task.T2M, asked, config.seed)
@@ -223,18 +224,11 @@ def _shown(
 ) -> tuple[ShownMotion, ...]:
     """Return items at even intervals."""
     rows: tuple[RowName, ...] = ("real", "model")
-    count = min(count, len(captions))
-    chosen = [number * len(captions) // count for number in range(count)]
     return tuple(
         ShownMotion(
             captions[index],
             {row: motions[row][index] for row in rows},
             {row: measured[row][index].activity for row in rows},
         )
-        for index in chosen
+        for index in evenly(range(len(captions)), count)
     )
-
-
-def _codes(one: Instruction) -> Codes:
-    assert not isinstance(one.answer, str)  # noqa: S101 - t2m answers with motion
-    return one.answer

@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import numpy as np
 from pydantic import Field, PositiveInt, field_validator, model_validator
@@ -28,6 +28,7 @@ from training.instructions.tasks import (
 )
 
 Item = MotionItem | PlanItem
+_T = TypeVar("_T")
 
 _GOLDEN: Final = (5**0.5 - 1) / 2
 
@@ -138,6 +139,12 @@ _LEVELS: Final = {
 """The plan attribute of each letter of a planning task, and the reason to drop plans without it."""
 
 
+def evenly(items: Sequence[_T], limit: int | None) -> list[_T]:
+    """Return at most ``limit`` items, at even intervals; None: all."""
+    count = len(items) if limit is None else min(limit, len(items))
+    return [items[number * len(items) // count] for number in range(count)]
+
+
 class Mixture:
     """Samples instructions of all tasks that have a weight and material.
 
@@ -212,12 +219,9 @@ class Mixture:
             task: the task. A task without material has no instructions.
             limit: maximum number of instructions, taken at even intervals; None: all.
         """
-        entries = self._material.get(task, ())
-        count = len(entries) if limit is None else min(limit, len(entries))
-        return [
-            self._instruct(task, *entries[number * len(entries) // count], wordings_of(task)[0])
-            for number in range(count)
-        ]
+        wording = wordings_of(task)[0]
+        entries = evenly(self._material.get(task, ()), limit)
+        return [self._instruct(task, *entry, wording) for entry in entries]
 
     def questions_of(
         self, task: Task, limit: int | None = None
@@ -236,11 +240,9 @@ class Mixture:
         found: defaultdict[Prompt, list[Instruction]] = defaultdict(list)
         for one in self.all_of(task):
             found[one.prompt].append(one)
-        groups = list(found.values())
-        count = len(groups) if limit is None else min(limit, len(groups))
-        chosen = [groups[number * len(groups) // count] for number in range(count)]
         return [
-            (group[0], tuple(dict.fromkeys(str(one.answer) for one in group))) for group in chosen
+            (group[0], tuple(dict.fromkeys(str(one.answer) for one in group)))
+            for group in evenly(list(found.values()), limit)
         ]
 
     def _instruct(

@@ -44,7 +44,12 @@ from data.motion.features import features_to_joints  # noqa: E402
 from data.motion.quality import foot_skate  # noqa: E402
 from data.motion.skeleton import FPS  # noqa: E402
 from data.presets import resolve  # noqa: E402
-from evaluation.metrics.completion import displacement, mean_displacement, speed_kept  # noqa: E402
+from evaluation.metrics.completion import (  # noqa: E402
+    displacement,
+    mean_displacement,
+    speed_kept,
+    straight_lines,
+)
 from evaluation.metrics.distribution import fid  # noqa: E402
 from evaluation.metrics.junctions import Junction, JunctionMeasures, junction_measures  # noqa: E402
 from evaluation.metrics.plans import score_plans  # noqa: E402
@@ -246,9 +251,9 @@ def posed(joints_TJ3: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def lines(joints_TJ3: NDArray[np.float64], gap: slice) -> NDArray[np.float64]:
     """Return a motion with straight lines between the poses on either side of a gap."""
-    share = np.linspace(0, 1, gap.stop - gap.start + 2)[1:-1, None, None]
     straight = joints_TJ3.copy()
-    straight[gap] = joints_TJ3[gap.start - 1] * (1 - share) + joints_TJ3[gap.stop] * share
+    before_J3, after_J3 = joints_TJ3[gap.start - 1], joints_TJ3[gap.stop]
+    straight[gap] = straight_lines(before_J3, after_J3, gap.stop - gap.start)
     return straight
 
 

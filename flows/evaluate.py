@@ -25,7 +25,8 @@ from evaluation.model_report.evaluate import (
     evaluate_model,
 )
 from evaluation.model_report.files import compared, read_report, write_evaluation
-from evaluation.model_report.tables import EVALUATION_FILE, PAGE_FILE
+from evaluation.model_report.tables import EVALUATION_FILE
+from evaluation.pages.writing import HTML_FILE
 from evaluation.promotion import LATEST
 from evaluation.versions import CARD_FILE, write_evaluated, write_model
 from flows.configuration import start_config
@@ -136,7 +137,7 @@ def evaluate(
     card = folder / CARD_FILE
     if card.is_file():
         show_markdown(card.read_text(), "evaluate-model-card")
-    get_run_logger().info("%s and %s are in %s", PAGE_FILE, EVALUATION_FILE, folder)
+    get_run_logger().info("%s and %s are in %s", HTML_FILE, EVALUATION_FILE, folder)
     return EvaluationSummary(
         model=config.model, folder=folder, metrics=report.metrics, findings=report.findings
     )

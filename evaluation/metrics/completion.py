@@ -37,6 +37,21 @@ class Displacement:
     samples: int
 
 
+def straight_lines(before_J3: FloatArray, after_J3: FloatArray, frames: int) -> FloatArray:
+    """Return a baseline of an in-between: joints on straight lines between two poses.
+
+    Args:
+        before_J3: (J, 3) pose in the frame before the gap.
+        after_J3: (J, 3) pose in the frame after it.
+        frames: number of frames of the gap.
+
+    Returns:
+        (T, J, 3) joints in the gap, at even intervals.
+    """
+    share_T11 = np.linspace(0, 1, frames + 2)[1:-1, None, None]
+    return before_J3 * (1 - share_T11) + after_J3 * share_T11
+
+
 def displacement(real_TJ3: FloatArray, samples_STJ3: FloatArray) -> Displacement:
     """Compute the errors of the samples of one completion against the real motion.
 

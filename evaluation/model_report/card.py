@@ -60,6 +60,11 @@ def main_figures(report: EvaluationReport) -> Iterator[tuple[Table, str, Row]]:
             yield from ((table, metric, row) for metric in metrics if metric in row.values)
 
 
+def title_of(table: Table, metric: str) -> str:
+    """Return the title of a figure; percent stands with its number."""
+    return f"{TASKS[table.name]}: {METRICS[metric].title.removesuffix(', %')}"
+
+
 def row_of(table: Table, name: RowName) -> Row | None:
     """Return a row over all sources, or None."""
     return next((row for row in table.rows if row.name == name and not row.source), None)
@@ -91,7 +96,7 @@ def _figures(report: EvaluationReport) -> str:
             for other in others
         ]
         lines.append(
-            f"| {TASKS[table.name]}: {METRICS[metric].title.removesuffix(', %')} "
+            f"| {title_of(table, metric)} "
             f"| {with_interval(metric, row.values[metric])} | {' | '.join(cells)} | {row.items} |"
         )
     told = [f"- {finding}" for finding in report.findings]

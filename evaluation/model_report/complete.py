@@ -15,7 +15,7 @@ import numpy as np
 from data.arrays import FloatArray
 from data.motion.features import features_to_joints
 from evaluation.evaluators.evaluator import Evaluator
-from evaluation.metrics.completion import displacement, speed_kept
+from evaluation.metrics.completion import displacement, speed_kept, straight_lines
 from evaluation.metrics.distribution import fid
 from evaluation.metrics.intervals import bootstrap_mean
 from evaluation.metrics.naturalness import naturalness
@@ -87,8 +87,7 @@ class _Gap:
         frames = self.end - self.begin
         if self.end >= len(self.joints_TJ3):
             return np.repeat(before_J3[None], frames, axis=0)
-        share_T11 = np.linspace(0, 1, frames + 2)[1:-1, None, None]
-        return before_J3 * (1 - share_T11) + self.joints_TJ3[self.end] * share_T11
+        return straight_lines(before_J3, self.joints_TJ3[self.end], frames)
 
 
 def complete(

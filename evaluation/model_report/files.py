@@ -7,12 +7,11 @@ from evaluation.model_report.evaluate import Evaluated
 from evaluation.model_report.page import page_of
 from evaluation.model_report.tables import (
     EVALUATION_FILE,
-    PAGE_FILE,
     Before,
     EvaluationReport,
     Provenance,
 )
-from evaluation.pages.writing import render_page
+from evaluation.pages.writing import HTML_FILE, render_page
 from training.checkpoints import CheckpointError, reading
 
 
@@ -28,7 +27,7 @@ def write_evaluation(folder: Path, evaluated: Evaluated) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / EVALUATION_FILE, evaluated.report.model_dump(mode="json"))
-    write_text(folder / PAGE_FILE, render_page(page_of(evaluated)))
+    write_text(folder / HTML_FILE, render_page(page_of(evaluated)))
 
 
 def read_report(folder: Path) -> EvaluationReport:

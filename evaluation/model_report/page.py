@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
-from evaluation.model_report.card import main_figures, row_of, with_interval
+from evaluation.model_report.card import main_figures, row_of, title_of, with_interval
 from evaluation.model_report.evaluate import LOSS, Evaluated
 from evaluation.model_report.names import (
     GROUPS,
@@ -56,9 +56,8 @@ def _tiles(report: EvaluationReport) -> Iterator[Tile]:
             # The error of the real motion is 0.
             and not (name == "real" and metric == "ade_mm")
         ]
-        title = METRICS[metric].title.removesuffix(", %")
         yield Tile(
-            f"{TASKS[table.name]}: {title}",
+            title_of(table, metric),
             shown(metric, row.values[metric].value),
             "; ".join(notes),
         )
@@ -204,7 +203,7 @@ def _before(report: EvaluationReport) -> Section:
         lines.append(
             Line(
                 [
-                    f"{TASKS[table.name]}: {METRICS[metric].title.removesuffix(', %')}",
+                    title_of(table, metric),
                     with_interval(metric, row.values[metric]),
                     None if was is None else shown(metric, was),
                     change,

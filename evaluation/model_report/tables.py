@@ -17,7 +17,6 @@ from evaluation.metrics.protocol import Estimate
 
 FORMAT: Final = "avatargpt-evaluation/2"
 EVALUATION_FILE: Final = "evaluation.json"
-PAGE_FILE: Final = "report.html"
 
 RowName = Literal[
     "model",

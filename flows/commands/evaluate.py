@@ -67,6 +67,7 @@ def evaluate(
     flow = FLOWS["evaluate"]
     summary: EvaluationSummary = flow.run(preset, config, assignments, options, quiet=quiet)
     from evaluation.model_report.files import read_report  # noqa: PLC0415 - slow
+    from evaluation.pages.writing import HTML_FILE  # noqa: PLC0415
 
     report = read_report(summary.folder)
     if as_json:
@@ -76,7 +77,7 @@ def evaluate(
     for line in _report_lines(report):
         show(line)
     show("")
-    show(f"{summary.folder}/report.html")
+    show(f"{summary.folder}/{HTML_FILE}")
 
 
 @evaluate_app.command()
@@ -129,8 +130,13 @@ def _absolute(path: Path) -> str:
 
 
 def _report_lines(report: "EvaluationReport") -> Iterator[str]:
-    from evaluation.model_report.card import main_figures, row_of, with_interval  # noqa: PLC0415
-    from evaluation.model_report.names import METRICS, SHORT, TASKS, shown  # noqa: PLC0415
+    from evaluation.model_report.card import (  # noqa: PLC0415
+        main_figures,
+        row_of,
+        title_of,
+        with_interval,
+    )
+    from evaluation.model_report.names import SHORT, shown  # noqa: PLC0415
 
     for table, metric, row in main_figures(report):
         others = [
@@ -138,9 +144,8 @@ def _report_lines(report: "EvaluationReport") -> Iterator[str]:
             for name, label in SHORT.items()
             if (other := row_of(table, name)) is not None and metric in other.values
         ]
-        title = f"{TASKS[table.name]}: {METRICS[metric].title.removesuffix(', %')}"
         told = with_interval(metric, row.values[metric])
-        yield f"{title:<42} {told:<26} {', '.join(others)}".rstrip()
+        yield f"{title_of(table, metric):<42} {told:<26} {', '.join(others)}".rstrip()
     yield ""
     yield "Items: " + ", ".join(f"{count} {task}" for task, count in sorted(report.items.items()))
     yield from report.findings

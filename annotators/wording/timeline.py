@@ -304,23 +304,15 @@ def _merged(before: Clause, again: Clause) -> Clause:
 def _fill_pauses(clauses: list[Clause], description: MotionDescription) -> list[Clause]:
     """Add clauses for standing or sitting still in long gaps between other clauses."""
     result = list(clauses)
-    total_s = max(description.end_s - description.start_s, 0.05)
     for start_s, end_s in _joined_pauses(description.still, clauses):
-        begin, end = start_s, end_s
-        for clause in clauses:
-            if clause.end_s > begin and clause.start_s <= begin:
-                begin = clause.end_s
-            if begin < clause.start_s < end:
-                end = clause.start_s
+        begin, end = _between(clauses, start_s, end_s)
         if end - begin >= MIN_TELL_GAP_S:
-            share = (end - begin) / total_s
-            weight = weight_of(BodyAct.KEEP_STILL)
             result.append(
                 Clause(
                     act=BodyAct.KEEP_STILL,
                     start_s=begin,
                     end_s=end,
-                    weight=max(weight, 0.7 * share) if share >= LONG_PAUSE_SHARE else weight,
+                    weight=_weight_of_rest(description, begin, end),
                     evidence=((Pause(end - begin),),),
                     posture=_sure_posture(description, begin, end),
                 )
@@ -337,32 +329,43 @@ def _fill_stands(clauses: list[Clause], description: MotionDescription) -> list[
     if not len(description.stands_T):
         return clauses
     result = list(clauses)
-    total_s = max(description.end_s - description.start_s, 0.05)
     for first, last in join_spans(spans(description.stands_T), round(MAX_SHIFT_S * FPS)):
-        begin, end = (float(description.time_T[frame]) for frame in (first, last - 1))
-        for clause in clauses:
-            if clause.end_s > begin and clause.start_s <= begin:
-                begin = clause.end_s
-            if begin < clause.start_s < end:
-                end = clause.start_s
+        start_s, end_s = (float(description.time_T[frame]) for frame in (first, last - 1))
+        begin, end = _between(clauses, start_s, end_s)
         posture = posture_at(description, (begin + end) / 2)
         if end - begin < LONG_STAND_S or not description.stands(begin, end):
             continue
         if posture is None or posture.kind is not PostureKind.STANDING:
             continue
-        share = (end - begin) / total_s
-        weight = weight_of(BodyAct.KEEP_STILL)
         result.append(
             Clause(
                 act=BodyAct.STAY,
                 start_s=begin,
                 end_s=end,
-                weight=max(weight, 0.7 * share) if share >= LONG_PAUSE_SHARE else weight,
+                weight=_weight_of_rest(description, begin, end),
                 evidence=((posture,),),
                 posture=posture,
             )
         )
     return sorted(result, key=lambda c: (c.start_s, c.end_s))
+
+
+def _between(clauses: Sequence[Clause], start_s: float, end_s: float) -> tuple[float, float]:
+    """Return a span without the clauses at its beginning, which ends where another one starts."""
+    begin, end = start_s, end_s
+    for clause in clauses:
+        if clause.end_s > begin and clause.start_s <= begin:
+            begin = clause.end_s
+        if begin < clause.start_s < end:
+            end = clause.start_s
+    return begin, end
+
+
+def _weight_of_rest(description: MotionDescription, begin_s: float, end_s: float) -> float:
+    """Return the weight of a clause on a rest, which is larger if it is most of the motion."""
+    share = (end_s - begin_s) / max(description.end_s - description.start_s, 0.05)
+    weight = weight_of(BodyAct.KEEP_STILL)
+    return max(weight, 0.7 * share) if share >= LONG_PAUSE_SHARE else weight
 
 
 def _sure_posture(description: MotionDescription, start_s: float, end_s: float) -> Posture | None:

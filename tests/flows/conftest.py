@@ -85,3 +85,11 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         read_checkpoint(lm, LM_KIND),
         evaluated_with({}),
     )
+
+
+@pytest.fixture
+def tests_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run on the Prefect server of the tests instead of starting one."""
+    monkeypatch.setattr("flows.commands.running.use_some_server", lambda **_: None)
+    for name in ("CLASS", "LEVEL"):  # what the command sets is undone
+        monkeypatch.setenv(f"PREFECT_LOGGING_HANDLERS_CONSOLE_{name}", "")

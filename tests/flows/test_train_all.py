@@ -181,14 +181,6 @@ def test_a_deployment_that_does_not_exist_is_refused_before_any_work(tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
-def tests_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands run on the Prefect server of the tests instead of starting one."""
-    monkeypatch.setattr("flows.commands.running.use_some_server", lambda **_: None)
-    for name in ("CLASS", "LEVEL"):  # what the command sets is undone
-        monkeypatch.setenv(f"PREFECT_LOGGING_HANDLERS_CONSOLE_{name}", "")
-
-
 @pytest.mark.usefixtures("tests_server")
 def test_a_model_is_evaluated_on_the_command_line(
     trained: tuple[Path, TrainAllSummary], tmp_path: Path

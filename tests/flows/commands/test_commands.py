@@ -337,14 +337,6 @@ def test_a_seed_without_anything_drawn_is_refused(tmp_path: Path, command: tuple
     assert "--seed has no effect" in str(result.exception)
 
 
-@pytest.fixture
-def tests_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands run on the Prefect server of the tests instead of starting one."""
-    monkeypatch.setattr("flows.commands.running.use_some_server", lambda **_: None)
-    for name in ("CLASS", "LEVEL"):  # what the command sets is undone
-        monkeypatch.setenv(f"PREFECT_LOGGING_HANDLERS_CONSOLE_{name}", "")
-
-
 @pytest.mark.usefixtures("tests_server")
 def test_a_result_is_one_json_document(tmp_path: Path) -> None:
     root = tmp_path / "motions"

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,9 +41,6 @@ from training.checkpoints import Checkpoint, CheckpointStore, load_optimizer, op
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
-
-_LATE, _STOP = 1, 2
-"""Why rank 0 ends a run before its last step: ``max_minutes`` has passed, or a signal arrived."""
 
 
 class TrainingError(RuntimeError):
@@ -65,7 +62,9 @@ class LoopConfig(Config):
         default=0, ge=0, description="Steps of linear warm-up of the learning rate from 0."
     )
     decay: Literal["drop", "cosine", "none"] = Field(
-        default="drop", description="Schedule of the learning rate after the warm-up."
+        default="drop",
+        description="Schedule of the learning rate after the warm-up. The cosine reaches 0 at the "
+        "last step, or at max_minutes if these pass sooner.",
     )
     drop_at: tuple[int, ...] = Field(
         default=(), description="Steps at which the drop schedule multiplies the learning rate."
@@ -118,8 +117,14 @@ class LoopConfig(Config):
     def _sort(cls, drop_at: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(sorted(drop_at))
 
-    def rate_at(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0."""
+    def rate_at(self, step: int, minutes: float = 0.0) -> float:
+        """Return the learning rate of a step.
+
+        Args:
+            step: number of the step, counted from 0.
+            minutes: training time so far. A slow machine has its time limit before its last step,
+                and a run that ends while the rate is high is far from its best weights.
+        """
         rate = self.learning_rate
         if step < self.warmup_steps:
             return rate * (step + 1) / self.warmup_steps
@@ -127,6 +132,8 @@ class LoopConfig(Config):
             return rate * self.drop_factor ** sum(step >= at for at in self.drop_at)
         if self.decay == "cosine":
             done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+            if self.max_minutes is not None:
+                done = min(1.0, max(done, minutes / self.max_minutes))
             return rate * 0.5 * (1 + math.cos(math.pi * done))
         return rate
 
@@ -372,7 +379,7 @@ def train(
         logged_at, logged_step = started, begin
         while step < config.steps:
             module.train()
-            rate = config.rate_at(step)
+            rate = config.rate_at(step, minutes)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             # A resumed run has the same dropout masks as an uninterrupted one.
@@ -401,10 +408,12 @@ def train(
             step += 1
 
             # --------------------------------------------------------- log, validate, save, or stop
-            minutes = minutes_before + (time.monotonic() - started) / 60
+            minutes, came = _broadcast(
+                (minutes_before + (time.monotonic() - started) / 60, signals.came), ranks
+            )
+            interrupted = bool(came)
             late = config.max_minutes is not None and minutes >= config.max_minutes
-            ending = _broadcast(_STOP if signals.came else _LATE if late else 0, ranks)
-            out_of_time, interrupted = ending == _LATE, ending == _STOP
+            out_of_time = late and not interrupted
             last = step == config.steps or out_of_time
             judging = step % config.validate_every == 0 or last
             storing = judging or interrupted or step % config.checkpoint_every == 0
@@ -486,9 +495,8 @@ def _validate(
         else:
             log.write({"step": step, "event": "validation", **metrics})
             better = _is_better(learner, metrics, best)
-    if _broadcast(int(ended), ranks):
-        return None
-    return metrics, bool(_broadcast(int(better), ranks))
+    ended, better = map(bool, _broadcast((ended, better), ranks))
+    return None if ended else (metrics, better)
 
 
 def _interrupted(step: int) -> TrainingError:
@@ -577,13 +585,13 @@ def _is_enabled(choice: str, device: torch.device) -> bool:
     return choice == "on" or (choice == "auto" and device.type == "cuda")
 
 
-def _broadcast(number: int, ranks: Ranks) -> int:
-    """Return the number of rank 0 on all ranks."""
+def _broadcast(numbers: Sequence[float], ranks: Ranks) -> list[float]:
+    """Return the numbers of rank 0 on all ranks."""
     if ranks.world == 1:
-        return number
-    sent = torch.tensor(number, device=ranks.device)
+        return list(numbers)
+    sent = torch.tensor(numbers, dtype=torch.float64, device=ranks.device)
     dist.broadcast(sent, src=0)
-    return int(sent)
+    return sent.tolist()
 
 
 class _StopRequestedError(Exception):

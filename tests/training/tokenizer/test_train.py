@@ -287,4 +287,9 @@ def test_the_learning_rate_follows_its_schedule() -> None:
     assert drop.rate_at(200_000) == pytest.approx(1e-5)
     cosine = LoopConfig(steps=110, batch_size=1, learning_rate=1.0, warmup_steps=10, decay="cosine")
     assert cosine.rate_at(60) == pytest.approx(0.5)
+    # A machine that is too slow for all steps ends at a rate of 0 as well.
+    timed = cosine.model_copy(update={"max_minutes": 40.0})
+    assert timed.rate_at(60, minutes=10) == pytest.approx(0.5)
+    assert timed.rate_at(20, minutes=20) == pytest.approx(0.5)
+    assert timed.rate_at(30, minutes=41) == 0
     assert json.loads(cosine.model_dump_json())["decay"] == "cosine"

@@ -1,6 +1,6 @@
 """The tokenizer's recipe against MoMask's, at equal parameters and equal processor minutes.
 
-All have the network and the codebooks of the preset `small-residual`, its batches of windows of the
+All have the network and the codebooks of the preset `small`, its batches of windows of the
 same motions, and one thread; two train at a time. MoMask's recipe is written anew
 (benchmarks/support/momask.py). It runs with its own schedule, scaled to the steps that fit into the
 time, and with ours. Errors are those of whole motions of the test split of CMU and Bandai-Namco.
@@ -39,7 +39,7 @@ from training.tokenizer.train import PRESETS, TrainMotionVqvaeConfig, VqvaeLearn
 from training.tokenizer.windows import PreparedData, Windows, prepare_data  # noqa: E402
 
 MINUTES: Final = 6.0
-PRESET: Final = "small-residual"
+PRESET: Final = "small"
 TARGETS: Final = {"gain_percent": 5.0}
 WARM_STEPS: Final = 10
 GUESSED_STEPS: Final = 1000

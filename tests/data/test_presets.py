@@ -112,7 +112,7 @@ def test_a_choice_takes_back_what_only_the_other_one_needs() -> None:
     assert resolve(TrainMotionLmConfig, LM, "paper", scratch, HERE).model.base == ""
     assert resolve(TrainMotionLmConfig, LM, "tiny", scratch, HERE).model.scratch.layers == 2
     kind = {"model": {"quantizer": {"kind": "ema"}}}
-    quantizer = resolve(TrainMotionVqvaeConfig, VQVAE, "small-residual", kind, HERE).model.quantizer
+    quantizer = resolve(TrainMotionVqvaeConfig, VQVAE, "small", kind, HERE).model.quantizer
     assert (quantizer.num_quantizers, quantizer.num_codes) == (1, 256)
     kinematic = {"captions": {"captioner": "kinematic"}}
     captions = resolve(AnnotateConfig, ANNOTATE, "production", kinematic, HERE).captions

@@ -111,4 +111,4 @@ def test_the_commands_train_and_tokenize(
         main()
     assert refused.value.code == 2
     told = capsys.readouterr().err
-    assert "expected one of paper, small, small-residual, tiny, found 'huge'" in told
+    assert "expected one of paper, small, tiny, found 'huge'" in told

@@ -11,7 +11,7 @@ tokens, Q the codes per token.
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 import torch
@@ -100,31 +100,6 @@ class TrainMotionVqvaeConfig(VqvaeRecipe):
 
 
 _DATA: Final = {"dataset": f"{HOME}/motions"}
-_SMALL: Final[dict[str, Any]] = {
-    "run": f"{HOME}/runs/vqvae-small",
-    "data": _DATA,
-    "root_emphasis": 5,
-    "balance": 0.5,
-    "model": {
-        "width": 128,
-        "position_weight": 2.0,
-        "step_weight": 0.25,
-        "contact_weight": 0.5,
-        "quantizer": {"num_codes": 256, "code_dim": 128, "reset_below": 0.2},
-    },
-    "loop": {
-        "steps": 12_000,
-        "batch_size": 32,
-        "learning_rate": 1e-3,
-        "warmup_steps": 100,
-        "decay": "cosine",
-        "clip_norm": 1.0,
-        "validate_every": 1000,
-        "checkpoint_every": 500,
-        "log_every": 100,
-        "max_minutes": 20,
-    },
-}
 PRESETS: Final[Presets] = {
     # The published configuration, for GPUs.
     "paper": {
@@ -133,19 +108,35 @@ PRESETS: Final[Presets] = {
         "loop": PUBLISHED_LOOP.model_dump(mode="json", exclude_unset=True),
     },
     # Trains in about 20 minutes on two CPU cores; its results are in docs/benchmarks.md.
-    "small": _SMALL,
-    # The same with four residual codebooks, for a lower reconstruction error. The language model
-    # learns all of them; whether its motions become better was not measured yet.
-    "small-residual": {
-        **_SMALL,
-        "run": f"{HOME}/runs/vqvae-small-residual",
+    "small": {
+        "run": f"{HOME}/runs/vqvae-small",
+        "data": _DATA,
+        "root_emphasis": 5,
+        "balance": 0.5,
         "model": {
-            **_SMALL["model"],
+            "width": 128,
+            "position_weight": 2.0,
+            "step_weight": 0.25,
+            "contact_weight": 0.5,
             "quantizer": {
-                **_SMALL["model"]["quantizer"],
                 "kind": "residual",
+                "num_codes": 256,
                 "num_quantizers": 4,
+                "code_dim": 128,
+                "reset_below": 0.2,
             },
+        },
+        "loop": {
+            "steps": 12_000,
+            "batch_size": 32,
+            "learning_rate": 1e-3,
+            "warmup_steps": 100,
+            "decay": "cosine",
+            "clip_norm": 1.0,
+            "validate_every": 1000,
+            "checkpoint_every": 500,
+            "log_every": 100,
+            "max_minutes": 20,
         },
     },
     # A few steps, to check an installation.

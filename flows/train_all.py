@@ -6,6 +6,7 @@ Trainings run in this process's machine, or as deployments on the ``gpu`` work p
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from prefect import flow, get_run_logger
 from prefect.deployments import run_deployment
 from pydantic import BaseModel, ConfigDict
 
+from data.importers.listing import PLAN_FILES
 from data.importers.run import MotionImportConfig
 from data.presets import NOTHING, PartOf, one_of
 from data.store.dataset import Dataset
@@ -83,7 +85,7 @@ def train_all(
         for flow_name in ("train-motion-vqvae", "train-motion-lm"):
             find_deployment(flow_name, config.as_deployments, "as_deployments")
     skipped: list[str] = []
-    motions = _motions(config)
+    motions, plans = motions_and_plans(config)
 
     # Run folders are named by a hash of their inputs, so that other inputs are another run.
     tables = Dataset(motions).manifest["tables"]
@@ -99,11 +101,10 @@ def train_all(
     vqvae = _stage("train-motion-vqvae", vqvae_config, VQVAE_KIND, config, skipped)
     tokenize(TokenizeConfig(dataset=motions, tokenizer=vqvae.checkpoint))
 
-    plans = tuple(Path(s) for s in config.sources if (Path(s) / MANIFEST).is_file())
     lm_config = TrainMotionLmConfig(
         run=config.root,
         dataset=motions,
-        plans=tuple(plan for plan in plans if plan != motions),
+        plans=plans,
         tokenizer=vqvae.checkpoint,
         model=config.lm.model,
         instructions=config.lm.instructions,
@@ -148,15 +149,48 @@ def train_all(
     )
 
 
-def _motions(config: TrainAllConfig) -> Path:
-    """Return the only source if it has motions, else a dataset into which all are imported."""
-    if len(config.sources) == 1 and (Path(config.sources[0]) / MANIFEST).is_file():
-        tables = Dataset(Path(config.sources[0])).manifest["tables"]
-        if tables["motions"]["rows"]:
-            return Path(config.sources[0])
-    motions = config.root / "motions"
-    run_flow(import_motions, config=MotionImportConfig(sources=config.sources, dataset=motions))
-    return motions
+def motions_and_plans(config: TrainAllConfig) -> tuple[Path, tuple[Path, ...]]:
+    """Return the dataset of motions to train on, and other datasets whose texts give plans.
+
+    A source that is a dataset of motions is used as it is. Without one, all are imported into a new
+    dataset.
+
+    Raises:
+        ValueError: there are other motions beside a dataset of motions.
+    """
+    datasets = [Path(source) for source in config.sources if (Path(source) / MANIFEST).is_file()]
+    rows = {path: _rows(path) for path in datasets}
+    made = [path for path in datasets if rows[path]["motions"]]
+    if not made:
+        motions = config.root / "motions"
+        _import(config, config.sources, motions)
+        return motions, tuple(datasets)
+    others = [source for source in config.sources if Path(source) not in datasets]
+    more = [*made[1:], *(path for path in datasets if rows[path]["poses"] and path not in made)]
+    more += [source for source in others if Path(source).suffix.lower() not in PLAN_FILES]
+    if config.texts is not None:
+        more.append(config.texts)
+    if more:
+        raise ValueError(
+            f"sources: expected only plans beside the dataset of motions {made[0]}, found "
+            f"{', '.join(map(str, more))}. Remedy: import all into one dataset with avatargpt "
+            "import-motions, and train on that."
+        )
+    plans = [path for path in datasets if path != made[0]]
+    if others:
+        plans.append(config.root / "plans")
+        _import(config, others, plans[-1])
+    return made[0], tuple(plans)
+
+
+def _rows(dataset: Path) -> dict[str, int]:
+    tables = Dataset(dataset).manifest["tables"]
+    return {name: tables[name]["rows"] for name in ("motions", "poses")}
+
+
+def _import(config: TrainAllConfig, sources: Sequence[str], dataset: Path) -> None:
+    found = MotionImportConfig(sources=tuple(sources), dataset=dataset, texts=config.texts)
+    run_flow(import_motions, config=found)
 
 
 def _stage(

@@ -36,7 +36,11 @@ class TrainAllConfig(Config):
     sources: tuple[ExpandedSource, ...] = Field(
         min_length=1,
         description="Sources of import-motions: annotated video datasets, BVH, HumanML3D, arrays, "
-        "plans, procedural:COUNT. A single dataset of motions is used directly.",
+        "plans, procedural:COUNT. A dataset of motions is used directly; beside it, plans only.",
+    )
+    texts: ExpandedPath | None = Field(
+        default=None,
+        description="Texts of KIT-ML and HumanML3D, joined to imported motions by their ids.",
     )
     root: ExpandedPath = Field(description="Output folder for motions, runs and models.")
     min_quality: float = Field(default=0.0, ge=0, le=1, description="Minimum confidence of poses.")

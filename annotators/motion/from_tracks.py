@@ -16,6 +16,7 @@ import numpy as np
 
 from annotators.motion.mending import continuous_spans, mended_motion
 from annotators.motion.signals import Span
+from data.errors import ItemError, Reason
 from data.motion.skeleton import FPS
 from data.motion_records import Found, ImportedMotion, MotionText, Pending, content_id
 from data.records import Outcome, PoseTrack
@@ -36,8 +37,18 @@ def find_video_motions(root: Path) -> Found:
 
     Args:
         root: folder of the dataset.
+
+    Raises:
+        ItemError: the dataset has motions instead of poses.
     """
     dataset = Dataset(root)
+    rows = {name: table["rows"] for name, table in dataset.manifest["tables"].items()}
+    if rows["motions"] and not rows["poses"]:
+        raise ItemError(
+            Reason.WRONG_FORM,
+            f"expected an annotated video dataset, found a dataset of motions in {root}.",
+            "Name the sources that it was imported from, or train on it directly.",
+        )
     videos = RowIndex(dataset, "videos", "video_id", ["path"])
     clips = RowIndex(dataset, "clips", "clip_id", _CLIP_COLUMNS)
     annotations = RowIndex(dataset, "annotations", "clip_id", _TEXT_COLUMNS)

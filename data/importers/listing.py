@@ -22,7 +22,8 @@ _IN_FOLDERS: Final[Mapping[str, Callable[[Path], Found]]] = {
     ".npz": find_npz,
 }
 _NAMED: Final[Mapping[str, Callable[[Path], Found]]] = {**_IN_FOLDERS, ".zip": find_bvh_in_zip}
-_PLANS: Final = (".txt", ".json")
+PLAN_FILES: Final = (".txt", ".json")
+"""Suffixes of files of plans."""
 
 
 def list_motions(path: Path) -> Iterator[Search]:
@@ -68,7 +69,7 @@ def list_files(path: Path) -> Iterator[Search]:
     Raises:
         ItemError: the path is no such source.
     """
-    if path.suffix.lower() in _PLANS and path.exists() and not path.is_dir():
+    if path.suffix.lower() in PLAN_FILES and path.exists() and not path.is_dir():
         yield Search.of(path, find_plans)
     else:
         yield from list_motions(path)

@@ -20,13 +20,16 @@ from prefect.types.entrypoint import EntrypointType
 from typer.testing import CliRunner, Result
 
 import avatargpt
+from annotators.motion.from_tracks import find_video_motions
+from data.importers.run import MotionImportConfig, import_motions
+from data.store.dataset import Dataset
 from evaluation.model_report.config import EvaluationConfig
 from flows.commands.main import app
 from flows.evaluate import judge_of
 from flows.runtime.failures import StageError
 from flows.runtime.start_deployment import start_training
 from flows.train import train_motion_lm, train_motion_vqvae
-from flows.train_all import TrainAllSummary, train_all
+from flows.train_all import TrainAllSummary, motions_and_plans, train_all
 from flows.train_all_config import TrainAllConfig
 from tests.support.plans import save_plans
 from training.checkpoints import CheckpointError, read_checkpoint
@@ -211,6 +214,22 @@ def test_a_model_is_evaluated_on_the_command_line(
     assert f"{out}/report.html" in text
     before = json.loads((out / "evaluation.json").read_text())["before"]
     assert (before["model"], before["same"]) == (summary.model.name, True)
+
+
+def test_a_dataset_of_motions_is_used_as_it_is_with_plans_beside_it(
+    trained: tuple[Path, TrainAllSummary], tmp_path: Path
+) -> None:
+    root, _ = trained
+    motions, plans = root / "motions", str(root / "plans.json")
+    config = _config(tmp_path, sources=[str(motions), plans])
+    assert flow(motions_and_plans)(config) == (motions, (tmp_path / "plans",))
+    assert Dataset(tmp_path / "plans").manifest["tables"]["annotations"]["rows"] > 200
+    more = config.model_copy(update={"sources": (str(motions), plans, "procedural:24")})
+    with pytest.raises(ValueError, match=r"only plans beside .*, found procedural:24\. Remedy"):
+        train_all(config=more)
+    again = MotionImportConfig(sources=(str(motions),), dataset=tmp_path / "again")
+    (rejected,) = import_motions(again, find_video_motions).unpublished
+    assert rejected.detail.startswith("expected an annotated video dataset, found a dataset of")
 
 
 def test_the_judge_of_plans_is_the_configured_service() -> None:

@@ -31,21 +31,13 @@ from benchmarks.support.corpus import run_with_corpus  # noqa: E402
 from data.arrays import FloatArray  # noqa: E402
 from data.motion.features import mirror_text  # noqa: E402
 from data.presets import resolve  # noqa: E402
+from evaluation.evaluators import train_contrastive, train_matching  # noqa: E402
 from evaluation.evaluators.evaluator import Evaluator  # noqa: E402
 from evaluation.evaluators.loading import load_evaluator  # noqa: E402
 from evaluation.evaluators.pairs import CaptionedClip, PairDataConfig, prepare_pairs  # noqa: E402
-from evaluation.evaluators.training import (  # noqa: E402
-    CONTRASTIVE_PRESETS,
-    MATCHING_PRESETS,
-    TrainContrastiveConfig,
-    TrainMatchingConfig,
-    train_contrastive_evaluator,
-    train_matching_evaluator,
-)
 from evaluation.metrics.matching import match  # noqa: E402
 from evaluation.metrics.protocol import estimate  # noqa: E402
-from flows.assets import fetch_assets  # noqa: E402
-from flows.settings import Settings  # noqa: E402
+from flows.settings import asset_path  # noqa: E402
 from training.loop import TrainingResult  # noqa: E402
 
 REPEATS: Final = 20
@@ -60,15 +52,14 @@ def trained(kind: str, dataset: Path, minutes: float) -> TrainingResult:
         "loop": {"max_minutes": minutes},
     }
     if kind == "matching":
-        return train_matching_evaluator(
-            resolve(TrainMatchingConfig, MATCHING_PRESETS, "small", changes, CACHE)
+        config_type, presets = train_matching.TrainMatchingConfig, train_matching.PRESETS
+        return train_matching.train_matching_evaluator(
+            resolve(config_type, presets, "small", changes, CACHE)
         )
-    cache = Settings().cache_dir.expanduser()
-    changes["sentence_encoder"] = fetch_assets(cache, only=("sentence_encoder",))[
-        "sentence_encoder"
-    ]
-    return train_contrastive_evaluator(
-        resolve(TrainContrastiveConfig, CONTRASTIVE_PRESETS, "small", changes, CACHE)
+    changes["sentence_encoder"] = asset_path("sentence_encoder")
+    contrastive_type, presets = train_contrastive.TrainContrastiveConfig, train_contrastive.PRESETS
+    return train_contrastive.train_contrastive_evaluator(
+        resolve(contrastive_type, presets, "small", changes, CACHE)
     )
 
 

@@ -30,7 +30,7 @@ from data.errors import ItemError
 from data.video.files import hash_file
 from data.video.probe import probe_video
 from data.video.reader import open_frames
-from flows.settings import detectors_path, pose_model_path
+from flows.settings import asset_path, pose_model_path
 
 NO_TRACK: Final = frozenset({"pour_coffee_hands.mp4", "arm_wrestling.mp4"})
 """Clips that show a torso without a head, and people so near that no joint is placed right."""
@@ -54,7 +54,7 @@ def main() -> None:
         "| frames/s | x real time |"
     )
     print("|---|---|---:|---:|---:|---|---:|---:|")
-    detectors = ObjectDetectors.load(detectors_path())
+    detectors = ObjectDetectors.load(asset_path("object_detectors"))
     with PoseModel.load(pose_model_path(None)) as model:
         for source in sources:
             path = VIDEOS / source["file"]

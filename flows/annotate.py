@@ -53,7 +53,7 @@ from flows.runtime.reporting import ProgressBar, is_lost, outlives_server, show_
 from flows.runtime.start_deployment import start_training
 from flows.settings import (
     api_key,
-    detectors_path,
+    asset_path,
     pose_model_path,
     program_environment,
     replies_dir,
@@ -249,7 +249,7 @@ def annotate_videos(
     uses_mediapipe = config.poses.estimator == "mediapipe"
     computes_poses = uses_mediapipe and (config.poses_from is None or config.pose_model is not None)
     model_path = pose_model_path(config.pose_model) if computes_poses else None
-    detectors = detectors_path() if computes_poses else None
+    detectors = asset_path("object_detectors") if computes_poses else None
     recipe = recipe_of(config, model_path)
     limiter = concurrency_limiter(config.concurrency_limit)
     with (

@@ -55,7 +55,7 @@ def pose_model_path(configured: Path | None) -> Path:
     settings = Settings()
     explicit = configured or settings.pose_model
     if explicit is None:
-        return fetch_assets(settings.cache_dir.expanduser(), only=("pose_model",))["pose_model"]
+        return asset_path("pose_model")
     path = explicit.expanduser()
     if not path.is_file():
         raise ValueError(
@@ -65,13 +65,12 @@ def pose_model_path(configured: Path | None) -> Path:
     return path
 
 
-def detectors_path() -> Path:
-    """Return the archive of the object detectors, which is fetched if it is missing.
+def asset_path(name: str) -> Path:
+    """Return the file of an asset (:data:`flows.assets.ASSETS`), which is fetched if missing.
 
     Raises:
         flows.assets.AssetError: it cannot be fetched.
     """
-    name = "object_detectors"
     return fetch_assets(Settings().cache_dir.expanduser(), only=(name,))[name]
 
 

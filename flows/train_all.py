@@ -20,6 +20,7 @@ from data.presets import NOTHING, PartOf, one_of
 from data.store.dataset import Dataset
 from data.store.manifest import MANIFEST
 from data.synthetic.activities import parse_procedural
+from evaluation.evaluators.loading import load_evaluator
 from evaluation.model_report.files import read_report
 from evaluation.promotion import promote
 from evaluation.versions import CARD_FILE
@@ -80,7 +81,13 @@ def train_all(
     logger = get_run_logger()
     config = start_config(TrainAllConfig, PRESETS, preset, config)
     paths = [source for source in config.sources if parse_procedural(source) is None]
-    require_absolute((*paths, config.root), "config.sources and config.root")
+    evaluator = config.evaluation.evaluator
+    if evaluator is not None:
+        paths.append(str(evaluator.run))
+    require_absolute((*paths, config.root), "config.sources, root and evaluation.evaluator.run")
+    if evaluator is not None:
+        # What cannot be loaded is told before hours of training.
+        load_evaluator(evaluator.run, sentence_encoder=evaluator.sentence_encoder)
     if config.as_deployments:
         for flow_name in ("train-motion-vqvae", "train-motion-lm"):
             find_deployment(flow_name, config.as_deployments, "as_deployments")

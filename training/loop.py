@@ -21,12 +21,12 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, Field, ValidationError, field_validator
@@ -37,10 +37,18 @@ from torch.nn.parallel import DistributedDataParallel
 from data.config import Config
 from data.motion.normalization import FeatureStats
 from data.store.locks import LockedError, lock_folder
-from training.checkpoints import Checkpoint, CheckpointStore, load_optimizer, optimizer_tensors
+from training.checkpoints import (
+    Checkpoint,
+    CheckpointError,
+    CheckpointStore,
+    load_optimizer,
+    optimizer_tensors,
+)
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
+
+Trained = TypeVar("Trained", bound=Config)
 
 
 class TrainingError(RuntimeError):
@@ -273,6 +281,36 @@ def start_ranks(config: LoopConfig) -> Generator[Ranks]:
     finally:
         if launched:
             dist.destroy_process_group()
+
+
+@contextmanager
+def one_rank_first(ranks: Ranks) -> Generator[None]:
+    """Let rank 0 run a block before the other ranks, which read what it has written."""
+    if ranks.rank:
+        dist.barrier()
+    yield
+    if ranks.world > 1 and not ranks.rank:
+        dist.barrier()
+
+
+def train_from_file(
+    config_type: type[Trained],
+    run: Callable[[Trained], object],
+    arguments: Sequence[str],
+) -> None:
+    """Train from a configuration file; an error that the user can fix is printed as a message.
+
+    Args:
+        config_type: class of the configuration.
+        run: trains in this process.
+        arguments: the command line: the path of the file.
+    """
+    try:
+        (path,) = arguments
+        run(config_type.model_validate_json(Path(path).read_text()))
+    except (ValueError, OSError, TrainingError, CheckpointError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from error
 
 
 def train(

@@ -17,8 +17,8 @@ def load_evaluator(
     """Load the best checkpoint of a run, or a checkpoint.
 
     Args:
-        folder: run of :func:`~evaluation.evaluators.training.train_matching_evaluator`, of
-            :func:`~evaluation.evaluators.training.train_contrastive_evaluator` or of
+        folder: run of :func:`~evaluation.evaluators.train_matching.train_matching_evaluator`, of
+            :func:`~evaluation.evaluators.train_contrastive.train_contrastive_evaluator` or of
             :func:`~evaluation.evaluators.published.import_published`.
         device: device to compute on; None: the CPU.
         sentence_encoder: path of the sentence encoder of a contrastive evaluator, if it was moved.

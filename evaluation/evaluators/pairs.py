@@ -4,9 +4,10 @@ Shapes: B batch, T frames, D = 263 features, N clips.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,14 @@ from pydantic import Field, model_validator
 from data.motion.skeleton import FPS
 from data.motion.splits import Split
 from data.store.dataset import Dataset
+from evaluation.metrics.matching import MAX_RANK
 from training.instructions.material import captions_of
 from training.tokenizer.windows import MotionArray, MotionDataConfig, PreparedData, prepare_data
+
+MIN_VALIDATION: Final = MAX_RANK + 1
+"""Clips of the smallest validation: R-precision@3 needs more than three candidates."""
+_MIN_CLIPS: Final[Mapping[Split, int]] = {"train": 2, "val": MIN_VALIDATION}
+"""Clips that a training needs."""
 
 
 class PairDataConfig(MotionDataConfig):
@@ -105,7 +112,7 @@ def prepare_pairs(config: PairDataConfig, cache: Path) -> tuple[PreparedData, di
 
     Raises:
         ValueError: as :func:`~training.tokenizer.windows.prepare_data`, or the training or
-            validation split has fewer than two clips with captions.
+            validation split has too few clips with captions.
         data.store.manifest.DatasetError: ``config.dataset`` is not a dataset.
     """
     chosen = MotionDataConfig.model_validate(
@@ -128,12 +135,14 @@ def prepare_pairs(config: PairDataConfig, cache: Path) -> tuple[PreparedData, di
         )
         names = (str(rows[motion_id]["source_id"]).split("#")[0] for motion_id in motions.ids)
         pairs[split] = Pairs(clips, left_out, frozenset(names))
-    for split in ("train", "val"):
-        if len(pairs[split]) < 2:
+    for split, least in _MIN_CLIPS.items():
+        found = pairs[split]
+        if len(found) < least:
+            reasons = ", ".join(f"{why}: {count}" for why, count in found.left_out.most_common())
             raise ValueError(
-                f"{config.dataset}: expected at least 2 clips with captions in the {split} split, "
-                f"found {len(pairs[split])} (left out: {dict(pairs[split].left_out)}). "
-                "Remedy: import motions with texts or labels, or change min_frames and max_frames."
+                f"{config.dataset}: expected at least {least} clips with captions in the {split} "
+                f"split, found {len(found)} (left out: {reasons or 'none'}). Remedy: import "
+                "more motions with texts or labels, or change min_frames and max_frames."
             )
     return data, pairs
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 import yaml
@@ -140,6 +140,16 @@ FLOWS: Final = {
         "training.language_model.train:TrainMotionLmConfig",
         *(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S),
     ),
+    "train-contrastive-evaluator": FlowCommand(
+        "flows.train_evaluator:train_contrastive_evaluator",
+        "evaluation.evaluators.train_contrastive:TrainContrastiveConfig",
+        *(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S),
+    ),
+    "train-matching-evaluator": FlowCommand(
+        "flows.train_evaluator:train_matching_evaluator",
+        "evaluation.evaluators.train_matching:TrainMatchingConfig",
+        *(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S),
+    ),
     "train-all": FlowCommand(
         "flows.train_all:train_all",
         "flows.train_all_config:TrainAllConfig",
@@ -149,7 +159,7 @@ FLOWS: Final = {
         "flows.evaluate:evaluate", "evaluation.model_report.config:EvaluateConfig", NOTHING_KEPT
     ),
 }
-"""The flow that each command runs, by the name of the command."""
+"""The flow that each command runs, by the name of the command; train-evaluator runs one of two."""
 
 ALIASES: Final = {
     "annotate-videos": "annotate",
@@ -159,10 +169,23 @@ ALIASES: Final = {
 """Hidden names of commands: the name of a flow, and those that older releases had."""
 
 
+EvaluatorKind = Literal["contrastive", "matching"]
+"""Kinds of evaluators that can be trained."""
+TRAIN_EVALUATOR: Final = "train-evaluator"
+
+
+def evaluator_flow(kind: EvaluatorKind) -> FlowCommand:
+    """Return the flow that trains an evaluator of a kind."""
+    return FLOWS[f"train-{kind}-evaluator"]
+
+
 def complete_preset(context: typer.Context, incomplete: str) -> list[str]:
     """Complete the names of the presets of a command."""
     command = context.info_name or ""
-    names = FLOWS[ALIASES.get(command, command)].preset_names
+    if command == TRAIN_EVALUATOR:
+        names = evaluator_flow(context.params.get("kind") or "contrastive").preset_names
+    else:
+        names = FLOWS[ALIASES.get(command, command)].preset_names
     return [name for name in names if name.startswith(incomplete)]
 
 

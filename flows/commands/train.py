@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.options import Json, Quiet, absolute_source, print_json, show
-from flows.commands.running import FLOWS, Assignments, ConfigFile, Preset, read_config
+from flows.commands.running import (
+    FLOWS,
+    TRAIN_EVALUATOR,
+    Assignments,
+    ConfigFile,
+    EvaluatorKind,
+    Preset,
+    evaluator_flow,
+    read_config,
+)
 from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.progress_bars import progress_bars
 
@@ -64,6 +73,33 @@ def train_motion_lm(
     if plans:
         options["plans"] = [str(plan.expanduser().absolute()) for plan in plans]
     flow = FLOWS["train-motion-lm"]
+    summary: TrainingSummary = flow.run(preset, config, assignments, options, quiet=quiet)
+    _print_summary(summary, as_json=as_json)
+
+
+@train_app.command(name=TRAIN_EVALUATOR)
+def train_evaluator(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset of motions with texts.")],
+    run: Annotated[Path, typer.Option(help="Run folder; an existing run is resumed.")],
+    kind: Annotated[
+        EvaluatorKind,
+        typer.Option(help="Network: contrastive, as in TMR, or matching, as in Guo et al."),
+    ] = "contrastive",
+    preset: Preset = "small",
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train an evaluator network, which judges motions by their texts. Resumable.
+
+    `avatargpt evaluate` and `train-all` measure R-precision and FID with it (--evaluator RUN).
+    """
+    options = {
+        "run": str(run.expanduser().absolute()),
+        "data": {"dataset": str(dataset.expanduser().absolute())},
+    }
+    flow = evaluator_flow(kind)
     summary: TrainingSummary = flow.run(preset, config, assignments, options, quiet=quiet)
     _print_summary(summary, as_json=as_json)
 
@@ -142,6 +178,10 @@ def train_all(
         typer.Argument(help="Datasets, motion files, plans, or procedural:COUNT."),
     ],
     root: Annotated[Path, typer.Option(help="Output folder for motions, runs and models.")],
+    evaluator: Annotated[
+        Path | None,
+        typer.Option(help="Run folder of an evaluator, for R-precision and FID in the report."),
+    ] = None,
     preset: Preset = "small",
     config: ConfigFile = None,
     assignments: Assignments = None,
@@ -149,10 +189,12 @@ def train_all(
     as_json: Json = False,
 ) -> None:
     """Train tokenizer and language model, evaluate, and store a model version. Resumable."""
-    options = {
+    options: dict[str, Any] = {
         "sources": [absolute_source(source) for source in sources],
         "root": str(root.expanduser().absolute()),
     }
+    if evaluator is not None:
+        options["evaluation"] = {"evaluator": {"run": str(evaluator.expanduser().absolute())}}
     flow = FLOWS["train-all"]
     summary: TrainAllSummary = flow.run(preset, config, assignments, options, quiet=quiet)
     if as_json:

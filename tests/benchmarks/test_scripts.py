@@ -16,7 +16,7 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 import av, cv2, openai, pandas, prefect, pyarrow, scipy.ndimage, scipy.spatial, torch
 import prefect.testing.utilities
 from transformers.models.t5 import modeling_t5
-import annotators.stages.shards, evaluation.metrics.texts, evaluation.evaluators.training
+import annotators.stages.shards, evaluation.metrics.texts, evaluation.evaluators.train_matching
 import flows.settings, training.inference.long_motion, training.language_model.train
 
 sys.path[0] = "benchmarks"

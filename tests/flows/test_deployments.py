@@ -23,6 +23,8 @@ from pydantic import BaseModel
 import flows
 from annotators.config import PRESETS as ANNOTATE
 from data.importers.run import PRESETS as MOTIONS
+from evaluation.evaluators.train_contrastive import PRESETS as CONTRASTIVE
+from evaluation.evaluators.train_matching import PRESETS as MATCHING
 from evaluation.model_report.config import PRESETS as EVALUATE
 from flows.configuration import loggable
 from flows.train_all_config import PRESETS as ALL
@@ -38,6 +40,8 @@ PRESETS = {
     "flows.train.train_motion_vqvae": VQVAE,
     "flows.train.tokenize_motions": TOKENIZE,
     "flows.train.train_motion_lm": LM,
+    "flows.train_evaluator.train_contrastive_evaluator": CONTRASTIVE,
+    "flows.train_evaluator.train_matching_evaluator": MATCHING,
     "flows.train_all.train_all": ALL,
     "flows.evaluate.evaluate": EVALUATE,
 }

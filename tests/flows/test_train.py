@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from data.store.dataset import Dataset
+from evaluation.evaluators.loading import load_evaluator
 from flows.commands.main import app, main
 from flows.runtime.reporting import describe_state
 from flows.train import lm_key, tokenize_motions, train_motion_vqvae
 from tests.support.runs import lm_config, vqvae_config
+from tests.support.tiny_bert import save_tiny_bert
 from training.checkpoints import read_checkpoint
 from training.loop import read_metrics
 from training.tokenizer.motion_tokenizer import KIND
@@ -112,3 +114,27 @@ def test_the_commands_train_and_tokenize(
     assert refused.value.code == 2
     told = capsys.readouterr().err
     assert "expected one of paper, small, tiny, found 'huge'" in told
+
+
+@pytest.mark.usefixtures("tests_server")
+def test_the_command_trains_an_evaluator(motions_root: Path, tmp_path: Path) -> None:
+    texts = ("a person walks forward and waves with the left arm", "someone kicks and jumps")
+    values = {
+        "model": {"width": 16, "layers": 1, "heads": 2, "sentence_width": 64},
+        "sentence_encoder": str(save_tiny_bert(tmp_path / "bert", texts)),
+        "loop": {"steps": 2, "batch_size": 8, "validate_every": 2, "threads": 1},
+    }
+    file, run = tmp_path / "config.json", tmp_path / "run"
+    file.write_text(json.dumps(values))
+
+    def train(*options: str) -> Result:
+        asked = ["train-evaluator", str(motions_root), "--run", str(run), "--quiet", *options]
+        return CliRunner().invoke(app, asked)
+
+    trained = train("--config", str(file))
+    assert trained.exit_code == 0, trained.exception
+    assert f"{run}/checkpoints/step-00000002: step 2, loss " in trained.stdout
+    assert load_evaluator(run).kind == "contrastive"
+    # The other kind has another configuration.
+    wrong = train("--kind", "matching", "--set", "model.width=8")
+    assert "model.width: expected a field of MatchingConfig" in str(wrong.exception)

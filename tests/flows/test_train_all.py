@@ -184,6 +184,14 @@ def test_a_deployment_that_does_not_exist_is_refused_before_any_work(tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+def test_an_evaluator_that_cannot_be_loaded_is_refused_before_any_work(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    evaluation = {"items": 2, "evaluator": {"run": tmp_path / "none"}}
+    with pytest.raises(CheckpointError, match=f"{tmp_path / 'none'}: expected a checkpoint"):
+        train_all(config=_config(root, evaluation=evaluation))
+    assert not root.exists()
+
+
 @pytest.mark.usefixtures("tests_server")
 def test_a_model_is_evaluated_on_the_command_line(
     trained: tuple[Path, TrainAllSummary], tmp_path: Path

@@ -17,13 +17,12 @@ from typing import Final, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch import distributed as dist
 
 from data.config import Config, ExpandedPath
 from data.motion.splits import Split, SplitConfig
 from data.presets import HOME, Presets
 from data.store.writer import write_text
-from training.checkpoints import Checkpoint, CheckpointError, read_checkpoint
+from training.checkpoints import Checkpoint, read_checkpoint
 from training.instructions.corruption import corrupt
 from training.instructions.material import (
     read_motion_items,
@@ -51,8 +50,10 @@ from training.loop import (
     Ranks,
     TrainingError,
     TrainingResult,
+    one_rank_first,
     start_ranks,
     train,
+    train_from_file,
 )
 from training.tokenizer.motion_tokenizer import MotionTokenizer, load_tokenizer
 from training.tokenizer.tokenize import read_motion_tokens
@@ -467,23 +468,10 @@ def train_motion_lm(config: TrainMotionLmConfig) -> TrainingResult:
     with start_ranks(config.loop) as ranks:
         tokenizer = load_tokenizer(config.tokenizer)
         # Rank 0 writes the text tokenizer of the run, and the other ranks read it.
-        if ranks.rank:
-            dist.barrier()
-        learner = LmLearner(config, tokenizer)
-        if ranks.world > 1 and not ranks.rank:
-            dist.barrier()
+        with one_rank_first(ranks):
+            learner = LmLearner(config, tokenizer)
         return train(learner, config.loop, config.run, ranks, initial=False)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Train from a configuration file; an error that the user can fix is printed as a message."""
-    try:
-        (path,) = arguments
-        train_motion_lm(TrainMotionLmConfig.model_validate_json(Path(path).read_text()))
-    except (ValueError, OSError, TrainingError, CheckpointError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(2) from error
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    train_from_file(TrainMotionLmConfig, train_motion_lm, sys.argv[1:])

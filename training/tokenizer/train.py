@@ -10,7 +10,6 @@ tokens, Q the codes per token.
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final, Self
 
 import numpy as np
@@ -18,19 +17,18 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch import distributed as dist
 
 from data.config import Config, ExpandedPath
 from data.presets import HOME, Presets
-from training.checkpoints import CheckpointError
 from training.loop import (
     Learner,
     LoopConfig,
     Ranks,
-    TrainingError,
     TrainingResult,
+    one_rank_first,
     start_ranks,
     train,
+    train_from_file,
 )
 from training.tokenizer.losses import step_loss, vqvae_loss
 from training.tokenizer.motion_tokenizer import KIND
@@ -238,24 +236,10 @@ class VqvaeLearner(Learner):
 def train_motion_vqvae(config: TrainMotionVqvaeConfig) -> TrainingResult:
     """Train in this process; see :func:`training.loop.train` for the errors it raises."""
     with start_ranks(config.loop) as ranks:
-        if ranks.rank == 0:
-            prepare_data(config.data, config.run / "cache")
-        if ranks.world > 1:
-            dist.barrier()
-        data = prepare_data(config.data, config.run / "cache")
+        with one_rank_first(ranks):
+            data = prepare_data(config.data, config.run / "cache")
         return train(VqvaeLearner(config, data), config.loop, config.run, ranks)
 
 
-def main() -> None:
-    """Train from a configuration file; an error that the user can fix is printed as a message."""
-    try:
-        (path,) = sys.argv[1:]
-        config = TrainMotionVqvaeConfig.model_validate_json(Path(path).read_text())
-        train_motion_vqvae(config)
-    except (ValueError, OSError, TrainingError, CheckpointError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(2) from error
-
-
 if __name__ == "__main__":
-    main()
+    train_from_file(TrainMotionVqvaeConfig, train_motion_vqvae, sys.argv[1:])

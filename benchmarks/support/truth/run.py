@@ -19,7 +19,7 @@ from data.records import PoseTrack
 from data.schemas import load_objects, load_track
 from data.store.dataset import Dataset
 from data.workers.workers import WorkerConfig, Workers
-from flows.settings import detectors_path
+from flows.settings import asset_path
 
 PROJECT: Final = Path(__file__).parents[3]
 POSE_CODE: Final = (
@@ -112,7 +112,7 @@ def annotate(
     workers = Workers(WorkerConfig())
     try:
         worked = annotate_dataset(
-            config, pose_model, workers, NO_MODELS, object_detectors=detectors_path()
+            config, pose_model, workers, NO_MODELS, object_detectors=asset_path("object_detectors")
         )
     finally:
         workers.close()

@@ -10,18 +10,18 @@ import pytest
 
 from data.importers.run import MotionImportConfig, import_motions
 from data.motion.splits import SplitConfig
+from data.synthetic.activities import generate_motion
 from data.workers.workers import WorkerConfig
 from evaluation.evaluators.evaluator import Evaluator
 from evaluation.evaluators.loading import load_evaluator
 from evaluation.evaluators.pairs import PairDataConfig, Pairs, prepare_pairs
-from evaluation.evaluators.training import (
-    CONTRASTIVE_PRESETS,
-    MATCHING_PRESETS,
+from evaluation.evaluators.train_contrastive import PRESETS as CONTRASTIVE_PRESETS
+from evaluation.evaluators.train_contrastive import (
     TrainContrastiveConfig,
-    TrainMatchingConfig,
     train_contrastive_evaluator,
-    train_matching_evaluator,
 )
+from evaluation.evaluators.train_matching import PRESETS as MATCHING_PRESETS
+from evaluation.evaluators.train_matching import TrainMatchingConfig, train_matching_evaluator
 from evaluation.metrics.matching import match
 from tests.support.tiny_bert import save_tiny_bert
 from training.checkpoints import CheckpointError
@@ -174,6 +174,26 @@ def test_clips_are_chosen_by_length(root: Path, tmp_path: Path) -> None:
     assert len({clip.motion_id for clip, _ in batch}) == 8
     with pytest.raises(ValueError, match="at least 2 clips with captions in the train split"):
         prepare_pairs(PairDataConfig(dataset=root, min_frames=190), tmp_path)
+
+
+def test_motions_without_captions_are_counted(tmp_path: Path) -> None:
+    motions = {f"take{index}": generate_motion("walk_forward", index, 3.0)[0] for index in range(9)}
+    np.savez(tmp_path / "takes.npz", allow_pickle=False, **motions)
+    folder = tmp_path / "dataset"
+    import_motions(
+        MotionImportConfig(
+            sources=(str(tmp_path / "takes.npz"),),
+            dataset=folder,
+            mirror=False,
+            splits=SplitConfig(train=0.5, val=0.5, test=0.0),
+            workers=WorkerConfig(num_workers=1),
+        )
+    )
+    told = (
+        r"in the train split, found 0 \(left out: no caption: [1-9]\). Remedy: import more motions"
+    )
+    with pytest.raises(ValueError, match=told):
+        prepare_pairs(PairDataConfig(dataset=folder), tmp_path / "cache")
 
 
 def test_presets_are_valid(tmp_path: Path) -> None:

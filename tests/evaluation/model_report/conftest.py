@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.evaluators.training import TrainContrastiveConfig, train_contrastive_evaluator
+from evaluation.evaluators.train_contrastive import (
+    TrainContrastiveConfig,
+    train_contrastive_evaluator,
+)
 from evaluation.model_report.config import EvaluationConfig
 from evaluation.model_report.evaluate import Evaluated, evaluate_model
 from evaluation.model_report.material import Material

@@ -28,7 +28,7 @@ from data.schemas import SCHEMAS, Row, rejection_row
 from data.store.dataset import Dataset
 from data.store.writer import open_writer, rows_table
 from flows.commands.main import app, main
-from flows.commands.running import ALIASES, FLOWS
+from flows.commands.running import ALIASES, FLOWS, FlowCommand, evaluator_flow
 from flows.runtime.console import ConsoleHandler
 from flows.runtime.progress import StageProgress
 from flows.runtime.progress_bars import ProgressBars, progress_bars
@@ -125,7 +125,15 @@ def test_an_alias_is_the_same_command_and_hidden(alias: str) -> None:
     assert aliased == [alias if word == ALIASES[alias] else word for word in named]
 
 
-@pytest.mark.parametrize("command", (*FLOWS, *ALIASES))
+COMPLETED: dict[str, FlowCommand] = {
+    **{name: flow for name, flow in FLOWS.items() if not name.endswith("-evaluator")},
+    **{alias: FLOWS[name] for alias, name in ALIASES.items()},
+    "train-evaluator": evaluator_flow("contrastive"),
+    "train-evaluator --kind matching": evaluator_flow("matching"),
+}
+
+
+@pytest.mark.parametrize("command", COMPLETED)
 def test_a_shell_completes_presets(command: str) -> None:
     def completed(typed: str) -> list[str]:
         asked = f"avatargpt {command} --preset {typed}"
@@ -133,7 +141,7 @@ def test_a_shell_completes_presets(command: str) -> None:
         env["_TYPER_COMPLETE_ARGS"] = asked
         return CliRunner().invoke(app, prog_name="avatargpt", env=env).stdout.split()
 
-    names = sorted(FLOWS[ALIASES.get(command, command)].presets)
+    names = sorted(COMPLETED[command].presets)
     assert names
     assert completed("") == names
     assert completed(names[0]) == [name for name in names if name.startswith(names[0])]

@@ -31,8 +31,7 @@ architecture, trained by this project. ``contrastive``: the network of
 class Evaluator(Protocol):
     """Embeds motions and captions. Matching pairs have a small Euclidean distance.
 
-    Values of different evaluators cannot be compared; results carry ``name``
-    (:mod:`evaluation.evaluators.results`).
+    Values of different evaluators cannot be compared; results carry ``name``.
     """
 
     @property

@@ -104,7 +104,7 @@ def _captioned(clip: CaptionedClip, rng: np.random.Generator) -> tuple[Captioned
 
 
 def prepare_pairs(config: PairDataConfig, cache: Path) -> tuple[PreparedData, dict[Split, Pairs]]:
-    """Read the clips of all splits.
+    """Read the clips of all splits to train on.
 
     Args:
         config: selection of clips.
@@ -119,22 +119,7 @@ def prepare_pairs(config: PairDataConfig, cache: Path) -> tuple[PreparedData, di
         config.model_dump(include=set(MotionDataConfig.model_fields))
     )
     data = prepare_data(chosen, cache)
-    rows = {
-        row["motion_id"]: row
-        for row in Dataset(config.dataset).rows(
-            "motions", ["motion_id", "source", "source_id", "texts", "labels", "num_frames"]
-        )
-    }
-    pairs: dict[Split, Pairs] = {}
-    for split, motions in data.splits.items():
-        left_out = Counter[str]()
-        clips = tuple(
-            clip
-            for index, motion_id in enumerate(motions.ids)
-            for clip in _clips(rows[motion_id], motions, index, config, left_out)
-        )
-        names = (str(rows[motion_id]["source_id"]).split("#")[0] for motion_id in motions.ids)
-        pairs[split] = Pairs(clips, left_out, frozenset(names))
+    pairs: dict[Split, Pairs] = {split: read_pairs(config, data, split) for split in data.splits}
     for split, least in _MIN_CLIPS.items():
         found = pairs[split]
         if len(found) < least:
@@ -145,6 +130,33 @@ def prepare_pairs(config: PairDataConfig, cache: Path) -> tuple[PreparedData, di
                 "more motions with texts or labels, or change min_frames and max_frames."
             )
     return data, pairs
+
+
+def read_pairs(config: PairDataConfig, data: PreparedData, split: Split) -> Pairs:
+    """Read the clips of a split.
+
+    Args:
+        config: dataset, and lengths of the clips.
+        data: its motions.
+        split: the split.
+
+    Raises:
+        data.store.manifest.DatasetError: ``config.dataset`` is not a dataset.
+    """
+    columns = ["motion_id", "source", "source_id", "texts", "labels", "num_frames"]
+    rows = {
+        row["motion_id"]: row
+        for row in Dataset(config.dataset).rows("motions", columns, {"split": [split]})
+    }
+    motions = data.splits[split]
+    left_out = Counter[str]()
+    clips = tuple(
+        clip
+        for index, motion_id in enumerate(motions.ids)
+        for clip in _clips(rows[motion_id], motions, index, config, left_out)
+    )
+    names = (str(rows[motion_id]["source_id"]).split("#")[0] for motion_id in motions.ids)
+    return Pairs(clips, left_out, frozenset(names))
 
 
 def _clips(

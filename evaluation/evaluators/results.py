@@ -1,67 +1,27 @@
-"""Results that carry their evaluator and test set, so that figures are never mixed.
+"""Published results, and when they may stand beside measured ones.
 
-A table holds the results of one evaluator on one test set. Published rows are shown only beside
-results of the published evaluator on HumanML3D's test set whose ground truth has the published
-R-precision: other weights, statistics or clips give figures that cannot be compared.
+They are shown only beside results of the published evaluator on HumanML3D's test set whose real
+motions have the published R-precision: other weights, statistics or clips give figures that cannot
+be compared.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from data.importers.humanml3d import KNOWN_BAD
-from evaluation.evaluators.evaluator import Evaluator, EvaluatorKind
+from evaluation.evaluators.evaluator import Evaluator
 from evaluation.evaluators.pairs import PairDataConfig, Pairs
+from evaluation.metrics.protocol import ProtocolConfig
 
-GROUND_TRUTH: Final = "ground truth"
-"""Name of the row of the real motions."""
-TOLERANCE: Final = 0.01
-"""Largest difference of the ground truth's R-precision@3 from the published value. The published
+PROTOCOL_FRAMES: Final = (40, 199)
+"""Frames of the shortest and of the longest clip of the published protocol."""
+_TOLERANCE: Final = 0.01
+"""Largest difference of the real motions' R-precision@3 from the published value. The published
 95 % interval is 0.002; the choice of captions and the cropping of clips add to it."""
-
 _HUMANML3D_NAMES: Final = "2bec333e2f170dc03af55223ba13bb40e88d4167558c2b06fc7af0693c88be7f"
 """SHA-256 of the sorted names of HumanML3D's 4,384 test motions without the known bad clips."""
-_PROTOCOL_FRAMES: Final = (40, 199)
-
-
-class ClipSet(BaseModel):
-    """What results were computed on.
-
-    Attributes:
-        test_set_id: hash of the names and captions of the clips.
-        clips: number of clips.
-        is_humanml3d: whether it is the test set of HumanML3D, with clips of 40 to 199 frames.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    test_set_id: str
-    clips: int
-    is_humanml3d: bool
-
-
-class JudgedResult(BaseModel):
-    """The figures of one row, as measured with one evaluator.
-
-    Attributes:
-        row: what was measured, e.g. ``ground truth`` or the version of a model.
-        evaluator: name of the evaluator.
-        evaluator_kind: its kind.
-        test_set: the clips.
-        values: mean of each metric, e.g. ``r_precision_3``.
-        half_widths: half width of the 95 % interval of metrics that were repeated.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    row: str
-    evaluator: str
-    evaluator_kind: EvaluatorKind
-    test_set: ClipSet
-    values: dict[str, float]
-    half_widths: dict[str, float] = Field(default_factory=dict)
 
 
 class PublishedResult(BaseModel):
@@ -113,96 +73,51 @@ PUBLISHED: Final = (
 """Published results of text-to-motion on HumanML3D's test set."""
 
 
-class ResultTable(BaseModel):
-    """Rows that may stand in one table.
-
-    Attributes:
-        judged: results of one evaluator on one test set.
-        published: published results beside them; empty unless they can be compared.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    judged: tuple[JudgedResult, ...]
-    published: tuple[PublishedResult, ...] = ()
-
-
-def describe_test_set(pairs: Pairs, config: PairDataConfig) -> ClipSet:
-    """Describe the clips of a test split.
+def is_humanml3d_test(pairs: Pairs, config: PairDataConfig) -> bool:
+    """Whether a test split is that of HumanML3D, with clips of the protocol's lengths.
 
     Args:
-        pairs: the test split of :func:`~evaluation.evaluators.pairs.prepare_pairs`.
+        pairs: the test split of :func:`~evaluation.evaluators.pairs.read_pairs`.
         config: selection that it was read with.
     """
-    digest = hashlib.sha256()
-    for clip in pairs.clips:
-        digest.update("\0".join((clip.source_id, *clip.captions, "")).encode())
     names = sorted(name for name in pairs.names if name.removeprefix("M") not in KNOWN_BAD)
     named = hashlib.sha256("\n".join(names).encode()).hexdigest()
-    return ClipSet(
-        test_set_id=digest.hexdigest()[:16],
-        clips=len(pairs),
-        is_humanml3d=named == _HUMANML3D_NAMES
+    return (
+        named == _HUMANML3D_NAMES
         and all(clip.source == "humanml3d" for clip in pairs.clips)
-        and (config.min_frames, config.max_frames) == _PROTOCOL_FRAMES,
+        and (config.min_frames, config.max_frames) == PROTOCOL_FRAMES
     )
 
 
-def judged_by(
+def why_not_comparable(
     evaluator: Evaluator,
-    test_set: ClipSet,
-    row: str,
-    values: Mapping[str, float],
-    half_widths: Mapping[str, float] | None = None,
-) -> JudgedResult:
-    """Return the figures of one row with the evaluator that they were measured with."""
-    return JudgedResult(
-        row=row,
-        evaluator=evaluator.name,
-        evaluator_kind=evaluator.kind,
-        test_set=test_set,
-        values=dict(values),
-        half_widths=dict(half_widths or {}),
-    )
-
-
-def result_table(results: Sequence[JudgedResult], *, published: bool = False) -> ResultTable:
-    """Put results into one table.
+    protocol: ProtocolConfig,
+    real_r_precision_3: float | None,
+    *,
+    is_humanml3d: bool,
+) -> str:
+    """Return why published results cannot stand beside measured ones; empty if they can.
 
     Args:
-        results: at least one result.
-        published: whether to add the published rows.
-
-    Raises:
-        ValueError: the results are of several evaluators or test sets, or cannot be compared with
-            the published rows.
+        evaluator: what the results were measured with.
+        protocol: sizes that they were measured with.
+        real_r_precision_3: R-precision@3 of the real motions; None if it was not measured.
+        is_humanml3d: whether all clips of HumanML3D's test set, and no others, were measured.
     """
-    for what, found in (
-        ("evaluator", {result.evaluator for result in results}),
-        ("test set", {result.test_set.test_set_id for result in results}),
-    ):
-        if len(found) != 1:
-            raise ValueError(
-                f"results: expected those of one {what} in a table, found {sorted(found)}. "
-                f"Remedy: make a table for each {what}."
-            )
-    if not published:
-        return ResultTable(judged=tuple(results))
-    first = results[0]
-    if first.evaluator_kind != "published" or not first.test_set.is_humanml3d:
-        raise ValueError(
-            "published rows: expected results of the published evaluator on HumanML3D's test set, "
-            f"found those of {first.evaluator} on {first.test_set.clips} clips"
-            f"{'' if first.test_set.is_humanml3d else ' of another set'}. Remedy: leave the "
-            "published rows out, or import the evaluator with import_published and HumanML3D with "
-            "its split lists, and set mirrored_test."
+    if evaluator.kind != "published":
+        return f"{evaluator.name} is not the published evaluator"
+    if not is_humanml3d:
+        return (
+            "the clips are not those of HumanML3D's test set, mirror images included, with "
+            "{} to {} frames".format(*PROTOCOL_FRAMES)
         )
+    if protocol.model_copy(update={"seed": 0}) != ProtocolConfig():
+        return "the sizes of the protocol are not the published ones"
     expected = PUBLISHED[0].values["r_precision_3"]
-    real = [result.values.get("r_precision_3") for result in results if result.row == GROUND_TRUTH]
-    if len(real) != 1 or real[0] is None or abs(real[0] - expected) > TOLERANCE:
-        raise ValueError(
-            f"published rows: expected one row {GROUND_TRUTH!r} with the published R-precision@3 "
-            f"of {expected} +- {TOLERANCE}, found {real}. Remedy: check the weights, the word "
-            "vectors and the statistics of the evaluator."
+    if real_r_precision_3 is None or abs(real_r_precision_3 - expected) > _TOLERANCE:
+        found = "not measured" if real_r_precision_3 is None else f"{real_r_precision_3:.3f}"
+        return (
+            f"R-precision@3 of the real motions is {found}, the published one is {expected}: check "
+            "the weights, the word vectors and the statistics of the evaluator"
         )
-    return ResultTable(judged=tuple(results), published=PUBLISHED)
+    return ""

@@ -37,6 +37,12 @@ class EvaluatorConfig(Config):
         "that intervals cover the choice of samples. It takes as many times as long.",
     )
 
+    humanml3d_protocol: bool = Field(
+        default=False,
+        description="Whether the test set is that of HumanML3D's protocol: with mirror images, and "
+        "for text to motion clips of 40 to 199 frames. Published rows need it, and all items.",
+    )
+
     @model_validator(mode="after")
     def _check_samples(self) -> "EvaluatorConfig":
         pairs = self.protocol.multimodality_pairs

@@ -86,7 +86,12 @@ def evaluate_model(
     clock = _Clock(report)
     evaluator = _evaluator(config, model)
     with clock("data"):
-        material = Material(model, training, cache)
+        material = Material(
+            model,
+            training,
+            cache,
+            humanml3d_protocol=config.evaluator is not None and config.evaluator.humanml3d_protocol,
+        )
         duplicates = near_duplicates(read_described(training.dataset))
         of_tasks = {task: material.asked(task, config.items) for task in Task}
         asked = [*material.captioned(config.items, config.seed)]

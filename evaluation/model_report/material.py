@@ -16,6 +16,8 @@ from data.importers.humanml3d import KNOWN_BAD
 from data.motion.splits import Split
 from data.store.dataset import Dataset
 from evaluation.duplicates import motion_descriptor, nearest_texts
+from evaluation.evaluators.pairs import PairDataConfig, read_pairs
+from evaluation.evaluators.results import PROTOCOL_FRAMES, is_humanml3d_test
 from evaluation.metrics.texts import words_of
 from evaluation.model_report.tables import LeftOut
 from training.inference.motion_model import Features, MotionModel
@@ -38,6 +40,8 @@ class Material:
         model: the model.
         training: configuration of the language model's training, which names the data.
         cache: folder of cached features; that of the tokenizer's run already has them.
+        humanml3d_protocol: whether mirror images are test items too, and captions are those of
+            motions of 40 to 199 frames.
 
     Attributes:
         data: motions of all splits.
@@ -49,9 +53,21 @@ class Material:
         ValueError: a split is empty, or motions have no tokens.
     """
 
-    def __init__(self, model: MotionModel, training: TrainMotionLmConfig, cache: Path) -> None:
-        chosen = MotionDataConfig(dataset=training.dataset, min_quality=training.min_quality)
+    def __init__(
+        self,
+        model: MotionModel,
+        training: TrainMotionLmConfig,
+        cache: Path,
+        *,
+        humanml3d_protocol: bool = False,
+    ) -> None:
+        chosen = MotionDataConfig(
+            dataset=training.dataset,
+            min_quality=training.min_quality,
+            mirrored_test=humanml3d_protocol,
+        )
         self.training = training
+        self._frames = PROTOCOL_FRAMES if humanml3d_protocol else None
         self.data: PreparedData = prepare_data(chosen, cache)
         self.left_out = Counter[str]()
         self.test: Mixture = read_mixture(training, model.tokenizer, "test", self.left_out)
@@ -78,7 +94,8 @@ class Material:
     def all_asked(self, task: Task) -> list[Instruction]:
         """Return every instruction of a task of the test split.
 
-        Mirror images are left out: they would count the motions of the test split twice.
+        Mirror images are left out, unless the protocol has them: they would count the motions of
+        the test split twice.
         """
         return [one for one in self.test.all_of(task) if self._is_asked(one)]
 
@@ -91,7 +108,8 @@ class Material:
         """
         by_motion: dict[str, list[Instruction]] = defaultdict(list)
         for one in self.all_asked(Task.T2M):
-            by_motion[one.source_id].append(one)
+            if self._frames is None or self._frames[0] <= self._length(one) <= self._frames[1]:
+                by_motion[one.source_id].append(one)
         rng = np.random.default_rng(seed)
         return evenly([each[rng.integers(len(each))] for each in by_motion.values()], limit)
 
@@ -103,6 +121,21 @@ class Material:
             if self._is_asked(one)
         ]
         return evenly([(one, answers) for one, answers in found if answers], limit)
+
+    def is_humanml3d_test(self, asked: Sequence[Instruction]) -> bool:
+        """Whether instructions are about all clips of HumanML3D's test set, and about no others."""
+        if self._frames is None:
+            return False
+        config = PairDataConfig(
+            dataset=self.training.dataset,
+            min_quality=self.training.min_quality,
+            mirrored_test=True,
+            min_frames=self._frames[0],
+            max_frames=self._frames[1],
+        )
+        pairs = read_pairs(config, self.data, "test")
+        wanted = sorted(clip.motion_id for clip in pairs.clips)
+        return wanted == sorted(one.source_id for one in asked) and is_humanml3d_test(pairs, config)
 
     def source_of(self, one: Instruction) -> str:
         """Return the database or kind of source that the motion of an instruction is of."""
@@ -161,6 +194,13 @@ class Material:
             "test": _digest(asked),
             "train": self.train.content_id(),
         }
+
+    def _length(self, one: Instruction) -> int:
+        """Return the frames of the motion of a test instruction."""
+        motion_id, part = _parts_of(one.source_id)
+        if part is not None:
+            return (part[1] - part[0]) * FRAMES_PER_CODE
+        return len(self.motions.motion(self._places["test"][motion_id]))
 
     def _is_asked(self, one: Instruction) -> bool:
         is_of_plan = one.task not in MOTION_TASKS

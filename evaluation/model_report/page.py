@@ -159,12 +159,29 @@ def _columns(
         for row in sorted(rows, key=lambda row: (row.source, order.index(row.name)))
         if any(metric in row.values for metric in metrics)
     ]
+    lines += _published_lines(table, metrics) if not folded else []
     columns = [
         _FIRST,
         *(_metric_column(METRICS[metric]) for metric in metrics),
         Column("Items", numeric=True),
     ]
     return content.Table(title, columns, lines, folded=folded)
+
+
+def _published_lines(table: Table, metrics: Sequence[str]) -> list[Line]:
+    """Return the published results, which are set apart from what this run measured."""
+    return [
+        Line(
+            [
+                f"{one.row}, published ({one.source})",
+                *(one.values.get(metric) for metric in metrics),
+                None,
+            ],
+            "reference",
+        )
+        for one in table.published
+        if any(metric in one.values for metric in metrics)
+    ]
 
 
 def _metric_column(how: Metric) -> Column:

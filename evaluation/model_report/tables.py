@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from evaluation.duplicates import SourceDuplicates
+from evaluation.evaluators.results import PublishedResult
 from evaluation.metrics.intervals import Interval
 from evaluation.metrics.protocol import Estimate
 
@@ -82,6 +83,7 @@ class Table(BaseModel):
         rows: the rows.
         notes: how it was measured, and what is missing and why.
         evaluator: name of the evaluator network; empty without one.
+        published: published results that can be compared with the rows over all sources.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -90,6 +92,7 @@ class Table(BaseModel):
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     evaluator: str = ""
+    published: tuple[PublishedResult, ...] = ()
 
     def figures(self) -> dict[str, Figure]:
         """Return the figures by name."""

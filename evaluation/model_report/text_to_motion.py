@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.evaluators.evaluator import Evaluator
+from evaluation.evaluators.results import PUBLISHED, PublishedResult, why_not_comparable
 from evaluation.metrics.intervals import bootstrap_mean
 from evaluation.model_report.answers import MotionAnswers, answer_captions
 from evaluation.model_report.config import EvaluationConfig
@@ -102,6 +103,7 @@ def text_to_motion(
     values["model"] |= made[0].figures()
     notes = _notes(config)
     judged = ""
+    published: tuple[PublishedResult, ...] = ()
     if evaluator is not None and config.evaluator is not None:
         real = [motion for motion in motions["real"] if motion is not None]
         judge = Judge(evaluator, config.evaluator.protocol, captions, real)
@@ -115,10 +117,26 @@ def text_to_motion(
                     values[row] |= judge.figures([motions[row]])
             samples = _samples(model, asked, config)
             values["model"] |= judge.figures([one.motions for one in made], samples)
+        real_r3 = values["real"].get("r_precision_3")
+        why = why_not_comparable(
+            evaluator,
+            config.evaluator.protocol,
+            None if real_r3 is None else real_r3.value,
+            is_humanml3d=material.is_humanml3d_test(asked),
+        )
+        published = () if why else PUBLISHED
+        if why and evaluator.kind == "published":
+            notes.append(f"Published results cannot be compared: {why}.")
     rows = [Row(name=row, items=len(asked), values=found) for row, found in values.items()]
     rows += _by_source([material.source_of(one) for one in asked], measured, wanted, config.seed)
     return TextToMotion(
-        Table(name=NAME, rows=tuple(rows), notes=tuple(notes), evaluator=judged),
+        Table(
+            name=NAME,
+            rows=tuple(rows),
+            notes=tuple(notes),
+            evaluator=judged,
+            published=published,
+        ),
         tuple(asked),
         _examples(captions, measured),
         _shown(captions, motions, measured, config.pictures),

@@ -1,4 +1,4 @@
-"""Results carry their evaluator; published rows stand only beside comparable ones."""
+"""Published results stand only beside results that can be compared with them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,23 +11,16 @@ from benchmarks.support.corpus import REFERENCE
 from data.arrays import FloatArray
 from evaluation.evaluators.evaluator import EMBEDDING_WIDTH, EvaluatorKind
 from evaluation.evaluators.pairs import CaptionedClip, PairDataConfig, Pairs
-from evaluation.evaluators.results import (
-    GROUND_TRUTH,
-    PUBLISHED,
-    ClipSet,
-    JudgedResult,
-    describe_test_set,
-    judged_by,
-    result_table,
-)
+from evaluation.evaluators.results import PUBLISHED, is_humanml3d_test, why_not_comparable
+from evaluation.metrics.protocol import ProtocolConfig
 
 
 class _Named:
     """An evaluator of which only kind and name matter."""
 
-    def __init__(self, kind: EvaluatorKind, name: str) -> None:
+    def __init__(self, kind: EvaluatorKind) -> None:
         self.kind: EvaluatorKind = kind
-        self.name = name
+        self.name = f"{kind}-1"
 
     def embed_motions(self, motions: Sequence[Any]) -> FloatArray:
         return np.zeros((len(motions), EMBEDDING_WIDTH))
@@ -36,73 +29,46 @@ class _Named:
         return np.zeros((len(captions), EMBEDDING_WIDTH))
 
 
-_PUBLISHED = _Named("published", "published-1")
-_HUMANML3D = ClipSet(test_set_id="a", clips=4640, is_humanml3d=True)
-_OTHER = ClipSet(test_set_id="b", clips=265, is_humanml3d=False)
+def _why(
+    kind: EvaluatorKind = "published",
+    real: float | None = 0.795,
+    *,
+    is_humanml3d: bool = True,
+    **protocol: int,
+) -> str:
+    sizes = ProtocolConfig.model_validate(protocol)
+    return why_not_comparable(_Named(kind), sizes, real, is_humanml3d=is_humanml3d)
 
 
-def _result(
-    evaluator: _Named = _PUBLISHED,
-    test_set: ClipSet = _HUMANML3D,
-    row: str = GROUND_TRUTH,
-    r3: float = 0.797,
-) -> JudgedResult:
-    return judged_by(evaluator, test_set, row, {"r_precision_3": r3})
-
-
-def test_results_of_one_evaluator_and_test_set_make_a_table() -> None:
-    results = [_result(), _result(row="v-1", r3=0.7)]
-    assert result_table(results).judged == tuple(results)
-    assert result_table(results).published == ()
-    assert results[1].evaluator == "published-1"
+def test_published_results_stand_beside_comparable_ones() -> None:
+    assert _why() == _why(real=0.806) == _why(seed=3) == ""
+    assert PUBLISHED[0].values["r_precision_3"] == 0.797
+    assert PUBLISHED[0].values["fid"] == 0.002
 
 
 @pytest.mark.parametrize(
-    ("other", "what"),
+    ("why", "told"),
     [
-        (_result(_Named("matching", "matching-2")), "one evaluator"),
-        (_result(_Named("published", "published-2")), "one evaluator"),
-        (_result(test_set=_OTHER), "one test set"),
+        (_why("matching"), "matching-1 is not the published evaluator"),
+        (_why("contrastive"), "contrastive-1 is not the published evaluator"),
+        (_why(is_humanml3d=False), "the clips are not those of HumanML3D's test set"),
+        (_why(real=0.6), "R-precision@3 of the real motions is 0.600, the published one is 0.797"),
+        (_why(real=None), "R-precision@3 of the real motions is not measured"),
+        (_why(group_size=16), "the sizes of the protocol are not the published ones"),
     ],
 )
-def test_figures_are_never_mixed(other: JudgedResult, what: str) -> None:
-    with pytest.raises(ValueError, match=f"expected those of {what} in a table"):
-        result_table([_result(), other])
+def test_published_results_do_not_stand_beside_others(why: str, told: str) -> None:
+    assert told in why
 
 
-def test_published_rows_stand_beside_comparable_results() -> None:
-    table = result_table([_result(r3=0.795), _result(row="v-1", r3=0.7)], published=True)
-    assert table.published == PUBLISHED
-    assert table.published[0].values["fid"] == 0.002
+def _clip(name: str, source: str = "humanml3d") -> CaptionedClip:
+    return CaptionedClip(name, source, name, np.zeros((40, 263), np.float32), ("a person walks",))
 
 
-@pytest.mark.parametrize(
-    ("results", "told"),
-    [
-        ([_result(_Named("matching", "matching-2"))], "found those of matching-2"),
-        ([_result(test_set=_OTHER)], "265 clips of another set"),
-        ([_result(r3=0.6)], r"R-precision@3 of 0.797 \+- 0.01, found \[0.6\]"),
-        ([_result(row="v-1")], r"found \[\]"),
-    ],
-)
-def test_published_rows_are_refused_beside_others(results: list[JudgedResult], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        result_table(results, published=True)
-
-
-def _clip(name: str, caption: str = "a person walks") -> CaptionedClip:
-    return CaptionedClip(name, "humanml3d", name, np.zeros((40, 263), np.float32), (caption,))
-
-
-def test_a_test_set_is_known_by_its_clips_and_captions() -> None:
-    config = PairDataConfig(dataset=Path("x"))
-    first = describe_test_set(Pairs((_clip("000001"), _clip("000002"))), config)
-    assert first.clips == 2
-    assert not first.is_humanml3d
-    again = describe_test_set(Pairs((_clip("000001"), _clip("000002"))), config)
-    other = describe_test_set(Pairs((_clip("000001"), _clip("000002", "he runs"))), config)
-    assert first == again
-    assert first.test_set_id != other.test_set_id
+def test_other_test_sets_are_not_that_of_humanml3d() -> None:
+    config = PairDataConfig(dataset=Path("x"), mirrored_test=True)
+    clips = _clip("000001"), _clip("000002")
+    assert not is_humanml3d_test(Pairs(clips, names=frozenset(("000001", "000002"))), config)
 
 
 @pytest.mark.corpus
@@ -112,8 +78,8 @@ def test_the_test_set_of_humanml3d_is_recognized() -> None:
     names = [name for name in names if name not in {"007975", "M007975"}]
     config = PairDataConfig(dataset=Path("x"), mirrored_test=True)
     pairs = Pairs((_clip(names[0]),), names=frozenset(names))
-    assert describe_test_set(pairs, config).is_humanml3d
-    fewer = Pairs(pairs.clips, names=frozenset(names[1:]))
-    assert not describe_test_set(fewer, config).is_humanml3d
-    longer = config.model_copy(update={"max_frames": 300})
-    assert not describe_test_set(pairs, longer).is_humanml3d
+    assert is_humanml3d_test(pairs, config)
+    assert not is_humanml3d_test(Pairs(pairs.clips, names=frozenset(names[1:])), config)
+    others = Pairs((_clip(names[0], "arrays"),), names=frozenset(names))
+    assert not is_humanml3d_test(others, config)
+    assert not is_humanml3d_test(pairs, config.model_copy(update={"max_frames": 300}))

@@ -72,7 +72,7 @@ from data.arrays import BoolArray, FloatArray
 from data.motion.skeleton import FPS
 from data.records import ObjectSpan, PoseTrack
 
-KINEMATICS_VERSION: Final = "4"
+KINEMATICS_VERSION: Final = "5"
 """Version of the rules. It is increased whenever a rule changes the description of a motion."""
 
 
@@ -95,6 +95,8 @@ SERVE_S: Final = 2.0
 """Longest time from the toss of a ball to the stroke overhead."""
 MIN_STAND_S: Final = 1.0
 """Shortest time after which somebody is said to stand in place."""
+ON_HANDS_S: Final = 0.1
+"""Longest time from a posture on the hands to a tilt of the trunk that leads out of it."""
 SET_OFF_S: Final = 0.3
 """The first foot is lifted so long before an estimated path begins, and the last one is put down so
 long after it."""
@@ -237,6 +239,7 @@ def describe_motion(
         moving_T = _widened(moving_T, SET_OFF_S)
     balances = one_leg_balances(signals, moving_T)
     clapped = claps(signals, moving_T)
+    pressed = presses(signals, held)
     events = [
         *travels,
         *steps(signals, moving_T | airborne_T),
@@ -245,8 +248,8 @@ def describe_motion(
         *leaps,
         *turns(signals),
         *level_changes(signals, held),
-        *presses(signals, held),
-        *_off_the_hands(torso_moves(signals), held),
+        *pressed,
+        *_off_the_hands(torso_moves(signals), held, pressed),
         *head_moves(signals),
         *clapped,
         *gestures(signals, moving_T | _covered(signals, clapped)),
@@ -403,13 +406,23 @@ def _inside(signals: Signals, event: MotionEvent, mask_T: BoolArray) -> bool:
     return float(mask_T[slice(*signals.frames_of(event.start_s, event.end_s))].mean()) > 0.5
 
 
-def _off_the_hands(events: Sequence[MotionEvent], held: Sequence[Posture]) -> list[MotionEvent]:
-    """Drop tilts of the trunk between postures on the hands or the floor, which name them."""
+def _off_the_hands(
+    events: Sequence[MotionEvent], held: Sequence[Posture], pressed: Sequence[MotionEvent]
+) -> list[MotionEvent]:
+    """Drop tilts of the trunk between postures on the hands or the floor, which name them.
+
+    Args:
+        events: tilts of the trunk.
+        held: postures of the motion.
+        pressed: movements of the shoulders up from the floor or down to it, on the hands.
+    """
+    spans_s = [(p.start_s, p.end_s) for p in held if p.kind in _ON_FLOOR]
+    spans_s += [(e.start_s, e.end_s) for e in pressed]
 
     def on_hands(time_s: float) -> bool:
-        return any(p.kind in _ON_FLOOR and p.start_s <= time_s <= p.end_s for p in held)
+        return any(first - ON_HANDS_S <= time_s <= last + ON_HANDS_S for first, last in spans_s)
 
-    return [e for e in events if not (on_hands(e.start_s - 0.05) and on_hands(e.end_s + 0.05))]
+    return [e for e in events if not (on_hands(e.start_s) and on_hands(e.end_s))]
 
 
 def _without_follow_throughs(events: list[MotionEvent]) -> list[MotionEvent]:

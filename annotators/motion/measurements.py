@@ -95,8 +95,9 @@ def _swing(event: MotionEvent) -> str:
 def _stroke(event: MotionEvent) -> str:
     moves = "moves" if event.count == 1 else "thrusts"
     times = "" if event.count == 1 else f" {event.count} times"
+    wrist = f"{event.side}_wrist" if event.side else "a wrist"
     return (
-        f"{event.side}_wrist {moves} {event.magnitude:.2f} m {event.direction}{times} at up to "
+        f"{wrist} {moves} {event.magnitude:.2f} m {event.direction}{times} at up to "
         f"{event.peak_speed:.1f} m/s"
     )
 

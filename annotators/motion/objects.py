@@ -17,26 +17,22 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from annotators.motion.events import (
-    LOWER_ARM,
-    RAISE_ARM,
-    Direction,
     EventKind,
     MotionEvent,
     Part,
     Side,
     measure_event,
 )
-from annotators.motion.rules.arms import hand_level, hand_T3
+from annotators.motion.rules.arms import hand_T3
 from annotators.motion.rules.posture import hip_height
+from annotators.motion.rules.shots import SHOT_SPEED_MPS, with_shots
 from annotators.motion.rules.sides import overlaps
 from annotators.motion.signals import (
     SIDES,
     Signals,
     Span,
-    flexion_deg,
     join_spans,
     spans,
-    speed_T,
     turning_points,
 )
 from data.motion.skeleton import FPS
@@ -71,20 +67,6 @@ PUSH: Final = 0.20
 PUSH_HEIGHT: Final = (-1.0, 0.0)
 MIN_PUSHES: Final = 2
 MAX_PUSH_GAP_S: Final = 1.0
-SHOT_SPEED_MPS: Final = 1.8
-"""Smallest speed of a hand that throws a ball."""
-SHOT_BENT_DEG: Final = 75.0
-SHOT_STRAIGHT_DEG: Final = 45.0
-"""An arm that throws a ball up is bent by so much, with the hand near the head, then straight."""
-SHOT_S: Final = 0.5
-"""Longest time from the bent to the straight arm."""
-SHOT_START: Final = -0.35
-SHOT_END: Final = 0.6
-"""Height of the hand above the shoulder before and after, arm lengths."""
-SHOT_SIDE: Final = 1.3
-"""An arm that straightens by so much more than the other one is the one that throws."""
-FOLLOW_S: Final = 0.6
-"""The arms of who has thrown come down, or were brought up for it, within this time."""
 AT_MOUTH: Final = 0.45
 """Largest distance of a wrist from the head when one drinks, torso lengths."""
 DRINK_S: Final = 0.4
@@ -162,7 +144,7 @@ def with_objects(
     """
     result = list(events)
     if any(thing.name in BALLS and not thing.near for thing in objects):
-        result = _with_shots(signals, result)
+        result = with_shots(signals, result)
     for thing in sorted(_joined(objects), key=lambda o: o.score, reverse=True):
         span = signals.frames_of(thing.start_s, thing.end_s)
         if not thing.near or thing.score < MIN_SCORE or span[1] - span[0] < 2:
@@ -353,85 +335,6 @@ def _throws(scene: _Scene) -> list[MotionEvent]:
         if event.part is Part.ARM and comes and not result and scene.is_of_side(event):
             result.append(replace(event, kind=EventKind.CATCH, object=scene.thing.name))
     return result
-
-
-def _with_shots(signals: Signals, events: Sequence[MotionEvent]) -> list[MotionEvent]:
-    """Turn fast raises of who shoots into throws of the ball, where the scene has one.
-
-    The ball in a hand is too small or too hidden to be seen surely. It is thrown up if a bent arm
-    straightens overhead at once from the head, where two hands hold a ball.
-    """
-    result = list(events)
-    for event in events:
-        if event not in result or not event.is_one_of((RAISE_ARM,)):
-            continue
-        sides = SIDES if event.side is Side.BOTH else (str(event.side),)
-        shots = {side: shot for side in sides if (shot := _shot_of(signals, side, event))}
-        if not shots:
-            continue
-        side, (span, straightened_deg) = max(shots.items(), key=lambda item: item[1][1])
-        alike = any(
-            SHOT_SIDE * other_deg > straightened_deg
-            for other, (_, other_deg) in shots.items()
-            if other != side
-        )
-        wrist_T3 = signals.joint_T3(f"{side}_wrist") - signals.joint_T3(f"{side}_shoulder")
-        thrown = replace(
-            measure_event(
-                signals,
-                span,
-                EventKind.THROW,
-                Part.ARM,
-                side=Side.BOTH if alike else Side(side),
-                direction=Direction.UP,
-                level=hand_level(signals, Side(side), span[1] - 1),
-                magnitude=float(np.linalg.norm(wrist_T3[span[1] - 1] - wrist_T3[span[0]])),
-                peak_speed=float(speed_T(wrist_T3)[slice(*span)].max()),
-            ),
-            object="ball",
-        )
-        result = [e for e in result if e is not event and not _belongs_to_shot(e, thrown)]
-        result.append(thrown)
-    return result
-
-
-def _shot_of(signals: Signals, side: str, event: MotionEvent) -> tuple[Span, float] | None:
-    """Return the span in which an arm throws up during a raise, and by how much it straightens."""
-    margin_s = 2 / FPS
-    first, last = np.searchsorted(
-        signals.time_T, (event.start_s - margin_s, event.end_s + margin_s)
-    ).tolist()
-    bend_T = flexion_deg(signals, f"{side}_shoulder", f"{side}_elbow", f"{side}_wrist")
-    up_T = hand_T3(signals, side)[:, 1]
-    # Who aims holds the ball up with bent arms: the throw is where they straighten at once.
-    starts = [
-        frame
-        for frame in (first + np.flatnonzero(bend_T[first:last] >= SHOT_BENT_DEG)).tolist()
-        if (bend_T[frame : min(frame + int(SHOT_S * FPS), last)] <= SHOT_STRAIGHT_DEG).any()
-    ]
-    if not starts:
-        return None
-    bent = max(starts, key=lambda frame: bend_T[frame])
-    straight = np.flatnonzero(bend_T[bent:last] <= SHOT_STRAIGHT_DEG)
-    end = min(bent + int(straight[0]) + 2, last)
-    speed = speed_T(signals.joint_T3(f"{side}_wrist") - signals.joint_T3(f"{side}_shoulder"))
-    shoots = (
-        end - bent <= SHOT_S * FPS
-        and up_T[bent] >= SHOT_START
-        and up_T[end - 1] >= SHOT_END
-        and speed[bent:end].max() >= SHOT_SPEED_MPS
-        and signals.seen(f"{side}_arm", (bent, end))
-    )
-    return ((bent, end), float(bend_T[bent] - bend_T[end - 1])) if shoots else None
-
-
-def _belongs_to_shot(event: MotionEvent, thrown: MotionEvent) -> bool:
-    """Return whether an event brings the arms up for a throw, or down after it."""
-    if event.part is not Part.ARM or event.kind not in _EXPLAINED:
-        return False
-    if event.is_one_of((LOWER_ARM,)):
-        return thrown.start_s <= event.start_s <= thrown.end_s + FOLLOW_S
-    return thrown.start_s - FOLLOW_S <= event.end_s and event.start_s <= thrown.end_s
 
 
 def _hand_and_ball(scene: _Scene) -> list[MotionEvent]:

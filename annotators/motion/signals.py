@@ -31,6 +31,15 @@ MAX_FILL_FRAMES: Final = 6
 """Gaps of at most 0.3 s are interpolated. In longer gaps a joint is not measured."""
 SETTLE_FRAMES: Final = 3
 """The pose model is inaccurate for 0.15 s after a joint appears and before it disappears."""
+HAND_LEAP_FRAMES: Final = 4
+HAND_LEAP: Final = 1.2
+"""A hand that crosses so much of the image in 0.2 s, arm lengths, to where the other one is, is
+taken for the other one by the pose model, which has lost it."""
+HAND_LEAP_RATIO: Final = 3.0
+"""Smallest way of that hand relative to that of the other one. Hands that clap both move."""
+ONE_HAND: Final = 0.5
+TWO_HANDS: Final = 0.75
+"""Distance in the image, arm lengths, at which the two are one hand, and two hands again."""
 MIN_SEEN_FRAMES: Final = 10
 """A part has events only if it is measured for 0.5 s without a break. In shorter glimpses the pose
 model has not settled (see :data:`SETTLE_FRAMES`), and no movement is complete."""
@@ -287,6 +296,9 @@ def prepare(
     filled_TJ3, usable_TJ = bridge_gaps(raw_TJ3, sure_TJ)
     smooth_TJ3 = gaussian_filter1d(filled_TJ3, SMOOTH_FRAMES, axis=0, mode="nearest")
 
+    if confidence is not None:
+        usable_TJ = usable_TJ & ~_taken_for_other_TJ(smooth_TJ3)
+
     part_T: dict[str, BoolArray] = {
         part: np.logical_and.reduce(usable_TJ[:, [JOINT[name] for name in names]], axis=1)
         for part, names in PART_JOINTS.items()
@@ -340,6 +352,35 @@ def bridge_gaps(raw_TJ3: FloatArray, sure_TJ: BoolArray) -> tuple[FloatArray, Bo
             between_T = np.interp(frames_T, known, known_N3[:, axis])
             filled_TJ3[:, joint, axis] = raw_TJ3[:, 0, axis] + between_T
     return filled_TJ3, usable_TJ
+
+
+def _taken_for_other_TJ(joints_TJ3: FloatArray) -> BoolArray:
+    """Return the joints of the hands while the pose model takes one for the other, (T, 22).
+
+    Then neither is measured: the one that is seen may be either of them.
+
+    Args:
+        joints_TJ3: estimated positions, (T, 22, 3), meters.
+    """
+    taken_TJ = np.zeros(joints_TJ3.shape[:2], dtype=np.bool_)
+    arms = [JOINT[f"{side}_{name}"] for side in SIDES for name in ("elbow", "wrist")]
+    shoulders = [JOINT[f"{side}_shoulder"] for side in SIDES]
+    wrists = [JOINT[f"{side}_wrist"] for side in SIDES]
+    every_T = np.ones(len(joints_TJ3), dtype=np.bool_)
+    arm_m = np.mean([_chain_m(joints_TJ3, every_T, PART_JOINTS[f"{side}_arm"]) for side in SIDES])
+    # In the image, relative to the shoulders, (T, 2 hands, 2).
+    hands_TN2 = joints_TJ3[:, wrists, :2] - joints_TJ3[:, shoulders, :2].mean(axis=1, keepdims=True)
+    apart_T = np.linalg.norm(hands_TN2[:, 0] - hands_TN2[:, 1], axis=1) / arm_m
+    leap_KN = np.linalg.norm(hands_TN2[HAND_LEAP_FRAMES:] - hands_TN2[:-HAND_LEAP_FRAMES], axis=2)
+    leap_KN /= arm_m
+    far_K, near_K = leap_KN.max(axis=1), leap_KN.min(axis=1)
+    leaps_K = (far_K >= HAND_LEAP) & (far_K >= HAND_LEAP_RATIO * near_K)
+    for frame in np.flatnonzero(leaps_K & (apart_T[HAND_LEAP_FRAMES:] < ONE_HAND)).tolist():
+        lands = frame + HAND_LEAP_FRAMES
+        parts_N = np.flatnonzero(apart_T[lands:] > TWO_HANDS)
+        end = lands + int(parts_N[0]) + SETTLE_FRAMES if len(parts_N) else len(joints_TJ3)
+        taken_TJ[frame:end, arms] = True
+    return taken_TJ
 
 
 def _chain_m(joints_TJ3: FloatArray, seen_T: BoolArray, names: tuple[str, ...]) -> float:

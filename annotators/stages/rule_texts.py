@@ -23,7 +23,7 @@ from annotators.stages.staged import (
 from annotators.texts.config import AnnotationConfig, CaptionConfig, PeopleConfig
 from annotators.texts.kinematic_captions import caption_from_motion
 from annotators.texts.people import People, people_of, poorly_seen
-from annotators.texts.rule_annotations import annotate_clip
+from annotators.texts.rule_annotations import annotate_clip, only_told
 from annotators.texts.scene import summarize_video
 from data.errors import ItemError, Stage, UnexpectedItemError
 from data.records import Annotation, Caption, Clip, PoseTrack, Rejection
@@ -201,11 +201,13 @@ def annotate_video(job: TextJob) -> Texts:
         len(job.scan.scan.shots),
     )
 
-    def write(clip: Clip) -> list[Annotation]:
-        return annotate_clip(clip, people[clip].seen, facts, job.annotations)
+    told = {clip: only_told(found) for clip, found in people.items()}
 
-    annotations, failed = _each_clip(people, write)
-    unseen = [r for clip, found in people.items() for r in unseen_rejections(job, clip, found)]
+    def write(clip: Clip) -> list[Annotation]:
+        return annotate_clip(clip, told[clip].seen, facts, job.annotations)
+
+    annotations, failed = _each_clip(told, write)
+    unseen = [r for clip, found in told.items() for r in unseen_rejections(job, clip, found)]
     return Texts(StagedAnnotations(facts.coarse, annotations, tuple(unseen)), failed)
 
 

@@ -11,13 +11,13 @@ from typing import Final
 
 from annotators.grounding.checks import ground_medium, grounding_score
 from annotators.motion.activities import ActivityKind
-from annotators.motion.describe import KINEMATICS_VERSION, MotionDescription
+from annotators.motion.describe import KINEMATICS_VERSION, MIN_STAND_S, MotionDescription
 from annotators.texts.checks import check_medium
 from annotators.texts.config import AnnotationConfig
 from annotators.texts.facts import body_events, partners
-from annotators.texts.people import Person
+from annotators.texts.people import People, Person, Unseen
 from annotators.texts.scene import VideoFacts
-from annotators.wording.acts import Clause
+from annotators.wording.acts import BodyAct, Clause
 from annotators.wording.phrases import (
     PHRASES_VERSION,
     in_other_words,
@@ -35,7 +35,7 @@ from data.records import (
     Verdict,
 )
 
-ANNOTATIONS_VERSION: Final = "2"
+ANNOTATIONS_VERSION: Final = "3"
 """Version of the annotator. It is increased whenever its texts change."""
 
 MAX_ACTIVITIES: Final = 3
@@ -121,6 +121,25 @@ def fine_steps(clauses: Sequence[Clause], clip: Clip) -> tuple[FineStep, ...]:
             )
         )
     return tuple(steps)
+
+
+def only_told(people: People) -> People:
+    """Return the people of a clip of whom the measured motion tells something.
+
+    Of somebody who is seen upright for less than a stride takes, without a movement that is large
+    enough to be named, nobody can say whether they stand, walk or ride. A visual model may.
+    """
+    told, untold = list[Person](), list[Unseen]()
+    for person in people.seen:
+        description = person.description
+        lasts_s = description.end_s - description.start_s
+        acts = {clause.act for clause in timeline(description)}
+        if lasts_s < MIN_STAND_S and acts == {BodyAct.STAY_UPRIGHT}:
+            problem = f"upright for {lasts_s:.2f} s, in which no movement is measured"
+            untold.append(Unseen(person.track.track_id, problem))
+        else:
+            told.append(person)
+    return People(tuple(told), (*people.unseen, *untold))
 
 
 def annotate_clip(

@@ -34,7 +34,7 @@ from annotators.motion.measurements import RHYTHMS, measurement_of, way
 from annotators.wording.acts import Act, ActKey, BodyAct, Clause, Evidence, Pause, Way
 from data.inflection import participle, third_person
 
-PHRASES_VERSION: Final = "4"
+PHRASES_VERSION: Final = "5"
 """Version of the wording. It is increased whenever a wording changes."""
 
 SLIGHT_TURN_DEG: Final = 60.0
@@ -368,8 +368,9 @@ def _pick_up(event: MotionEvent) -> str:
 
 def _throw(event: MotionEvent) -> str:
     if event.object:
-        up = "up " if event.level is Level.ABOVE_HEAD else ""
-        return f"<throw> {_a(event.object)} {up}with {_limb(event, 'hand')}"
+        up = "up" if event.level is Level.ABOVE_HEAD or event.side is None else ""
+        hand = f"with {_limb(event, 'hand')}" if event.side else ""
+        return _spaced(f"<throw> {_a(event.object)}", up, hand)
     return f"<make> a throwing movement with {_limb(event, 'arm')}"
 
 

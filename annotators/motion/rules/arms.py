@@ -10,6 +10,7 @@ Shapes: T frames at 20 fps, N events.
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -29,6 +30,7 @@ from annotators.motion.rules.sides import both_sides, is_too_slow, overlaps, ram
 from annotators.motion.signals import (
     MAX_FILL_FRAMES,
     MIN_CONFIDENCE,
+    PART_JOINTS,
     SETTLE_FRAMES,
     SIDES,
     Signals,
@@ -71,7 +73,16 @@ only before and after, the way between is a guess."""
 TWIN_S: Final = 0.2
 """Arms that move alike start and end within this time of each other."""
 TWIN_SHARE: Final = 0.5
-"""Smallest way up or down of the other hand, relative to that of an arm that is raised."""
+"""Smallest way up or down of the other hand, relative to that of an arm that is raised. A way that
+would be told of an arm alone is always enough."""
+APPEARS_FRAMES: Final = 3
+"""An arm that was hidden and comes into sight is seen for so long before it counts."""
+APART: Final = 0.15
+"""Distance from the trunk, arm lengths, at which a hand beside it cannot be hidden behind it."""
+OVER_HEAD: Final = 0.40
+OVER_HEAD_DEG: Final = 60.0
+"""A hand that is less than so far above the head joint, torso lengths, with the elbow bent by so
+much, is at the head and not above it: it touches the hair, the brow or a hat."""
 TWIN_CONFIDENCE: Final = 0.35
 """Smallest mean confidence of the other hand. One arm of two that move alike is often half hidden
 by the body; the raise of an arm that is not seen at all is not told."""
@@ -86,7 +97,15 @@ def hand_T3(signals: Signals, side: str) -> FloatArray:
 def hand_level(signals: Signals, side: Side, frame: int) -> Level:
     """Return the level of a hand."""
     up = hand_T3(signals, side)[frame, 1] * signals.size.arm_m / signals.size.torso_m
-    return next((name for edge, name in LEVELS if up >= edge), Level.LOW)
+    level = next((name for edge, name in LEVELS if up >= edge), Level.LOW)
+    return Level.HEAD if level is Level.ABOVE_HEAD and _at_head(signals, side, frame) else level
+
+
+def _at_head(signals: Signals, side: Side, frame: int) -> bool:
+    """Return whether a bent arm has the hand at the head, and not above it."""
+    over_m = float((signals.joint_T3(f"{side}_wrist") - signals.joint_T3("head"))[frame, 1])
+    bend_T = flexion_deg(signals, f"{side}_shoulder", f"{side}_elbow", f"{side}_wrist")
+    return over_m < OVER_HEAD * signals.size.torso_m and float(bend_T[frame]) > OVER_HEAD_DEG
 
 
 def hand_speed(signals: Signals, event: MotionEvent) -> float:
@@ -286,6 +305,16 @@ def _twin_of(signals: Signals, event: MotionEvent, other: Side) -> MotionEvent |
     margin = round(TWIN_S * FPS)
     first, last = max(start - margin, 0), min(end + margin, signals.num_frames)
     hand = hand_T3(signals, other)
+    appears = _appears(signals, event, other, (start, last))
+    if appears is not None:
+        return replace(
+            event,
+            side=other,
+            direction=_hand_direction(hand[appears]),
+            level=hand_level(signals, other, appears),
+            end_s=max(event.end_s, float(signals.time_T[appears])),
+            confidence=signals.mean_confidence((f"{other}_wrist",), (appears, last)),
+        )
     rises = event.kind is EventKind.RAISE
     up_N = hand[first:last, 1]
     # The largest change in the direction of the event between two frames.
@@ -296,7 +325,7 @@ def _twin_of(signals: Signals, event: MotionEvent, other: Side) -> MotionEvent |
     sure = float(_hand_confidence(signals, other, event).mean())
     if (
         sure < TWIN_CONFIDENCE
-        or way < TWIN_SHARE * max(event.relative, MIN_RAISE)
+        or way < min(TWIN_SHARE * max(event.relative, MIN_RAISE), MIN_RAISE)
         or max(up_N[begin], up_N[to]) < RAISED
     ):
         return None
@@ -312,6 +341,30 @@ def _twin_of(signals: Signals, event: MotionEvent, other: Side) -> MotionEvent |
         magnitude=way * signals.size.arm_m,
         peak_speed=float(np.abs(np.diff(up_N[begin : to + 1])).max()) * FPS * signals.size.arm_m,
     )
+
+
+def _appears(signals: Signals, event: MotionEvent, other: Side, span: Span) -> int | None:
+    """Return the frame at which a hidden arm comes into sight at the shoulder or higher, or None.
+
+    The body hid it before. Beside the body it would have been seen, so that it was raised there
+    together with the arm of the event.
+    """
+    if event.kind is not EventKind.RAISE or event.level not in HELD_LEVELS:
+        return None
+    joints = [JOINT[f"{other}_elbow"], JOINT[f"{other}_wrist"]]
+    seen_T = signals.confidence_TJ[:, joints].min(axis=1) >= MIN_CONFIDENCE
+    hidden = slice(max(span[0] - MAX_FILL_FRAMES, 0), span[0] + 1)
+    appears = span[0] + int(np.argmax(seen_T[slice(*span)]))
+    lasts = slice(appears, appears + APPEARS_FRAMES)
+    if seen_T[hidden].any() or seen_T[lasts].sum() < APPEARS_FRAMES:
+        return None
+    # Across the image, the hand is outside of the shoulders and hips.
+    trunk_TN = signals.joints_TJ3[:, [JOINT[name] for name in PART_JOINTS["torso"]], 0]
+    hand_T = signals.joint_T3(f"{other}_wrist")[:, 0]
+    beside_T = np.maximum(trunk_TN.min(axis=1) - hand_T, hand_T - trunk_TN.max(axis=1))
+    beside = float(beside_T[lasts].min()) > APART * signals.size.arm_m
+    at = appears + APPEARS_FRAMES - 1
+    return at if beside and hand_level(signals, other, at) in HELD_LEVELS else None
 
 
 def elbow_bends(

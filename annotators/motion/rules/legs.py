@@ -186,10 +186,10 @@ def leg_raises(signals: Signals, side: Side, busy_T: BoolArray) -> list[MotionEv
             continue
         change = float(height_T[span[1] - 1] - height_T[span[0]])
         outward, _, ahead = foot[top].tolist()
-        if ahead < -0.2:
-            direction = Direction.BACKWARD
-        elif outward > 0.45 and outward > ahead:
+        if outward > 0.45 and outward > abs(ahead):
             direction = Direction.SIDE
+        elif ahead < -0.2:
+            direction = Direction.BACKWARD
         else:
             direction = Direction.FORWARD
         bent = bool(knee_T[top] > 60)

@@ -39,6 +39,9 @@ MAX_ROLL_DEG: Final = 20.0
 MAX_TILT_DEG: Final = 110.0
 MAX_TILT_STEP_DEG: Final = 12.0
 """Largest change per frame, 240 degrees per second."""
+MIN_TILT_RATE_DPS: Final = 12.0
+"""Smallest mean speed of a small estimated tilt. A slower one is the drift of an estimate, and its
+times are no times of a movement."""
 MIN_TWIST_DEG: Final = 35.0
 MIN_NOD_DEG: Final = 30.0
 MIN_NOD_ESTIMATED_DEG: Final = 50.0
@@ -157,7 +160,7 @@ def _tilts(signals: Signals, angle_T: FloatArray, axis: _Axis) -> list[MotionEve
 
 
 def _is_clear_tilt(signals: Signals, span: Span, change_deg: float, axis: _Axis) -> bool:
-    """Return whether a tilt is measured, and neither slow, nor upside down, nor a flip of depth."""
+    """Return whether a tilt is measured, and neither drift, nor upside down, nor a depth flip."""
     if not signals.seen("torso", span) or is_too_slow(span):
         return False
     if signals.trunk_T3()[slice(*span), 1].min() < -0.3 * signals.size.torso_m:
@@ -165,10 +168,12 @@ def _is_clear_tilt(signals: Signals, span: Span, change_deg: float, axis: _Axis)
     if signals.exact:
         return True
     # A trunk cannot tilt so fast: the sign of the estimated depth has flipped.
-    flips = change_deg / (span[1] - span[0]) > MAX_TILT_STEP_DEG
+    step_deg = change_deg / (span[1] - span[0])
+    flips = step_deg > MAX_TILT_STEP_DEG
+    drifts = change_deg < CLEAR_TILT_DEG and step_deg * FPS < MIN_TILT_RATE_DPS
     # Without visible legs the lean toward the camera is a guess of the pose model.
     rooted = any(signals.seen(f"{s}_leg", span, 0.6) for s in SIDES)
-    return rooted and not flips and _is_in_image(signals, span, change_deg, axis)
+    return rooted and not (flips or drifts) and _is_in_image(signals, span, change_deg, axis)
 
 
 def _is_in_image(signals: Signals, span: Span, change_deg: float, axis: _Axis) -> bool:

@@ -174,3 +174,61 @@ def test_who_aims_before_throws_where_the_arm_straightens() -> None:
     told = _told(_shooting(aims=True), ObjectSpan("ball", 2.0, 4.0, 0.6))
     (thrown,) = [event for event in told.events if event.kind is EventKind.THROW]
     assert 1.2 <= thrown.start_s <= 1.6
+
+
+def _unsure(motion: Motion, joints: list[str], until: int, confidence: float) -> MotionDescription:
+    """Describe a motion with a ball in the scene and joints that are unsure until a frame."""
+    track = as_track(motion)
+    confidence_TJ = track.confidence.copy()
+    confidence_TJ[:until, [JOINT[name] for name in joints]] = confidence
+    ball = ObjectSpan("ball", 2.0, 4.0, 0.6)
+    shown = replace(track, confidence=confidence_TJ, objects=(ball,))
+    return describe_track(shown, FRAME_SIZE_PX)
+
+
+def _held_up(motion: Motion) -> Motion:
+    """Hold the left hand up at the head with a bent arm, and let it sink after 1.7 s."""
+    share_T = ramp(len(motion), 34, 50, 1.0, 0.0)[:, None]
+    shoulder_T3 = motion[:, JOINT["left_shoulder"]]
+    for joint, up_3 in (("elbow", (0.12, 0.0, 0.22)), ("wrist", (-0.05, 0.2, 0.2))):
+        place_T3 = motion[:, JOINT[f"left_{joint}"]]
+        place_T3 += share_T * (shoulder_T3 + np.array(up_3) - place_T3)
+    return motion
+
+
+@pytest.mark.parametrize(
+    ("hidden", "held", "throws"), [(35, True, 1), (35, False, 0), (20, True, 1)]
+)
+def test_a_hidden_arm_that_appears_overhead_has_thrown_the_ball(
+    hidden: int, held: bool, throws: int
+) -> None:
+    motion = _held_up(_shooting()) if held else _shooting()
+    told = _unsure(motion, ["right_elbow", "right_wrist"], hidden, 0.05)
+    thrown = [event for event in told.events if event.kind is EventKind.THROW]
+    assert [event.side for event in thrown] == [Side.RIGHT] * throws
+    if throws:
+        assert 1.3 <= thrown[0].start_s <= thrown[0].end_s <= 2.0
+        assert not [e for e in told.events if e.kind is EventKind.LOWER and e.end_s < 2.3]
+
+
+@pytest.mark.parametrize(
+    ("confidence", "side", "text"),
+    [(0.95, Side.BOTH, "throw a ball up with both hands"), (0.45, None, "throw a ball up")],
+)
+def test_a_throw_names_both_hands_only_if_both_are_seen(
+    confidence: float, side: Side | None, text: str
+) -> None:
+    motion = _shooting()
+    for joint in ("elbow", "wrist"):
+        right_T3 = motion[:, JOINT[f"right_{joint}"]]
+        motion[:, JOINT[f"left_{joint}"]] = right_T3 * np.array([-1.0, 1.0, 1.0])
+    # Gaps are short enough to be bridged.
+    track = as_track(motion)
+    confidence_TJ = track.confidence.copy()
+    for first in range(28, 40, 4):
+        confidence_TJ[first : first + 2, JOINT["left_wrist"]] = confidence
+    ball = ObjectSpan("ball", 2.0, 4.0, 0.6)
+    told = describe_track(replace(track, confidence=confidence_TJ, objects=(ball,)), FRAME_SIZE_PX)
+    (thrown,) = [event for event in told.events if event.kind is EventKind.THROW]
+    assert thrown.side is side
+    assert text in _steps(told)

@@ -11,6 +11,7 @@ from annotators.motion.describe import MotionDescription, describe_motion
 from annotators.motion.events import (
     Direction,
     EventKind,
+    Level,
     MotionEvent,
     Part,
     PostureKind,
@@ -431,12 +432,14 @@ def test_who_works_with_the_hands_does_not_hold_still() -> None:
     assert not stands_still(_palms(2))
 
 
-def test_a_leg_out_to_the_side_and_the_balance_on_the_other() -> None:
+@pytest.mark.parametrize("behind_m", [0.0, 0.25])
+def test_a_leg_out_to_the_side_and_the_balance_on_the_other(behind_m: float) -> None:
     motion = standing(5.0)
     share_T = ramp(len(motion), 25, 35, 0.0, 1.0) - ramp(len(motion), 60, 70, 0.0, 1.0)
     for joint, share in (("knee", 0.5), ("ankle", 1.0), ("foot", 1.0)):
         motion[:, JOINT[f"right_{joint}"], 0] -= share * 0.6 * share_T
         motion[:, JOINT[f"right_{joint}"], 1] += share * 0.2 * share_T
+        motion[:, JOINT[f"right_{joint}"], 2] -= share * behind_m * share_T
     told = describe_motion(motion)
     (raised,) = [e for e in _of(EventKind.RAISE, told) if e.part is Part.LEG]
     assert (raised.side, raised.direction) == (Side.RIGHT, Direction.SIDE)
@@ -474,12 +477,70 @@ def test_arms_that_rise_together_are_told_together_if_one_is_half_hidden() -> No
     (both,) = _half_seen(2.0, 0.45)
     assert both.side is Side.BOTH
     assert [event.side for event in both.by_side] == [Side.LEFT, Side.RIGHT]
+    # Less than half the way of the left arm, but enough for a raise of its own.
+    (less,) = _half_seen(1.2, 0.45)
+    assert less.side is Side.BOTH
     (still,) = _half_seen(0.0, 0.45)
     assert still.side is Side.LEFT
     (little,) = _half_seen(0.6, 0.45)
     assert little.side is Side.LEFT
     (unseen,) = _half_seen(2.0, 0.1)
     assert unseen.side is Side.LEFT
+
+
+@pytest.mark.parametrize(
+    ("appears", "up", "side"),
+    [(32, 1.6, Side.BOTH), (70, 1.6, Side.LEFT), (32, 0.0, Side.LEFT), (0, 1.6, Side.BOTH)],
+)
+def test_an_arm_that_comes_into_sight_raised_was_raised_with_the_other_one(
+    appears: int, up: float, side: Side
+) -> None:
+    motion = raising_left_arm()
+    # To the side, where the body cannot hide it.
+    lift_T = ramp(len(motion), 20, 32, 0.0, up)
+    set_arm(motion, "right", np.zeros(len(motion)), lift_T)
+    seen_TJ = np.full(motion.shape[:2], 0.95)
+    seen_TJ[:appears, [JOINT["right_elbow"], JOINT["right_wrist"]]] = 0.05
+    raised = _of(EventKind.RAISE, describe_motion(motion, confidence=seen_TJ))
+    assert [event.side for event in raised] == [side]
+
+
+@pytest.mark.parametrize(("to_the_other", "sides"), [(True, set()), (False, {Side.LEFT})])
+def test_a_hand_that_leaps_to_the_other_one_is_taken_for_it(
+    to_the_other: bool, sides: set[Side]
+) -> None:
+    motion = standing(5.0)
+    frames = len(motion)
+    set_arm(motion, "right", np.full(frames, 2.4))
+    leap_T = ramp(frames, 50, 53, 0.0, 1.0)
+    set_arm(motion, "left", 2.4 * leap_T)
+    if to_the_other:
+        # The left elbow and hand land on those of the right arm.
+        for joint in ("elbow", "wrist"):
+            right_T3 = motion[:, JOINT[f"right_{joint}"]]
+            left_T3 = motion[:, JOINT[f"left_{joint}"]]
+            left_T3 += leap_T[:, None] * (right_T3 - left_T3)
+    told = _estimated(motion)
+    assert {e.side for e in told.events if e.part is Part.ARM} == sides
+    # Of motion capture every hand is where it is.
+    assert [e for e in describe_motion(motion).events if e.part is Part.ARM]
+
+
+@pytest.mark.parametrize(("bent", "level"), [(True, Level.HEAD), (False, Level.ABOVE_HEAD)])
+def test_a_hand_at_the_brow_is_at_head_height(bent: bool, level: Level) -> None:
+    motion = standing(4.0)
+    share_T = ramp(len(motion), 20, 42, 0.0, 1.0)
+    set_arm(motion, "right", 3.0 * share_T)
+    if bent:
+        head_T3 = motion[:, JOINT["head"]] + np.array([-0.08, 0.14, 0.12])
+        hanging_T3 = standing(4.0)[:, JOINT["right_wrist"]]
+        shoulder_T3 = motion[:, JOINT["right_shoulder"]]
+        wrist_T3 = hanging_T3 + share_T[:, None] * (head_T3 - hanging_T3)
+        motion[:, JOINT["right_wrist"]] = wrist_T3
+        out_T3 = np.stack((-0.18 * share_T, -0.05 * share_T, 0.0 * share_T), axis=1)
+        motion[:, JOINT["right_elbow"]] = (shoulder_T3 + wrist_T3) / 2 + out_T3
+    (raised,) = _of(EventKind.RAISE, motion)
+    assert (raised.side, raised.level) == (Side.RIGHT, level)
 
 
 def test_a_hand_that_is_not_seen_on_its_way_is_not_told() -> None:
@@ -511,10 +572,10 @@ def test_a_high_foot_whose_knee_is_hidden_is_a_balance_of_an_estimate() -> None:
     assert balances(describe_motion(motion, confidence=seen_TJ)) == []
 
 
-def _tipping(aside_deg: float, ahead_deg: float) -> Motion:
+def _tipping(aside_deg: float, ahead_deg: float, *, seconds: float = 0.7) -> Motion:
     """Tip the trunk to the left and forward, seen obliquely, so that the picture shows both."""
-    motion = standing(3.0)
-    share_T = ramp(len(motion), 20, 34, 0.0, 1.0)
+    motion = standing(4.0)
+    share_T = ramp(len(motion), 20, 20 + round(seconds * FPS), 0.0, 1.0)
     legs = {JOINT[f"{s}_{name}"] for s in SIDES for name in ("hip", "knee", "ankle", "foot")}
     upper = [joint for joint in range(1, 22) if joint not in legs]
     hips_T13 = motion[:, :1].copy()
@@ -533,6 +594,14 @@ def test_a_trunk_that_tips_more_to_a_side_leans() -> None:
 
     assert told(_tipping(58.0, 36.0)) == [EventKind.LEAN]
     assert EventKind.BEND in told(_tipping(0.0, 60.0))
+
+
+@pytest.mark.parametrize(
+    ("lean_deg", "seconds", "leans"), [(30.0, 0.7, 1), (30.0, 3.0, 0), (75.0, 3.0, 1)]
+)
+def test_a_small_tilt_that_takes_long_is_drift(lean_deg: float, seconds: float, leans: int) -> None:
+    told = _estimated(_tipping(lean_deg, 0.0, seconds=seconds))
+    assert len(_of(EventKind.LEAN, told)) == leans
 
 
 @pytest.mark.parametrize(("first", "last", "estimated"), [(0, 6, 0), (20, 34, 1)])

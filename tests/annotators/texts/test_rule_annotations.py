@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -8,11 +9,12 @@ from annotators.motion.events import EventKind
 from annotators.texts.checks import check_medium, check_step
 from annotators.texts.config import AnnotationConfig, PeopleConfig
 from annotators.texts.people import people_of
-from annotators.texts.rule_annotations import annotate_clip
+from annotators.texts.rule_annotations import annotate_clip, only_told
 from annotators.texts.scene import summarize_video
 from annotators.wording.timeline import timeline
 from benchmarks.support.corpus import Motion, mocap
 from data.inflection import participle, third_person
+from data.motion.skeleton import JOINT
 from data.records import Annotation, ObjectSpan, Outcome, Verdict
 from tests.support.motions import (
     FRAME_SIZE_PX,
@@ -20,6 +22,8 @@ from tests.support.motions import (
     as_track,
     jumping,
     raising_left_arm,
+    ramp,
+    set_arm,
     standing,
     waving_right_hand,
 )
@@ -94,6 +98,25 @@ def test_a_turn_while_walking_has_its_wording() -> None:
 def test_repeated_actions_are_told_once() -> None:
     clauses = timeline(describe_motion(waving_right_hand(4)))
     assert len([clause for clause in clauses if clause.act is EventKind.WAVE]) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "raises", "told"), [(0.9, False, False), (0.9, True, True), (3.0, False, True)]
+)
+def test_an_upright_glimpse_without_a_movement_is_not_told(
+    seconds: float, raises: bool, told: bool
+) -> None:
+    motion = standing(seconds)
+    if raises:
+        set_arm(motion, "left", ramp(len(motion), 2, 14, 0.0, 2.8))
+    # The feet tremble in depth, so that nobody knows whether they stand.
+    feet = [JOINT["left_ankle"], JOINT["right_ankle"]]
+    motion[:, feet, 2] += 0.1 * np.sin(np.arange(len(motion)) / 2)[:, None]
+    people = people_of([as_track(motion)], FRAME_SIZE_PX, PeopleConfig())
+    assert len(people.seen) == 1
+    kept = only_told(people)
+    assert (len(kept.seen), len(kept.unseen)) == ((1, 0) if told else (0, 1))
+    assert told or kept.unseen[0].problem.startswith("upright for 0.85 s")
 
 
 def test_an_annotation_names_its_annotator_model_and_prompt() -> None:

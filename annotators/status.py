@@ -20,6 +20,7 @@ from data.records import Outcome, Rejection
 from data.store.dataset import Dataset
 from data.store.locks import lock_holder
 from data.store.manifest import MANIFEST, STAGING, DatasetError
+from data.store.versions import read_versions
 
 Kind = Literal["annotated videos", "motions", "texts", "nothing published"]
 
@@ -75,6 +76,7 @@ class DatasetStatus(BaseModel):
         rows: number of published rows by table.
         bytes_by_table: size of the parts by table, from the manifest.
         size_bytes: size of all files in the folder, including staged work.
+        older_versions_bytes: size of the parts that only older versions need.
         made_with: captioner and annotator, with their models.
         made_by_import: whether import-motions made the dataset.
         rejected: published rejections, by stage and reason.
@@ -96,6 +98,7 @@ class DatasetStatus(BaseModel):
     rows: dict[str, int] = {}
     bytes_by_table: dict[str, int] = {}
     size_bytes: int = 0
+    older_versions_bytes: int = 0
     made_with: dict[str, str] = {}
     made_by_import: bool = False
     rejected: tuple[Failed, ...] = ()
@@ -153,6 +156,7 @@ def _published(dataset: Dataset) -> dict[str, Any]:
         "bytes_by_table": {
             name: sum(part["bytes"] for part in table["parts"]) for name, table in tables.items()
         },
+        "older_versions_bytes": sum(one.held_bytes for one in read_versions(dataset.root)),
         "made_with": _made_with(manifest["recipe"]),
         "made_by_import": manifest["recipe"].get("import") == "motions",
         "rejected": tuple(
@@ -243,6 +247,8 @@ def _next_steps(status: DatasetStatus) -> Iterator[tuple[str, str]]:
         yield f"{again} --retry-rejected", f"try again {count} that may succeed now"
     if status.rejected:
         yield f"avatargpt rejections {root}", "why items were rejected, and what to do about it"
+    if status.older_versions_bytes:
+        yield f"avatargpt versions {root}", "what older versions hold; `avatargpt collect` frees it"
     if status.kind == "annotated videos" and status.rows.get("annotations"):
         yield f"avatargpt picture {root} clip.png", "look at a clip with its three levels"
         yield f"avatargpt import-motions {root} --dataset MOTIONS", "make motions to learn from"

@@ -7,7 +7,7 @@ checksums, and the schema and the number of rows with the expected ones. Nothing
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ from data.store.manifest import (
     require_plain_tree,
 )
 from data.store.parquet import current_schema, read_batches, table_rows
+from data.store.versions import VERSIONS, find_part, needed_parts, unneeded_files
 
 _RESTORE: Final = (
     "Restore this file from a copy of the dataset. Without one, make the dataset again from its "
@@ -114,7 +115,7 @@ def check_dataset(root: Path, report: Callable[[int, int], None] | None = None) 
     except DatasetError as error:
         found, _, remedy = str(error).partition(" Remedy: ")
         return [Finding(Severity.ERROR, MANIFEST, found, remedy)]
-    findings = [*_left_over(dataset), *_counts(dataset)]
+    findings = [*_left_over(dataset), *_counts(dataset), *_older_versions(dataset)]
     ids = _Ids(dataset)
     parts = [
         (table, entry) for table in SCHEMAS for entry in manifest_parts(dataset.manifest, table)
@@ -141,8 +142,7 @@ def _left_over(dataset: Dataset) -> Iterator[Finding]:
     try:
         require_plain_tree(root / STAGING)
     except DatasetError as error:
-        found, _, _ = str(error).partition(" Remedy: ")
-        yield Finding(Severity.ERROR, STAGING, found, "Inspect it and remove it.")
+        yield Finding(Severity.ERROR, STAGING, _problem(error), "Inspect it and remove it.")
     else:
         yield from _staged(root / STAGING)
     for table in SCHEMAS:
@@ -191,6 +191,37 @@ def _counts(dataset: Dataset) -> Iterator[Finding]:
             )
 
 
+def _older_versions(dataset: Dataset) -> Iterator[Finding]:
+    """Verify the parts that only older versions need."""
+    root = dataset.root
+    free = f"`avatargpt collect {root}` frees the older versions; the current one is not affected."
+    try:
+        needed = needed_parts(root)
+        unneeded = unneeded_files(root)
+    except DatasetError as error:
+        yield Finding(Severity.ERROR, VERSIONS, _problem(error), free)
+        return
+    for file, entry in needed.items():
+        try:
+            part = find_part(root / file)
+        except DatasetError as error:
+            yield Finding(Severity.ERROR, f"{VERSIONS}/{file}", _problem(error), free)
+            continue
+        for finding in _check_bytes(part, f"{VERSIONS}/{file}", entry):
+            yield replace(finding, remedy=free)
+    if unneeded and not (root / STAGING / "journal.json").exists():
+        yield Finding(
+            Severity.NOTE,
+            VERSIONS,
+            f"expected only what older versions need, found {len(unneeded)} other files.",
+            f"`avatargpt collect {root}` removes them.",
+        )
+
+
+def _problem(error: DatasetError) -> str:
+    return str(error).partition(" Remedy: ")[0]
+
+
 def _check_part(root: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -> Iterator[Finding]:
     """Verify one part and collect its ids."""
     file = entry["file"]
@@ -199,10 +230,21 @@ def _check_part(root: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -
         require_plain(path.parent, folder=True)
         require_plain(path)
     except DatasetError as error:
-        found = str(error).partition(" Remedy: ")[0]
-        yield Finding(Severity.ERROR, file, found, _RESTORE)
+        yield Finding(Severity.ERROR, file, _problem(error), _RESTORE)
         ids.incomplete.add(table)
         return
+    yield from _check_bytes(path, file, entry)
+    try:
+        for found in _check_rows(path, table, entry, ids):
+            yield Finding(Severity.ERROR, file, found, _RESTORE)
+    except DatasetError as error:
+        found = _problem(error).removeprefix(f"{path}: ")
+        yield Finding(Severity.ERROR, file, found, _RESTORE)
+        ids.incomplete.add(table)
+
+
+def _check_bytes(path: Path, file: str, entry: Mapping[str, Any]) -> Iterator[Finding]:
+    """Compare the size and the hash of a part with its entry."""
     if path.stat().st_size != entry["bytes"]:
         found = f"expected {entry['bytes']} bytes, found {path.stat().st_size}."
         yield Finding(Severity.ERROR, file, found, _RESTORE)
@@ -217,13 +259,6 @@ def _check_part(root: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -
     elif (sha256 := _sha256(path)) != entry["sha256"]:
         found = f"expected SHA-256 {entry['sha256'][:16]}…, found {sha256[:16]}…."
         yield Finding(Severity.ERROR, file, found, _RESTORE)
-    try:
-        for found in _check_rows(path, table, entry, ids):
-            yield Finding(Severity.ERROR, file, found, _RESTORE)
-    except DatasetError as error:
-        found = str(error).partition(" Remedy: ")[0].removeprefix(f"{path}: ")
-        yield Finding(Severity.ERROR, file, found, _RESTORE)
-        ids.incomplete.add(table)
 
 
 def _check_rows(path: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from data.store.parquet import (
     row_group_numbers,
     table_rows,
 )
+from data.store.versions import find_part, read_version, root_of_part
 
 WHOLE_BATCH_ROWS: Final = 65_536
 """Batch size for reading a few columns of a whole table."""
@@ -29,37 +30,48 @@ WHOLE_BATCH_ROWS: Final = 65_536
 def open_part(part: Path) -> Generator[pq.ParquetFile]:
     """Open a part of a dataset. Page checksums are verified while it is read.
 
+    A part that a writer has replaced meanwhile is found where older versions keep theirs.
+
     Raises:
         DatasetError: the part cannot be read, or a checksum does not match. Errors of reading
             within the context are converted, too.
     """
     try:
-        with open_parquet(part) as file:
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(open_parquet(part))
+            except FileNotFoundError:
+                file = stack.enter_context(open_parquet(find_part(part)))
             yield file
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(
             f"{part}: expected a readable part, found: {' '.join(str(error).split())[:200]} "
-            f"Remedy: `avatargpt check {part.parent.parent}` shows what is damaged, and what to do."
+            f"Remedy: `avatargpt check {root_of_part(part)}` shows what is damaged, and what to do."
         ) from error
 
 
 class Dataset:
     """A published dataset, open for reading.
 
+    What it reads stays as it is while others write, until older versions are collected.
+
     Args:
         root: folder of the dataset.
+        version: number of an older version to read; by default the current one.
 
     Raises:
-        DatasetError: there is no dataset, its schema version is not supported, or its manifest is
-            damaged.
+        DatasetError: there is no dataset or version, its schema version is not supported, or its
+            manifest is damaged.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, version: int | None = None) -> None:
         self.root = root
-        self.manifest: dict[str, Any] = read_manifest(root)
+        self.manifest: dict[str, Any] = (
+            read_manifest(root) if version is None else read_version(root, version)
+        )
 
     def parts(self, table: str) -> list[Path]:
-        """Return the published files of a table.
+        """Return the files of a table, in the order of its rows.
 
         Raises:
             DatasetError: a file is missing, or is a symbolic link.
@@ -67,10 +79,7 @@ class Dataset:
         entries = manifest_parts(self.manifest, table)
         if entries:
             require_plain(self.root / table, folder=True)
-        paths = [self.root / part["file"] for part in entries]
-        for path in paths:
-            require_plain(path)
-        return paths
+        return [find_part(self.root / part["file"]) for part in entries]
 
     def batches(
         self,

@@ -94,6 +94,7 @@ class _Manifest(_Checked):
     tables: dict[str, _Table]
     license: str = ""
     licenses: list[str] = []
+    oldest_version: _Count = 0
 
     @model_validator(mode="after")
     def _check_tables(self) -> "_Manifest":
@@ -120,27 +121,39 @@ class Journal(BaseModel):
 
     Attributes:
         moves: parts to move from ``.staging/parts`` to their final location.
-        deletes: parts that are replaced by new ones.
+        retires: parts that are replaced, to move to where older versions find them.
+        deletes: parts that are replaced, as earlier versions of the code journalled them.
         manifest: manifest to write after the moves.
+        previous: manifest to keep for the older versions, if parts are replaced.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     moves: list[Annotated[PartFile, BeforeValidator(_only_target)]]
-    deletes: list[PartFile]
+    retires: list[PartFile] = []
+    deletes: list[PartFile] = []
     manifest: Annotated[dict[str, Any], BeforeValidator(_with_current_names)]
+    previous: Annotated[dict[str, Any] | None, BeforeValidator(_with_current_names)] = None
 
     @model_validator(mode="after")
     def _check(self) -> "Journal":
-        tables = _Manifest.model_validate(self.manifest).tables.values()
-        listed = {part.file for table in tables for part in table.parts}
+        listed = _listed(self.manifest)
+        before = set[str]() if self.previous is None else _listed(self.previous)
         for file in self.moves:
             if file not in listed:
                 raise ValueError(f"expected to move parts of the manifest, found {file!r}")
-        for file in self.deletes:
+        for file in (*self.deletes, *self.retires):
             if file in listed:
                 raise ValueError(f"expected to delete no part of the manifest, found {file!r}")
+        for file in self.retires:
+            if file not in before:
+                raise ValueError(f"expected to retire parts of the last manifest, found {file!r}")
         return self
+
+
+def _listed(manifest: Any) -> set[str]:
+    tables = _Manifest.model_validate(manifest).tables.values()
+    return {part.file for table in tables for part in table.parts}
 
 
 def read_manifest(root: Path) -> dict[str, Any]:
@@ -156,11 +169,20 @@ def read_manifest(root: Path) -> dict[str, Any]:
             f"{root}: expected a dataset, found no {MANIFEST}. "
             "Remedy: make one with `avatargpt annotate PATH… --dataset DIR`."
         )
+    return read_manifest_file(path)
+
+
+def read_manifest_file(path: Path) -> dict[str, Any]:
+    """Read a manifest: that of a dataset, or that of one of its older versions.
+
+    Raises:
+        DatasetError: as :func:`read_manifest`.
+    """
     manifest = _with_current_names(_read_json(path))
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if isinstance(version, int) and version not in READABLE_VERSIONS:
         raise DatasetError(
-            f"{root}: expected schema version {SCHEMA_VERSION}, found {version}. Remedy: use the "
+            f"{path}: expected schema version {SCHEMA_VERSION}, found {version}. Remedy: use the "
             f"avatargpt version that wrote it ({manifest.get('code_version')}), or annotate into "
             "a new folder."
         )

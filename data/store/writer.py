@@ -5,12 +5,14 @@ Layout under the dataset root::
     dataset.json            the manifest, which lists the published parts
     README.md               the dataset card
     <table>/part-*.parquet  published rows, immutable once written
+    .versions/              what older versions need beside these (data/store/versions.py)
     .lock  .staging/        used by the writer; readers ignore them
 
 The result of every item is *staged* as one small file, so that a killed run loses only the items in
 progress. A *publication* turns the staged results of complete videos into new parts. It writes the
-parts to ``.staging``, then a journal that lists the parts to move and to delete; it moves the
-parts, writes the manifest, and deletes the replaced parts. After a crash before the journal nothing
+parts to ``.staging``, then a journal that lists the parts to move and to replace; it moves the
+parts, keeps the manifest if parts are replaced, writes the new one, and moves the replaced parts to
+``.versions``. After a crash before the journal nothing
 has changed. After a later crash the next writer completes the publication, even if the dataset was
 moved in between. A finished run leaves neither ``.lock`` nor ``.staging`` behind.
 """
@@ -57,6 +59,16 @@ from data.store.parquet import (
     write_tables,
 )
 from data.store.recipes import format_differences, plain_recipe, recipe_differences
+from data.store.versions import (
+    REPLACED_AT,
+    VERSIONS,
+    kept_manifest,
+    kept_part,
+    oldest_version,
+    part_sizes,
+    remove_files,
+    unneeded_files,
+)
 
 _NEW_FOLDER: Final = (
     "Remedy: annotate or import everything into a new folder; this dataset can still be read."
@@ -108,12 +120,14 @@ class DatasetWriter:
             *self._staging.rglob(f"*{TEMPORARY}*"),
             *root.glob(f"{MANIFEST}{TEMPORARY}*"),
             *root.glob(f"{CARD}{TEMPORARY}*"),
+            *root.glob(f"{VERSIONS}/*{TEMPORARY}*"),
         ):
             unfinished.unlink(missing_ok=True)
 
     def _require_plain(self) -> None:
         """Check that no write can leave the dataset's folder through a symbolic link."""
         require_plain_tree(self._staging)
+        require_plain_tree(self.root / VERSIONS)
         for name in SCHEMAS:
             if os.path.lexists(self.root / name):
                 require_plain(self.root / name, folder=True)
@@ -150,8 +164,6 @@ class DatasetWriter:
         """
         self._require_current_columns(tables)
         serial = self._manifest["publications"] + 1
-        moves: list[str] = []
-        deletes: list[str] = []
         entries: dict[str, list[Mapping[str, Any]]] = {}
         removed: dict[str, int] = {}
         added: dict[str, int] = {}
@@ -161,35 +173,71 @@ class DatasetWriter:
             for part in manifest_parts(self._manifest, name):
                 kept, dropped = self._without(name, part, gone, serial)
                 removed[name] = removed.get(name, 0) + dropped
-                if dropped:
-                    deletes.append(part["file"])
                 if kept is not None:
                     parts.append(kept)
-                if kept is not None and dropped:
-                    moves.append(kept["file"])
             table = tables.get(name, schema.empty_table())
             added[name] = table.num_rows
             if table.num_rows:
                 file = f"{name}/part-{serial:06d}.parquet"
                 parts.append(_entry(file, self._write_aside(file, name, [table]), serial))
-                moves.append(file)
             entries[name] = parts
-        manifest = {
-            **self._manifest,
-            "publications": serial,
+        self._commit(entries, self._licenses_with(tables.get("motions")))
+        return Publication(added, {name: count for name, count in removed.items() if count})
+
+    def _commit(
+        self, entries: Mapping[str, Sequence[Mapping[str, Any]]], licenses: Sequence[str]
+    ) -> None:
+        """Publish the next version, atomically.
+
+        Args:
+            entries: entries of the parts of every table. Those that the dataset does not have yet
+                lie aside.
+            licenses: licenses of all motions.
+        """
+        previous = self._manifest
+        tables = {
+            name: {"rows": sum(part["rows"] for part in parts), "parts": list(parts)}
+            for name, parts in entries.items()
+        }
+        manifest: dict[str, Any] = {
+            **previous,
+            "publications": previous["publications"] + 1,
+            "oldest_version": max(oldest_version(previous), 1),
             "code_version": CODE_VERSION,
             "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "licenses": self._licenses_with(tables.get("motions")),
-            "tables": {
-                name: {"rows": sum(part["rows"] for part in parts), "parts": parts}
-                for name, parts in entries.items()
-            },
+            "licenses": list(licenses),
+            "tables": tables,
         }
-        journal = Journal(moves=moves, deletes=deletes, manifest=manifest)
+        before, after = set(part_sizes(previous)), set(part_sizes(manifest))
+        retires = sorted(before.difference(after))
+        journal = Journal(
+            moves=sorted(after.difference(before)),
+            retires=retires,
+            manifest=manifest,
+            previous=previous if retires else None,
+        )
         write_json(self._journal, journal.model_dump(mode="json"))
         self._roll_forward(journal)
         self._manifest = manifest
-        return Publication(added, {name: count for name, count in removed.items() if count})
+
+    def forget_versions(self, before: int) -> int:
+        """Free what only older versions need; they can no longer be read.
+
+        Args:
+            before: number of the oldest version to keep; at most the current one.
+
+        Returns:
+            The number of bytes that were freed.
+
+        Raises:
+            DatasetError: the folder of the versions is damaged.
+        """
+        oldest = min(max(before, oldest_version(self._manifest)), self._manifest["publications"])
+        if oldest > oldest_version(self._manifest):
+            # First, so that nobody opens a version whose parts are about to go.
+            self._manifest = {**self._manifest, "oldest_version": oldest}
+            write_json(self.root / MANIFEST, self._manifest)
+        return remove_files(self.root, unneeded_files(self.root))
 
     def _require_current_columns(self, tables: Mapping[str, pa.Table]) -> None:
         """Refuse parts with different columns: other readers take a folder as one table."""
@@ -275,9 +323,16 @@ class DatasetWriter:
             target.parent.mkdir(parents=True, exist_ok=True)
             if (self._aside / file).exists():
                 (self._aside / file).replace(target)
+        if journal.previous is not None:
+            kept = {**journal.previous, REPLACED_AT: journal.manifest["updated_at"]}
+            write_json(kept_manifest(self.root, kept["publications"]), kept)
         write_text(self.root / CARD, dataset_card(journal.manifest))
         write_json(self.root / MANIFEST, journal.manifest)
-        # Last, because readers of the previous manifest need these parts until here.
+        # Last, because readers of the folder have nothing else until the new parts are whole.
+        for part in (self.root / file for file in journal.retires):
+            if part.exists():
+                kept_part(part).parent.mkdir(parents=True, exist_ok=True)
+                part.replace(kept_part(part))
         for file in journal.deletes:
             (self.root / file).unlink(missing_ok=True)
         self._journal.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from flows.commands.options import (
     print_json_rows,
     refuse_file,
     show,
+    size_text,
 )
 from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.progress_bars import progress_bars
@@ -42,7 +43,9 @@ def status(dataset: DatasetFolder, as_json: Json = False) -> None:
 
 
 def _status_lines(status: "DatasetStatus") -> Iterator[str]:
-    yield f"{status.dataset}: {status.kind}, {_size(status.size_bytes)} on disk"
+    yield f"{status.dataset}: {status.kind}, {size_text(status.size_bytes)} on disk"
+    if status.older_versions_bytes:
+        yield f"Of it, older versions hold {size_text(status.older_versions_bytes)}."
     if status.publications:
         yield (
             f"Publications: {status.publications}, the last {status.updated_at} "
@@ -55,13 +58,13 @@ def _status_lines(status: "DatasetStatus") -> Iterator[str]:
         yield f"{'table':<16}{'rows':>12}{'size':>12}"
         for table, count in status.rows.items():
             if count:
-                yield f"{table:<16}{count:>12,}{_size(status.bytes_by_table[table]):>12}"
+                yield f"{table:<16}{count:>12,}{size_text(status.bytes_by_table[table]):>12}"
     yield from _failed_lines("Rejected", status.rejected)
     yield from _failed_lines("Texts that no model wrote", status.outcomes)
     staged = status.staged
     if staged.videos or staged.poses:
         yield ""
-        yield f"Staged, not published yet ({_size(staged.size_bytes)}):"
+        yield f"Staged, not published yet ({size_text(staged.size_bytes)}):"
         yield f"  shots         {staged.videos:,} videos, cut into {staged.clips:,} clips"
         yield f"  poses         {staged.poses:,} of {staged.clips:,} clips"
         yield f"  captions      {staged.captions:,} of {staged.videos:,} videos"
@@ -83,15 +86,6 @@ def _failed_lines(title: str, failed: "tuple[Failed, ...]") -> Iterator[str]:
         yield f"{title}: {sum(one.count for one in failed):,}"
         for one in failed:
             yield f"  {one.stage:<14}{one.reason:<20}{one.count:>8,}"
-
-
-def _size(num_bytes: int) -> str:
-    size = float(num_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 @browse_app.command()

@@ -15,6 +15,7 @@ from flows.commands.model import model_app
 from flows.commands.options import DATASETS, MODEL, SERVER, TRAINING, printable
 from flows.commands.server import server_app
 from flows.commands.train import train_app
+from flows.commands.upkeep import upkeep_app
 from flows.runtime.failures import exit_code, report
 from flows.runtime.interruption import Interrupted, answer_signals, leave
 from flows.settings import Settings, off_current_folder
@@ -27,6 +28,7 @@ app = typer.Typer(
 for panel, group in (
     (DATASETS, datasets_app),
     (DATASETS, browse_app),
+    (DATASETS, upkeep_app),
     (TRAINING, train_app),
     (TRAINING, evaluate_app),
     (MODEL, model_app),

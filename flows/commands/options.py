@@ -69,6 +69,16 @@ def show(line: str) -> None:
     typer.echo(printable(line))
 
 
+def size_text(num_bytes: int) -> str:
+    """Return a size in bytes for people: ``12.3 MB``."""
+    size = float(num_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
 def folder_for(file: Path) -> Path:
     """Create the parent folder of an output file before the work begins; return the file.
 

@@ -143,6 +143,17 @@ WRITE: dict[str, Hostile] = {
     "journal moves what is not listed": lambda root, _: _journal(
         root, moves=["videos/part-000009.parquet"]
     ),
+    "versions a link": lambda root, out: _link(root / ".versions", out),
+    "versions of a table a link": lambda root, out: _link(
+        root / ".versions/videos", out / "videos"
+    ),
+    "journal retires what is published": lambda root, _: _journal(
+        root, retires=["videos/part-000001.parquet"]
+    ),
+    "journal retires what never was": lambda root, _: _journal(
+        root, retires=["videos/part-000009.parquet"]
+    ),
+    "journal keeps a hostile manifest": lambda root, _: _journal(root, previous={"tables": {}}),
     "journal with a hostile manifest": lambda root, _: _journal(root, manifest={"tables": {}}),
 }
 

@@ -182,7 +182,7 @@ def test_a_crash_at_any_step_of_a_publication_loses_nothing(
     assert crashed == (step < 9)
 
 
-@pytest.mark.parametrize("step", range(17))
+@pytest.mark.parametrize("step", range(24))
 def test_a_dataset_that_is_moved_after_a_crash_in_mid_publication_opens_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
@@ -194,11 +194,15 @@ def test_a_dataset_that_is_moved_after_a_crash_in_mid_publication_opens_whole(
         )
         writer.publish(_tables(1, "v0"))
     tables = _tables(4, "v0")
+    older = Dataset(root)
     crashed = _crash_at(monkeypatch, step, root, lambda w: w.publish(tables, replace_videos=["v0"]))
-    # 3 parts with what is left, 3 new ones, the journal, 6 moves, the card, the manifest.
-    assert crashed == (step < 15)
-    # A reader of the manifest finds its parts, on either side of the crash.
+    # 3 parts with what is left, 3 new ones, the journal, 6 moves, the manifest that is kept, the
+    # card, the manifest, 6 replaced parts.
+    assert crashed == (step < 22)
+    # Readers of either manifest find their parts, on either side of the crash.
     assert Dataset(root).read("clips").num_rows == 6
+    clips = [f"clips-{v}-{i}" for v, i in (("v0", 0), ("v0", 1), ("v0", 2), ("v1", 0), ("v1", 1))]
+    assert older.read("clips")["clip_id"].to_pylist() == [*clips, "clips-v0-0"]
     journalled = (root / ".staging" / "journal.json").exists()
     moved = root.rename(tmp_path / "after")
     with open_writer(moved, RECIPE) as writer:
@@ -208,6 +212,8 @@ def test_a_dataset_that_is_moved_after_a_crash_in_mid_publication_opens_whole(
         ids = sorted(pd.read_parquet(moved / name)["video_id"])
         assert ids == ["v0"] * 4 + ["v1"] * 2
         assert sorted(Dataset(moved).frame(name)["video_id"]) == ids
+    assert Dataset(moved, version=2).read("clips")["clip_id"].to_pylist() == [*clips, "clips-v0-0"]
+    assert Dataset(moved, version=1).read("clips")["clip_id"].to_pylist() == clips
     assert _damaged_files(moved) == []
     assert not (tmp_path / "before").exists()
 

@@ -152,6 +152,26 @@ def test_version_is_shown() -> None:
     assert _printed("--version") == f"avatargpt {version('avatargpt')}\n"
 
 
+# -------------------------------------------------------------------------------------- versions
+
+
+def test_versions_are_listed_and_collected(dataset: Path) -> None:
+    with open_writer(dataset, RECIPE) as writer:
+        writer.publish({}, replace_videos=["v1"])
+    told = _printed("versions", dataset)
+    assert "version 1: 20" in told
+    assert "  2 videos, 2 clips, 2 captions, 1 annotations, 3 rejections" in told
+    assert "version 2: 20" in told
+    assert "current" in told
+    (older, current) = json.loads(_printed("versions", dataset, "--json"))["versions"]
+    assert (older["number"], current["number"], current["held_bytes"]) == (1, 2, 0)
+    assert f"avatargpt versions {dataset}" in _printed("status", dataset)
+    assert "no version to collect" in _printed("collect", dataset, "--keep", "1")
+    assert "versions up to 1 collected" in _printed("collect", dataset)
+    assert "collect" not in _printed("status", dataset)
+    assert json.loads(_printed("collect", dataset, "--json")) == {"versions": [], "freed_bytes": 0}
+
+
 # ---------------------------------------------------------------------------------------- status
 
 

@@ -1,0 +1,1 @@
+"""Keep datasets in order: versions collected, parts compacted, datasets merged and compared."""

@@ -31,7 +31,11 @@ STAGING: Final = ".staging"
 MAX_JSON_BYTES: Final = 256 * 2**20
 """Maximum size of a manifest or journal; the entry of a part takes about 200 bytes."""
 
-_PART: Final = re.compile(r"(?P<table>[a-z_]+)/(?P<part>part-[0-9]{6,9})(-[0-9]{6,9})?\.parquet")
+_PART: Final = re.compile(
+    r"(?P<table>[a-z_]+)/(?P<part>part-[0-9]{6,9}(-[0-9]{4}){0,8})(-[0-9]{6,9})?\.parquet"
+)
+"""Publication that added the rows, pieces of it if they were divided, and the publication that
+rewrote them. Parts of a table are in the order of their rows, for readers of the folder, too."""
 
 _FILE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
@@ -199,15 +203,39 @@ def read_journal(path: Path) -> Journal:
     return _validate(Journal, _read_json(path), path)
 
 
-def replaced_name(file: str, publication: int) -> str:
-    """Return the name of the part that holds the remaining rows of a part after a publication.
+def part_name(table: str, publication: int, piece: int | None = None) -> str:
+    """Return the name of a part that a publication adds.
+
+    Args:
+        table: name of the table.
+        publication: number of the publication.
+        piece: number of the part from 1, if the publication adds several; at most 9999.
+    """
+    return f"{table}/part-{publication:06d}{_suffix(piece)}.parquet"
+
+
+def replaced_name(file: str, publication: int, piece: int | None = None) -> str:
+    """Return the name of the part that holds rows of a part after a publication rewrote them.
 
     Parts are never overwritten, because a reader of the previous manifest may have them open.
+
+    Args:
+        file: name of the part whose rows were rewritten.
+        publication: number of the publication.
+        piece: number of the new part from 1, if the rows are divided; at most 9999.
     """
     match = _PART.fullmatch(file)
     if match is None:
         raise AssertionError(f"{file}: expected the name of a part")
-    return f"{match['table']}/{match['part']}-{publication:06d}.parquet"
+    return f"{match['table']}/{match['part']}{_suffix(piece)}-{publication:06d}.parquet"
+
+
+def _suffix(piece: int | None) -> str:
+    if piece is None:
+        return ""
+    if not 0 < piece < 10_000:
+        raise AssertionError(f"expected a piece from 1 to 9999, found {piece}")
+    return f"-{piece:04d}"
 
 
 def require_plain(path: Path, *, folder: bool = False) -> None:

@@ -83,19 +83,45 @@ def fresh_temporary(path: Path) -> Path:
     return temporary
 
 
-def write_tables(path: Path, name: str, tables: Iterable[pa.Table]) -> WrittenFile:
+class TableFile:
+    """A Parquet file of a table that is being written; use :func:`open_table_file`.
+
+    Attributes:
+        rows: number of rows so far.
+    """
+
+    def __init__(self, file: _HashedFile, writer: pq.ParquetWriter) -> None:
+        self.rows = 0
+        self._file = file
+        self._writer = writer
+
+    @property
+    def bytes(self) -> int:
+        """Size so far; the footer is written last."""
+        return self._file.num_bytes
+
+    def write(self, group: pa.Table) -> None:
+        """Write the next row group, of at most :data:`ROW_GROUP_ROWS` rows."""
+        self._writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+        self.rows += group.num_rows
+
+    def written(self) -> WrittenFile:
+        """Return the facts about the file, after it was closed."""
+        return WrittenFile(self.rows, self._file.num_bytes, self._file.hash.hexdigest())
+
+
+@contextmanager
+def open_table_file(path: Path, name: str) -> Generator[TableFile]:
     """Write one Parquet file of a table with the dataset's encodings, atomically and durably.
 
     Args:
-        path: the file.
+        path: the file; it appears when the context is left without an error.
         name: name of the table.
-        tables: the rows in pieces of any size; at most one row group is held in memory.
     """
     schema = SCHEMAS[name]
     leaves = [f"{column}.list.element" for column in FLOAT_LEAVES.get(name, ())]
     dictionary = [field.name for field in schema if pa.types.is_string(field.type)]
     temporary = fresh_temporary(path)
-    rows = 0
     with (
         _HashedFile(temporary) as file,
         pq.ParquetWriter(
@@ -108,14 +134,25 @@ def write_tables(path: Path, name: str, tables: Iterable[pa.Table]) -> WrittenFi
             write_page_checksum=True,
         ) as writer,
     ):
-        for group in _row_groups(table.cast(schema) for table in tables):
-            rows += group.num_rows
-            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+        yield TableFile(file, writer)
     temporary.replace(path)
-    return WrittenFile(rows, file.num_bytes, file.hash.hexdigest())
 
 
-def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def write_tables(path: Path, name: str, tables: Iterable[pa.Table]) -> WrittenFile:
+    """Write one file of a table, see :func:`open_table_file`.
+
+    Args:
+        path: the file.
+        name: name of the table.
+        tables: the rows in pieces of any size; at most one row group is held in memory.
+    """
+    with open_table_file(path, name) as file:
+        for group in row_groups(table.cast(SCHEMAS[name]) for table in tables):
+            file.write(group)
+    return file.written()
+
+
+def row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Regroup rows into tables of :data:`ROW_GROUP_ROWS`; the last one may be shorter."""
     waiting: list[pa.Table] = []
     num_rows = 0

@@ -45,6 +45,7 @@ from data.store.manifest import (
     DatasetError,
     Journal,
     manifest_parts,
+    part_name,
     read_journal,
     read_manifest,
     replaced_name,
@@ -163,7 +164,7 @@ class DatasetWriter:
                 that the table's older parts lack or spell differently.
         """
         self._require_current_columns(tables)
-        serial = self._manifest["publications"] + 1
+        serial = self.next_publication
         entries: dict[str, list[Mapping[str, Any]]] = {}
         removed: dict[str, int] = {}
         added: dict[str, int] = {}
@@ -178,20 +179,31 @@ class DatasetWriter:
             table = tables.get(name, schema.empty_table())
             added[name] = table.num_rows
             if table.num_rows:
-                file = f"{name}/part-{serial:06d}.parquet"
-                parts.append(_entry(file, self._write_aside(file, name, [table]), serial))
+                file = part_name(name, serial)
+                parts.append(part_entry(file, self._write_aside(file, name, [table]), serial))
             entries[name] = parts
-        self._commit(entries, self._licenses_with(tables.get("motions")))
+        self.commit(entries, self._licenses_with(tables.get("motions")))
         return Publication(added, {name: count for name, count in removed.items() if count})
 
-    def _commit(
+    @property
+    def next_publication(self) -> int:
+        """The number of the version that the next publication makes."""
+        return self._manifest["publications"] + 1
+
+    def aside(self, file: str) -> Path:
+        """Return where a new part is written before :meth:`commit`; its folder exists."""
+        path = self._aside / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def commit(
         self, entries: Mapping[str, Sequence[Mapping[str, Any]]], licenses: Sequence[str]
     ) -> None:
         """Publish the next version, atomically.
 
         Args:
             entries: entries of the parts of every table. Those that the dataset does not have yet
-                lie aside.
+                lie :meth:`aside`.
             licenses: licenses of all motions.
         """
         previous = self._manifest
@@ -201,7 +213,7 @@ class DatasetWriter:
         }
         manifest: dict[str, Any] = {
             **previous,
-            "publications": previous["publications"] + 1,
+            "publications": self.next_publication,
             "oldest_version": max(oldest_version(previous), 1),
             "code_version": CODE_VERSION,
             "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -301,12 +313,10 @@ class DatasetWriter:
                 for batch in read_batches(file, name, SCHEMAS[name].names)
             )
             target = replaced_name(part["file"], serial)
-            return _entry(target, self._write_aside(target, name, kept), serial), dropped
+            return part_entry(target, self._write_aside(target, name, kept), serial), dropped
 
     def _write_aside(self, file: str, name: str, tables: Iterable[pa.Table]) -> WrittenFile:
-        path = self._aside / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return write_tables(path, name, tables)
+        return write_tables(self.aside(file), name, tables)
 
     def _roll_forward(self, journal: Journal) -> None:
         """Execute a journal. Steps that were already done are skipped.
@@ -422,14 +432,14 @@ def open_published(root: Path) -> Generator[DatasetWriter]:
         yield writer
 
 
-def _entry(file: str, written: WrittenFile, serial: int) -> dict[str, Any]:
-    """Create the manifest entry of a part."""
+def part_entry(file: str, written: WrittenFile, publication: int) -> dict[str, Any]:
+    """Create the manifest entry of a part that a publication adds."""
     return {
         "file": file,
         "rows": written.rows,
         "bytes": written.bytes,
         "sha256": written.sha256,
-        "publication": serial,
+        "publication": publication,
     }
 
 

@@ -1,10 +1,12 @@
-"""Commands that keep datasets in order: versions and their collection."""
+"""Commands that keep datasets in order: versions, their collection, compaction."""
 
 from typing import Annotated
 
 import typer
 
-from flows.commands.options import DatasetFolder, Json, print_json, show, size_text
+from flows.commands.options import DatasetFolder, Json, Quiet, print_json, show, size_text
+from flows.runtime.progress import StageProgress, report_progress
+from flows.runtime.progress_bars import progress_bars
 
 upkeep_app = typer.Typer()
 
@@ -54,3 +56,33 @@ def collect(
     last = done.versions[-1].number if done.versions else 0
     what = f"versions up to {last} collected" if done.versions else "no version to collect"
     show(f"{dataset}: {what}, {size_text(done.freed_bytes)} freed")
+
+
+@upkeep_app.command()
+def compact(
+    dataset: DatasetFolder,
+    target_mb: Annotated[
+        float, typer.Option(help="Parts get half of this size up to this size, MB.")
+    ] = 128.0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Bring the parts of a dataset to a good size; rows keep their order. Resumable."""
+    from data.upkeep.compaction import compact_dataset  # noqa: PLC0415 - slow, rarely needed
+
+    def report(done: int, total: int) -> None:
+        report_progress(StageProgress("bytes", done, total))
+
+    with progress_bars(quiet=quiet):
+        done = compact_dataset(dataset.expanduser(), target_mb, report)
+    if as_json:
+        print_json(done)
+        return
+    for table, count in done.parts_before.items():
+        show(f"{table}: {count} parts, now {done.parts_after[table]}")
+    if done.version is None:
+        show(f"{dataset}: nothing to gain")
+        return
+    before, after = size_text(done.bytes_before), size_text(done.bytes_after)
+    show(f"{dataset}: version {done.version}, {before} rewritten to {after}")
+    show("Next: avatargpt collect frees the former parts when nobody reads them any more")

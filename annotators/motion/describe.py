@@ -52,7 +52,7 @@ from annotators.motion.rules.arms import (
     raises,
     with_both_arms,
 )
-from annotators.motion.rules.handling import reaches_down
+from annotators.motion.rules.handling import comes_up_s, reaches_down
 from annotators.motion.rules.leaps import drops, jumping_jacks, jumps, somersaults
 from annotators.motion.rules.legs import kicks, leg_raises
 from annotators.motion.rules.posture import (
@@ -349,21 +349,30 @@ def _arm_events(
         bent = elbow_bends(signals, side, busy_T, moving_T)
         held_up = holds(signals, side, lifted, moving_T)
         down = reaches_down(signals, side, on_hands_T)
-        lifted, struck = _as_throws(signals, lifted, down), _as_throws(signals, struck, down)
+        taken_s = [e.end_s for e in down if e.kind is EventKind.PICK_UP]
+        if (up_s := comes_up_s(signals, side)) is not None:
+            taken_s.append(up_s)
+        lifted, struck = (_as_throws(signals, moved, taken_s) for moved in (lifted, struck))
         events += [*round_, *thrown, *waving, *struck, *lifted, *bent, *held_up, *down]
     return events
 
 
 def _as_throws(
-    signals: Signals, moved: Sequence[MotionEvent], down: Sequence[MotionEvent]
+    signals: Signals, moved: Sequence[MotionEvent], taken_s: Sequence[float]
 ) -> list[MotionEvent]:
-    """Turn a fast movement forward of a hand that has just picked something up into a throw."""
-    picked = [e for e in down if e.kind is EventKind.PICK_UP]
+    """Turn a fast movement forward of a hand that has just come up from below into a throw.
+
+    Args:
+        signals: signals of the motion.
+        moved: movements of a hand.
+        taken_s: times at which the hand has picked something up, or has come up from a stoop in
+            which the motion begins.
+    """
     return [
         replace(event, kind=EventKind.THROW)
         if event.kind in (EventKind.SWING, EventKind.RAISE)
         and event.direction is Direction.FORWARD
-        and any(-0.2 <= event.start_s - up.end_s <= TOSS_S for up in picked)
+        and any(-0.2 <= event.start_s - up_s <= TOSS_S for up_s in taken_s)
         and hand_speed(signals, event) >= TOSS_SPEED
         else event
         for event in moved

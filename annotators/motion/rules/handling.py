@@ -16,12 +16,14 @@ from annotators.motion.events import Direction, EventKind, MotionEvent, Part, Si
 from annotators.motion.rules.arms import hand_level, hand_T3
 from annotators.motion.rules.posture import hip_height, trunk_tilt_deg
 from annotators.motion.signals import Signals, Span, flexion_deg, join_spans, spans
-from data.arrays import BoolArray
+from data.arrays import BoolArray, FloatArray
 from data.motion.skeleton import FPS
 
 LOW_HAND: Final = 0.75
 """Height of a hand that reaches down, leg lengths above the floor: below the middle of the thigh,
 where no hand of an upright person hangs."""
+STOOP_HAND: Final = 0.9
+"""Height below the hips of the hand of somebody who is in a stoop when the motion begins."""
 MIN_STOOP_DEG: Final = 30.0
 LOW_BODY: Final = 0.85
 """A hand gets so low only if the trunk stoops by so much, or the hips are so low."""
@@ -50,13 +52,10 @@ def reaches_down(signals: Signals, side: Side, on_hands_T: BoolArray) -> list[Mo
     """
     if not signals.posture_seen or f"{side}_arm" not in signals.parts:
         return []
-    leg_m = signals.size.leg_m
-    height_T = gaussian_filter1d(signals.height_T(f"{side}_wrist") / leg_m, 1.0, mode="nearest")
-    stoops_T = (trunk_tilt_deg(signals) > MIN_STOOP_DEG) | (hip_height(signals) < LOW_BODY)
-    low_T = (height_T < LOW_HAND) & stoops_T & signals.part_T[f"{side}_arm"]
+    height_T = _hand_height_T(signals, side)
     carries_T = _carries_T(signals, side)
     result: list[MotionEvent] = []
-    for span in join_spans(spans(low_T, 3), 4):
+    for span in _low_spans(signals, side):
         start, end = span
         if on_hands_T[start:end].mean() > 0.3 or end - start > MAX_REACH_S * FPS:
             continue
@@ -74,6 +73,31 @@ def reaches_down(signals: Signals, side: Side, on_hands_T: BoolArray) -> list[Mo
         if event is not None:
             result.append(event)
     return result
+
+
+def comes_up_s(signals: Signals, side: Side) -> float | None:
+    """Return when a hand comes up that is low from the first frame on, or None, seconds.
+
+    Of a motion that begins in a stoop nobody knows what the hand holds.
+    """
+    if not signals.posture_seen or f"{side}_arm" not in signals.parts:
+        return None
+    first = next(iter(_low_spans(signals, side, STOOP_HAND)), None)
+    begins = first is not None and first[0] <= CARRY_S * FPS
+    return signals.end_s(first) if first is not None and begins else None
+
+
+def _hand_height_T(signals: Signals, side: Side) -> FloatArray:
+    """Return the height of a hand above the floor, (T,), leg lengths."""
+    height_T = signals.height_T(f"{side}_wrist") / signals.size.leg_m
+    return gaussian_filter1d(height_T, 1.0, mode="nearest")
+
+
+def _low_spans(signals: Signals, side: Side, below: float = LOW_HAND) -> list[Span]:
+    """Return the spans of frames in which a hand of a stooping or low body is so low."""
+    stoops_T = (trunk_tilt_deg(signals) > MIN_STOOP_DEG) | (hip_height(signals) < LOW_BODY)
+    low_T = (_hand_height_T(signals, side) < below) & stoops_T
+    return join_spans(spans(low_T & signals.part_T[f"{side}_arm"], 3), 4)
 
 
 def _carries_T(signals: Signals, side: Side) -> BoolArray:

@@ -323,6 +323,16 @@ def test_a_hand_that_goes_down_and_is_kept_up_picks_something_up() -> None:
     assert [event.direction for event in _of(EventKind.REACH, told)] == [Direction.DOWN]
 
 
+@pytest.mark.parametrize(("first", "frames", "throws"), [(44, 6, 1), (44, 24, 0), (70, 6, 0)])
+def test_a_hand_that_swings_forward_out_of_a_stoop_throws(
+    first: int, frames: int, throws: int
+) -> None:
+    motion = _stooping(keeps_up=False)[first:]
+    rises = max(56 - first, 10)
+    set_arm(motion, "right", ramp(len(motion), rises, rises + frames, 0.0, 1.3))
+    assert len(_of(EventKind.THROW, motion)) == throws
+
+
 def _walking(seconds: float = 4.0) -> Motion:
     return generate_motion("walk_forward", 3, seconds)[0].astype(np.float64)
 

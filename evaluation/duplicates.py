@@ -44,6 +44,10 @@ NEAR_MM: Final = 45.0
 """Distance below which two motions are near-duplicates."""
 NEAR_COSINE: Final = 0.8
 """Cosine from which two texts are near-duplicates."""
+MAX_TEST: Final = 1000
+"""Test motions of a large dataset that are compared, by default."""
+MAX_TRAIN: Final = 20_000
+"""Training motions that they are compared with."""
 _QUARTERS: Final = 4
 _SPEED_S: Final = 0.25
 _BLOCK: Final = 256
@@ -130,6 +134,38 @@ class SourceDuplicates(BaseModel):
     near_texts: float
     examples: tuple[NearMotion, ...]
     text_examples: tuple[NearText, ...]
+
+
+class Duplicates(BaseModel):
+    """Near-duplicates between the test and the training split.
+
+    Attributes:
+        test, train: number of motions of the splits, without mirror images.
+        compared_test, compared_train: number of motions that were compared.
+        sources: figures by source.
+        missing: why nothing was compared; empty if something was.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    test: int
+    train: int
+    compared_test: int
+    compared_train: int
+    sources: dict[str, SourceDuplicates]
+    missing: str
+
+    def told(self) -> str:
+        """Return how many motions were compared, in words."""
+        if (self.compared_test, self.compared_train) == (self.test, self.train):
+            return (
+                f"All {self.test:,} test motions were compared with all {self.train:,} training "
+                "motions"
+            )
+        return (
+            f"{self.compared_test:,} of {self.test:,} test motions were compared with "
+            f"{self.compared_train:,} of {self.train:,} training motions"
+        )
 
 
 # ----------------------------------------------------------------------------------------- motions
@@ -260,6 +296,45 @@ def _weights(
 
 
 # ------------------------------------------------------------------------------------------ report
+
+
+def split_duplicates(
+    root: Path, *, max_test: int = MAX_TEST, max_train: int = MAX_TRAIN
+) -> Duplicates:
+    """Compare the test motions of a dataset with its training motions, in bounded time and memory.
+
+    Args:
+        root: folder of the dataset.
+        max_test: maximum number of test motions that are compared.
+        max_train: maximum number of training motions that they are compared with.
+
+    Raises:
+        data.store.manifest.DatasetError: ``root`` is not a dataset.
+    """
+    ids: dict[str, list[str]] = {"test": [], "train": []}
+    where = {"split": list(ids)}
+    for row in Dataset(root).rows("motions", ["motion_id", "split", "mirrored_of"], where):
+        if not row["mirrored_of"]:
+            ids[row["split"]].append(row["motion_id"])
+    counts = {split: len(of_split) for split, of_split in ids.items()}
+    if not all(counts.values()):
+        found = "{test} and {train}".format(**counts)
+        return Duplicates(
+            **counts,
+            compared_test=0,
+            compared_train=0,
+            sources={},
+            missing=f"expected test and training motions, found {found}",
+        )
+    # Ids are hashes, so that the first ones are a fair and repeatable sample.
+    test, train = sorted(ids["test"])[:max_test], sorted(ids["train"])[:max_train]
+    return Duplicates(
+        **counts,
+        compared_test=len(test),
+        compared_train=len(train),
+        sources=near_duplicates(read_described(root, {*test, *train})),
+        missing="",
+    )
 
 
 def read_described(root: Path, ids: Collection[str] | None = None) -> list[DescribedMotion]:

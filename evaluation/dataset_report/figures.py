@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from evaluation.duplicates import SourceDuplicates
+from evaluation.duplicates import Duplicates
 
 
 class _Figures(BaseModel):
@@ -181,24 +181,6 @@ class ModelUse(_Figures):
     tokens_in: int
     tokens_out: int
     cost_usd: float
-
-
-class Duplicates(_Figures):
-    """Near-duplicates between the test and the training split.
-
-    Attributes:
-        test, train: number of motions of the splits, without mirror images.
-        compared_test, compared_train: number of motions that were compared.
-        sources: figures by source.
-        missing: why nothing was compared; empty if something was.
-    """
-
-    test: int
-    train: int
-    compared_test: int
-    compared_train: int
-    sources: dict[str, SourceDuplicates]
-    missing: str
 
 
 class License(_Figures):

@@ -201,14 +201,9 @@ def _duplicates(figures: DatasetFigures) -> Iterator[Part]:
         if found.missing and figures.rows("motions"):
             yield Text(f"Nothing was compared: {found.missing}.")
         return
-    sample = (
-        f"All {found.test:,} test motions were compared with all {found.train:,} training motions"
-        if (found.compared_test, found.compared_train) == (found.test, found.train)
-        else f"{found.compared_test:,} of {found.test:,} test motions were compared with "
-        f"{found.compared_train:,} of {found.train:,} training motions"
-    )
     yield Text(
-        f"{sample}, mirror images included. A test motion near one of training measures memory."
+        f"{found.told()}, mirror images included. A test motion near one of training measures "
+        "memory."
     )
     columns = (
         *(Column("source"), Column("test motions", numeric=True)),

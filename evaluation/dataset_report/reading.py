@@ -35,7 +35,6 @@ from evaluation.dataset_report.figures import (
     Contradiction,
     Count,
     DatasetFigures,
-    Duplicates,
     License,
     ModelUse,
     RejectionGroup,
@@ -46,7 +45,7 @@ from evaluation.dataset_report.figures import (
     Version,
 )
 from evaluation.dataset_report.texts import TextCounter
-from evaluation.duplicates import near_duplicates, read_described
+from evaluation.duplicates import MAX_TEST, MAX_TRAIN, split_duplicates
 
 _SHOWN: Final = 40
 """Number of different names of a kind, such as labels, that are kept in the figures."""
@@ -56,10 +55,10 @@ class DatasetReportConfig(Config):
     """Limits of the figures that take long on a large dataset."""
 
     max_test: int = Field(
-        default=1000, ge=1, description="Test motions that are compared with training motions."
+        default=MAX_TEST, ge=1, description="Test motions that are compared with training motions."
     )
     max_train: int = Field(
-        default=20_000, ge=1, description="Training motions that they are compared with."
+        default=MAX_TRAIN, ge=1, description="Training motions that they are compared with."
     )
     contradictions: int = Field(
         default=12, ge=0, description="Contradicted texts that are shown as examples."
@@ -257,7 +256,6 @@ def _motions(
     tallies: dict[tuple[str, str], _Tally] = defaultdict(_Tally)
     labels = Counter[str]()
     licenses = Counter[tuple[str, str]]()
-    ids: dict[str, list[str]] = {"test": [], "train": []}
     measured: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     told = ["motion_id", "source", "group", "split", "mirrored_of", "labels", "texts", "license"]
     measures = ["num_frames", "quality", "foot_skate_m_s", "jitter_m_s3"]
@@ -280,8 +278,6 @@ def _motions(
             licenses[source or "", row["license"] or ""] += 1
             for text in row["texts"] or ():
                 texts[f"motion texts by {text['source']}"].add([text["text"]])
-            if row["split"] in ids:
-                ids[row["split"]].append(row["motion_id"])
     lengths_s = [frames / FPS for frames in measured["num_frames"]]
     return {
         "motion_s": spread(lengths_s),
@@ -294,7 +290,9 @@ def _motions(
             License(source=source, license=text, motions=count)
             for (source, text), count in sorted(licenses.items())
         ),
-        "duplicates": _duplicates(dataset, ids["test"], ids["train"], limits),
+        "duplicates": split_duplicates(
+            dataset.root, max_test=limits.max_test, max_train=limits.max_train
+        ),
     }
 
 
@@ -313,26 +311,6 @@ def _splits(tallies: Mapping[tuple[str, str], _Tally]) -> tuple[SourceSplit, ...
         )
         for source, split in keys
         for tally in (tallies[source, split],)
-    )
-
-
-def _duplicates(
-    dataset: Dataset, test: list[str], train: list[str], limits: DatasetReportConfig
-) -> Duplicates:
-    # Ids are hashes, so that the first ones are a fair and repeatable sample.
-    compared_test = sorted(test)[: limits.max_test]
-    compared_train = sorted(train)[: limits.max_train]
-    missing = ""
-    if not test or not train:
-        missing = f"expected test and training motions, found {len(test)} and {len(train)}"
-    chosen = {*compared_test, *compared_train}
-    return Duplicates(
-        test=len(test),
-        train=len(train),
-        compared_test=0 if missing else len(compared_test),
-        compared_train=0 if missing else len(compared_train),
-        sources={} if missing else near_duplicates(read_described(dataset.root, chosen)),
-        missing=missing,
     )
 
 

@@ -12,7 +12,7 @@ import transformers
 from annotators.chat.model import ChatModel
 from data.schemas import CODE_VERSION
 from data.store.manifest import MANIFEST
-from evaluation.duplicates import near_duplicates, read_described
+from evaluation.duplicates import split_duplicates
 from evaluation.evaluators.evaluator import Evaluator
 from evaluation.evaluators.loading import load_evaluator
 from evaluation.model_report import complete, joins, reconstruct, say, text_to_motion
@@ -92,7 +92,7 @@ def evaluate_model(
             cache,
             humanml3d_protocol=config.evaluator is not None and config.evaluator.humanml3d_protocol,
         )
-        duplicates = near_duplicates(read_described(training.dataset))
+        duplicates = split_duplicates(training.dataset)
         of_tasks = {task: material.asked(task, config.items) for task in Task}
         asked = [*material.captioned(config.items, config.seed)]
         asked += [one for each in of_tasks.values() for one in each]
@@ -156,10 +156,11 @@ def evaluate_model(
             format=FORMAT,
             intervals=intervals,
             tables=(*tables, losses),
-            findings=findings(tables, duplicates),
+            findings=findings(tables, duplicates.sources),
             left_out=material.unused(),
             known_bad=material.known_bad(),
-            duplicates=duplicates,
+            duplicates=duplicates.sources,
+            compared="" if duplicates.missing else duplicates.told(),
             measured=measured.model_copy(update={"coherence": judge, "seconds": clock.seconds}),
         ),
         () if shown is None else shown.shown,

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
+from evaluation.duplicates import NEAR_COSINE, NEAR_MM
 from evaluation.model_report.card import main_figures, row_of, title_of, with_interval
 from evaluation.model_report.evaluate import LOSS, Evaluated
 from evaluation.model_report.names import (
@@ -308,8 +309,9 @@ def _data(report: EvaluationReport) -> Section:
             )
             for source, found in report.duplicates.items()
         ],
-        "Motions nearer than 45 mm, and texts with a cosine of at least 0.8, are near-duplicates. "
-        "Same group: the same content and style, subject or video is in training too.",
+        f"Motions nearer than {NEAR_MM:g} mm, and texts with a cosine of at least {NEAR_COSINE:g}, "
+        "are near-duplicates. Same group: the same content and style, subject or video is in "
+        f"training too. {report.compared}{'.' if report.compared else ''}",
     )
     left = content.Table(
         "Left out",

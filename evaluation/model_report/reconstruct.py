@@ -16,8 +16,9 @@ from evaluation.metrics.reconstruction import compare_motions, joint_errors_mm
 from evaluation.model_report.config import EvaluationConfig
 from evaluation.model_report.material import Material
 from evaluation.model_report.measures import natural_figures
-from evaluation.model_report.tables import Row, Table, plain, ranged
+from evaluation.model_report.tables import Row, Table, by_source, plain, ranged
 from training.inference.motion_model import MotionModel
+from training.instructions.mixture import evenly
 from training.tokenizer.reconstruction import reconstruction
 
 NAME = "reconstruction"
@@ -61,10 +62,8 @@ def reconstruct(
     )
     rows = _rows(rebuilt, config.seed, "")
     rows[0].values.update(plain(dict(whole)))
-    sources = sorted({one.source for one in rebuilt})
-    if len(sources) > 1:
-        for source in sources:
-            rows += _rows([one for one in rebuilt if one.source == source], config.seed, source)
+    for source, own in by_source([one.source for one in rebuilt]).items():
+        rows += _rows([rebuilt[place] for place in own], config.seed, source)
     notes = (
         f"Joint error and codes over all sources: every motion of the test split "
         f"({len(material.motions)}). All else: at most {config.items} motions of each source.",
@@ -75,17 +74,12 @@ def reconstruct(
 def _chosen(model: MotionModel, material: Material, each: int) -> list[int]:
     """Return the places of motions of one token or more, at even intervals of each source."""
     motions, step = material.motions, model.tokenizer.frames_per_token
-    by_source: dict[str, list[int]] = {}
+    places: dict[str, list[int]] = {}
     for index, frames in enumerate(np.diff(motions.offsets_N).tolist()):
         if frames >= step:
             source = material.source_of_motion(motions.ids[index])
-            by_source.setdefault(source, []).append(index)
-    found: list[int] = []
-    for _, places in sorted(by_source.items()):
-        count = min(each, len(places))
-        chosen = np.linspace(0, len(places) - 1, count).astype(int).tolist()
-        found += [places[place] for place in chosen]
-    return found
+            places.setdefault(source, []).append(index)
+    return [place for _, own in sorted(places.items()) for place in evenly(own, each)]
 
 
 def _rebuilt(model: MotionModel, material: Material, index: int) -> RebuiltMotion:

@@ -5,7 +5,7 @@ of the nearest motion; for a plan, that of the nearest prompt. A model that does
 learned nothing but to copy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ from evaluation.metrics.texts import score_texts, words_of
 from evaluation.model_report.answers import answer_texts
 from evaluation.model_report.config import EvaluationConfig
 from evaluation.model_report.material import Material, prompt_text
-from evaluation.model_report.tables import Figure, Row, RowName, Table, plain
+from evaluation.model_report.tables import Figure, Row, RowName, Table, by_source, plain
 from training.inference.motion_model import MotionModel
 from training.instructions.tasks import Instruction, Task, parse_steps, prompt_of, split_steps
 
@@ -70,11 +70,14 @@ def say(
     answers: dict[RowName, list[str]] = {"model": answer_texts(model, asked, config.text)}
     if near:
         answers["retrieval"] = [str(one.answer) for one in near]
-    rows: list[Row] = []
-    signature = ""
-    for row, found in answers.items():
-        values, signature = _scores(task, found, references, config)
-        rows.append(Row(name=row, items=len(asked), values=values))
+    rows, signature = _rows(task, answers, references, config)
+    if task is Task.M2T:
+        for source, own in by_source([material.source_of(one) for one in asked]).items():
+            of_source: dict[RowName, list[str]] = {
+                row: [found[place] for place in own] for row, found in answers.items()
+            }
+            known = [references[place] for place in own]
+            rows += _rows(task, of_source, known, config, source)[0]
     if task in STEPS:
         real = [split_steps(str(one.answer)) for one in asked]
         plans = score_plans(real, [[steps] for steps in real])
@@ -92,7 +95,8 @@ def say(
     )
     notes = (
         f"Each prompt once; its references are all test answers to it, at most {most}. Retrieval: "
-        f"{copied}.",
+        f"{copied}."
+        + (" CIDEr of a source weighs words by its own references." if rows[-1].source else ""),
         signature,
     )
     return Said(
@@ -104,6 +108,22 @@ def say(
             for one, found in list(zip(asked, answers["model"], strict=True))[:4]
         ),
     )
+
+
+def _rows(
+    task: Task,
+    answers: Mapping[RowName, Sequence[str]],
+    references: Sequence[Sequence[str]],
+    config: EvaluationConfig,
+    source: str = "",
+) -> tuple[list[Row], str]:
+    """Return the scores of answers, and the signature of their implementations."""
+    rows: list[Row] = []
+    signature = ""
+    for row, found in answers.items():
+        values, signature = _scores(task, found, references, config)
+        rows.append(Row(name=row, items=len(found), values=values, source=source))
+    return rows, signature
 
 
 def _scores(

@@ -188,6 +188,7 @@ class EvaluationReport(BaseModel):
         left_out: what was left out, and why.
         known_bad: defective clips of published datasets, which no import takes.
         duplicates: near-duplicates between the test and the training split, by source.
+        compared: how many motions were compared for them, in words.
         measured: how it was measured; None in the format of older releases.
         before: the version before, if there is one.
     """
@@ -206,6 +207,7 @@ class EvaluationReport(BaseModel):
     left_out: tuple[LeftOut, ...] = ()
     known_bad: dict[str, str] = Field(default_factory=dict[str, str])
     duplicates: dict[str, SourceDuplicates] = Field(default_factory=dict[str, SourceDuplicates])
+    compared: str = ""
     measured: Provenance | None = None
     before: Before | None = None
 
@@ -231,6 +233,14 @@ def flat(tables: Sequence[Table]) -> tuple[dict[str, float], dict[str, tuple[flo
         if figure.low is not None and figure.high is not None
     }
     return {name: figure.value for name, figure in figures.items()}, intervals
+
+
+def by_source(sources: Sequence[str]) -> dict[str, list[int]]:
+    """Return the places of the items of each source; nothing if all are of one source."""
+    places: dict[str, list[int]] = {name: [] for name in sorted(set(sources))}
+    for place, source in enumerate(sources):
+        places[source].append(place)
+    return places if len(places) > 1 else {}
 
 
 def plain(values: Mapping[str, float | None]) -> dict[str, Figure]:

@@ -20,7 +20,7 @@ from evaluation.model_report.measures import (
     measure,
     natural_figures,
 )
-from evaluation.model_report.tables import Figure, Row, RowName, Table, ranged
+from evaluation.model_report.tables import Figure, Row, RowName, Table, by_source, ranged
 from training.inference.motion_model import Features, MotionModel
 from training.instructions.mixture import evenly
 from training.instructions.tasks import Instruction, Task
@@ -183,12 +183,8 @@ def _by_source(
     seed: int,
 ) -> list[Row]:
     """Return the rows of each source, without the evaluator's figures, if there are several."""
-    different = sorted(set(sources))
-    if len(different) < 2:
-        return []
     rows: list[Row] = []
-    for source in different:
-        own = [index for index, one in enumerate(sources) if one == source]
+    for source, own in by_source(sources).items():
         activities = [wanted[index] for index in own]
         for row, found in measured.items():
             of_source = [found[index] for index in own]

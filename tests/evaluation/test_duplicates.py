@@ -1,5 +1,6 @@
 """Near-duplicates between splits: found where they are, and only there."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from evaluation.duplicates import (
     near_duplicates,
     nearest_texts,
     read_described,
+    split_duplicates,
 )
 
 
@@ -114,6 +116,19 @@ def test_motions_of_a_dataset_are_read_without_mirror_images(tmp_path: Path) -> 
     alone = [replace(one, split="train") for one in motions]
     found = near_duplicates([*alone, *copies])["procedural"]
     assert (found.near, found.median_mm, found.same_texts) == (1, pytest.approx(0, abs=0.1), 1)
+
+
+def test_a_large_dataset_is_compared_in_part(motions_root: Path) -> None:
+    whole = split_duplicates(motions_root)
+    counts = Counter(one.split for one in read_described(motions_root))
+    assert (whole.test, whole.train) == (counts["test"], counts["train"])
+    assert whole.sources == near_duplicates(read_described(motions_root))
+    assert whole.told().startswith(f"All {whole.test} test motions were compared with all ")
+    part = split_duplicates(motions_root, max_test=2, max_train=3)
+    assert (part.sources["procedural"].test, part.sources["procedural"].train) == (2, 3)
+    assert part.told() == (
+        f"2 of {whole.test} test motions were compared with 3 of {whole.train} training motions"
+    )
 
 
 @pytest.mark.corpus

@@ -91,6 +91,8 @@ def read_motion_items(
     codes: Mapping[str, Sequence[Token] | NDArray[np.integer]],
     split: Split,
     min_quality: float = 0.0,
+    *,
+    mirrored: bool = True,
 ) -> list[MotionItem]:
     """Read the motions of a split, with their captions.
 
@@ -103,14 +105,18 @@ def read_motion_items(
         codes: codes of each motion, by ``motion_id``; arrays are (L,) or (L, Q).
         split: split to read.
         min_quality: motions with a lower pose confidence are skipped.
+        mirrored: whether to read mirror images too.
 
     Raises:
         ValueError: motions of the split have no codes.
         data.store.manifest.DatasetError: ``root`` is not a dataset.
     """
-    columns = ["motion_id", "split", "labels", "texts", "num_frames", "quality"]
-    found = Dataset(root).rows("motions", columns, {"split": [split]})
-    rows = [row for row in found if row["quality"] >= min_quality]
+    columns = ["motion_id", "labels", "texts", "num_frames", "quality", "mirrored_of"]
+    rows = [
+        row
+        for row in Dataset(root).rows("motions", columns, {"split": [split]})
+        if row["quality"] >= min_quality and (mirrored or not row["mirrored_of"])
+    ]
     missing = [row["motion_id"] for row in rows if row["motion_id"] not in codes]
     if missing:
         raise ValueError(

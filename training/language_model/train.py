@@ -230,7 +230,8 @@ class LmLearner(Learner):
         # The parts of the last step, because the parts of a step are requested one by one.
         self._step_parts: tuple[int, list[list[list[Encoded]]]] | None = None
         self._train = read_mixture(config, tokenizer, "train", self.left_out)
-        self._val = read_mixture(config, tokenizer, "val", Counter())
+        # Mirror images would count the motions of the validation split twice.
+        self._val = read_mixture(config, tokenizer, "val", Counter(), mirrored=False)
         torch.manual_seed(config.loop.seed)
         start = None if config.initial is None else read_checkpoint(config.initial, KIND)
         text = self._text_tokenizer(start)
@@ -431,6 +432,8 @@ def read_mixture(
     tokenizer: MotionTokenizer,
     split: Split,
     left_out: Counter[str],
+    *,
+    mirrored: bool = True,
 ) -> Mixture:
     """Read the instructions of a split.
 
@@ -439,12 +442,15 @@ def read_mixture(
         tokenizer: motion tokenizer that the tokens of the dataset are from.
         split: split to read.
         left_out: counter of the annotations that are skipped, by reason.
+        mirrored: whether to read mirror images of motions too.
 
     Raises:
         ValueError: motions have no tokens of this tokenizer, or the split has no instructions.
     """
     tokens = read_motion_tokens(config.dataset, tokenizer.tokenizer_id)
-    motions = read_motion_items(config.dataset, tokens, split, config.min_quality)
+    motions = read_motion_items(
+        config.dataset, tokens, split, config.min_quality, mirrored=mirrored
+    )
     plans = read_plan_items(
         (config.dataset, *config.plans),
         split,

@@ -260,6 +260,25 @@ def test_figures_of_sources_stand_apart(measured: Measured, motion_model: Motion
     assert np.mean(halves) == pytest.approx(figures["t2m_activity_retrieval"].value)
 
 
+def test_captions_of_sources_stand_apart(measured: Measured, motion_model: MotionModel) -> None:
+    material = measured.material
+    asked = [one for one, _ in material.questions(Task.M2T, ITEMS)]
+    sources = {one.source_id: f"Data Base {index % 2}" for index, one in enumerate(asked)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(material, "_sources", sources)
+        said = say.say(Task.M2T, motion_model, material, EvaluationConfig(items=ITEMS))
+    assert said is not None
+    rows = {(row.name, row.source): row for row in said.table.rows}
+    assert [rows["model", f"Data Base {half}"].items for half in (0, 1)] == [3, 3]
+    halves = [rows["retrieval", f"Data Base {half}"].values["rouge_l"].value for half in (0, 1)]
+    whole = rows["retrieval", ""].values["rouge_l"].value
+    assert np.mean(halves) == pytest.approx(whole)
+    # All motions of this dataset are of one source.
+    own = measured.evaluated.report.table("m2t")
+    assert own is not None
+    assert {row.source for row in own.rows} == {""}
+
+
 def test_a_baseline_that_is_better_is_told() -> None:
     def row(name: str, value: float) -> Row:
         return Row.model_validate(

@@ -116,6 +116,15 @@ def test_motions_of_uncertain_poses_are_left_out(tmp_path: Path) -> None:
     assert kept.motion_id == "b"
 
 
+def test_mirror_images_are_left_out_where_they_would_count_twice(tmp_path: Path) -> None:
+    rows = [_motion("a"), _motion("m") | {"mirrored_of": "a"}]
+    root = _publish(tmp_path, "motions", rows)
+    codes = {"a": CODES, "m": CODES}
+    assert len(read_motion_items(root, codes, "train")) == 2
+    (kept,) = read_motion_items(root, codes, "train", mirrored=False)
+    assert kept.motion_id == "a"
+
+
 # ------------------------------------------------------------------------------------------- plans
 
 

@@ -295,14 +295,13 @@ def _paths(config_type: type[BaseModel], where: str = "") -> Iterator[str]:
 
 
 def _meant(config_type: type[BaseModel], name: str, where: str) -> str:
-    """Suggest a similar name in the same section, or the same name in a nested section."""
-    paths = difflib.get_close_matches(name, config_type.model_fields, n=2)
-    for cutoff in (1.0, 0.6):
-        paths = paths or [
-            path
-            for path in _paths(config_type)
-            if difflib.get_close_matches(name, [path.split(".")[-1]], cutoff=cutoff)
-        ]
+    """Suggest the same name in a nested section, a similar one here, or a similar nested one."""
+    nested = list(_paths(config_type))
+    paths = (
+        [path for path in nested if path.rpartition(".")[2] == name]
+        or difflib.get_close_matches(name, config_type.model_fields, n=2)
+        or [path for path in nested if difflib.get_close_matches(name, [path.rpartition(".")[2]])]
+    )
     if paths:
         return f"did you mean {' or '.join(f'{where}{path}' for path in paths[:4])}?"
     return f"choose one of {', '.join(config_type.model_fields)}."

@@ -8,12 +8,12 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import numpy as np
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from data.config import Config
+from data.config import Config, without_removed
 from training.instructions.material import MotionItem, PlanItem
 from training.instructions.tasks import (
     CODES_PER_S,
@@ -52,20 +52,13 @@ class InstructionConfig(Config):
         default=0.4,
         gt=0,
         lt=1,
-        description="Share of a motion that m2m is given as the beginning, in evaluation; also in "
-        "training without gap_codes.",
+        description="Share of a motion that m2m is given as the beginning.",
     )
     context_tail: float = Field(
         default=0.4,
         gt=0,
         lt=1,
-        description="Share of a motion that m2m is given as the ending; see context_head.",
-    )
-    gap_codes: tuple[PositiveInt, PositiveInt] | None = Field(
-        default=None,
-        description="Least and greatest length, in codes, of the middle that m2m is trained to "
-        "fill, whose length and place are drawn for each example. Empty: what context_head and "
-        "context_tail leave, which was better in short trainings.",
+        description="Share of a motion that m2m is given as the ending.",
     )
     predict_share: float = Field(
         default=0.4, gt=0, lt=1, description="Share of a motion that predict is given."
@@ -82,6 +75,11 @@ class InstructionConfig(Config):
     max_text_words: int = Field(
         default=200, ge=1, description="Prompts and answers with longer texts are skipped."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_removed(cls, values: Any) -> Any:
+        return without_removed(values, "gap_codes")
 
     @field_validator("weights", mode="after")
     @classmethod
@@ -101,11 +99,6 @@ class InstructionConfig(Config):
             raise ValueError(
                 f"context_head + context_tail: expected less than 1, found {total:g}. "
                 "Remedy: lower one of them, so that m2m has a middle to fill."
-            )
-        if self.gap_codes is not None and self.gap_codes[0] > self.gap_codes[1]:
-            raise ValueError(
-                f"gap_codes: expected the least length first, found {list(self.gap_codes)}. "
-                "Remedy: exchange the two."
             )
         return self
 
@@ -171,7 +164,9 @@ class Mixture:
 
     def content_id(self) -> str:
         """Return a hash of the configuration and of the sources of all instructions."""
-        digest = hashlib.sha256(self.config.model_dump_json().encode())
+        # Without defaults, so that an option that a release adds or removes changes no id.
+        config = self.config.model_dump_json(exclude_defaults=True)
+        digest = hashlib.sha256(config.encode())
         for task, entries in self._material.items():
             names = ((_source_id(item), variant) for item, variant in entries)
             digest.update(repr((task.value, tuple(names))).encode())
@@ -196,12 +191,8 @@ class Mixture:
         chosen = np.searchsorted(self._ends[:-1], points, side="right").tolist()
         paraphrase_share = self.config.paraphrase_share
         batch: list[Instruction] = []
-        for index, (place, paraphrase, wording), gap in zip(
-            chosen,
-            rng.random((batch_size, 3)).tolist(),
-            rng.random((batch_size, 2)).tolist(),
-            strict=True,
-        ):
+        drawn = rng.random((batch_size, 3)).tolist()
+        for index, (place, paraphrase, wording) in zip(chosen, drawn, strict=True):
             task = self._tasks[index]
             entries = self._material[task]
             item, variant = entries[int(place * len(entries))]
@@ -209,7 +200,7 @@ class Mixture:
             number = 0
             if paraphrase < paraphrase_share:
                 number = 1 + int(wording * (len(wordings) - 1))
-            batch.append(self._instruct(task, item, variant, wordings[number], gap))
+            batch.append(self._instruct(task, item, variant, wordings[number]))
         return batch
 
     def all_of(self, task: Task, limit: int | None = None) -> list[Instruction]:
@@ -245,18 +236,8 @@ class Mixture:
             for group in evenly(list(found.values()), limit)
         ]
 
-    def _instruct(
-        self,
-        task: Task,
-        item: Item,
-        variant: int,
-        wording: str,
-        gap: Sequence[float] | None = None,
-    ) -> Instruction:
-        if task is Task.M2M and isinstance(item, MotionItem) and gap is not None:
-            given, answer = _gap_example(item.codes, gap, self.config)
-        else:
-            given, answer = _example(task, item, variant, self.config)
+    def _instruct(self, task: Task, item: Item, variant: int, wording: str) -> Instruction:
+        given, answer = _example(task, item, variant, self.config)
         prompt = prompt_of(task, wording, **given)
         return Instruction(task, prompt, answer, _source_id(item), given.get("caption", ""))
 
@@ -369,43 +350,15 @@ def _example(
     return given, format_steps(target.steps)
 
 
-def _gap_example(
-    codes: Codes, drawn: Sequence[float], config: InstructionConfig
-) -> tuple[Given, Codes]:
-    """Return the inputs of m2m, and the middle to fill, whose length and place are drawn.
-
-    Args:
-        codes: codes of the motion, at least three.
-        drawn: two random numbers in [0, 1).
-        config: limits.
-    """
-    if config.gap_codes is None:
-        return _shares_example(codes, config)
-    most = len(codes) - 2
-    low, high = (min(length, most, config.max_answer_codes) for length in config.gap_codes)
-    length = low + int(drawn[0] * (high - low + 1))
-    start = 1 + int(drawn[1] * (len(codes) - length - 1))
-    # Of a long motion, the codes beside the gap are given.
-    context = max(1, config.max_prompt_codes // 2)
-    head, tail = codes[max(0, start - context) : start], codes[start + length :][:context]
-    return {"head": head, "tail": tail}, codes[start : start + length]
-
-
-def _shares_example(codes: Codes, config: InstructionConfig) -> tuple[Given, Codes]:
-    """Return the inputs of m2m, and the middle that their shares leave."""
-    count = len(codes)
-    head = max(1, int(config.context_head * count))
-    middle = count - max(1, int(config.context_tail * count))
-    return {"head": codes[:head], "tail": codes[middle:]}, codes[head:middle]
-
-
 def _motion_example(
     task: Task, item: MotionItem, variant: int, config: InstructionConfig
 ) -> tuple[Given, str | Codes]:
     codes = item.codes
     count = len(codes)
     if task is Task.M2M:
-        return _shares_example(codes, config)
+        head = max(1, int(config.context_head * count))
+        middle = count - max(1, int(config.context_tail * count))
+        return {"head": codes[:head], "tail": codes[middle:]}, codes[head:middle]
     if task is Task.PREDICT:
         head = max(1, int(config.predict_share * count))
         return {"head": codes[:head]}, codes[head:]

@@ -393,8 +393,6 @@ class MotionLm(nn.Module):
         """Return the losses of the residual codes of the motion answers."""
         if self.residual is None:
             return None
-        if self.config.residual.detached:
-            states_ND = states_ND.detach()
         codes_MQ = torch.cat(
             [batch.labels_M[:, None] - self.vocabulary.num_text, batch.residual_MR], -1
         )

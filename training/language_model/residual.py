@@ -15,14 +15,14 @@ D the width of T5.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.config import Config
+from data.config import Config, without_removed
 
 _FEED_FORWARD: Final = 2
 """Width of the feed-forward layers, as a multiple of D."""
@@ -43,11 +43,11 @@ class ResidualConfig(Config):
     loss_weight: float = Field(
         default=1.0, ge=0, description="Weight of its loss beside that of the language model."
     )
-    detached: bool = Field(
-        default=False,
-        description="Whether the decoder only reads the states of T5's encoder. Otherwise its loss "
-        "trains the encoder, too.",
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_removed(cls, values: Any) -> Any:
+        return without_removed(values, "detached")
 
 
 @dataclass(frozen=True, slots=True)

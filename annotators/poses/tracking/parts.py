@@ -93,6 +93,15 @@ class PartTrack:
         self.is_clear |= score >= CLEAR_SCORES[0] and consent >= CLEAR_SCORES[1]
 
 
+@dataclass(slots=True)
+class _Past:
+    """A frame in memory, and what the detectors see in it, if they looked."""
+
+    step: int
+    frame: Frame
+    sighting: Sighting | None = None
+
+
 class PartTracker:
     """Follows people of whom only a part is seen. Add the frames of a clip in order.
 
@@ -106,7 +115,7 @@ class PartTracker:
     ) -> None:
         self._see = see
         self._memory_s = memory_s
-        self._past: deque[tuple[int, Frame]] = deque()
+        self._past: deque[_Past] = deque()
         self._active: list[PartTrack] = []
         self._ended: list[PartTrack] = []
         self._next_look_s = -np.inf
@@ -123,11 +132,11 @@ class PartTracker:
             bodies: the people who are tracked by landmarks in it.
         """
         now_s = frame.pts_s
-        self._past.append((step, frame))
-        while now_s - self._past[0][1].pts_s > self._memory_s + 1e-6:
+        self._past.append(_Past(step, frame, sighting))
+        while now_s - self._past[0].frame.pts_s > self._memory_s + 1e-6:
             self._past.popleft()
         if sighting is None and self._active and now_s >= self._next_look_s - 1e-6:
-            sighting = self._see(step, now_s, frame.image)
+            sighting = self._look(self._past[-1])
         if sighting is None:
             return
         known = [box_4 for box_4 in map(body_box, bodies) if box_4 is not None]
@@ -199,13 +208,19 @@ class PartTracker:
             for place in np.flatnonzero(free_B)
         ]
 
+    def _look(self, past: _Past) -> Sighting:
+        """Return what the detectors see in a frame, which they look at once."""
+        if past.sighting is None:
+            past.sighting = self._see(past.step, past.frame.pts_s, past.frame.image)
+        return past.sighting
+
     def _follow_back(self, track: PartTrack) -> None:
         """Follow somebody new backward through the frames in memory."""
-        for past_step, frame in reversed(self._past):
+        for past in reversed(self._past):
+            frame = past.frame
             if track.times_s[0] - frame.pts_s < LOOK_INTERVAL_S - 1e-6:
                 continue
-            sighting = self._see(past_step, frame.pts_s, frame.image)
-            seen, consent_B = sighting.parts_of_people(SUPPORT_SCORE)
+            seen, consent_B = self._look(past).parts_of_people(SUPPORT_SCORE)
             overlap_B = overlap(track.boxes[0][None], seen.boxes_B4)[0]
             if not len(overlap_B) or overlap_B.max() < SAME_OVERLAP:
                 break
@@ -213,7 +228,7 @@ class PartTracker:
             colors_K = _colors(frame.image, seen.boxes_B4[best])
             if not _is_alike(track, colors_K):
                 break
-            track.steps.insert(0, past_step)
+            track.steps.insert(0, past.step)
             track.times_s.insert(0, frame.pts_s)
             track.boxes.insert(0, seen.boxes_B4[best])
             track.note(colors_K, float(seen.scores_B[best]), float(consent_B[best]))

@@ -69,7 +69,12 @@ def _track(
         for step in range(len(boxes))
     ]
 
+    looked = list(range(0, len(boxes), 10))
+
     def see(step: int, _time_s: float, _image: ImageArray) -> Sighting:
+        # No frame is looked at twice, whoever is followed through it.
+        assert step not in looked
+        looked.append(step)
         return _seen(step, boxes[step], scores)
 
     tracker = PartTracker(see, memory_s=0.5)

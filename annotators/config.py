@@ -14,6 +14,7 @@ from annotators.texts.prompts import prompts_digest
 from data.config import Config, ExpandedPath, ExpandedSource
 from data.presets import HOME, Presets
 from data.video.reader import ReaderConfig
+from data.video.sharing import Shard
 from data.workers.workers import WorkerConfig
 
 
@@ -28,6 +29,11 @@ class AnnotateConfig(Config):
         "with poses_from, whose videos are used.",
     )
     dataset: ExpandedPath = Field(description="Folder of the dataset to create or to extend.")
+    shard: Shard | None = Field(
+        default=None,
+        description="Share of the videos that this run takes, such as 3/16: the third of sixteen, "
+        "by name and size of the files. Merge the datasets of all shares with `avatargpt merge`.",
+    )
     poses_from: ExpandedPath | None = Field(
         default=None,
         description="Folder of another dataset whose clips and poses are reused, so that only new "

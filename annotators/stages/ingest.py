@@ -19,6 +19,7 @@ from data.records import Outcome, Rejection, RejectionKey
 from data.store.dataset import Dataset
 from data.video.files import hash_file, size_of
 from data.video.probe import probe_video
+from data.video.sharing import take_share
 from data.video.sources import discover_videos, path_item_id, shortened
 
 RETRYABLE_OUTCOMES: Final = frozenset({Outcome.UNAVAILABLE.value, Outcome.RATE_LIMITED.value})
@@ -62,7 +63,8 @@ def ingest_files(run: Run, published: Dataset | None) -> Ingested:
         published: published dataset, or None for a new dataset.
 
     Raises:
-        ValueError: the sources name no file, or a list of paths cannot be used.
+        ValueError: the sources name no file, none of them is in the share that the run takes, or a
+            list of paths cannot be used.
     """
     config, work = run.config, run.work
     source = None if config.poses_from is None else Dataset(config.poses_from)
@@ -72,6 +74,7 @@ def ingest_files(run: Run, published: Dataset | None) -> Ingested:
             f"videos: expected at least one video file in {shortened(config.videos)}, found none. "
             "Remedy: name files, folders with videos, globs, or lists of paths."
         )
+    discovery = take_share(discovery, config.shard)
     known = _Known.of(published, retry=config.retry_rejected)
     _discard_work_of(known.finished, work)
     changed: list[Path] = []

@@ -48,6 +48,14 @@ def annotate(
             "videos are used unless VIDEOS are given."
         ),
     ] = None,
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="N/COUNT",
+            help="Share of the videos to take, such as 3/16, for runs on several machines with a "
+            "dataset each; then `avatargpt merge`.",
+        ),
+    ] = "",
     preset: Preset = "",
     config: ConfigFile = None,
     assignments: Assignments = None,
@@ -91,7 +99,10 @@ def annotate(
     }
     if poses_from is not None:
         options["poses_from"] = str(poses_from.expanduser().absolute())
-    flags = {"retry_rejected": retry_rejected, "dry_run": dry_run, "budget_usd": budget_usd}
+    flags: dict[str, Any] = {
+        **{"retry_rejected": retry_rejected, "dry_run": dry_run, "budget_usd": budget_usd},
+        "shard": shard,
+    }
     options |= {name: value for name, value in flags.items() if value}
     if workers:
         options["workers"] = {"num_workers": workers}

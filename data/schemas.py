@@ -272,6 +272,18 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
 }
 """All tables. Parents precede children: a publication moves the parts in this order."""
 
+KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "videos": ("video_id",),
+    "clips": ("clip_id",),
+    "poses": ("clip_id", "track_id"),
+    "captions": ("video_id", "clip_id", "track_id", "captioner", "model", "prompt_id", "sample"),
+    "annotations": ("clip_id", "track_id", "sample"),
+    "motions": ("motion_id",),
+    "motion_tokens": ("motion_id", "tokenizer_id"),
+    "rejections": ("item_id", "stage"),
+}
+"""Columns that identify a row of a table."""
+
 FLOAT_LEAVES: Final[Mapping[str, tuple[str, ...]]] = {
     "poses": ("joints_3d", "root_trajectory", "joints_2d", "confidence", "pts_s"),
     "motions": ("features",),

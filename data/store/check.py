@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from data.schemas import SCHEMAS
+from data.schemas import KEYS, SCHEMAS
 from data.store.dataset import Dataset, open_part
 from data.store.locks import lock_holder
 from data.store.manifest import (
@@ -32,15 +32,8 @@ _RESTORE: Final = (
     "Restore this file from a copy of the dataset. Without one, make the dataset again from its "
     "sources into a new folder."
 )
-_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
-    "videos": ("video_id",),
-    "clips": ("clip_id",),
-    "poses": ("clip_id", "track_id"),
-    "annotations": ("clip_id", "track_id", "sample"),
-    "motions": ("motion_id",),
-    "motion_tokens": ("motion_id", "tokenizer_id"),
-}
-"""Columns that identify a row of a table."""
+_UNIQUE: Final = ("videos", "clips", "poses", "annotations", "motions", "motion_tokens")
+"""Tables whose keys are checked; earlier code could write a caption or a rejection twice."""
 _REFERENCES: Final = (
     ("clips", "video_id", "videos"),
     ("poses", "clip_id", "clips"),
@@ -309,14 +302,14 @@ class _Ids:
         self.incomplete: set[str] = set()
         # Texts of plans and of imported motions have no clip: such datasets have no videos.
         self._no_videos = not dataset.num_rows("videos")
-        self._seen: dict[str, set[tuple[Any, ...]]] = {table: set() for table in _KEYS}
-        self._twice: dict[str, list[str]] = {table: [] for table in _KEYS}
+        self._seen: dict[str, set[tuple[Any, ...]]] = {table: set() for table in _UNIQUE}
+        self._twice: dict[str, list[str]] = {table: [] for table in _UNIQUE}
         self._named: dict[tuple[str, str], set[str]] = {}
 
     def add(self, table: str, batch: pa.Table) -> None:
         """Collect the ids of a batch of rows."""
-        if table in _KEYS:
-            columns = [batch[name].to_pylist() for name in _KEYS[table]]
+        if table in _UNIQUE:
+            columns = [batch[name].to_pylist() for name in KEYS[table]]
             for key in zip(*columns, strict=True):
                 if key in self._seen[table]:
                     self._twice[table].append("/".join(map(str, key)))

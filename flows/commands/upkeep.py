@@ -1,12 +1,17 @@
-"""Commands that keep datasets in order: versions, their collection, compaction."""
+"""Commands that keep datasets in order: versions, their collection, compaction, comparison."""
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.commands.options import DatasetFolder, Json, Quiet, print_json, show, size_text
 from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.progress_bars import progress_bars
+
+if TYPE_CHECKING:
+    from data.upkeep.comparison import Difference
 
 upkeep_app = typer.Typer()
 
@@ -86,3 +91,69 @@ def compact(
     before, after = size_text(done.bytes_before), size_text(done.bytes_after)
     show(f"{dataset}: version {done.version}, {before} rewritten to {after}")
     show("Next: avatargpt collect frees the former parts when nobody reads them any more")
+
+
+@upkeep_app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(help="Folder of a dataset.")],
+    second: Annotated[
+        Path | None, typer.Argument(help="Folder of another one; by default the same.")
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(help="Version of the first; by default the current one.")
+    ] = None,
+    second_version: Annotated[
+        int | None, typer.Option(help="Version of the second; by default the current one.")
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Column that is not compared; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show which rows two datasets or versions do not share; exit with 1 if there are any."""
+    from data.store.dataset import Dataset  # noqa: PLC0415 - slow, and not always needed
+    from data.upkeep.comparison import compare_datasets  # noqa: PLC0415
+
+    if second is None and version is None and second_version is None:
+        raise ValueError(
+            f"{first}: expected two datasets or versions, found one. Remedy: name another dataset, "
+            "or an older version with --version."
+        )
+    one = Dataset(first.expanduser(), version)
+    other = Dataset((second or first).expanduser(), second_version)
+    found = compare_datasets(one, other, ignore=ignore or ())
+    if as_json:
+        print_json({"equal": found.is_equal, "tables": found.tables, "recipe": found.recipe})
+    else:
+        for line in _difference_lines(found):
+            show(line)
+    if not found.is_equal:
+        raise typer.Exit(1)
+
+
+def _difference_lines(found: "Difference") -> Iterator[str]:
+    for path, one, other in found.recipe:
+        yield f"recipe: {path} is {one!r} in the first, {other!r} in the second"
+    for name, table in found.tables.items():
+        if table.is_equal:
+            continue
+        yield (
+            f"{name}: {table.added:,} rows added, {table.removed:,} removed, "
+            f"{table.changed:,} changed"
+        )
+        for sign, rows in (("+", table.added_examples), ("-", table.removed_examples)):
+            yield from (f"  {sign} {_key_text(key)}" for key in rows)
+        for column, count in table.columns.items():
+            yield f"  {column} differs in {count:,} rows"
+        for row in table.changed_examples:
+            yield f"  ~ {_key_text(row.key)}"
+            for column, (before, after) in row.columns.items():
+                yield f"      {column}: {before} -> {after}"
+    if found.is_equal:
+        rows = sum(table.rows[0] for table in found.tables.values())
+        yield f"equal: {rows:,} rows in {len(found.tables)} tables"
+
+
+def _key_text(key: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in key.items() if value is not None)

@@ -1,0 +1,266 @@
+"""Find the rows that two datasets, or two versions of one, do not have in common.
+
+Parts that both have are not read. Of the others, 8 bytes per row are held in memory for the key and
+for one column at a time; the order of rows does not count. Shapes: N rows.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.schemas import KEYS, SCHEMAS
+from data.store.dataset import WHOLE_BATCH_ROWS, Dataset, open_part
+from data.store.manifest import manifest_parts
+from data.store.parquet import read_batches
+from data.store.recipes import recipe_differences
+from data.store.versions import find_part
+from data.upkeep.hashing import Hashes, combine, hash_values
+
+_BATCH_VALUES: Final = 4096
+"""Rows per batch while one column is hashed: joints of so many rows take 160 MB."""
+
+_SHOWN_CHARS: Final = 120
+_ABSENT: Final = object()
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedRow:
+    """One changed row.
+
+    Attributes:
+        key: values of the columns that identify the row.
+        columns: both values of the columns that differ, as text; of lists only the first value
+            that differs.
+    """
+
+    key: Mapping[str, Any]
+    columns: Mapping[str, tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class TableDifference:
+    """Differences between two tables of one name.
+
+    Attributes:
+        rows: number of rows of both.
+        added, removed: number of rows that only the second, or only the first has, by their keys.
+        changed: number of rows whose values differ.
+        columns: number of changed rows by column.
+        added_examples, removed_examples: keys of some of the rows.
+        changed_examples: some of the changed rows.
+    """
+
+    rows: tuple[int, int]
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+    columns: Mapping[str, int] = field(default_factory=dict[str, int])
+    added_examples: Sequence[Mapping[str, Any]] = ()
+    removed_examples: Sequence[Mapping[str, Any]] = ()
+    changed_examples: Sequence[ChangedRow] = ()
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether the tables have the same rows."""
+        return not (self.added or self.removed or self.changed)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Differences between two datasets.
+
+    Attributes:
+        tables: differences by table, without tables that both lack.
+        recipe: fields in which the recipes differ, with both values.
+    """
+
+    tables: Mapping[str, TableDifference]
+    recipe: Sequence[tuple[str, Any, Any]]
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether all rows are equal; the recipe does not count."""
+        return all(table.is_equal for table in self.tables.values())
+
+
+def compare_datasets(
+    first: Dataset, second: Dataset, *, ignore: Sequence[str] = (), examples: int = 3
+) -> Difference:
+    """Compare the rows of two datasets.
+
+    Args:
+        first: dataset or version that changes are told from.
+        second: dataset or version that changes are told to.
+        ignore: columns that are not compared; those of keys always are.
+        examples: largest number of examples of each kind and table.
+
+    Raises:
+        ValueError: no table has one of the columns to ignore.
+        DatasetError: a part is missing or damaged.
+    """
+    known = {name for schema in SCHEMAS.values() for name in schema.names}
+    unknown = sorted(set(ignore) - known)
+    if unknown:
+        raise ValueError(
+            f"ignore: expected columns of the tables, found {', '.join(unknown)}. Remedy: correct "
+            "the names; docs/dataset.md lists them."
+        )
+    tables = {
+        table: _compare(table, first, second, set(ignore), examples)
+        for table in SCHEMAS
+        if first.num_rows(table) or second.num_rows(table)
+    }
+    recipes = (dataset.manifest["recipe"] for dataset in (first, second))
+    return Difference(tables, recipe_differences(*recipes))
+
+
+def _compare(
+    table: str, first: Dataset, second: Dataset, ignore: set[str], examples: int
+) -> TableDifference:
+    one, other = _without_common(table, first, second)
+    keys = [_unique(side.hashes(KEYS[table])) for side in (one, other)]
+    _, one_rows, other_rows = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+    order = np.argsort(one_rows)
+    one_rows, other_rows = one_rows[order], other_rows[order]
+    differs = np.zeros(len(one_rows), np.bool_)
+    columns: dict[str, int] = {}
+    for name in SCHEMAS[table].names:
+        if name in KEYS[table] or name in ignore or not len(one_rows):
+            continue
+        unequal = one.hashes([name])[one_rows] != other.hashes([name])[other_rows]
+        if unequal.any():
+            columns[name] = int(unequal.sum())
+            differs |= unequal
+    removed = np.setdiff1d(np.arange(len(keys[0])), one_rows)
+    added = np.setdiff1d(np.arange(len(keys[1])), other_rows)
+    changed = np.flatnonzero(differs)[:examples]
+    return TableDifference(
+        rows=(first.num_rows(table), second.num_rows(table)),
+        added=len(added),
+        removed=len(removed),
+        changed=int(differs.sum()),
+        columns=columns,
+        added_examples=other.rows(added[:examples], KEYS[table]),
+        removed_examples=one.rows(removed[:examples], KEYS[table]),
+        changed_examples=[
+            ChangedRow(
+                {name: before[name] for name in KEYS[table]},
+                {
+                    name: _told(before[name], after[name])
+                    for name in columns
+                    if before[name] != after[name]
+                },
+            )
+            for before, after in zip(
+                one.rows(one_rows[changed], [*KEYS[table], *columns]),
+                other.rows(other_rows[changed], [*KEYS[table], *columns]),
+                strict=True,
+            )
+        ],
+    )
+
+
+def _told(before: Any, after: Any) -> tuple[str, str]:
+    """Return two different values as texts."""
+    if isinstance(before, list) and isinstance(after, list):
+        pairs = itertools.zip_longest(before, after, fillvalue=_ABSENT)
+        for place, (one, other) in enumerate(pairs):
+            if one != other:
+                texts = [
+                    "nothing" if item is _ABSENT else _cut(repr(item)) for item in (one, other)
+                ]
+                return f"[{place}]: {texts[0]}", f"[{place}]: {texts[1]}"
+    return _cut(repr(before)), _cut(repr(after))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+
+
+def _without_common(table: str, first: Dataset, second: Dataset) -> "tuple[_Side, _Side]":
+    """Return both sides without the parts that are equal byte by byte."""
+    sides = [manifest_parts(dataset.manifest, table) for dataset in (first, second)]
+    hashes = [Counter(entry["sha256"] for entry in side if entry.get("sha256")) for side in sides]
+    common = hashes[0] & hashes[1]
+    found: list[_Side] = []
+    for dataset, side in zip((first, second), sides, strict=True):
+        left = common.copy()
+        entries: list[Mapping[str, Any]] = []
+        for entry in side:
+            if left[entry.get("sha256")] > 0:
+                left[entry["sha256"]] -= 1
+            else:
+                entries.append(entry)
+        found.append(_Side(dataset, table, entries))
+    return found[0], found[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The parts of a table that are compared.
+
+    Attributes:
+        dataset: dataset or version.
+        table: name of the table.
+        entries: entries of the parts.
+    """
+
+    dataset: Dataset
+    table: str
+    entries: Sequence[Mapping[str, Any]]
+
+    def hashes(self, columns: Sequence[str]) -> Hashes:
+        """Hash some columns of all rows, (N,)."""
+        found = [np.zeros(0, np.uint64)]
+        for entry in self.entries:
+            with open_part(find_part(self.dataset.root / entry["file"])) as file:
+                for batch in read_batches(file, self.table, columns, batch_rows=_BATCH_VALUES):
+                    values = [hash_values(batch[name]) for name in columns]
+                    found.append(values[0] if len(values) == 1 else combine(values, batch.num_rows))
+        return np.concatenate(found)
+
+    def rows(self, numbers: Rows, columns: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Read a few rows by their numbers."""
+        wanted, found = sorted(set(numbers.tolist())), dict[int, Mapping[str, Any]]()
+        for number, row in self._rows_near(wanted, columns):
+            found[number] = row
+        return [found[number] for number in numbers.tolist()]
+
+    def _rows_near(
+        self, wanted: Sequence[int], columns: Sequence[str]
+    ) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        begin = 0
+        for entry in self.entries:
+            with open_part(find_part(self.dataset.root / entry["file"])) as file:
+                for group in range(file.num_row_groups):
+                    end = begin + file.metadata.row_group(group).num_rows
+                    inside = [number - begin for number in wanted if begin <= number < end]
+                    if inside:
+                        batches = read_batches(
+                            file, self.table, columns, groups=[group], batch_rows=WHOLE_BATCH_ROWS
+                        )
+                        rows = (row for batch in batches for row in batch.to_pylist())
+                        for place, row in enumerate(rows):
+                            if place in inside:
+                                yield begin + place, row
+                    begin = end
+
+
+def _unique(hashes: Hashes) -> Hashes:
+    """Tell rows with one key apart by their order, (N,)."""
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    is_first = np.ones(len(ordered), np.bool_)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    places = np.arange(len(ordered))
+    repeats = places - np.maximum.accumulate(np.where(is_first, places, 0))
+    unique = np.empty_like(hashes)
+    unique[order] = combine([ordered, repeats.astype(np.uint64)], len(hashes))
+    return unique

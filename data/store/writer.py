@@ -197,7 +197,10 @@ class DatasetWriter:
         return path
 
     def commit(
-        self, entries: Mapping[str, Sequence[Mapping[str, Any]]], licenses: Sequence[str]
+        self,
+        entries: Mapping[str, Sequence[Mapping[str, Any]]],
+        licenses: Sequence[str],
+        license_id: str | None = None,
     ) -> None:
         """Publish the next version, atomically.
 
@@ -205,6 +208,7 @@ class DatasetWriter:
             entries: entries of the parts of every table. Those that the dataset does not have yet
                 lie :meth:`aside`.
             licenses: licenses of all motions.
+            license_id: license that the card states; None keeps the present one.
         """
         previous = self._manifest
         tables = {
@@ -220,6 +224,8 @@ class DatasetWriter:
             "licenses": list(licenses),
             "tables": tables,
         }
+        if license_id is not None:
+            manifest["license"] = license_id
         before, after = set(part_sizes(previous)), set(part_sizes(manifest))
         retires = sorted(before.difference(after))
         journal = Journal(

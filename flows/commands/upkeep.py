@@ -1,8 +1,9 @@
-"""Commands that keep datasets in order: versions, their collection, compaction, comparison."""
+"""Commands that keep datasets in order: versions, compaction, comparison, merge."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -91,6 +92,48 @@ def compact(
     before, after = size_text(done.bytes_before), size_text(done.bytes_after)
     show(f"{dataset}: version {done.version}, {before} rewritten to {after}")
     show("Next: avatargpt collect frees the former parts when nobody reads them any more")
+
+
+@upkeep_app.command()
+def merge(
+    sources: Annotated[list[Path], typer.Argument(help="Folders of datasets of one recipe.")],
+    dataset: Annotated[
+        Path, typer.Option(help="Folder of the result; created if missing, else extended.")
+    ],
+    prefer: Annotated[
+        Literal["first"] | None,
+        typer.Option(help="Take a video or motion that differs from the first that has it."),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Merge datasets of one recipe, such as the shards of several machines, into one version."""
+    from data.upkeep.merging import merge_datasets  # noqa: PLC0415 - slow, rarely needed
+
+    root = dataset.expanduser()
+
+    def report(done: int, total: int) -> None:
+        report_progress(StageProgress("bytes", done, total))
+
+    with progress_bars(quiet=quiet):
+        folders = [source.expanduser() for source in sources]
+        done = merge_datasets(folders, root, prefer=prefer, report=report)
+    if as_json:
+        print_json({"dataset": root, **asdict(done)})
+        return
+    rows = ", ".join(f"{count:,} {name}" for name, count in done.rows.items())
+    show(f"{root}: {rows or 'nothing new'}")
+    show(f"  {done.copied_parts} parts copied, {done.written_parts} written anew")
+    if done.known:
+        show(f"  {done.known:,} videos or motions of several datasets were equal and taken once")
+    if done.preferred:
+        some = ", ".join(done.preferred[:3])
+        show(f"  {len(done.preferred):,} that differed were taken from the first: {some}")
+    if len(done.licenses) > 1:
+        names = ", ".join(name or "none" for name in done.licenses)
+        show(f"  the card states no license, as the datasets state {names}: see avatargpt card")
+    for source in done.unfinished:
+        show(f"  {source} has unfinished work, which is not merged")
 
 
 @upkeep_app.command()

@@ -12,6 +12,7 @@ from typing import Final
 from annotators.grounding.checks import ground_medium, grounding_score
 from annotators.motion.activities import ActivityKind
 from annotators.motion.describe import KINEMATICS_VERSION, MIN_STAND_S, MotionDescription
+from annotators.motion.events import PostureKind
 from annotators.texts.checks import check_medium
 from annotators.texts.config import AnnotationConfig
 from annotators.texts.facts import body_events, partners
@@ -126,20 +127,26 @@ def fine_steps(clauses: Sequence[Clause], clip: Clip) -> tuple[FineStep, ...]:
 def only_told(people: People) -> People:
     """Return the people of a clip of whom the measured motion tells something.
 
-    Of somebody who is seen upright for less than a stride takes, without a movement that is large
-    enough to be named, nobody can say whether they stand, walk or ride. A visual model may.
+    Somebody may be in view for less than a stride takes, upright or with hidden legs, and make no
+    movement that is large enough to be named. From joints nobody can say whether they stand, walk
+    or ride; a visual model may see it.
     """
     told, untold = list[Person](), list[Unseen]()
     for person in people.seen:
         description = person.description
         lasts_s = description.end_s - description.start_s
-        acts = {clause.act for clause in timeline(description)}
-        if lasts_s < MIN_STAND_S and acts == {BodyAct.STAY_UPRIGHT}:
-            problem = f"upright for {lasts_s:.2f} s, in which no movement is measured"
+        if lasts_s < MIN_STAND_S and all(map(_tells_nothing, timeline(description))):
+            problem = f"in view for {lasts_s:.2f} s, in which no movement is measured"
             untold.append(Unseen(person.track.track_id, problem))
         else:
             told.append(person)
     return People(tuple(told), (*people.unseen, *untold))
+
+
+def _tells_nothing(clause: Clause) -> bool:
+    """Return whether a clause only says that somebody is there."""
+    hidden = clause.posture is None or clause.posture.kind is PostureKind.UNKNOWN
+    return clause.act is BodyAct.STAY_UPRIGHT or (clause.act is BodyAct.STAY and hidden)
 
 
 def annotate_clip(

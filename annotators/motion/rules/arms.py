@@ -73,8 +73,8 @@ only before and after, the way between is a guess."""
 TWIN_S: Final = 0.2
 """Arms that move alike start and end within this time of each other."""
 TWIN_SHARE: Final = 0.5
-"""Smallest way up or down of the other hand, relative to that of an arm that is raised. A way that
-would be told of an arm alone is always enough."""
+"""Smallest way up or down of the other hand, relative to that of an arm that is raised. Two
+arms that go down end at one height, and a way that would be told of an arm alone is enough."""
 APPEARS_FRAMES: Final = 3
 """An arm that was hidden and comes into sight is seen for so long before it counts."""
 APART: Final = 0.15
@@ -323,11 +323,9 @@ def _twin_of(signals: Signals, event: MotionEvent, other: Side) -> MotionEvent |
     begin = int(np.argmin(up_N[: to + 1]) if rises else np.argmax(up_N[: to + 1]))
     way = float(gone_N[to])
     sure = float(_hand_confidence(signals, other, event).mean())
-    if (
-        sure < TWIN_CONFIDENCE
-        or way < min(TWIN_SHARE * max(event.relative, MIN_RAISE), MIN_RAISE)
-        or max(up_N[begin], up_N[to]) < RAISED
-    ):
+    least = TWIN_SHARE * max(event.relative, MIN_RAISE)
+    least = least if rises else min(least, MIN_RAISE)
+    if sure < TWIN_CONFIDENCE or way < least or max(up_N[begin], up_N[to]) < RAISED:
         return None
     span = (first + begin, first + to + 1)
     return measure_event(

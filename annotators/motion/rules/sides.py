@@ -11,6 +11,7 @@ import numpy as np
 
 from annotators.motion.events import (
     Direction,
+    Level,
     MotionEvent,
     Part,
     Side,
@@ -160,6 +161,20 @@ def pair_sides(events: list[MotionEvent], *, exact: bool) -> list[MotionEvent]:
     return sorted(result + right, key=lambda e: (e.start_s, e.end_s))
 
 
+_HEIGHTS: Final = (
+    *(Level.LOW, Level.WAIST, Level.CHEST, Level.SHOULDER, Level.HEAD, Level.ABOVE_HEAD),
+)
+"""Levels of a hand from low to high."""
+
+
+def _common_level(larger: MotionEvent, other: MotionEvent) -> Level | None:
+    """Return the level of two hands, or None if they are more than a step apart."""
+    if larger.level not in _HEIGHTS or other.level not in _HEIGHTS:
+        return larger.level
+    steps = abs(_HEIGHTS.index(larger.level) - _HEIGHTS.index(other.level))
+    return larger.level if steps <= 1 else None
+
+
 def both_sides(first: MotionEvent, second: MotionEvent) -> MotionEvent:
     """Return the event of both sides of equal events of a left and a right limb."""
     larger = max(first, second, key=lambda e: e.magnitude)
@@ -168,6 +183,7 @@ def both_sides(first: MotionEvent, second: MotionEvent) -> MotionEvent:
         larger,
         side=Side.BOTH,
         direction=first.direction if first.direction is second.direction else None,
+        level=_common_level(larger, second if larger is first else first),
         start_s=min(first.start_s, second.start_s),
         end_s=max(first.end_s, second.end_s),
         confidence=min(first.confidence, second.confidence),

@@ -487,15 +487,36 @@ def test_arms_that_rise_together_are_told_together_if_one_is_half_hidden() -> No
     (both,) = _half_seen(2.0, 0.45)
     assert both.side is Side.BOTH
     assert [event.side for event in both.by_side] == [Side.LEFT, Side.RIGHT]
-    # Less than half the way of the left arm, but enough for a raise of its own.
+    # Far less than the left arm.
     (less,) = _half_seen(1.2, 0.45)
-    assert less.side is Side.BOTH
+    assert less.side is Side.LEFT
     (still,) = _half_seen(0.0, 0.45)
     assert still.side is Side.LEFT
     (little,) = _half_seen(0.6, 0.45)
     assert little.side is Side.LEFT
     (unseen,) = _half_seen(2.0, 0.1)
     assert unseen.side is Side.LEFT
+
+
+@pytest.mark.parametrize(("right_up", "level"), [(2.8, Level.ABOVE_HEAD), (1.5, None)])
+def test_arms_that_end_at_different_heights_have_no_common_one(
+    right_up: float, level: Level | None
+) -> None:
+    motion = raising_left_arm()
+    set_arm(motion, "right", ramp(len(motion), 20, 42, 0.0, right_up))
+    (both,) = _of(EventKind.RAISE, _estimated(motion))
+    assert (both.side, both.level) == (Side.BOTH, level)
+    assert [event.side for event in both.by_side] == [Side.LEFT, Side.RIGHT]
+
+
+def test_an_arm_that_is_lowered_from_the_chest_goes_down_with_the_other_one() -> None:
+    motion = standing(4.0)
+    set_arm(motion, "left", ramp(len(motion), 40, 52, 3.0, 0.0))
+    set_arm(motion, "right", ramp(len(motion), 40, 52, 1.2, 0.0))
+    seen_TJ = np.full(motion.shape[:2], 0.95)
+    seen_TJ[:, [JOINT["right_elbow"], JOINT["right_wrist"]]] = 0.45
+    (both,) = _of(EventKind.LOWER, describe_motion(motion, confidence=seen_TJ))
+    assert both.side is Side.BOTH
 
 
 @pytest.mark.parametrize(

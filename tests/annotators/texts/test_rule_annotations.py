@@ -101,10 +101,14 @@ def test_repeated_actions_are_told_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "raises", "told"), [(0.9, False, False), (0.9, True, True), (3.0, False, True)]
+    ("seconds", "raises", "legs", "told"),
+    [
+        *((0.9, False, True, False), (0.9, False, False, False)),
+        *((0.9, True, True, True), (3.0, False, True, True)),
+    ],
 )
-def test_an_upright_glimpse_without_a_movement_is_not_told(
-    seconds: float, raises: bool, told: bool
+def test_a_glimpse_without_a_movement_is_not_told(
+    seconds: float, raises: bool, legs: bool, told: bool
 ) -> None:
     motion = standing(seconds)
     if raises:
@@ -112,11 +116,14 @@ def test_an_upright_glimpse_without_a_movement_is_not_told(
     # The feet tremble in depth, so that nobody knows whether they stand.
     feet = [JOINT["left_ankle"], JOINT["right_ankle"]]
     motion[:, feet, 2] += 0.1 * np.sin(np.arange(len(motion)) / 2)[:, None]
-    people = people_of([as_track(motion)], FRAME_SIZE_PX, PeopleConfig())
+    track = as_track(motion)
+    confidence_TJ = track.confidence.copy()
+    confidence_TJ[:, feet] = 0.95 if legs else 0.1
+    people = people_of([replace(track, confidence=confidence_TJ)], FRAME_SIZE_PX, PeopleConfig())
     assert len(people.seen) == 1
     kept = only_told(people)
     assert (len(kept.seen), len(kept.unseen)) == ((1, 0) if told else (0, 1))
-    assert told or kept.unseen[0].problem.startswith("upright for 0.85 s")
+    assert told or kept.unseen[0].problem.startswith("in view for 0.85 s")
 
 
 def test_an_annotation_names_its_annotator_model_and_prompt() -> None:

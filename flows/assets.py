@@ -357,14 +357,14 @@ def _read_members(package: Path, paths: Sequence[str]) -> list[bytes]:
     if package.suffix == ".whl":
         with zipfile.ZipFile(package) as archive:
             return [archive.read(path) for path in paths]
-    contents: list[bytes] = []
-    with tarfile.open(package) as archive:
-        for path in paths:
-            file = archive.extractfile(path)
-            if file is None:
-                raise KeyError(f"{package.name}: expected a file {path}, found a folder")
-            contents.append(file.read())
-    return contents
+    contents: dict[str, bytes] = {}
+    # As a stream: each step back would decompress the archive of 145 MB from its start again.
+    with tarfile.open(package, "r|gz") as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.name in paths else None
+            if file is not None:
+                contents[member.name] = file.read()
+    return [contents[path] for path in paths]
 
 
 def _checked(asset: Asset, member: Member, content: bytes) -> bytes:

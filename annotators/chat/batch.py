@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
-import openai
-
 from annotators.chat.cache import ChatReply
 from annotators.chat.protocol import ChatRequest, endpoint, make_body, read_body
 from annotators.chat.service import ChatService
@@ -288,6 +286,8 @@ async def _retry(service: ChatService, call: Any, *, repeat: bool = True) -> Any
     Raises:
         ChatStoppedError: the call fails permanently.
     """
+    import openai  # noqa: PLC0415 - takes half a second, and most runs call no service
+
     last: Exception | None = None
     for attempt in range(service.config.max_attempts if repeat else 1):
         try:

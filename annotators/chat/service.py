@@ -21,10 +21,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import httpx2
-import openai
 from pydantic import SecretStr
 
 from annotators.chat.budget import DEFAULT_PRICES, MESSAGE_TOKENS, Budget, TokenPrice, text_tokens
@@ -44,6 +43,9 @@ from annotators.chat.protocol import (
 )
 from data.plain_text import plain_text
 from data.records import Cost, Outcome, total_cost
+
+if TYPE_CHECKING:
+    import openai
 
 Tag = TypeVar("Tag")
 Limiter = Callable[[], AbstractAsyncContextManager[None]]
@@ -198,6 +200,8 @@ class ChatService:
             target=self._loop.run_forever, name=f"chat {config.model}", daemon=True
         )
         self._thread.start()
+        import openai  # noqa: PLC0415 - takes half a second, and most runs call no service
+
         limited = openai.DefaultAsyncHttpxClient(event_hooks={"response": [_limit_reply]})
         self.client = openai.AsyncOpenAI(
             http_client=limited,
@@ -462,6 +466,8 @@ class ChatService:
 
     async def _try(self, request: ChatRequest, sampling: Sampling, attempt: int) -> "_CallResult":
         """Make one call."""
+        import openai  # noqa: PLC0415 - as above
+
         async with self._gate.slot():
             if self._stopped is not None:
                 raise self._stopped
@@ -488,6 +494,8 @@ class ChatService:
 
     def _failed(self, error: Exception, api: Api, sampling: Sampling) -> "_CallResult":
         """Decide what to do about a failed call: retry, adapt to the endpoint, fail, or stop."""
+        import openai  # noqa: PLC0415 - as above
+
         if isinstance(error, (openai.APITimeoutError, TimeoutError)):
             return _CallResult(_failure(f"no reply within {self.config.timeout_s:g} s"))
         if not isinstance(error, openai.APIStatusError):
@@ -700,7 +708,7 @@ def _failure(reason: str) -> ParsedBody:
     return ParsedBody(Outcome.UNAVAILABLE, reason, "", 0, 0, "")
 
 
-def _code_of(error: openai.APIStatusError) -> str:
+def _code_of(error: "openai.APIStatusError") -> str:
     """Return the code of an error in lower case, or its type if there is no code."""
     body = error.body if isinstance(error.body, dict) else {}
     return str(error.code or body.get("code") or error.type or body.get("type") or "").lower()

@@ -20,10 +20,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load
-from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional
-from transformers import BertConfig, BertModel
 
 FILES: Final = ("config.json", "model.safetensors", "tokenizer.json")
 MAX_PIECES: Final = 256
@@ -47,6 +45,10 @@ class SentenceEncoder:
     """
 
     def __init__(self, path: Path, device: torch.device | None = None) -> None:
+        # Imported here, because they take seconds, and a command checks a configuration first.
+        from tokenizers import Tokenizer  # noqa: PLC0415
+        from transformers import BertConfig, BertModel  # noqa: PLC0415
+
         try:
             contents = _read_files(path.expanduser())
             config = BertConfig(**json.loads(contents["config.json"]))

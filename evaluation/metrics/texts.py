@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from sacrebleu.metrics.bleu import BLEU
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer
 
 CIDER_ORDER: Final = 4
 """Largest n-gram of CIDEr."""
@@ -209,6 +208,8 @@ def words_of(text: str) -> list[str]:
 @torch.inference_mode()
 def _embed_tokens(texts: Sequence[str], embedding_model: str) -> dict[str, Tensor]:
     """Return the unit embeddings of the tokens of each text, (L, D), without special tokens."""
+    from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415 - takes seconds
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(embedding_model)
         model: Any = AutoModel.from_pretrained(embedding_model, use_safetensors=True).eval()

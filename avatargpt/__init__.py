@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from avatargpt.datasets import FPS, JOINTS, Dataset, features, joints, open_dataset
     from avatargpt.models import Model, load_model
     from training.inference.long_motion import DescribeConfig, ImagineConfig
-    from training.language_model.generation import Sampling
+    from training.language_model.config import Sampling
 
 __all__ = [
     "FPS",

@@ -15,7 +15,7 @@ from training.inference.long_motion import (
     PlannedTask,
 )
 from training.inference.motion_model import Features, MotionModel, load_motion_model
-from training.language_model.generation import Sampling
+from training.language_model.config import Sampling
 
 
 class Model:

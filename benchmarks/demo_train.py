@@ -37,8 +37,13 @@ from data.motion.features import features_to_joints  # noqa: E402
 from data.store.dataset import Dataset  # noqa: E402
 from training.checkpoints import read_checkpoint  # noqa: E402
 from training.inference.motion_model import MotionModel, load_motion_model  # noqa: E402
-from training.language_model.generation import CHOSEN, DRAWN, MAX_MOTION, Sampling  # noqa: E402
-from training.language_model.model import KIND  # noqa: E402
+from training.language_model.config import (  # noqa: E402
+    CHOSEN,
+    DRAWN,
+    KIND,
+    Sampling,
+)
+from training.language_model.generation import MAX_MOTION  # noqa: E402
 
 SEEDS: Final = 10
 RIGHT: Final = 9

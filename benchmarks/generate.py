@@ -22,8 +22,9 @@ sys.path.insert(0, str(ROOT))
 
 from training.instructions.tasks import Task, prompt_of, wordings_of  # noqa: E402
 from training.instructions.vocabulary import train_text_tokenizer  # noqa: E402
+from training.language_model.config import MotionLmConfig  # noqa: E402
 from training.language_model.generation import MotionLanguageModel, Request  # noqa: E402
-from training.language_model.model import MotionLm, MotionLmConfig  # noqa: E402
+from training.language_model.model import MotionLm  # noqa: E402
 
 TOKENS: Final = 50
 BATCH: Final = 32

@@ -66,20 +66,9 @@ from training.instructions.tasks import (  # noqa: E402
     Task,
     split_steps,
 )
-from training.language_model.generation import (  # noqa: E402
-    BETWEEN,
-    DRAWN,
-    MAX_MOTION,
-    Request,
-    Sampling,
-    load_motion_lm,
-)
-from training.language_model.train import (  # noqa: E402
-    PRESETS,
-    TrainMotionLmConfig,
-    read_mixture,
-    train_motion_lm,
-)
+from training.language_model.config import BETWEEN, DRAWN, PRESETS, Sampling, TrainMotionLmConfig  # noqa: E402  # noqa: E402
+from training.language_model.generation import MAX_MOTION, Request, load_motion_lm  # noqa: E402
+from training.language_model.train import read_mixture, train_motion_lm  # noqa: E402
 from training.loop import has_ended, read_metrics  # noqa: E402
 from training.tokenizer.motion_tokenizer import load_tokenizer  # noqa: E402
 from training.tokenizer.tokenize import TokenizeConfig, tokenize_motions  # noqa: E402

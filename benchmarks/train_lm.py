@@ -33,9 +33,10 @@ from benchmarks.support.published import (  # noqa: E402
 from data.importers.run import MotionImportConfig, import_motions  # noqa: E402
 from data.presets import resolve  # noqa: E402
 from training.language_model.batches import cheapest_groups  # noqa: E402
+from training.language_model.config import PRESETS as LM_PRESETS  # noqa: E402
+from training.language_model.config import TrainMotionLmConfig  # noqa: E402
 from training.language_model.model import MotionLm  # noqa: E402
-from training.language_model.train import PRESETS as LM_PRESETS  # noqa: E402
-from training.language_model.train import LmLearner, TrainMotionLmConfig  # noqa: E402
+from training.language_model.train import LmLearner  # noqa: E402
 from training.loop import Ranks  # noqa: E402
 from training.tokenizer.motion_tokenizer import load_tokenizer  # noqa: E402
 from training.tokenizer.tokenize import TokenizeConfig, tokenize_motions  # noqa: E402

@@ -19,10 +19,10 @@ from data.schemas import CODE_VERSION
 from data.store.writer import write_json, write_text
 from evaluation.model_report.card import card
 from evaluation.model_report.evaluate import Evaluated
-from evaluation.model_report.files import write_evaluation
+from evaluation.model_report.page import write_evaluation
 from training.checkpoints import Checkpoint, read_checkpoint, reading
 from training.inference.motion_model import FORMAT, MODEL_FILE, version_of
-from training.language_model.model import KIND
+from training.language_model.config import KIND
 
 CARD_FILE: Final = "README.md"
 

@@ -24,7 +24,8 @@ from evaluation.model_report.evaluate import (
     evaluate_folder,
     evaluate_model,
 )
-from evaluation.model_report.files import compared, read_report, write_evaluation
+from evaluation.model_report.files import compared, read_report
+from evaluation.model_report.page import write_evaluation
 from evaluation.model_report.tables import EVALUATION_FILE
 from evaluation.pages.writing import HTML_FILE
 from evaluation.promotion import LATEST
@@ -37,9 +38,9 @@ from flows.runtime.reporting import outlives_server, show_markdown
 from flows.settings import Settings, api_key, replies_dir
 from training.checkpoints import read_checkpoint
 from training.inference.motion_model import MotionModel, version_of
+from training.language_model.config import KIND as LM_KIND
+from training.language_model.config import TrainMotionLmConfig
 from training.language_model.generation import load_motion_lm
-from training.language_model.model import KIND as LM_KIND
-from training.language_model.train import TrainMotionLmConfig
 from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND
 from training.tokenizer.motion_tokenizer import load_tokenizer
 

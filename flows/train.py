@@ -18,9 +18,9 @@ from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.reporting import outlives_server, show_table
 from flows.runtime.training_process import num_processes, run_training
 from training.checkpoints import read_checkpoint
-from training.language_model.model import KIND as LM_KIND
-from training.language_model.train import PRESETS as LM_PRESETS
-from training.language_model.train import TrainMotionLmConfig
+from training.language_model.config import KIND as LM_KIND
+from training.language_model.config import PRESETS as LM_PRESETS
+from training.language_model.config import TrainMotionLmConfig
 from training.loop import read_metrics
 from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND
 from training.tokenizer.tokenize import PRESETS as TOKENIZE_PRESETS

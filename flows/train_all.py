@@ -33,8 +33,8 @@ from flows.runtime.reporting import describe_state, outlives_server, run_flow, s
 from flows.runtime.start_deployment import find_deployment
 from flows.train import TrainingSummary, summary_of, tokenize, train_motion_lm, train_motion_vqvae
 from flows.train_all_config import PRESETS, TrainAllConfig
-from training.language_model.model import KIND as LM_KIND
-from training.language_model.train import TrainMotionLmConfig
+from training.language_model.config import KIND as LM_KIND
+from training.language_model.config import TrainMotionLmConfig
 from training.loop import has_ended
 from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND
 from training.tokenizer.tokenize import TokenizeConfig

@@ -10,9 +10,9 @@ from evaluation.model_report.config import EvaluationConfig
 from evaluation.promotion import PromotionConfig
 from training.instructions.mixture import InstructionConfig
 from training.instructions.tasks import Task
-from training.language_model.model import MotionLmConfig
-from training.language_model.train import PRESETS as LM_PRESETS
-from training.language_model.train import PUBLISHED_LOOP as LM_LOOP
+from training.language_model.config import PRESETS as LM_PRESETS
+from training.language_model.config import PUBLISHED_LOOP as LM_LOOP
+from training.language_model.config import MotionLmConfig
 from training.loop import LoopConfig
 from training.tokenizer.train import PRESETS as VQVAE_PRESETS
 from training.tokenizer.train import VqvaeRecipe

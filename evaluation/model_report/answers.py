@@ -12,7 +12,8 @@ from evaluation.metrics.intervals import wilson
 from evaluation.model_report.tables import Figure, ranged
 from training.inference.motion_model import Features, MotionModel
 from training.instructions.tasks import CODES_PER_S, Codes, Instruction, Task, prompt_of
-from training.language_model.generation import Request, Sampling
+from training.language_model.config import Sampling
+from training.language_model.generation import Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from annotators.chat.config import ChatConfig
 from data.config import Config, ExpandedPath
 from data.presets import HOME, Presets
 from evaluation.metrics.protocol import ProtocolConfig
-from training.language_model.generation import CHOSEN, DRAWN, Sampling
+from training.language_model.config import CHOSEN, DRAWN, Sampling
 
 
 class EvaluatorConfig(Config):

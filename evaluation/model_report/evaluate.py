@@ -34,8 +34,8 @@ from training.checkpoints import read_checkpoint
 from training.inference.motion_model import MotionModel, load_motion_model, version_of
 from training.instructions.tasks import Task
 from training.language_model.batches import InstructionEncoder
-from training.language_model.model import KIND
-from training.language_model.train import TrainMotionLmConfig, task_losses
+from training.language_model.config import KIND, TrainMotionLmConfig
+from training.language_model.train import task_losses
 
 LOSS = "loss"
 

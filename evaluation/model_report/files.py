@@ -1,33 +1,14 @@
-"""The files of an evaluation, and its comparison with an earlier one."""
+"""Evaluations that were written: reading them, and comparing them with another one."""
 
 from pathlib import Path
 
-from data.store.writer import write_json, write_text
-from evaluation.model_report.evaluate import Evaluated
-from evaluation.model_report.page import page_of
 from evaluation.model_report.tables import (
     EVALUATION_FILE,
     Before,
     EvaluationReport,
     Provenance,
 )
-from evaluation.pages.writing import HTML_FILE, render_page
 from training.checkpoints import CheckpointError, reading
-
-
-def write_evaluation(folder: Path, evaluated: Evaluated) -> None:
-    """Write ``evaluation.json`` and ``report.html`` into a folder, each atomically.
-
-    Args:
-        folder: the folder; created if missing.
-        evaluated: the evaluation.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / EVALUATION_FILE, evaluated.report.model_dump(mode="json"))
-    write_text(folder / HTML_FILE, render_page(page_of(evaluated)))
 
 
 def read_report(folder: Path) -> EvaluationReport:

@@ -23,7 +23,8 @@ from evaluation.model_report.tables import LeftOut
 from training.inference.motion_model import Features, MotionModel
 from training.instructions.mixture import Mixture, evenly
 from training.instructions.tasks import FRAMES_PER_CODE, Codes, Instruction, Task
-from training.language_model.train import TrainMotionLmConfig, read_mixture
+from training.language_model.config import TrainMotionLmConfig
+from training.language_model.train import read_mixture
 from training.tokenizer.windows import MotionArray, MotionDataConfig, PreparedData, prepare_data
 
 MOTION_TASKS: Final = (Task.T2M, Task.M2T, Task.M2M, Task.PREDICT, Task.L2M)

@@ -3,8 +3,10 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, Literal
 
+from data.store.writer import write_json, write_text
 from evaluation.duplicates import NEAR_COSINE, NEAR_MM
 from evaluation.model_report.card import main_figures, row_of, title_of, with_interval
 from evaluation.model_report.evaluate import LOSS, Evaluated
@@ -21,12 +23,28 @@ from evaluation.model_report.names import (
 )
 from evaluation.model_report.pictures import generated, rebuilt
 from evaluation.model_report.say import CYCLE, PLANNING
-from evaluation.model_report.tables import EvaluationReport, Figure, Row, Table
+from evaluation.model_report.tables import EVALUATION_FILE, EvaluationReport, Figure, Row, Table
 from evaluation.pages import content
 from evaluation.pages.content import Cell, Column, Line, Page, Part, Section, Text, Tile
 from evaluation.pages.plots import bar_plot
+from evaluation.pages.writing import HTML_FILE, render_page
 
 _FIRST: Final = Column("")
+
+
+def write_evaluation(folder: Path, evaluated: Evaluated) -> None:
+    """Write ``evaluation.json`` and ``report.html`` into a folder, each atomically.
+
+    Args:
+        folder: the folder; created if missing.
+        evaluated: the evaluation.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / EVALUATION_FILE, evaluated.report.model_dump(mode="json"))
+    write_text(folder / HTML_FILE, render_page(page_of(evaluated)))
 
 
 def page_of(evaluated: Evaluated) -> Page:

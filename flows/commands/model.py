@@ -222,7 +222,7 @@ def _refuse_idle_seed(seed: int, temperature: float) -> None:
 
 
 def _sampling(seed: int, temperature: float) -> Any:
-    from training.language_model.generation import DRAWN  # noqa: PLC0415 - slow
+    from training.language_model.config import DRAWN  # noqa: PLC0415 - slow
 
     _refuse_idle_seed(seed, temperature)
     return DRAWN.model_copy(update={"temperature": temperature, "seed": seed})
@@ -234,7 +234,7 @@ def _best_of_sampling(seed: int, temperature: float, best_of: int | None) -> Any
     Raises:
         ValueError: ``best_of`` is above 1 at temperature 0.
     """
-    from training.language_model.generation import CHOSEN, Sampling  # noqa: PLC0415 - slow
+    from training.language_model.config import CHOSEN, Sampling  # noqa: PLC0415 - slow
 
     _refuse_idle_seed(seed, temperature)
     usual = CHOSEN.best_of if temperature else 1

@@ -137,7 +137,7 @@ FLOWS: Final = {
     ),
     "train-motion-lm": FlowCommand(
         "flows.train:train_motion_lm",
-        "training.language_model.train:TrainMotionLmConfig",
+        "training.language_model.config:TrainMotionLmConfig",
         *(CHECKPOINT_KEPT, CHECKPOINT_LIMIT_S),
     ),
     "train-contrastive-evaluator": FlowCommand(

@@ -13,8 +13,8 @@ from data.importers.run import MotionImportConfig
 from data.presets import PartOf, Presets, merge, parse_assignments, part_model, resolve
 from flows.train_all_config import PRESETS as ALL
 from flows.train_all_config import TrainAllConfig
-from training.language_model.train import PRESETS as LM
-from training.language_model.train import TrainMotionLmConfig
+from training.language_model.config import PRESETS as LM
+from training.language_model.config import TrainMotionLmConfig
 from training.tokenizer.tokenize import PRESETS as TOKENIZE
 from training.tokenizer.tokenize import TokenizeConfig
 from training.tokenizer.train import PRESETS as VQVAE

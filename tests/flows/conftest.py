@@ -14,8 +14,9 @@ from flows.settings import quiet_prefect
 from tests.support.evaluations import evaluated_with
 from tests.support.runs import lm_config, vqvae_config
 from training.checkpoints import read_checkpoint
-from training.language_model.model import KIND as LM_KIND
-from training.language_model.train import TrainMotionLmConfig, train_motion_lm
+from training.language_model.config import KIND as LM_KIND
+from training.language_model.config import TrainMotionLmConfig
+from training.language_model.train import train_motion_lm
 from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND
 from training.tokenizer.tokenize import TokenizeConfig, tokenize_motions
 from training.tokenizer.train import train_motion_vqvae

@@ -28,7 +28,7 @@ from evaluation.evaluators.train_matching import PRESETS as MATCHING
 from evaluation.model_report.config import PRESETS as EVALUATE
 from flows.configuration import loggable
 from flows.train_all_config import PRESETS as ALL
-from training.language_model.train import PRESETS as LM
+from training.language_model.config import PRESETS as LM
 from training.tokenizer.tokenize import PRESETS as TOKENIZE
 from training.tokenizer.train import PRESETS as VQVAE
 

@@ -33,8 +33,7 @@ from flows.train_all import TrainAllSummary, motions_and_plans, train_all
 from flows.train_all_config import TrainAllConfig
 from tests.support.plans import save_plans
 from training.checkpoints import CheckpointError, read_checkpoint
-from training.language_model.model import KIND
-from training.language_model.train import TrainMotionLmConfig
+from training.language_model.config import KIND, TrainMotionLmConfig
 
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 

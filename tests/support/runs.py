@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from training.language_model.train import TrainMotionLmConfig
+from training.language_model.config import TrainMotionLmConfig
 from training.tokenizer.train import TrainMotionVqvaeConfig
 
 STEPS = 240

@@ -16,7 +16,7 @@ from tests.support.evaluations import evaluated_with
 from tests.support.runs import lm_config
 from training.checkpoints import CheckpointError, read_checkpoint
 from training.inference.motion_model import load_motion_model, version_of
-from training.language_model.model import KIND as LM_KIND
+from training.language_model.config import KIND as LM_KIND
 from training.loop import TrainingResult
 from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND
 

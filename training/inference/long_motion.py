@@ -29,7 +29,7 @@ from data.motion.features import stream_joints
 from data.motion.skeleton import FPS
 from training.inference.motion_model import Features, MotionModel
 from training.instructions.tasks import CODES_PER_S, FRAMES_PER_CODE, Codes
-from training.language_model.generation import BETWEEN, CHOSEN, Sampling
+from training.language_model.config import BETWEEN, CHOSEN, Sampling
 
 
 class ImagineConfig(Config):

@@ -31,15 +31,8 @@ from training.instructions.tasks import (
     parse_steps,
     prompt_of,
 )
-from training.language_model.generation import (
-    BETWEEN,
-    CHOSEN,
-    DRAWN,
-    MotionLanguageModel,
-    Request,
-    Sampling,
-    load_motion_lm,
-)
+from training.language_model.config import BETWEEN, CHOSEN, DRAWN, Sampling
+from training.language_model.generation import MotionLanguageModel, Request, load_motion_lm
 from training.tokenizer.motion_tokenizer import MotionTokenizer, load_tokenizer
 
 Features = NDArray[np.float32]

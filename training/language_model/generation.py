@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
@@ -30,7 +29,6 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from data.config import Config
 from training.checkpoints import Checkpoint, read_checkpoint, reading
 from training.instructions.tasks import (
     Codes,
@@ -43,19 +41,14 @@ from training.instructions.tasks import (
 )
 from training.instructions.vocabulary import TEXT_END, TEXT_PAD, TextTokenizer
 from training.language_model.batches import InstructionEncoder, pad_prompts, pad_residual
+from training.language_model.config import KIND, MotionLmConfig, Sampling
 from training.language_model.decoding import (
     FIRST_CODE_ID,
     START_ID,
     AnsweringT5,
     AnswerKinds,
 )
-from training.language_model.model import (
-    KIND,
-    T5_FILE,
-    TOKENIZER_FILE,
-    MotionLm,
-    MotionLmConfig,
-)
+from training.language_model.model import T5_FILE, TOKENIZER_FILE, MotionLm
 from training.language_model.processors import Lengths, OwnEnds
 
 MAX_TEXT: Final = 192
@@ -63,66 +56,6 @@ MAX_TEXT: Final = 192
 MAX_MOTION: Final = 98
 """Maximum number of tokens of a motion answer, unless a request sets another one: 19.6 s, which is
 twice the longest motion of HumanML3D."""
-
-
-class Sampling(Config):
-    """Decoding parameters; the default is greedy decoding."""
-
-    temperature: float = Field(
-        default=0.0, ge=0, description="Sampling temperature; 0: greedy decoding or beam search."
-    )
-    top_k: int = Field(
-        default=0, ge=0, description="Sample only from this many most likely tokens; 0: from all."
-    )
-    top_p: float = Field(
-        default=1.0,
-        gt=0,
-        le=1,
-        description="Sample only from the most likely tokens with this total probability.",
-    )
-    beams: int = Field(default=1, ge=1, description="Number of beams.")
-    residual_temperature: float = Field(
-        default=0.0,
-        ge=0,
-        description="Sampling temperature of residual codes; 0: the most likely ones.",
-    )
-    own_ends: bool = Field(
-        default=True,
-        description="Whether a motion ends as often as the model says, whatever temperature, top_k "
-        "and top_p are; a greedy one has the median length. Otherwise its end is chosen like any "
-        "other token, as always with beams.",
-    )
-    cut_loops: bool = Field(
-        default=True,
-        description="Whether a plan ends where it begins to repeat the steps it has just given.",
-    )
-    seed: int = Field(default=0, description="Seed of the samples.")
-    best_of: int = Field(
-        default=1,
-        ge=1,
-        description="Number of motions that are sampled, of which one is returned. For a text, it "
-        "is the one that the model would most likely describe with this text, and rather one that "
-        "ended by itself; between two motions, the one after which the second is most likely.",
-    )
-
-    @model_validator(mode="after")
-    def _check_best_of(self) -> "Sampling":
-        if self.best_of > 1 and not self.temperature:
-            raise ValueError(
-                f"best_of: expected 1 at temperature 0, where all samples are equal, found "
-                f"{self.best_of}. Remedy: raise temperature, or set best_of to 1."
-            )
-        return self
-
-
-DRAWN: Final = Sampling(temperature=1.0, top_p=0.9)
-"""Default for motions without a caption, such as predictions. Greedy motions seldom end by
-themselves (docs/benchmarks.md)."""
-CHOSEN: Final = Sampling(temperature=0.7, top_p=0.95, best_of=4)
-"""Default for motions with a caption: a lower temperature, and the best of four samples. In
-docs/benchmarks.md more of these motions show their caption than of :data:`DRAWN` ones."""
-BETWEEN: Final = CHOSEN
-"""Default for in-betweens: the best of four samples, too."""
 
 
 @dataclass(frozen=True, slots=True)

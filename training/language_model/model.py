@@ -17,20 +17,17 @@ Q - 1 that of its residual codes, N the number of ids of all prompts of a batch,
 of all its answers.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, Final
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
-from data.config import Config
 from training.instructions.vocabulary import (
     NUM_SPECIAL_CODES,
     TEXT_END,
@@ -38,77 +35,14 @@ from training.instructions.vocabulary import (
     TextTokenizer,
     Vocabulary,
 )
+from training.language_model.config import MotionLmConfig, T5Size
 from training.language_model.packed import Packing, answer_states, use_packed_attention
-from training.language_model.residual import (
-    ResidualConfig,
-    ResidualDecoder,
-    ResidualOutput,
-    summed_vectors,
-)
+from training.language_model.residual import ResidualDecoder, ResidualOutput, summed_vectors
 
-KIND: Final = "motion_lm"
-"""Kind of the checkpoints of this model."""
 TOKENIZER_FILE: Final = "tokenizer.json"
 """File of a checkpoint that holds the text tokenizer."""
 T5_FILE: Final = "t5.json"
 """File of a checkpoint that holds the configuration of T5."""
-
-
-class T5Size(Config):
-    """Size of a T5 that is trained from scratch; the defaults are small enough for a CPU."""
-
-    width: int = Field(default=256, ge=8, description="Width of the embeddings (d_model).")
-    ff_width: int = Field(default=512, ge=8, description="Width of the feed-forward layers (d_ff).")
-    layers: int = Field(
-        default=4, ge=1, description="Number of layers of the encoder, and of the decoder."
-    )
-    heads: int = Field(default=4, ge=1, description="Number of attention heads.")
-    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout probability.")
-    num_pieces: int = Field(
-        default=2000,
-        ge=128,
-        description="Vocabulary size of the text tokenizer, which is trained on the texts.",
-    )
-
-
-class MotionLmConfig(Config):
-    """Architecture of the language model."""
-
-    overrules: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "base": ("scratch",),
-        "scratch": ("base",),
-    }
-
-    base: str = Field(
-        default="",
-        description="Hub name or folder of a pretrained T5 or FLAN-T5. Empty: train from scratch.",
-    )
-    scratch: T5Size = Field(default_factory=T5Size, description="Size of the T5 if base is empty.")
-    embedding: Literal["adapter", "learned"] = Field(
-        default="adapter",
-        description="Embeddings of motion tokens. adapter: projected from the codebook; learned: "
-        "trained from scratch.",
-    )
-    heads: Literal["two", "shared"] = Field(
-        default="two",
-        description="two: separate softmax for text and motion; shared: one softmax over both.",
-    )
-    residual: ResidualConfig = Field(
-        default_factory=ResidualConfig,
-        description="Decoder of the residual codes, if the motion tokenizer has any.",
-    )
-    lora_rank: int = Field(
-        default=0, ge=0, description="Rank of LoRA on T5's attention; 0: full fine-tuning."
-    )
-    gradient_checkpointing: bool = Field(
-        default=False, description="Whether to save memory by recomputing activations."
-    )
-    attention_groups: int = Field(
-        default=2,
-        ge=1,
-        description="Number of groups of similar lengths that rows are padded in for attention. "
-        "More groups need less padding but more kernel calls.",
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,13 @@ D the width of T5.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.config import Config, without_removed
+from training.language_model.config import ResidualConfig
 
 _FEED_FORWARD: Final = 2
 """Width of the feed-forward layers, as a multiple of D."""
@@ -30,24 +29,6 @@ _NEIGHBORHOOD: Final = 3
 """Number of tokens whose code vectors the input of one token is made of."""
 _LONGEST_WAVE: Final = 100.0
 """Longest wave of the position embeddings, in tokens per radian; motions have about 100 tokens."""
-
-
-class ResidualConfig(Config):
-    """Size and loss of the residual decoder; a tokenizer with one codebook has none."""
-
-    layers: int = Field(default=4, ge=1, description="Number of layers.")
-    heads: int = Field(
-        default=4, ge=1, description="Number of attention heads. It must divide the width of T5."
-    )
-    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout probability.")
-    loss_weight: float = Field(
-        default=1.0, ge=0, description="Weight of its loss beside that of the language model."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_removed(cls, values: Any) -> Any:
-        return without_removed(values, "detached")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,12 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from data.config import Config, ExpandedPath
-from data.motion.splits import Split, SplitConfig
-from data.presets import HOME, Presets
+from data.motion.splits import Split
 from data.store.writer import write_text
 from training.checkpoints import Checkpoint, read_checkpoint
 from training.instructions.corruption import corrupt
@@ -29,24 +25,22 @@ from training.instructions.material import (
     read_plan_items,
     read_video_splits,
 )
-from training.instructions.mixture import InstructionConfig, Mixture, build_instructions
+from training.instructions.mixture import Mixture, build_instructions
 from training.instructions.tasks import Instruction, Task, wordings_of
 from training.instructions.vocabulary import TextTokenizer, train_text_tokenizer
 from training.language_model.batches import TASKS, Encoded, InstructionEncoder, cheapest_groups
+from training.language_model.config import KIND, TrainMotionLmConfig
 from training.language_model.model import (
-    KIND,
     T5_FILE,
     TOKENIZER_FILE,
     LmOutput,
     MotionLm,
-    MotionLmConfig,
     base_tokenizer,
     build_t5,
 )
 from training.language_model.residual import ResidualOutput
 from training.loop import (
     Learner,
-    LoopConfig,
     Ranks,
     TrainingError,
     TrainingResult,
@@ -59,150 +53,6 @@ from training.tokenizer.motion_tokenizer import MotionTokenizer, load_tokenizer
 from training.tokenizer.tokenize import read_motion_tokens
 
 _VALIDATION_BATCH: Final = 32
-
-
-PUBLISHED_LOOP: Final = LoopConfig(
-    steps=300_000,
-    batch_size=32,
-    accumulate=4,
-    learning_rate=2e-4,
-    warmup_steps=1000,
-    decay="none",
-    betas=(0.9, 0.999),
-    clip_norm=1.0,
-    validate_every=5000,
-    checkpoint_every=1000,
-)
-
-
-class TrainMotionLmConfig(Config):
-    """Configuration of a training of the motion language model."""
-
-    run: ExpandedPath = Field(description="Folder of the run. An interrupted run in it is resumed.")
-    dataset: ExpandedPath = Field(
-        description="Folder of the dataset. It must have motions and their tokens."
-    )
-    plans: tuple[ExpandedPath, ...] = Field(
-        default=(), description="More datasets whose annotations are used for the planning tasks."
-    )
-    tokenizer: ExpandedPath = Field(
-        description="Folder of a training run or checkpoint of the motion VQ-VAE."
-    )
-    model: MotionLmConfig = Field(
-        default_factory=MotionLmConfig, description="Architecture of the language model."
-    )
-    instructions: InstructionConfig = Field(
-        default_factory=InstructionConfig, description="Weights of the tasks, and their limits."
-    )
-    splits: SplitConfig = Field(
-        default_factory=SplitConfig,
-        description="Shares of the splits of plans. Motions and their videos have theirs in the "
-        "motions table.",
-    )
-    min_grounding_score: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="Annotations with a lower grounding score are skipped; empty: none.",
-    )
-    min_quality: float = Field(
-        default=0.0, ge=0, le=1, description="Motions with a lower pose confidence are skipped."
-    )
-    stage: Literal["pretrain", "instruct"] = Field(
-        default="instruct",
-        description="pretrain: span corruption of text and motion, and translation between them; "
-        "instruct: all tasks.",
-    )
-    initial: Path | None = Field(
-        default=None,
-        description="Run or checkpoint to initialize the weights from, such as a pre-training.",
-    )
-    max_prompt: int = Field(
-        default=512, ge=16, description="Instructions with longer prompts, in ids, are skipped."
-    )
-    max_answer: int = Field(
-        default=256, ge=8, description="Instructions with longer answers, in ids, are skipped."
-    )
-    validation_items: int = Field(
-        default=48, ge=1, description="Maximum number of validation instructions of each task."
-    )
-    loop: LoopConfig = Field(
-        default=PUBLISHED_LOOP, description="Steps, batch size, optimizer and checkpoints."
-    )
-
-
-PRESETS: Final[Presets] = {
-    # The published configuration on FLAN-T5-large, for GPUs.
-    "paper": {
-        "run": f"{HOME}/runs/lm-paper",
-        "dataset": f"{HOME}/motions",
-        "tokenizer": f"{HOME}/runs/vqvae-paper",
-        "model": {"base": "google/flan-t5-large", "gradient_checkpointing": True},
-        "loop": PUBLISHED_LOOP.model_dump(mode="json", exclude_unset=True),
-    },
-    # Trains from scratch on two CPU cores in 40 minutes; its results are in docs/benchmarks.md.
-    "small": {
-        "run": f"{HOME}/runs/lm-small",
-        "dataset": f"{HOME}/motions",
-        "tokenizer": f"{HOME}/runs/vqvae-small",
-        "model": {
-            "scratch": {
-                "width": 192,
-                "ff_width": 384,
-                "layers": 3,
-                "heads": 4,
-                "dropout": 0.0,
-                "num_pieces": 2000,
-            },
-            "residual": {"layers": 2, "heads": 4, "dropout": 0.0},
-            "attention_groups": 8,
-        },
-        "loop": {
-            "steps": 6000,
-            "batch_size": 60,
-            "learning_rate": 1e-3,
-            "warmup_steps": 100,
-            "decay": "cosine",
-            "clip_norm": 1.0,
-            "weight_decay": 0.01,
-            "betas": [0.9, 0.98],
-            "validate_every": 250,
-            "checkpoint_every": 250,
-            "log_every": 50,
-            "max_minutes": 40,
-        },
-    },
-    # A few steps, to check an installation.
-    "tiny": {
-        "run": f"{HOME}/runs/lm-tiny",
-        "dataset": f"{HOME}/motions",
-        "tokenizer": f"{HOME}/runs/vqvae-tiny",
-        "model": {
-            "scratch": {
-                "width": 96,
-                "ff_width": 192,
-                "layers": 2,
-                "heads": 4,
-                "dropout": 0.0,
-                "num_pieces": 800,
-            },
-            "residual": {"layers": 2, "heads": 4, "dropout": 0.0},
-            "attention_groups": 6,
-        },
-        "loop": {
-            "steps": 250,
-            "batch_size": 26,
-            "learning_rate": 2e-3,
-            "warmup_steps": 20,
-            "decay": "cosine",
-            "clip_norm": 1.0,
-            "validate_every": 125,
-            "checkpoint_every": 50,
-            "log_every": 25,
-        },
-    },
-}
-"""Presets of this configuration; a run overrides single fields of one (:mod:`data.presets`)."""
 
 
 class LmLearner(Learner):

@@ -18,8 +18,8 @@ from tests.support.tiny_bert import save_tiny_bert
 from training.checkpoints import read_checkpoint
 from training.inference.motion_model import MotionModel
 from training.instructions.tasks import Task
-from training.language_model.model import KIND as LM_KIND
-from training.language_model.train import TrainMotionLmConfig
+from training.language_model.config import KIND as LM_KIND
+from training.language_model.config import TrainMotionLmConfig
 from training.loop import TrainingResult
 from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND
 

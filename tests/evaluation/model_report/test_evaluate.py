@@ -28,7 +28,8 @@ from evaluation.model_report.tables import Figure, Row, Table
 from tests.evaluation.model_report.conftest import ITEMS, Measured
 from training.inference.motion_model import MotionModel
 from training.instructions.tasks import Codes, Task
-from training.language_model.generation import Request, Sampling
+from training.language_model.config import Sampling
+from training.language_model.generation import Request
 from training.tokenizer.reconstruction import reconstruction
 
 

@@ -16,7 +16,7 @@ from avatargpt import DescribeConfig, ImagineConfig, Model, Sampling
 from data.motion.features import features_to_joints
 from flows.commands.main import app, main
 from tests.flows.conftest import STEPS, TASK
-from training.language_model.generation import CHOSEN, DRAWN
+from training.language_model.config import CHOSEN, DRAWN
 
 Command = Callable[..., str]
 """Arguments to what was printed."""

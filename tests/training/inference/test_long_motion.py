@@ -16,7 +16,7 @@ from training.inference.long_motion import (
 )
 from training.inference.motion_model import Features, MotionModel
 from training.instructions.tasks import Codes, Instruction, Task, prompt_of
-from training.language_model.generation import Sampling
+from training.language_model.config import Sampling
 
 
 def test_joints_of_a_stream_are_those_of_the_whole() -> None:

@@ -6,8 +6,9 @@ from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
 from training.instructions.vocabulary import TEXT_PAD
+from training.language_model.config import MotionLmConfig, T5Size
 from training.language_model.decoding import FIRST_CODE_ID, START_ID, AnsweringT5, AnswerKinds
-from training.language_model.model import MotionLm, MotionLmConfig, T5Size, t5_config
+from training.language_model.model import MotionLm, t5_config
 
 K, C, PIECES = 12, 8, 40
 SIZE = T5Size(width=32, ff_width=48, layers=2, heads=4, dropout=0.0, num_pieces=128)

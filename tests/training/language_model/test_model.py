@@ -19,8 +19,9 @@ from training.instructions.vocabulary import (
     train_text_tokenizer,
 )
 from training.language_model.batches import InstructionEncoder, cheapest_groups
-from training.language_model.generation import MotionLanguageModel, Request, Sampling
-from training.language_model.model import MotionLm, MotionLmConfig, T5Size, build_t5, t5_config
+from training.language_model.config import MotionLmConfig, Sampling, T5Size
+from training.language_model.generation import MotionLanguageModel, Request
+from training.language_model.model import MotionLm, build_t5, t5_config
 from training.language_model.packed import TRANSFORMERS, use_packed_attention
 
 K, C = 32, 16

@@ -10,9 +10,10 @@ from training.instructions.corruption import corrupt
 from training.instructions.tasks import Codes, Instruction, Task, prompt_of
 from training.instructions.vocabulary import TextTokenizer, Vocabulary, train_text_tokenizer
 from training.language_model.batches import InstructionEncoder, pad_prompts, pad_residual
-from training.language_model.generation import MotionLanguageModel, Request, Sampling
-from training.language_model.model import Batch, MotionLm, MotionLmConfig, T5Size, build_t5
-from training.language_model.residual import ResidualConfig, ResidualDecoder, summed_vectors
+from training.language_model.config import MotionLmConfig, ResidualConfig, Sampling, T5Size
+from training.language_model.generation import MotionLanguageModel, Request
+from training.language_model.model import Batch, MotionLm, build_t5
+from training.language_model.residual import ResidualDecoder, summed_vectors
 
 K, C, Q = 32, 16, 4
 CAPTIONS = ("a person jumps", "bow and turn left", "the person sits down on a chair")

@@ -22,14 +22,10 @@ from training.instructions.tasks import (
 )
 from training.instructions.vocabulary import train_text_tokenizer
 from training.language_model.batches import InstructionEncoder
-from training.language_model.generation import (
-    MotionLanguageModel,
-    Request,
-    Sampling,
-    load_motion_lm,
-)
-from training.language_model.model import KIND, MotionLm, MotionLmConfig, build_t5
-from training.language_model.train import TrainMotionLmConfig, train_motion_lm
+from training.language_model.config import KIND, MotionLmConfig, Sampling, TrainMotionLmConfig
+from training.language_model.generation import MotionLanguageModel, Request, load_motion_lm
+from training.language_model.model import MotionLm, build_t5
+from training.language_model.train import train_motion_lm
 from training.loop import TrainingResult, read_metrics
 from training.tokenizer.losses import vqvae_loss
 from training.tokenizer.motion_tokenizer import load_tokenizer

@@ -11,7 +11,7 @@ from tests.support.runs import LM_STEPS, kill_training, lm_config, losses
 from training.checkpoints import CheckpointStore, read_checkpoint
 from training.instructions.material import read_plan_items
 from training.instructions.tasks import Task
-from training.language_model.model import KIND
+from training.language_model.config import KIND
 from training.language_model.train import train_motion_lm
 from training.loop import TrainingError, TrainingResult, read_metrics
 

@@ -5,7 +5,6 @@ and replaces a process that dies or is killed. The time limit uses a monotonic c
 the function starts, so that neither queueing nor the imports of a new process count.
 """
 
-import errno
 import multiprocessing
 import os
 import pickle
@@ -13,78 +12,31 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final
 
 from data.errors import ItemError, Reason, UnexpectedItemError
+from data.workers.calls import (
+    DISK_FULL,
+    START_LIMIT_S,
+    STOPPED,
+    Call,
+    Killed,
+    PoolError,
+    Returned,
+)
 
-START_LIMIT_S: Final = 300.0
-"""Time limit for starting a process and importing the modules of a call. It is generous because
-the machine may be overloaded."""
 WATCH_EVERY_S: Final = 0.1
 """Interval between two checks of time and memory."""
 MAX_FAILED_STARTS: Final = 3
 """After this many processes in a row have died before they were ready, the pool gives up: no item
 is to blame."""
 
-DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Values of ``OSError.errno`` that end the run, because no item is to blame."""
-
 _READY: Final = b"ready"
 _BEGUN: Final = b"begun"
-
-
-class PoolError(RuntimeError):
-    """The pool is closed, or its processes do not start."""
-
-
-@dataclass(frozen=True, slots=True)
-class Returned:
-    """A call that finished; ``result`` is its return value or the error of its item."""
-
-    pickled: bytes
-
-    @property
-    def result(self) -> Any:
-        """The unpickled result. Unpickling is safe because our own process wrote it."""
-        return pickle.loads(self.pickled)  # noqa: S301
-
-
-@dataclass(frozen=True, slots=True)
-class Killed:
-    """A call whose process was killed or died.
-
-    Attributes:
-        reason: ``DECODE_TIMEOUT``, ``OUT_OF_MEMORY`` or ``WORKER_CRASHED``.
-        found: what happened, for the message.
-    """
-
-    reason: Reason
-    found: str
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """A queued or running call.
-
-    Attributes:
-        pickled: the function and its argument.
-        limit_s: time limit in seconds.
-        alone: whether the call runs in a new process while no other call runs.
-        future: the outcome.
-        dropped: whether the caller no longer waits for the outcome.
-    """
-
-    pickled: bytes
-    limit_s: float
-    alone: bool
-    future: "Future[Returned | Killed]" = field(default_factory=Future)
-    dropped: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -118,24 +70,25 @@ class ProcessPool:
         self._thread: threading.Thread | None = None
         self._wake_receiver, self._wake_sender = self._context.Pipe(duplex=False)
 
-    def submit(
-        self, function: Callable[[Any], Any], item: Any, limit_s: float, *, alone: bool = False
-    ) -> Call:
-        """Queue ``function(item)``.
+    def capacity(self, stage: str) -> int:
+        """Return how many calls can run at once, of whatever stage."""
+        del stage
+        return self._num_processes
+
+    def submit(self, call: Call) -> None:
+        """Queue a call.
 
         Raises:
             PoolError: the pool is closed.
         """
-        call = Call(pickle.dumps((function, item)), limit_s, alone)
         with self._lock:
             if self._closed:
-                raise PoolError("the worker processes were stopped")
-            (self._alone if alone else self._queue).append(call)
+                raise PoolError(STOPPED)
+            (self._alone if call.alone else self._queue).append(call)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._own, name="workers", daemon=True)
                 self._thread.start()
         self._wake()
-        return call
 
     def drop(self, call: Call) -> None:
         """Cancel a call: remove it from the queue, or kill its process."""
@@ -162,7 +115,7 @@ class ProcessPool:
         # Ctrl-C sends SIGINT to every process of the terminal. Processes started by this thread
         # inherit its mask and ignore the signal; the parent decides when they end.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        error: Exception = PoolError("the worker processes were stopped")
+        error: Exception = PoolError(STOPPED)
         try:
             while not self._closed:
                 self._hand_out()

@@ -8,7 +8,6 @@ item becomes an :class:`~data.errors.UnexpectedItemError`.
 """
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, wait
@@ -19,7 +18,9 @@ from pydantic import Field, model_validator
 
 from data.config import Config
 from data.errors import ItemError, Reason
-from data.workers.process_pool import Call, Killed, ProcessPool
+from data.workers.calls import Call, Killed, Pool, pickled_call
+from data.workers.machine import memory_limit_bytes, usable_cpus
+from data.workers.process_pool import ProcessPool
 from data.workers.unexpected import UnexpectedErrors
 
 Item = TypeVar("Item")
@@ -30,12 +31,13 @@ QUEUED_PER_WORKER: Final = 2
 
 
 class WorkerConfig(Config):
-    """Number and limits of the worker processes. These fields never change the rows."""
+    """Place, number and limits of the worker processes. These fields never change the rows."""
 
     num_workers: int = Field(
         default=0,
         ge=0,
-        description="Number of worker processes. 0: one per CPU that this process may use.",
+        description="Number of worker processes. 0: one per CPU that this process may use; in a "
+        "cluster, as many as its machines have room for.",
     )
     min_timeout_s: float = Field(
         default=120.0, gt=0, description="Minimum wall-clock limit of one item."
@@ -75,8 +77,7 @@ class WorkerConfig(Config):
     @property
     def resolved_memory_bytes(self) -> int:
         """Memory limit of a worker process in bytes."""
-        share = 0.9 * usable_memory_bytes() / self.resolved_num_workers
-        return int(self.memory_gb * 1e9) or int(min(max(share, 1e9), 4e9))
+        return memory_limit_bytes(self.memory_gb, self.resolved_num_workers)
 
     def timeout_s(self, video_s: float, size_bytes: int = 0) -> float:
         """Wall-clock limit of one item in seconds.
@@ -96,23 +97,6 @@ class WorkerConfig(Config):
         return min(limit_s, self.max_timeout_s)
 
 
-def usable_cpus() -> int:
-    """Number of CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def usable_memory_bytes() -> int:
-    """Memory that this process may use: the limit of its container, or all of the machine's."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return machine
-    return min(machine, int(limit)) if limit.isdigit() else machine
-
-
 def zero(_: object) -> int:
     """Default for ``video_s`` and ``size_bytes``: items without video, items without a file."""
     return 0
@@ -122,30 +106,38 @@ class Workers:
     """A pool of killable processes. Use as a context manager.
 
     Args:
-        config: number and limits of the processes.
+        config: place, number and limits of the processes.
         unexpected: counter of the run's unexpected errors.
         pool: processes to use; by default a new pool.
+        shared: files and folders that every machine must see.
     """
 
     def __init__(
         self,
         config: WorkerConfig,
         unexpected: UnexpectedErrors | None = None,
-        pool: ProcessPool | None = None,
+        pool: Pool | None = None,
+        shared: tuple[Path, ...] = (),
     ) -> None:
         self.config = config
         self.unexpected = unexpected or UnexpectedErrors()
         self._pool = pool or ProcessPool(config.resolved_num_workers, config.resolved_memory_bytes)
+        self._shared = shared
 
-    def for_run(self, unexpected: UnexpectedErrors) -> "Workers":
-        """The same processes with another counter of unexpected errors."""
-        return Workers(self.config, unexpected, self._pool)
+    def for_run(self, unexpected: UnexpectedErrors, shared: tuple[Path, ...] = ()) -> "Workers":
+        """The same processes with another counter of unexpected errors, and other shared paths."""
+        return Workers(self.config, unexpected, self._pool, shared)
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def capacity(self) -> int:
+        """How many items of the longest stage, poses, can be worked on at once."""
+        return self._pool.capacity("poses")
 
     def close(self) -> None:
         """Kill all worker processes at once."""
@@ -178,7 +170,7 @@ class Workers:
         Raises:
             data.workers.unexpected.UnexpectedErrorsError: too many unexpected errors.
             OSError: the disk is full.
-            data.workers.process_pool.PoolError: the pool is closed, or cannot start processes.
+            data.workers.calls.PoolError: the pool is closed, or cannot start processes.
         """
         stage = stage or function.__name__.strip("_")
         pending: dict[Any, tuple[Item, Call]] = {}
@@ -187,11 +179,12 @@ class Workers:
 
         def submit(item: Item, *, alone: bool = False) -> None:
             limit_s = self.config.timeout_s(video_s(item), size_bytes(item))
-            call = self._pool.submit(function, item, limit_s, alone=alone)
+            call = Call(pickled_call(function, item), limit_s, alone, stage, self._shared)
+            self._pool.submit(call)
             pending[call.future] = (item, call)
 
         def fill() -> None:
-            room = QUEUED_PER_WORKER * self.config.resolved_num_workers - len(pending)
+            room = QUEUED_PER_WORKER * self._pool.capacity(stage) - len(pending)
             for item in itertools.islice(source, max(room, 0)):
                 submit(item)
 

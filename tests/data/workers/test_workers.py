@@ -1,7 +1,6 @@
 """Workers: a hang, a crash or a bad item affects one item; workers end with their parent."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -11,27 +10,23 @@ from pathlib import Path
 import pytest
 
 from data.errors import ItemError, Reason
-from data.workers import workers as workers_module
-from data.workers.process_pool import PoolError
+from data.workers import machine
+from data.workers.calls import PoolError
 from data.workers.unexpected import UnexpectedErrors, UnexpectedErrorsError
 from data.workers.workers import WorkerConfig, Workers
+from tests.support.worker_items import (
+    fail,
+    grow,
+    log_and_hang,
+    pid_and_wait,
+    running,
+    sleep,
+    wait_for,
+    work,
+    written_pids,
+)
 
 FAST = WorkerConfig(num_workers=2, min_timeout_s=3.0, timeout_per_video_s=0.001)
-
-
-def _work(item: str) -> str:
-    match item:
-        case "hang":
-            time.sleep(600)
-        case "crash":
-            os.kill(os.getpid(), signal.SIGSEGV)
-        case "bad":
-            raise ItemError(Reason.NOT_A_VIDEO, "found text.", "Remove it.")
-        case "bug":
-            raise KeyError("a bug")
-        case _:
-            pass
-    return item.upper()
 
 
 def _no_video(_: str) -> float:
@@ -41,7 +36,7 @@ def _no_video(_: str) -> float:
 def test_bad_items_cost_only_themselves() -> None:
     items = ["a", "hang", "b", "crash", "c", "bad", "d"]
     with Workers(FAST) as workers:
-        results = dict(workers.run(_work, items, video_s=_no_video))
+        results = dict(workers.run(work, items, video_s=_no_video))
     assert {k: v for k, v in results.items() if isinstance(v, str)} == {
         k: k.upper() for k in "abcd"
     }
@@ -59,7 +54,7 @@ def test_bad_items_cost_only_themselves() -> None:
 def test_an_unexpected_error_costs_one_item_and_is_told_with_its_traceback() -> None:
     told: list[str] = []
     with Workers(FAST, UnexpectedErrors(told.append)) as workers:
-        results = dict(workers.run(_work, ["a", "bug", "b"], video_s=_no_video))
+        results = dict(workers.run(work, ["a", "bug", "b"], video_s=_no_video))
         with pytest.raises(
             UnexpectedErrorsError, match=r"1 of 3 items of work .*KeyError: 'a bug'"
         ):
@@ -73,19 +68,13 @@ def test_an_unexpected_error_costs_one_item_and_is_told_with_its_traceback() -> 
     assert 'raise KeyError("a bug")' in log
 
 
-def _fail(item: int) -> int:
-    if item % 3 == 0:
-        raise ZeroDivisionError(item)
-    return item
-
-
 def test_a_run_stops_when_a_quarter_of_twenty_items_end_unexpectedly() -> None:
     with Workers(FAST) as workers:
-        few = list(workers.run(_fail, range(19), video_s=lambda _: 0.0))
+        few = list(workers.run(fail, range(19), video_s=lambda _: 0.0))
         assert len(few) == 19
         seen: list[int] = []
         with pytest.raises(UnexpectedErrorsError, match="stopped early"):
-            for item, _ in workers.run(_fail, range(1000), video_s=lambda _: 0.0):
+            for item, _ in workers.run(fail, range(1000), video_s=lambda _: 0.0):
                 seen.append(item)
     assert len(seen) < 10
 
@@ -93,23 +82,9 @@ def test_a_run_stops_when_a_quarter_of_twenty_items_end_unexpectedly() -> None:
 def test_runs_that_share_processes_count_their_own_errors() -> None:
     with Workers(FAST) as workers:
         one, two = (workers.for_run(UnexpectedErrors(lambda _: None)) for _ in range(2))
-        list(one.run(_work, ["bug"], video_s=_no_video))
-        list(two.run(_work, ["a"], video_s=_no_video))
+        list(one.run(work, ["bug"], video_s=_no_video))
+        list(two.run(work, ["a"], video_s=_no_video))
         assert (one.unexpected.count, two.unexpected.count, workers.unexpected.count) == (1, 0, 0)
-
-
-def _log_and_hang(item: str) -> str:
-    """Log start and end of an item; "once" dies the first time, "hang" always hangs."""
-    folder = Path(item).parent
-    with (folder / "log").open("a") as log:
-        log.write(f"{Path(item).name} starts {os.getpid()}\n")
-    if Path(item).name == "once" and not (folder / "died").exists():
-        (folder / "died").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(600 if Path(item).name == "hang" else 0.1)
-    with (folder / "log").open("a") as log:
-        log.write(f"{Path(item).name} ends {os.getpid()}\n")
-    return "done"
 
 
 def test_what_crashed_or_hung_is_tried_once_more_alone(tmp_path: Path) -> None:
@@ -117,7 +92,7 @@ def test_what_crashed_or_hung_is_tried_once_more_alone(tmp_path: Path) -> None:
     config = WorkerConfig(num_workers=2, min_timeout_s=1.0, timeout_per_video_s=0.001)
     with Workers(config) as workers:
         items = [str(tmp_path / name) for name in names]
-        results = {Path(i).name: r for i, r in workers.run(_log_and_hang, items, video_s=_no_video)}
+        results = {Path(i).name: r for i, r in workers.run(log_and_hang, items, video_s=_no_video)}
     assert {name: r for name, r in results.items() if name != "hang"} == dict.fromkeys(
         names[1:], "done"
     )
@@ -134,11 +109,6 @@ def test_what_crashed_or_hung_is_tried_once_more_alone(tmp_path: Path) -> None:
     assert not {process for _, _, process in tail} & {process for _, _, process in lines[:-3]}
 
 
-def _sleep(seconds: float) -> str:
-    time.sleep(seconds)
-    return "done"
-
-
 def test_limits_do_not_follow_a_clock_that_jumps(monkeypatch: pytest.MonkeyPatch) -> None:
     """The system clock is set an hour ahead while items are processed."""
     real_s, started_s = time.time, time.monotonic()
@@ -148,7 +118,7 @@ def test_limits_do_not_follow_a_clock_that_jumps(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(time, "time", jumping_s)
     with Workers(WorkerConfig(num_workers=1, min_timeout_s=60.0)) as workers:
-        results = dict(workers.run(_sleep, [2.0, 0.0], video_s=lambda _: 0.0))
+        results = dict(workers.run(sleep, [2.0, 0.0], video_s=lambda _: 0.0))
     assert time.time() - real_s() > 3000.0
     assert results == {2.0: "done", 0.0: "done"}
 
@@ -157,21 +127,14 @@ def test_the_clock_starts_with_the_work_of_an_item() -> None:
     """Four items of 0.6 s queue for one process, each with a limit of 1.5 s."""
     config = WorkerConfig(num_workers=1, min_timeout_s=1.5, timeout_per_video_s=0.001)
     with Workers(config) as workers:
-        results = list(workers.run(_sleep, [0.6, 0.61, 0.62, 0.63], video_s=lambda _: 0.0))
+        results = list(workers.run(sleep, [0.6, 0.61, 0.62, 0.63], video_s=lambda _: 0.0))
     assert [result for _, result in results] == ["done"] * 4
-
-
-def _grow(item: str) -> str:
-    if item == "large":
-        kept = [bytearray(b"x" * 50_000_000) for _ in range(100)]
-        return str(len(kept))
-    return "done"
 
 
 def test_a_worker_that_grows_beyond_its_memory_is_stopped() -> None:
     config = WorkerConfig(num_workers=1, memory_gb=0.5)
     with Workers(config) as workers:
-        results = dict(workers.run(_grow, ["large", "small"], video_s=_no_video))
+        results = dict(workers.run(grow, ["large", "small"], video_s=_no_video))
     error = results["large"]
     assert isinstance(error, ItemError)
     assert error.reason is Reason.OUT_OF_MEMORY
@@ -192,21 +155,21 @@ def test_closing_ends_items_in_progress_at_once(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    pids = _written_pids(files)
+    pids = written_pids(files)
     workers.close()
     thread.join(60)
     assert [str(error) for error in failed] == ["the worker processes were stopped"]
-    assert not any(_running(pid) for pid in pids)
+    assert not any(running(pid) for pid in pids)
     with pytest.raises(PoolError, match="stopped"):
-        list(workers.run(_sleep, [0.0], video_s=lambda _: 0.0))
+        list(workers.run(sleep, [0.0], video_s=lambda _: 0.0))
 
 
 def test_a_generator_that_is_left_stops_its_items() -> None:
     with Workers(WorkerConfig(num_workers=1)) as workers:
-        results = workers.run(_sleep, [0.0, 600.0], video_s=lambda _: 0.0)
+        results = workers.run(sleep, [0.0, 600.0], video_s=lambda _: 0.0)
         assert next(results) == (0.0, "done")
         results.close()
-        assert list(workers.run(_sleep, [0.0], video_s=lambda _: 0.0)) == [(0.0, "done")]
+        assert list(workers.run(sleep, [0.0], video_s=lambda _: 0.0)) == [(0.0, "done")]
 
 
 def test_one_worker_per_usable_cpu_by_default() -> None:
@@ -220,7 +183,7 @@ def test_one_worker_per_usable_cpu_by_default() -> None:
 def test_workers_share_the_memory_within_limits(
     machine_bytes: float, limit_bytes: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers_module, "usable_memory_bytes", lambda: machine_bytes)
+    monkeypatch.setattr(machine, "usable_memory_bytes", lambda: machine_bytes)
     assert WorkerConfig(num_workers=3).resolved_memory_bytes == limit_bytes
     assert WorkerConfig(num_workers=3, memory_gb=7).resolved_memory_bytes == 7e9
 
@@ -228,26 +191,11 @@ def test_workers_share_the_memory_within_limits(
 _PARENT = """
 import os, sys, time
 from data.workers.workers import WorkerConfig, Workers
-from tests.data.workers.test_workers import pid_and_wait
+from tests.support.worker_items import pid_and_wait
 if __name__ == "__main__":
     with Workers(WorkerConfig(num_workers=2)) as workers:
         list(workers.run(pid_and_wait, sys.argv[1:3], video_s=lambda _: 0.0))
 """
-
-
-def pid_and_wait(path: str) -> None:
-    Path(path).write_text(str(os.getpid()))
-    time.sleep(600)
-
-
-def _wait_for(condition: object, limit_s: float = 60.0) -> bool:
-    assert callable(condition)
-    deadline_s = time.monotonic() + limit_s
-    while time.monotonic() < deadline_s:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
@@ -258,20 +206,7 @@ def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, str(script), *map(str, files)], env={**os.environ, "PYTHONPATH": str(root)}
     )
-    pids = _written_pids(files)
+    pids = written_pids(files)
     parent.kill()
     parent.wait()
-    assert _wait_for(lambda: not any(_running(pid) for pid in pids))
-
-
-def _written_pids(files: list[Path]) -> list[int]:
-    """Wait until :func:`pid_and_wait` runs for every file."""
-    assert _wait_for(lambda: all(file.exists() and file.read_text() for file in files))
-    return [int(file.read_text()) for file in files]
-
-
-def _running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
-        return False
+    assert wait_for(lambda: not any(running(pid) for pid in pids))

@@ -12,13 +12,14 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
 from data.config import Config
 from data.errors import ItemError, Reason
 from data.workers.calls import Call, Killed, Pool, pickled_call
+from data.workers.cluster import ClusterConfig
 from data.workers.machine import memory_limit_bytes, usable_cpus
 from data.workers.process_pool import ProcessPool
 from data.workers.unexpected import UnexpectedErrors
@@ -33,6 +34,12 @@ QUEUED_PER_WORKER: Final = 2
 class WorkerConfig(Config):
     """Place, number and limits of the worker processes. These fields never change the rows."""
 
+    executor: Literal["local", "ray"] = Field(
+        default="local",
+        description="Where the work is done: in processes of this machine, or on the machines of a "
+        "Ray cluster, which needs the package ray.",
+    )
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     num_workers: int = Field(
         default=0,
         ge=0,
@@ -102,6 +109,20 @@ def zero(_: object) -> int:
     return 0
 
 
+def open_pool(config: WorkerConfig) -> Pool:
+    """Open the pool that a configuration asks for.
+
+    Raises:
+        ValueError: the executor is ``ray``, and the package or the cluster is not there.
+    """
+    if config.executor == "local":
+        return ProcessPool(config.resolved_num_workers, config.resolved_memory_bytes)
+    # The module imports a package that not everybody has.
+    from data.workers.ray_pool import RayPool  # noqa: PLC0415
+
+    return RayPool(config.cluster, config.num_workers, config.memory_gb)
+
+
 class Workers:
     """A pool of killable processes. Use as a context manager.
 
@@ -121,7 +142,7 @@ class Workers:
     ) -> None:
         self.config = config
         self.unexpected = unexpected or UnexpectedErrors()
-        self._pool = pool or ProcessPool(config.resolved_num_workers, config.resolved_memory_bytes)
+        self._pool = pool or open_pool(config)
         self._shared = shared
 
     def for_run(self, unexpected: UnexpectedErrors, shared: tuple[Path, ...] = ()) -> "Workers":

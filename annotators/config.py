@@ -121,6 +121,12 @@ _MODEL: Final = {"model": "gpt-4.1-mini", "max_concurrency": 32}
 PRESETS: Final[Presets] = {
     # Texts are worded from the measured motion, without a model or a key.
     "local": {"videos": [f"{HOME}/videos"], "dataset": f"{HOME}/dataset"},
+    # The same on the machines of the Ray cluster that this machine has joined.
+    "ray": {
+        "videos": [f"{HOME}/videos"],
+        "dataset": f"{HOME}/dataset",
+        "workers": {"executor": "ray", "cluster": {"address": "auto"}},
+    },
     # A visual LLM and a language model. Set the key (docs/operations.md), model, endpoint and
     # budget.
     "production": {

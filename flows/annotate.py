@@ -245,6 +245,8 @@ def annotate_videos(
         (*config.videos, *folders), "config.videos, dataset, poses_from and poses.external.results"
     )
     require_estimator(config.poses)
+    # Before any work: a cluster may not answer.
+    pool = shared_workers(config.workers)
     # No model is needed if all poses are reused.
     uses_mediapipe = config.poses.estimator == "mediapipe"
     computes_poses = uses_mediapipe and (config.poses_from is None or config.pose_model is not None)
@@ -264,7 +266,8 @@ def annotate_videos(
     ):
         # Unexpected errors are logged with their tracebacks in the log of the run.
         unexpected = UnexpectedErrors(get_run_logger().error)
-        workers = shared_workers(config.workers).for_run(unexpected)
+        shared = tuple(path for path in (writer.work, model_path, detectors) if path is not None)
+        workers = pool.for_run(unexpected, shared)
         run = Run(
             config,
             writer.work,

@@ -122,7 +122,9 @@ def estimate_clip_poses(run: Run, scans: Sequence[StagedScan]) -> list[StagedSca
             tracks_path(work, job.clip).unlink(missing_ok=True)
         else:
             poses = result
-        if not scene_path(work, job.clip).exists():
+        # A shared file system may still hide a scene that a worker of another machine has written.
+        looked = isinstance(job, _PoseJob) and not isinstance(result, ItemError)
+        if not looked and not scene_path(work, job.clip).exists():
             # Nobody looked: the worker was killed, or the poses come from another estimator.
             write_staged(scene_path(work, job.clip), ClipScene(job.clip.clip_id, None))
         write_staged(poses_path(work, job.clip), poses)

@@ -83,16 +83,20 @@ class Worked:
 
 
 def make_shards(
-    videos: Sequence[SourceVideo], config: AnnotateConfig
+    videos: Sequence[SourceVideo], config: AnnotateConfig, num_workers: int = 1
 ) -> tuple[tuple[SourceVideo, ...], ...]:
-    """Group videos into shards of about ``shard_clips`` clips and at least one video."""
+    """Group videos into shards of about ``shard_clips`` clips and at least one video.
+
+    A shard has at least two clips per worker, because all workers of a cluster work on few shards.
+    """
+    enough = max(config.shard_clips, 2 * num_workers)
     shards: list[tuple[SourceVideo, ...]] = []
     shard: list[SourceVideo] = []
     num_clips = 0.0
     for video in videos:
         shard.append(video)
         num_clips += max(1.0, video.probe.duration_s / config.clips.max_clip_s)
-        if num_clips >= config.shard_clips:
+        if num_clips >= enough:
             shards.append(tuple(shard))
             shard, num_clips = [], 0.0
     if shard:
@@ -115,7 +119,7 @@ def work_through(
         publish_complete: function that publishes complete videos and the rejections of ingest, and
             returns the number of added rows by table; empty if nothing was published.
     """
-    shards = make_shards(ingested.videos, run.config)
+    shards = make_shards(ingested.videos, run.config, run.workers.capacity)
     worked = Worked(num_shards=len(shards))
     running: list[list[Result]] = []
     for name, shard in zip(_names(shards), shards, strict=True):
@@ -156,7 +160,7 @@ def work_through(
 
 def estimate_all(run: Run, ingested: Ingested, submit: Submit) -> Worked:
     """Find the clips of all videos, and estimate the cost of their texts."""
-    shards = make_shards(ingested.videos, run.config)
+    shards = make_shards(ingested.videos, run.config, run.workers.capacity)
     scanned = [
         submit("clips", name, shard) for name, shard in zip(_names(shards), shards, strict=True)
     ]

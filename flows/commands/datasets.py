@@ -62,6 +62,16 @@ def annotate(
     workers: Annotated[
         int, typer.Option(help="Number of worker processes; 0 means one per CPU.")
     ] = 0,
+    executor: Annotated[
+        str, typer.Option(help="Where the work is done: local, or ray for a Ray cluster.")
+    ] = "",
+    ray_address: Annotated[
+        str,
+        typer.Option(
+            help="HOST:PORT of the head of a Ray cluster that this machine has joined, or auto; by "
+            "default Ray is started on this machine."
+        ),
+    ] = "",
     retry_rejected: Annotated[
         bool,
         typer.Option(
@@ -104,8 +114,13 @@ def annotate(
         "shard": shard,
     }
     options |= {name: value for name, value in flags.items() if value}
-    if workers:
-        options["workers"] = {"num_workers": workers}
+    of_workers = {
+        "num_workers": workers,
+        "executor": executor,
+        "cluster": {"address": ray_address} if ray_address else None,
+    }
+    if given := {name: value for name, value in of_workers.items() if value}:
+        options["workers"] = given
 
     command = FLOWS["annotate"]
     changes = command.changes(config, assignments, options)
@@ -116,8 +131,12 @@ def annotate(
     _set_model(changes, below, ("annotations", "annotator"), annotator, service)
     if local_model:
         changes["captions"]["local_model"] = {"model": local_model}
+    checked: AnnotateConfig = command.check(preset, changes)
+    if ray_address and checked.workers.executor != "ray":
+        found = f"the executor {checked.workers.executor}"
+        refuse_idle("--ray-address", "the executor ray", found, "give --executor ray")
     _refuse_idle_models(
-        command.check(preset, changes),
+        checked,
         {
             "--model": model,
             "--base-url": base_url,

@@ -339,6 +339,7 @@ def test_a_report_on_nothing_or_over_a_file_is_refused(dataset: Path, tmp_path: 
             "--model",
             "openai",
         ),
+        (("--ray-address", "10.0.0.1:6379"), "--ray-address", "the executor ray"),
     ],
 )
 def test_an_option_without_effect_is_refused(

@@ -15,6 +15,10 @@ judged by CPU seconds, which other work on the machine affects less than wall-cl
 - preview: all of `picture` except decoding the video.
 
     .venv/bin/python benchmarks/scale.py [--clips 1000 10000 100000]
+
+With --cluster it compares runs on clusters of one and two machines (`support/cluster_scale.py`):
+
+    .venv/bin/python benchmarks/scale.py --cluster [--videos 16] [--items 1000]
 """
 
 import argparse
@@ -287,7 +291,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--case", nargs=2, metavar=("CASE", "DATASET"), help=argparse.SUPPRESS)
+    parser.add_argument("--cluster", action="store_true")
+    parser.add_argument("--videos", type=int, default=16)
+    parser.add_argument("--items", type=int, default=1_000)
     arguments = parser.parse_args()
+    if arguments.cluster:
+        # It imports Ray, which each measured case would start with.
+        from benchmarks.support.cluster_scale import measure_cluster  # noqa: PLC0415
+
+        with tempfile.TemporaryDirectory(prefix="scale-") as folder:
+            result = measure_cluster(Path(folder), arguments.videos, arguments.items)
+            print(json.dumps(result))
+        return
     if arguments.case:
         measure(arguments.case[0], Path(arguments.case[1]))
         return

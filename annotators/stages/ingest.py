@@ -1,7 +1,7 @@
 """Ingest stage: find, probe and hash the sources, and select the videos that need work."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,8 +11,11 @@ from annotators.stages.restaging import TEXT_STAGES, forget_failures, restage, r
 from annotators.stages.staged import (
     SourceVideo,
     StagedScan,
+    load_staged,
+    probe_path,
     read_staged,
     staged_files,
+    write_staged,
 )
 from data.errors import RETRYABLE, ItemError, Reason, Stage
 from data.records import Outcome, Rejection, RejectionKey
@@ -91,17 +94,12 @@ def ingest_files(run: Run, published: Dataset | None) -> Ingested:
         rejection.key: (rejection, None) for rejection in discovery.rejections
     }
     readable: dict[Path, SourceVideo] = {}
-    progress = Progress("ingest", len(changed), run.report)
-    inspected = run.workers.run(
-        inspect_file, changed, video_s=_no_video, size_bytes=size_of, stage="ingest"
-    )
-    for path, result in inspected:
+    for path, result in _inspect(run, changed):
         if isinstance(result, ItemError):
             rejection = Rejection.of(path_item_id(path), str(path), Stage.INGEST, result)
             rejections[rejection.key] = (rejection, None)
         else:
             readable[path] = result
-        progress.advance(rejected=isinstance(result, ItemError))
 
     videos: dict[str, SourceVideo] = {}
     for path in sorted(readable):
@@ -127,6 +125,8 @@ def ingest_files(run: Run, published: Dataset | None) -> Ingested:
     strangers = _restage(videos.values(), published, source, known.retried_texts, work)
     rejections |= {rejected.key: (rejected, v) for v, rejected in strangers.items()}
     videos = {v: video for v, video in videos.items() if v not in strangers}
+
+    _discard_probes(videos.values(), work)
 
     new = {
         key: value
@@ -175,6 +175,43 @@ def _discard_work_of(video_ids: Collection[str], work: Path) -> None:
         if path.stem in video_ids:
             for staged in staged_files(read_staged(StagedScan, path), work):
                 staged.unlink(missing_ok=True)
+
+
+def _inspect(run: Run, paths: Iterable[Path]) -> Iterator[tuple[Path, SourceVideo | ItemError]]:
+    """Inspect files in worker processes, and stage the results.
+
+    A run that was killed has hashed some of them, which takes long for many large files: these are
+    not read again.
+    """
+    unread: list[Path] = []
+    for path in paths:
+        video = load_staged(SourceVideo, probe_path(run.work, path))
+        if video is not None and _is_unchanged(path, video.probe.size_bytes, video.mtime_ns):
+            yield path, video
+        else:
+            unread.append(path)
+    progress = Progress("ingest", len(unread), run.report)
+    inspected = run.workers.run(
+        inspect_file, unread, video_s=_no_video, size_bytes=size_of, stage="ingest"
+    )
+    for path, result in inspected:
+        if not isinstance(result, ItemError):
+            write_staged(probe_path(run.work, path), result)
+        yield path, result
+        progress.advance(rejected=isinstance(result, ItemError))
+
+
+def _discard_probes(videos: Iterable[SourceVideo], work: Path) -> None:
+    """Remove the staged results of files that this run does not work on."""
+    kept = {probe_path(work, video.probe.path) for video in videos}
+    for path in (work / "probes").glob("*.json"):
+        if path not in kept:
+            path.unlink()
+
+
+def _is_unchanged(path: Path, size_bytes: int, mtime_ns: int) -> bool:
+    now = path.stat()
+    return (now.st_size, now.st_mtime_ns) == (size_bytes, mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,10 +271,7 @@ class _Known:
         if str(path) not in self.files:
             return False
         size_bytes, mtime_ns, video_id = self.files[str(path)]
-        now = path.stat()
-        return (now.st_size, now.st_mtime_ns) == (size_bytes, mtime_ns) and (
-            video_id in self.finished
-        )
+        return _is_unchanged(path, size_bytes, mtime_ns) and video_id in self.finished
 
     def other_copy(self, video: SourceVideo) -> Path | None:
         """Return another existing file of the dataset with the same content, or None."""

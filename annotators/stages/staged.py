@@ -23,6 +23,7 @@ from data.schemas import load_track, pose_row
 from data.store.manifest import DatasetError, require_file_id
 from data.store.parquet import open_parquet, table_rows
 from data.store.writer import rows_table, write_table, write_text
+from data.video.sources import path_item_id
 
 Record = TypeVar("Record")
 
@@ -99,6 +100,11 @@ def read_staged(kind: type[Record], path: Path) -> Record:
     if record is None:
         raise AssertionError(f"{path}: expected staged work, found none")
     return record
+
+
+def probe_path(work: Path, path: Path) -> Path:
+    """Return the path of the result of the ingest stage for a file."""
+    return work / "probes" / f"{path_item_id(path)}.json"
 
 
 def video_path(work: Path, stage: str, video_id: str) -> Path:
@@ -192,5 +198,6 @@ def staged_files(scan: StagedScan, work: Path) -> list[Path]:
                 scene_path(work, clip),
             )
         ),
+        probe_path(work, scan.video.probe.path),
         *(video_path(work, stage, video_id) for stage in ("captions", "annotations", "scans")),
     ]

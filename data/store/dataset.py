@@ -127,10 +127,24 @@ class Dataset:
         return pa.concat_tables(tables)
 
     def frame(
-        self, table: str, columns: Sequence[str] | None = None, where: Where | None = None
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        where: Where | None = None,
+        *,
+        arrow: bool = False,
     ) -> pd.DataFrame:
-        """Read the rows of :meth:`read` into a DataFrame."""
-        return self.read(table, columns, where).to_pandas()
+        """Read the rows of :meth:`read` into a DataFrame.
+
+        Args:
+            table: name of the table.
+            columns: columns to read; by default all.
+            where: column to requested values; by default all rows.
+            arrow: keep texts and lists in Arrow's memory, which takes a fraction of the time and
+                memory; a value becomes a Python object when it is looked at.
+        """
+        read = self.read(table, columns, where)
+        return read.to_pandas(types_mapper=pd.ArrowDtype) if arrow else read.to_pandas()
 
     def counts(self, table: str, column: str) -> Counter[Any]:
         """Count the rows that have each value of a column."""

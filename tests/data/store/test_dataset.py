@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -69,6 +70,16 @@ def test_rows_are_filtered_and_keep_their_arrays(dataset: Dataset) -> None:
     assert together.total() == 2000
     assert {video_id for video_id, _ in together} == {f"v{i}" for i in range(200)}
     assert dataset.read("clips").num_rows == 0
+
+
+def test_an_arrow_backed_frame_has_the_same_values_and_no_objects(dataset: Dataset) -> None:
+    where = {"clip_id": ["c3", "c1999"]}
+    frame = dataset.frame("poses", where=where, arrow=True)
+    plain = dataset.frame("poses", where=where)
+    assert all(isinstance(kind, pd.ArrowDtype) for kind in frame.dtypes)
+    assert frame["clip_id"].tolist() == plain["clip_id"].tolist() == ["c3", "c1999"]
+    np.testing.assert_array_equal(frame["joints_3d"].iloc[1], plain["joints_3d"].iloc[1])
+    assert frame["joints_3d"].list[0].tolist() == [7.0, 7.0]
 
 
 def test_an_index_finds_rows_of_ids_wherever_they_lie(dataset: Dataset) -> None:

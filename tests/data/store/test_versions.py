@@ -1,6 +1,7 @@
 """Older versions of a dataset: readable until they are collected, whatever is killed meanwhile."""
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -84,6 +85,44 @@ def test_an_open_dataset_reads_on_while_rows_are_replaced(tmp_path: Path) -> Non
     collect_versions(tmp_path)
     with pytest.raises(DatasetError, match=r"another run replaced rows meanwhile, start again"):
         _ids(before)
+
+
+def test_readers_always_find_one_whole_version_while_rows_are_replaced(tmp_path: Path) -> None:
+    """A reader looks at a part in its table, and it moves away before it is opened."""
+    ids = [f"v{number:02d}" for number in range(24)]
+    with open_writer(tmp_path, {}) as writer:
+        for one in ids:
+            writer.publish(_videos(one))
+    content = {24: ids}
+    for number, _ in enumerate(ids, 24):
+        content[number + 1] = content[number][1:]
+    done = threading.Event()
+    wrong: list[str] = []
+    seen: set[int] = set()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                dataset = Dataset(tmp_path)
+                number = dataset.manifest["publications"]
+                if _ids(dataset) != content[number]:
+                    wrong.append(f"version {number} is mixed")
+                seen.add(number)
+            except Exception as error:  # noqa: BLE001 - told by the test
+                wrong.append(repr(error))
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    with open_published(tmp_path) as writer:
+        for one in ids:
+            writer.publish({}, replace_videos=[one])
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
+    assert len(seen) > 1
+    assert {number: _ids(Dataset(tmp_path, number)) for number in content} == content
 
 
 def test_collection_keeps_what_is_asked_for(root: Path) -> None:

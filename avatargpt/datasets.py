@@ -34,8 +34,8 @@ class Dataset:
         tables: number of rows of each table by name.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._published = dataset.Dataset(folder)
+    def __init__(self, folder: Path, version: int | None = None) -> None:
+        self._published = dataset.Dataset(folder, version)
         self.folder = folder
         counts = self._published.manifest["tables"]
         self.tables: dict[str, int] = {
@@ -46,12 +46,15 @@ class Dataset:
         rows = ", ".join(f"{count} {name}" for name, count in self.tables.items() if count)
         return f"Dataset({str(self.folder)!r}: {rows or 'empty'})"
 
-    def frame(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    def frame(
+        self, table: str, columns: Sequence[str] | None = None, *, arrow: bool = False
+    ) -> pd.DataFrame:
         """Read a table.
 
         Args:
             table: name in :attr:`tables`; docs/dataset.md lists the columns.
             columns: columns to read; None reads all.
+            arrow: keep texts and lists in Arrow's memory, which is several times as fast.
 
         Raises:
             ValueError: the table or a column does not exist.
@@ -67,16 +70,21 @@ class Dataset:
                 f"columns of {table}: expected some of {', '.join(SCHEMAS[table].names)}, found "
                 f"{', '.join(missing)}. Remedy: choose among those."
             )
-        return self._published.frame(table, columns)
+        return self._published.frame(table, columns, arrow=arrow)
 
 
-def open_dataset(folder: str | Path) -> Dataset:
+def open_dataset(folder: str | Path, version: int | None = None) -> Dataset:
     """Open a dataset that ``annotate`` or ``import-motions`` made.
 
+    Args:
+        folder: folder of the dataset.
+        version: number of an older version to read; by default the current one.
+
     Raises:
-        ValueError: the folder is not a dataset, or was written by a newer version.
+        ValueError: the folder is not a dataset, or was written by newer code, or it has no such
+            version.
     """
-    return Dataset(Path(folder).expanduser())
+    return Dataset(Path(folder).expanduser(), version)
 
 
 def joints(row: Row) -> FloatArray:

@@ -48,7 +48,7 @@ def parse_share(shard: str) -> Share:
     share = Share(int(match["number"]), int(match["count"])) if match else Share(0, 0)
     if not 1 <= share.number <= share.count:
         raise ValueError(
-            "shard: expected NUMBER/COUNT with a number from 1 to the count, such as 3/16, found "
+            "expected NUMBER/COUNT with a number from 1 to the count, such as 3/16, found "
             f"{shard!r}. Remedy: correct it."
         )
     return share

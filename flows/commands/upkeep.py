@@ -1,5 +1,6 @@
 """Commands that keep datasets in order: versions, compaction, comparison, merge."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -91,7 +92,7 @@ def compact(
         return
     before, after = size_text(done.bytes_before), size_text(done.bytes_after)
     show(f"{dataset}: version {done.version}, {before} rewritten to {after}")
-    show("Next: avatargpt collect frees the former parts when nobody reads them any more")
+    show(f"Next: avatargpt collect {shlex.quote(str(dataset))} frees the former parts")
 
 
 @upkeep_app.command()

@@ -14,7 +14,7 @@ from data.importers.run import MotionImportConfig, import_motions
 from data.motion.features import features_to_joints, joints_to_features
 from data.motion_records import Pending
 from data.schemas import SCHEMAS
-from data.store.writer import open_writer, rows_table
+from data.store.writer import open_published, open_writer, rows_table
 from data.synthetic.activities import find_procedural, parse_procedural
 from data.workers.workers import WorkerConfig
 
@@ -78,6 +78,13 @@ def test_a_pose_row_gives_joints_where_the_person_is(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         avatargpt.features(poses.iloc[0]), joints_to_features(read), atol=1e-6
     )
+    # The same of a row that stays in Arrow's memory, and of an older version.
+    with open_published(tmp_path / "dataset") as writer:
+        writer.publish({"poses": rows_table("poses", [row])})
+    older = avatargpt.open_dataset(tmp_path / "dataset", version=1)
+    assert older.tables["poses"] == 1
+    (arrow,) = (row for _, row in older.frame("poses", arrow=True).iterrows())
+    np.testing.assert_array_equal(avatargpt.joints(arrow), read)
 
 
 def test_wrong_names_are_refused_with_the_valid_ones(

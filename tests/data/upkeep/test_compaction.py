@@ -1,5 +1,6 @@
 """Compaction: parts of a good size, the same rows in the same order, one version at a time."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from data.schemas import SCHEMAS
 from data.store.check import check_dataset
@@ -15,6 +17,7 @@ from data.store.manifest import DatasetError
 from data.store.writer import open_writer, rows_table
 from data.upkeep import compaction
 from data.upkeep.compaction import compact_dataset
+from flows.commands.main import app
 
 TARGET_MB, ROW_GROUP_MB = 0.2, 0.05
 
@@ -176,3 +179,13 @@ def test_a_damaged_part_is_named_and_nothing_changes(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=rf"{part}.*avatargpt check"):
         compact_dataset(tmp_path)
     assert Dataset(tmp_path).manifest["publications"] == 2
+
+
+def test_the_command_tells_what_was_rewritten(tmp_path: Path) -> None:
+    _publish(tmp_path, 10, 10)
+    result = CliRunner().invoke(app, ["compact", str(tmp_path), "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert "videos: 2 parts, now 1" in result.stdout
+    assert f"{tmp_path}: version 3, " in result.stdout
+    told = json.loads(CliRunner().invoke(app, ["compact", str(tmp_path), "--json"]).stdout)
+    assert (told["version"], told["bytes_before"]) == (None, 0)

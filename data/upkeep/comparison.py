@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from data.schemas import KEYS, SCHEMAS
@@ -21,8 +22,10 @@ from data.store.recipes import recipe_differences
 from data.store.versions import find_part
 from data.upkeep.hashing import Hashes, combine, hash_values
 
-_BATCH_VALUES: Final = 4096
-"""Rows per batch while one column is hashed: joints of so many rows take 160 MB."""
+_BATCH_ROWS: Final = 4096
+"""Rows per batch while a column is hashed."""
+_BATCH_ARRAYS: Final = 256
+"""The same for a column of arrays, such as joints: its hashes take several times 11 MB."""
 
 _SHOWN_CHARS: Final = 120
 _ABSENT: Final = object()
@@ -219,9 +222,11 @@ class _Side:
     def hashes(self, columns: Sequence[str]) -> Hashes:
         """Hash some columns of all rows, (N,)."""
         found = [np.zeros(0, np.uint64)]
+        kinds = [SCHEMAS[self.table].field(name).type for name in columns]
+        rows = _BATCH_ARRAYS if any(map(pa.types.is_list, kinds)) else _BATCH_ROWS
         for entry in self.entries:
             with open_part(find_part(self.dataset.root / entry["file"])) as file:
-                for batch in read_batches(file, self.table, columns, batch_rows=_BATCH_VALUES):
+                for batch in read_batches(file, self.table, columns, batch_rows=rows):
                     values = [hash_values(batch[name]) for name in columns]
                     found.append(values[0] if len(values) == 1 else combine(values, batch.num_rows))
         return np.concatenate(found)

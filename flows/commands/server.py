@@ -30,6 +30,11 @@ _MODULES: Final = {"server": SERVER_MODULE} | {f"worker-{pool}": "prefect" for p
 # Workers have the address and the token in their environment and do not need our plugin. With
 # plugins, Prefect 3.8 logs a traceback when a run is cancelled: its process for cancellation hooks
 # imports prefect inside an event loop, where plugins cannot be initialized.
+_FOUND: Final = {
+    "silent": "nothing that listens",
+    "refuses": "one that rejects it",
+    "foreign": "another service",
+}
 _WITHOUT_PLUGINS: Final = {"PREFECT_PLUGINS_ENABLED": "false"}
 
 server_app = typer.Typer()
@@ -56,6 +61,41 @@ def up(
         """-p 'config={"videos": ["/DIR"], "dataset": "/DIR"}'\n"""
         "Stop: avatargpt down"
     )
+
+
+@server_app.command()
+def register() -> None:
+    """Create pools, deployments and automations on the server of PREFECT_API_URL; repeatable.
+
+    `up` does this on the server that it starts. On a server for several machines, run it once, and
+    after each update.
+    """
+    quiet_prefect()
+    api_url = os.environ.get("PREFECT_API_URL", "")
+    token = os.environ.get("PREFECT_API_AUTH_STRING", "")
+    if not api_url:
+        raise ValueError(
+            "PREFECT_API_URL: expected the API URL of a Prefect server, found nothing. Remedy: set "
+            "it, or use avatargpt up, which starts a server on this machine."
+        )
+    found = ask(api_url, token)
+    if found != "ready":
+        raise ValueError(
+            f"PREFECT_API_URL: expected a Prefect server at {api_url} that accepts the token in "
+            f"PREFECT_API_AUTH_STRING, found {_FOUND[found]}. Remedy: correct them."
+        )
+    import httpx  # noqa: PLC0415 - as late as Prefect, which uses it
+
+    log = Settings().run_dir / "register.log"
+    try:
+        _register(log)
+    except httpx.HTTPError as error:
+        raise RuntimeError(
+            f"expected the Prefect server at {api_url} to accept pools and deployments, found: "
+            f"{' '.join(str(error).split())[:200]} Remedy: check that it runs, and that "
+            "PREFECT_API_AUTH_STRING is its token."
+        ) from error
+    typer.echo(f"Registered the pools {', '.join(POOLS)} and all deployments at {api_url}.")
 
 
 @server_app.command()

@@ -11,17 +11,20 @@ CACHE: Final = Settings().cache_dir.expanduser() / "benchmarks"
 SOURCES: Final = ("cmu_joints22_20fps.npz", "bandai_joints22_20fps.npz")
 
 
+ROOT: Final = CACHE / f"mocap-{MOTIONS_VERSION}"
+"""Where it is."""
+
+
 def mocap_dataset() -> Path:
     """CMU and Bandai-Namco with mirror images and human texts, split by groups; made once.
 
     The first call takes about a minute.
     """
     need_corpus()
-    root = CACHE / f"mocap-{MOTIONS_VERSION}"
     config = MotionImportConfig(
         sources=tuple(str(MOCAP / name) for name in SOURCES),
-        dataset=root,
+        dataset=ROOT,
         texts=MOCAP / "cmu_texts.jsonl",
     )
     import_motions(config)
-    return root
+    return ROOT

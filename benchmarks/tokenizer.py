@@ -29,6 +29,7 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
+from benchmarks.mocap_dataset import ROOT as MOCAP  # noqa: E402
 from benchmarks.support.corpus import run_with_corpus  # noqa: E402
 from benchmarks.support.momask import EMPHASIS, MoMaskTokenizer, published_schedule  # noqa: E402
 from benchmarks.support.rebuilt import Rebuild, measured  # noqa: E402
@@ -36,8 +37,9 @@ from data.motion.normalization import FeatureStats  # noqa: E402
 from data.presets import resolve  # noqa: E402
 from training.loop import LoopConfig, Ranks  # noqa: E402
 from training.tokenizer.train import PRESETS, TrainMotionVqvaeConfig, VqvaeLearner  # noqa: E402
-from training.tokenizer.windows import PreparedData, Windows, prepare_data  # noqa: E402
+from training.tokenizer.windows import MotionDataConfig, PreparedData, Windows, prepare_data  # noqa: E402
 
+PREPARED: Final = CACHE / "tokenizer" / "data"
 MINUTES: Final = 6.0
 PRESET: Final = "small"
 TARGETS: Final = {"gain_percent": 5.0}
@@ -142,12 +144,15 @@ def rebuilder(
 
 
 def train(way: str, minutes: float) -> dict[str, Any]:
-    """Train a way for a number of processor minutes in this process, and measure it."""
+    """Train a way for a number of processor minutes in this process, and measure it.
+
+    The dataset must be prepared: of two processes that open it for an import, one is refused.
+    """
     torch.set_num_threads(1)
-    changes = {"run": CACHE / "tokenizer", "data": {"dataset": mocap_dataset()}}
+    changes = {"run": CACHE / "tokenizer", "data": {"dataset": MOCAP}}
     config = resolve(TrainMotionVqvaeConfig, PRESETS, PRESET, changes, CACHE)
     config = resolve_variant(config, VARIANTS.get(way, {}))
-    data = prepare_data(config.data, CACHE / "tokenizer" / "data")
+    data = prepare_data(config.data, PREPARED)
     training, rebuild = build(way, data, config)
     steps = training.run(60 * minutes)
     return {
@@ -205,7 +210,7 @@ def main() -> None:
     if arguments.way is not None:
         print(json.dumps(train(arguments.way, arguments.minutes)))
         return
-    mocap_dataset()
+    prepare_data(MotionDataConfig(dataset=mocap_dataset()), PREPARED)
     ways = ["ours", "momask"]
     if arguments.full:
         ways += [*PUBLISHED[1:], *list(VARIANTS)[1:]]

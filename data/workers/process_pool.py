@@ -28,6 +28,7 @@ from data.workers.calls import (
     PoolError,
     Returned,
 )
+from data.workers.sandbox import leave_network
 
 WATCH_EVERY_S: Final = 0.1
 """Interval between two checks of time and memory."""
@@ -261,6 +262,7 @@ def _resident_bytes(pid: int | None) -> int:
 def _serve(connection: "Connection[Any, Any]") -> None:
     # Ctrl-C sends SIGINT to every process of the terminal; the parent decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_network()
     _die_with_parent()
     connection.send_bytes(_READY)
     while True:

@@ -97,6 +97,10 @@ def _init(ray: Any, cluster: ClusterConfig, num_workers: int) -> None:
     host, _, port = cluster.address.rpartition(":")
     if not cluster.address or host in _LOOPBACK:
         use_loopback()
+    # Ray puts the folder of the run and that of its script first on the module path of workers,
+    # where a user's `data` would hide ours. It does not if a job says where its modules are.
+    job = ray.job_config.JobConfig()
+    job._runtime_env_has_working_dir = lambda: True
     # Ray prints messages about its machines to standard output, where a result may go.
     ray._private.worker.print_to_stdstream = _note
     try:
@@ -107,9 +111,7 @@ def _init(ray: Any, cluster: ClusterConfig, num_workers: int) -> None:
             **options,
             logging_level=logging.ERROR,
             log_to_driver=False,
-            # Ray puts the current folder of the run first on the module path of the workers,
-            # where a user's `data` would hide ours. It does not for a client's job.
-            job_config=ray.job_config.JobConfig(_client_job=True),
+            job_config=job,
         )
     except Exception as error:  # Ray raises errors of all kinds
         raise ValueError(

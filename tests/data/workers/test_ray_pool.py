@@ -190,21 +190,24 @@ def test_closing_and_leaving_end_items_in_progress(config: WorkerConfig, tmp_pat
         list(workers.run(sleep, [0.0]))
 
 
-_DRIVER = """
+_RUN = """
 import sys
-from data.workers.workers import WorkerConfig, Workers, open_pool
+sys.path.insert(0, sys.argv[1])
+from data.workers.workers import WorkerConfig, Workers
 from tests.support.worker_items import pid_and_wait
-with Workers(WorkerConfig.model_validate_json(sys.argv[1])) as workers:
-    list(workers.run(pid_and_wait, sys.argv[2:4]))
+with Workers(WorkerConfig.model_validate_json(sys.argv[2])) as workers:
+    list(workers.run(pid_and_wait, sys.argv[3:]))
 """
 
 
-def test_workers_die_with_a_killed_run(config: WorkerConfig, tmp_path: Path) -> None:
-    files = [tmp_path / "a", tmp_path / "b"]
-    run = subprocess.Popen(
-        [sys.executable, "-c", _DRIVER, config.model_dump_json(), *map(str, files)],
-        cwd=Path(__file__).parents[3],
-    )
+def test_workers_die_with_a_killed_run(
+    config: WorkerConfig, folder_of_run: Path, tmp_path: Path
+) -> None:
+    script = folder_of_run / "run.py"
+    script.write_text(_RUN)
+    root, files = Path(__file__).parents[3], [tmp_path / "a", tmp_path / "b"]
+    options = [str(root), config.model_dump_json(), *map(str, files)]
+    run = subprocess.Popen([sys.executable, str(script), *options])
     pids = written_pids(files)
     run.kill()
     run.wait()

@@ -27,7 +27,8 @@ _BATCH_ROWS: Final = 4096
 _BATCH_ARRAYS: Final = 256
 """The same for a column of arrays, such as joints: its hashes take several times 11 MB."""
 
-_SHOWN_CHARS: Final = 120
+_SHOWN_CHARS, _SHOWN_BEFORE = 120, 40
+"""Characters of a value in an example, and of them those before the first difference."""
 _ABSENT: Final = object()
 
 Rows = NDArray[np.int64]
@@ -171,20 +172,21 @@ def _compare(
 
 
 def _told(before: Any, after: Any) -> tuple[str, str]:
-    """Return two different values as texts."""
+    """Return two different values as texts, of long ones what is near the first difference."""
+    place = ""
     if isinstance(before, list) and isinstance(after, list):
-        pairs = itertools.zip_longest(before, after, fillvalue=_ABSENT)
-        for place, (one, other) in enumerate(pairs):
-            if one != other:
-                texts = [
-                    "nothing" if item is _ABSENT else _cut(repr(item)) for item in (one, other)
-                ]
-                return f"[{place}]: {texts[0]}", f"[{place}]: {texts[1]}"
-    return _cut(repr(before)), _cut(repr(after))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+        pairs = enumerate(itertools.zip_longest(before, after, fillvalue=_ABSENT))
+        number, (before, after) = next(
+            (pair for pair in pairs if pair[1][0] != pair[1][1]), (0, (before, after))
+        )
+        place = f"[{number}]: "
+    texts = ["nothing" if value is _ABSENT else repr(value) for value in (before, after)]
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*texts, strict=False))
+    common = sum(1 for _ in same)
+    begin = max(0, common - _SHOWN_BEFORE)
+    cut = [f"{'…' if begin else ''}{text[begin : begin + _SHOWN_CHARS]}" for text in texts]
+    ends = ["…" if len(text) > begin + _SHOWN_CHARS else "" for text in texts]
+    return f"{place}{cut[0]}{ends[0]}", f"{place}{cut[1]}{ends[1]}"
 
 
 def _without_common(table: str, first: Dataset, second: Dataset) -> "tuple[_Side, _Side]":

@@ -65,6 +65,17 @@ def test_differences_are_told_by_key_and_column(tmp_path: Path) -> None:
         compare_datasets(first, second, ignore=["nothing"])
 
 
+def test_long_values_are_told_where_they_differ(tmp_path: Path) -> None:
+    same = "x" * 500
+    first = _write(tmp_path / "a", [_clip(1, camera=f"{same}one{same}", issues=["a", same + "b"])])
+    second = _write(tmp_path / "b", [_clip(1, camera=f"{same}two{same}", issues=["a", same + "c"])])
+    (row,) = compare_datasets(first, second).tables["clips"].changed_examples
+    assert row.columns["camera"] == tuple(
+        f"…{'x' * 40}{text}{'x' * 77}…" for text in ("one", "two")
+    )
+    assert row.columns["issues"] == tuple(f"[1]: …{'x' * 40}{text}'" for text in ("b", "c"))
+
+
 def test_rows_with_one_key_are_counted(tmp_path: Path) -> None:
     first = _write(tmp_path / "a", [_clip(1), _clip(1), _clip(1)])
     second = _write(tmp_path / "b", [_clip(1), _clip(1)])

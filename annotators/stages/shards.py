@@ -87,9 +87,12 @@ def make_shards(
 ) -> tuple[tuple[SourceVideo, ...], ...]:
     """Group videos into shards of about ``shard_clips`` clips and at least one video.
 
-    A shard has at least two clips per worker, because all workers of a cluster work on few shards.
+    On a cluster, a shard has at least two clips per worker, because all of its workers work on few
+    shards.
     """
-    enough = max(config.shard_clips, 2 * num_workers)
+    enough = config.shard_clips
+    if config.workers.executor == "ray":
+        enough = max(enough, 2 * num_workers)
     shards: list[tuple[SourceVideo, ...]] = []
     shard: list[SourceVideo] = []
     num_clips = 0.0

@@ -48,7 +48,7 @@ def test_on_a_video_that_is_annotated(
     config = AnnotateConfig(videos=("unused",), dataset=root)
     with open_writer(root, recipe_of(config, pose_model_path)) as writer:
         bad, good = (
-            stage_video(writer.work, inspect_file(path), number, 2)
+            stage_video(writer.work, inspect_file(path), number, 2, first_frame=20)
             for number, path in enumerate((brief_clip, walk_clip))
         )
         tracks = tracks_path(writer.work, bad.clips[1])

@@ -47,7 +47,9 @@ def put_in_place(work: Path, path: Path, num_videos: int, clips_each: int) -> li
     ]
 
 
-def stage_video(work: Path, video: SourceVideo, number: int, num_clips: int) -> StagedScan:
+def stage_video(
+    work: Path, video: SourceVideo, number: int, num_clips: int, first_frame: int = 0
+) -> StagedScan:
     """Stage the scan of a video, and the poses of so many clips of it.
 
     Args:
@@ -55,9 +57,10 @@ def stage_video(work: Path, video: SourceVideo, number: int, num_clips: int) -> 
         video: the video.
         number: of the video; those of the clips differ by it.
         num_clips: clips of it.
+        first_frame: of the motion in each clip; from 20 on the left arm is raised.
     """
     probe, fps = video.probe, float(video.probe.fps)
-    motion = raising_left_arm()[: round(20 * CLIP_S)]
+    motion = raising_left_arm()[first_frame:][: round(20 * CLIP_S)]
     (work / "poses").mkdir(parents=True, exist_ok=True)
     clips: list[Clip] = []
     for index in range(num_clips):

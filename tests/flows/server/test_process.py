@@ -458,7 +458,8 @@ def test_a_page_in_chromium_neither_reads_nor_creates(started: Up, tmp_path: Pat
     # The user opens the printed link: the UI works, and this browser holds the token from now on.
     _shown(started.server.link, profile)
     shown = _shown(f"{own}/deployments", profile)
-    assert "train-all" in shown
+    # The first page, by name.
+    assert "import-motions" in shown
     assert "annotate-videos" in shown
     # Then, in the same browser, a page of another port.
     folder = tmp_path / "pages"

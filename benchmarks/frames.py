@@ -15,12 +15,9 @@ the machine affects less than wall-clock time.
 
 import argparse
 import json
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +29,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from benchmarks.scale import item_id, table
+from benchmarks.support.separate import measured, print_measured
 from data.store.dataset import Dataset
 from data.store.writer import open_writer
 
@@ -127,25 +125,8 @@ CASES: dict[str, Callable[[Path], int]] = {
 
 
 def measure(case: str, root: Path) -> None:
-    """Run one case in this process; print its wall-clock and CPU seconds and its peak memory."""
-    start_s, start_cpu_s = time.perf_counter(), time.process_time()
-    if case.isdecimal():
-        make(root, int(case))
-    else:
-        CASES[case](root)
-    told = {
-        "seconds": time.perf_counter() - start_s,
-        "cpu_s": time.process_time() - start_cpu_s,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
-    }
-    print(json.dumps({name: round(value, 3) for name, value in told.items()}))
-
-
-def measured(case: str, root: Path) -> dict[str, float]:
-    """Run one case, or make a dataset of so many rows, in a separate process."""
-    command = [sys.executable, __file__, "--case", case, str(root)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    """Run one case, or make a dataset of so many rows, in this process, and print its figures."""
+    print_measured(lambda: make(root, int(case)) if case.isdecimal() else CASES[case](root))
 
 
 def main() -> None:
@@ -160,10 +141,10 @@ def main() -> None:
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="frames-") as folder:
         root = Path(folder) / "dataset"
-        made = measured(str(arguments.clips), root)
+        made = measured(__file__, str(arguments.clips), root)
         print(f"{arguments.clips} annotations: made in {made['seconds']:.1f} s", flush=True)
         for case in CASES:
-            runs = [measured(case, root) for _ in range(REPEATS)]
+            runs = [measured(__file__, case, root) for _ in range(REPEATS)]
             for name in ("seconds", "cpu_s", "peak_mb"):
                 figures[f"{case}_{name}"] = statistics.median(run[name] for run in runs)
             print(f"  {case:12} {figures[f'{case}_cpu_s']:8.2f} s CPU", flush=True)

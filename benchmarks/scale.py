@@ -24,11 +24,8 @@ With --cluster it compares runs on clusters of one and two machines (`support/cl
 import argparse
 import hashlib
 import json
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +43,7 @@ from annotators.pictures.preview import best_clip
 from annotators.run import Run
 from annotators.stages.ingest import ingest_files
 from annotators.stages.publish import publish_videos
+from benchmarks.support.separate import measured, print_measured
 from data.motion.skeleton import FPS
 from data.motion_records import Pending
 from data.schemas import CODE_VERSION, SCHEMA_VERSION, SCHEMAS
@@ -265,25 +263,8 @@ CASES: dict[str, Callable[[Path], None]] = {
 
 
 def measure(case: str, root: Path) -> None:
-    """Run one case in this process; print its wall-clock and CPU seconds and its peak memory."""
-    start_s, start_cpu_s = time.perf_counter(), time.process_time()
-    if case.isdecimal():
-        make(root, int(case))
-    else:
-        CASES[case](root)
-    seconds = time.perf_counter() - start_s
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    cpu_s = time.process_time() - start_cpu_s
-    told = {"seconds": seconds, "cpu_s": cpu_s, "peak_mb": peak_mb}
-    print(json.dumps({name: round(value, 3) for name, value in told.items()}))
-
-
-def measured(case: str, root: Path) -> dict[str, float]:
-    """Run one case, or make a dataset of so many clips, in a separate process."""
-    # A child begins with its parent's peak: this process itself must stay small.
-    command = [sys.executable, __file__, "--case", case, str(root)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    """Run one case, or make a dataset of so many rows, in this process, and print its figures."""
+    print_measured(lambda: make(root, int(case)) if case.isdecimal() else CASES[case](root))
 
 
 def main() -> None:
@@ -310,11 +291,11 @@ def main() -> None:
     for clips in arguments.clips:
         with tempfile.TemporaryDirectory(prefix="scale-") as folder:
             root = Path(folder) / "dataset"
-            made = measured(str(clips), root)
+            made = measured(__file__, str(clips), root)
             size_mb = sum(f.stat().st_size for f in root.rglob("*.parquet")) / 1e6
             print(f"{clips} clips: made in {made['seconds']:.1f} s, {size_mb:.0f} MB", flush=True)
             for case, figures in found.items():
-                figures.append(measured(case, root))
+                figures.append(measured(__file__, case, root))
                 last = figures[-1]
                 times = f"{last['seconds']:8.2f} s {last['cpu_s']:8.2f} s CPU"
                 print(f"  {case:8} {times} {last['peak_mb']:7.0f} MB", flush=True)

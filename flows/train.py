@@ -4,7 +4,7 @@ Trainings run under torchrun, by default with one process per GPU of the worker.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -21,13 +21,31 @@ from training.checkpoints import read_checkpoint
 from training.language_model.config import KIND as LM_KIND
 from training.language_model.config import PRESETS as LM_PRESETS
 from training.language_model.config import TrainMotionLmConfig
-from training.loop import read_metrics
+from training.loop import LoopConfig, read_metrics
 from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND
 from training.tokenizer.tokenize import PRESETS as TOKENIZE_PRESETS
 from training.tokenizer.tokenize import TokenizeConfig, TokenizeResult
 from training.tokenizer.tokenize import tokenize_motions as run_tokenize
 from training.tokenizer.train import PRESETS as VQVAE_PRESETS
 from training.tokenizer.train import TrainMotionVqvaeConfig
+
+
+class TrainingConfig(Protocol):
+    """What all configurations of trainings have."""
+
+    @property
+    def run(self) -> Path:
+        """Folder of the run."""
+        ...
+
+    @property
+    def loop(self) -> LoopConfig:
+        """Settings of the training loop."""
+        ...
+
+    def model_dump_json(self) -> str:
+        """Return the configuration as JSON."""
+        ...
 
 
 class TrainingSummary(BaseModel):
@@ -68,6 +86,22 @@ def train_model(
     return summary
 
 
+def train_configured(
+    key: str, module: str, kind: str, config: TrainingConfig, processes: int
+) -> TrainingSummary:
+    """Start :func:`train_model` for a whole configuration.
+
+    Args:
+        key: name of the training, for its progress bar and artifacts.
+        module: module that trains in each process.
+        kind: kind of its checkpoints.
+        config: configuration of the training.
+        processes: number of torchrun processes; 0 means one per GPU, or one.
+    """
+    count = num_processes(config.loop.device, processes)
+    return train_model(key, module, kind, config.model_dump_json(), config.run, count)
+
+
 def summary_of(run: Path, kind: str) -> TrainingSummary:
     """Summarize a finished run."""
     best = read_checkpoint(run, kind)
@@ -103,10 +137,9 @@ def train_motion_vqvae(
     """
     config = start_config(TrainMotionVqvaeConfig, VQVAE_PRESETS, preset, config)
     require_absolute((config.run, config.data.dataset), "config.run and config.data.dataset")
-    count = num_processes(config.loop.device, processes)
-    values = config.model_dump_json()
-    module = "training.tokenizer.train"
-    return train_model("train-motion-vqvae", module, VQVAE_KIND, values, config.run, count)
+    return train_configured(
+        "train-motion-vqvae", "training.tokenizer.train", VQVAE_KIND, config, processes
+    )
 
 
 @flow(name="train-motion-lm")
@@ -130,10 +163,9 @@ def train_motion_lm(
     config = start_config(TrainMotionLmConfig, LM_PRESETS, preset, config)
     paths = config.run, config.dataset, *config.plans, config.tokenizer
     require_absolute(paths, "config.run, dataset, plans and tokenizer")
-    count = num_processes(config.loop.device, processes)
-    values = config.model_dump_json()
-    module = "training.language_model.train"
-    return train_model(lm_key(config), module, LM_KIND, values, config.run, count)
+    return train_configured(
+        lm_key(config), "training.language_model.train", LM_KIND, config, processes
+    )
 
 
 def lm_key(config: TrainMotionLmConfig) -> str:

@@ -17,9 +17,8 @@ from evaluation.evaluators.train_matching import TrainMatchingConfig
 from flows.configuration import start_config
 from flows.paths import require_absolute
 from flows.runtime.reporting import outlives_server
-from flows.runtime.training_process import num_processes
 from flows.settings import asset_path
-from flows.train import TrainingSummary, train_model
+from flows.train import TrainingSummary, train_configured
 
 
 @flow(name="train-contrastive-evaluator")
@@ -46,7 +45,8 @@ def train_contrastive_evaluator(
     if config.sentence_encoder is None:
         encoder = asset_path("sentence_encoder")
         config = config.model_copy(update={"sentence_encoder": encoder})
-    return _train(
+    require_absolute((config.run, config.data.dataset), "config.run and config.data.dataset")
+    return train_configured(
         "train-contrastive-evaluator",
         train_contrastive.__name__,
         CONTRASTIVE_KIND,
@@ -74,18 +74,7 @@ def train_matching_evaluator(
         RuntimeError: the training failed.
     """
     config = start_config(TrainMatchingConfig, train_matching.PRESETS, preset, config)
-    return _train(
+    require_absolute((config.run, config.data.dataset), "config.run and config.data.dataset")
+    return train_configured(
         "train-matching-evaluator", train_matching.__name__, MATCHING_KIND, config, processes
     )
-
-
-def _train(
-    key: str,
-    module: str,
-    kind: str,
-    config: TrainContrastiveConfig | TrainMatchingConfig,
-    processes: int,
-) -> TrainingSummary:
-    require_absolute((config.run, config.data.dataset), "config.run and config.data.dataset")
-    count = num_processes(config.loop.device, processes)
-    return train_model(key, module, kind, config.model_dump_json(), config.run, count)

@@ -47,7 +47,7 @@ from data.presets import resolve  # noqa: E402
 from evaluation.metrics.completion import (  # noqa: E402
     displacement,
     mean_displacement,
-    speed_kept,
+    mean_speed_kept,
     straight_lines,
 )
 from evaluation.metrics.distribution import fid  # noqa: E402
@@ -252,15 +252,12 @@ def filled(
         network and is not comparable with its FID.
     """
     errors: list[float] = []
-    kept: list[float] = []
     skates: list[float] = []
     jumps: list[Junction] = []
     frames: tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]] = ([], [])
     for one, other, gap in zip(real, made, gaps, strict=True):
         errors.append(float(joint_errors_mm(posed(one[gap]), posed(other[gap])).mean()))
         around = slice(gap.start - 1, gap.stop + 1)
-        share = speed_kept(posed(one[around]), posed(other[around]))
-        kept += [] if share is None else [share]
         skate = foot_skate(other[around], FPS)
         skates += [] if skate is None else [skate]
         jumps += junction_measures(other, [gap.start, gap.stop]).junctions
@@ -268,9 +265,14 @@ def filled(
             pose_TD = posed(joints_TJ3[around])[:, 1:].reshape(gap.stop - gap.start + 2, -1)
             # A third of a second makes velocities about as large as poses.
             rows.append(np.hstack([pose_TD[1:], np.diff(pose_TD, axis=0) * FPS / 3]))
+    rings = [slice(gap.start - 1, gap.stop + 1) for gap in gaps]
+    kept = mean_speed_kept(
+        [posed(one[ring]) for one, ring in zip(real, rings, strict=True)],
+        [[posed(other[ring])] for other, ring in zip(made, rings, strict=True)],
+    )
     return {
         "error_mm": float(np.mean(errors)),
-        "speed_kept": float(np.mean(kept)),
+        "speed_kept": kept.value if kept is not None else 0.0,
         "velocity_jump_m_s": JunctionMeasures(tuple(jumps)).velocity_jump_m_s or 0.0,
         "foot_skate_m_s": float(np.mean(skates)),
         "frechet": fid(np.concatenate(frames[1]), np.concatenate(frames[0])),

@@ -15,6 +15,7 @@ import numpy as np
 
 from data.arrays import FloatArray
 from data.motion.skeleton import FPS
+from evaluation.metrics.intervals import Interval, bootstrap_mean
 from evaluation.metrics.naturalness import joint_speed
 
 
@@ -128,3 +129,31 @@ def speed_kept(real_TJ3: FloatArray, made_TJ3: FloatArray, fps: float = FPS) -> 
     if not real or made is None:
         return None
     return made / real
+
+
+def mean_speed_kept(
+    real: Sequence[FloatArray], samples: Sequence[Sequence[FloatArray]], seed: int = 0
+) -> Interval | None:
+    """Compute the joint speed of all completions as a share of that of all real motions.
+
+    A mean of the shares of single completions would be that of the gaps in which hardly anything
+    moves, where a small movement is a multiple of the real one.
+
+    Args:
+        real: the completed frames of each real motion, (T, J, 3).
+        samples: samples of the completion of each, (T', J, 3).
+        seed: seed of the interval.
+
+    Returns:
+        The share with its bootstrap interval over the completions, or None if nothing moves.
+    """
+    found: list[tuple[float, float]] = []
+    for real_TJ3, of_one in zip(real, samples, strict=True):
+        shares = [speed_kept(real_TJ3, one_TJ3) for one_TJ3 in of_one]
+        known = [share for share in shares if share is not None]
+        speed = joint_speed(real_TJ3)
+        if known and speed:
+            found.append((float(np.mean(known)), speed))
+    if not found:
+        return None
+    return bootstrap_mean([share for share, _ in found], seed, [speed for _, speed in found])

@@ -15,7 +15,7 @@ import numpy as np
 from data.arrays import FloatArray
 from data.motion.features import features_to_joints
 from evaluation.evaluators.evaluator import Evaluator
-from evaluation.metrics.completion import displacement, speed_kept, straight_lines
+from evaluation.metrics.completion import displacement, mean_speed_kept, straight_lines
 from evaluation.metrics.distribution import fid
 from evaluation.metrics.intervals import bootstrap_mean
 from evaluation.metrics.naturalness import naturalness
@@ -230,13 +230,16 @@ def _figures(
         }
         if apart.samples > 1:
             own |= {"best_ade_mm": 1000 * apart.best_ade_m, "best_fde_mm": 1000 * apart.best_fde_m}
-        shares = [speed_kept(_posed(real_TJ3), _posed(sample)) for sample in samples]
-        known = [share for share in shares if share is not None]
-        if known:
-            own["speed_kept"] = np.mean(known)
         for name, value in own.items():
             values.setdefault(name, []).append(float(value))
     figures = {name: ranged(bootstrap_mean(found, seed)) for name, found in values.items()}
+    kept = mean_speed_kept(
+        [_posed(gap.joints_TJ3[gap.begin : gap.end]) for gap in gaps],
+        [[_posed(sample) for sample in samples] for samples in joints],
+        seed,
+    )
+    if kept is not None:
+        figures["speed_kept"] = ranged(kept)
     natural = natural_figures([naturalness(samples[0]) for samples in joints], seed)
     return figures | {
         name: natural[name] for name in ("jitter_m_s3", "foot_skate_m_s") if name in natural
@@ -256,6 +259,6 @@ def _notes(task: Task, config: EvaluationConfig) -> tuple[str, ...]:
         f"Errors are means over {config.completion.samples} samples, and of the best of them "
         f"(temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, seeds from "
         f"{sampling.seed}). Pose: after the pelvises are aligned. Speed kept: speed of joints "
-        "relative to the pelvis, as a share of the real one's. Straight lines have the smallest "
-        "error where the motion cannot be known, and too little motion.",
+        "relative to the pelvis, over all gaps, as a share of the real one's. Straight lines have "
+        "the smallest error where the motion cannot be known, and too little motion.",
     )

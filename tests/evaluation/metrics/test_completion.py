@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from evaluation.metrics.completion import displacement, mean_displacement, speed_kept
+from evaluation.metrics.completion import (
+    displacement,
+    mean_displacement,
+    mean_speed_kept,
+    speed_kept,
+)
 from tests.support.motions import standing
 
 
@@ -43,6 +48,24 @@ def test_speed_kept() -> None:
     assert speed_kept(fast, fast[:7]) == pytest.approx(1)
     assert speed_kept(still, fast) is None
     assert speed_kept(fast, fast[:1]) is None
+
+
+def test_gaps_without_movement_do_not_decide_the_speed_kept() -> None:
+    start = np.repeat(standing(1.0)[:1], 20, axis=0)
+
+    def gliding(speed: float) -> np.ndarray:
+        moved = start.copy()
+        moved[..., 2] += speed * np.arange(20)[:, None]
+        return moved
+
+    # 1 of 2 and 0.1 of 0.01, which alone is 10 times the real speed.
+    found = mean_speed_kept(
+        [gliding(2), gliding(0.01), start], [[gliding(1)], [gliding(0.1)], [gliding(1)]]
+    )
+    assert found is not None
+    assert found.value == pytest.approx(1.1 / 2.01)
+    assert found.low < found.value < found.high
+    assert mean_speed_kept([start], [[gliding(1)]]) is None
 
 
 def test_samples_must_have_the_missing_frames() -> None:

@@ -5,7 +5,7 @@ of residual codes of a motion token, N the number of ids of all rows, G the numb
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import Final
 
@@ -143,6 +143,30 @@ class InstructionEncoder:
             torch.tensor([task.answers_motion for task in tasks]),
             torch.tensor([TASKS.index(task) for task in tasks]),
         )
+
+
+def with_noise(
+    batch: Batch, vocabulary: Vocabulary, most: float, rng: np.random.Generator
+) -> Batch:
+    """Replace tokens of the decoder's inputs by random ones; the labels stay.
+
+    A model that sees only right tokens recognizes a training motion by them and ignores the prompt
+    (T2M-GPT, Zhang et al. 2023, corrupts them in the same way).
+
+    Args:
+        batch: the batch.
+        vocabulary: id space of the model.
+        most: largest share of the tokens of a motion that is replaced; each motion's is drawn from
+            0 to this.
+        rng: random numbers.
+    """
+    inputs_M = batch.inputs_M.numpy()
+    first, end = vocabulary.num_text, vocabulary.motion_start
+    rates_B = most * rng.random(len(batch.motion_B))
+    replaced_M = rng.random(len(inputs_M)) < rates_B[batch.answers.rows_N.numpy()]
+    replaced_M &= (first <= inputs_M) & (inputs_M < end)
+    random_M = rng.integers(first, end, len(inputs_M))
+    return replace(batch, inputs_M=torch.from_numpy(np.where(replaced_M, random_M, inputs_M)))
 
 
 def cheapest_groups(rows: Sequence[Encoded], count: int) -> list[list[Encoded]]:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +29,13 @@ from training.instructions.material import (
 from training.instructions.mixture import Mixture, build_instructions
 from training.instructions.tasks import Instruction, Task, wordings_of
 from training.instructions.vocabulary import TextTokenizer, train_text_tokenizer
-from training.language_model.batches import TASKS, Encoded, InstructionEncoder, cheapest_groups
+from training.language_model.batches import (
+    TASKS,
+    Encoded,
+    InstructionEncoder,
+    cheapest_groups,
+    with_noise,
+)
 from training.language_model.config import KIND, TrainMotionLmConfig
 from training.language_model.model import (
     T5_FILE,
@@ -53,6 +60,8 @@ from training.tokenizer.motion_tokenizer import MotionTokenizer, load_tokenizer
 from training.tokenizer.tokenize import read_motion_tokens
 
 _VALIDATION_BATCH: Final = 32
+_NOISE: Final = 2
+"""Apart from the random numbers of instructions, and of those of span corruption."""
 
 
 class LmLearner(Learner):
@@ -144,8 +153,12 @@ class LmLearner(Learner):
         self, model: nn.Module, step: int, part: int, ranks: Ranks
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of one part of the batch; all instructions of the step weigh the same."""
-        batch = self._encoder.batch(self._parts(step, ranks)[part]).to(ranks.device)
-        output = model(batch)
+        batch = self._encoder.batch(self._parts(step, ranks)[part])
+        noise = self._config.instructions.token_noise
+        if noise:
+            rng = np.random.default_rng((self.loop.seed, step, part, ranks.rank, _NOISE))
+            batch = with_noise(batch, self._lm.vocabulary, noise, rng)
+        output = model(batch.to(ranks.device))
         # The loop averages over the parts of all processes, but parts differ in size.
         parts = ranks.world * self.loop.accumulate
         total = output.losses_B.sum()

@@ -4,8 +4,14 @@ from itertools import combinations
 
 import numpy as np
 
-from training.instructions.tasks import Instruction, Task
-from training.language_model.batches import Encoded, cheapest_groups
+from training.instructions.tasks import Instruction, Task, prompt_of
+from training.instructions.vocabulary import Vocabulary, train_text_tokenizer
+from training.language_model.batches import (
+    Encoded,
+    InstructionEncoder,
+    cheapest_groups,
+    with_noise,
+)
 
 
 def _rows(lengths: list[tuple[int, int]]) -> list[Encoded]:
@@ -53,3 +59,31 @@ def test_rows_of_a_group_are_alike() -> None:
     by_prompt = sorted(rows, key=lambda one: len(one.prompt))
     sorted_groups = [by_prompt[first : first + 10] for first in range(0, 80, 10)]
     assert _cost(cheapest_groups(rows, 8)) < 0.6 * _cost(sorted_groups)
+
+
+def test_noise_replaces_earlier_tokens_of_motions_alone() -> None:
+    text = train_text_tokenizer(["walk walks run runs"], 128)
+    vocabulary = Vocabulary(text.num_pieces, 50)
+    encoder = InstructionEncoder(text, vocabulary, 512, 256)
+    codes = tuple(range(25)) * 8
+    motions = [
+        Instruction(Task.T2M, prompt_of(Task.T2M, caption="walks"), codes, "m") for _ in range(40)
+    ]
+    texts = [Instruction(Task.M2T, prompt_of(Task.M2T, codes=codes), "walks runs", "m")]
+    batch = encoder.batch([[encoder.encode(one) for one in (*motions, *texts)]])
+    noisy = with_noise(batch, vocabulary, 0.5, np.random.default_rng(0))
+    assert noisy.labels_M is batch.labels_M
+    assert noisy.prompts_N is batch.prompts_N
+    changed_M = noisy.inputs_M != batch.inputs_M
+    rows_M = batch.answers.rows_N
+    assert not changed_M[rows_M == 40].any()
+    shares = [float(changed_M[rows_M == row].float().mean()) for row in range(40)]
+    assert max(shares) < 0.6
+    assert min(shares) < 0.1
+    assert 0.2 < float(np.mean(shares)) < 0.3
+    # The start of an answer stays; what replaces a code is a code.
+    starts_M = batch.inputs_M == vocabulary.motion_start
+    assert not changed_M[starts_M].any()
+    drawn = noisy.inputs_M[changed_M]
+    assert ((drawn >= vocabulary.num_text) & (drawn < vocabulary.motion_start)).all()
+    assert len(drawn.unique()) == 50

@@ -191,12 +191,15 @@ class LmLearner(Learner):
     def validate(self, device: torch.device) -> dict[str, float]:
         """Return the loss and token accuracy of each task, with the main wordings of the prompts.
 
-        ``loss``, which selects the best checkpoint, is the mean of the losses of the tasks. That of
-        the residual codes is apart, so that it does not decide which checkpoint answers best.
+        ``loss``, which selects the best checkpoint, is the mean of the losses of the tasks, which
+        weigh as much as in training. That of the residual codes is apart, so that it does not
+        decide which checkpoint answers best.
         """
         metrics = task_losses(self._lm, self._encoder, self._validation, device)
-        losses = [metrics[f"{task}_loss"] for task in TASKS if f"{task}_loss" in metrics]
-        return {"loss": sum(losses) / len(losses), **metrics}
+        weights = self._config.instructions.weights
+        asked = [task for task in TASKS if f"{task}_loss" in metrics]
+        total = sum(weights[task] * metrics[f"{task}_loss"] for task in asked)
+        return {"loss": total / sum(weights[task] for task in asked), **metrics}
 
     def items_of(self, step: int) -> list[str]:
         """Return the ids of the motions and plans in the batch of a step."""

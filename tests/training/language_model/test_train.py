@@ -34,6 +34,15 @@ def test_every_task_is_learned_together(lm_run: TrainingResult, lm_root: Path) -
     assert checkpoint.data["instructions"]["t2s"] == sum(not plan.is_progress for plan in plans)
 
 
+def test_tasks_weigh_as_much_in_the_choice_of_a_checkpoint_as_in_training(
+    lm_run: TrainingResult,
+) -> None:
+    row = next(row for row in read_metrics(lm_run.run) if row["event"] == "validation")
+    of_tasks = {task: row[f"{task}_loss"] for task in Task if f"{task}_loss" in row}
+    weights = [2.0 if task is Task.T2M else 1.0 for task in of_tasks]
+    assert row["loss"] == pytest.approx(np.average(list(of_tasks.values()), weights=weights))
+
+
 def test_a_killed_training_goes_on_step_for_step(
     lm_run: TrainingResult, lm_root: Path, vqvae_run: TrainingResult, tmp_path: Path
 ) -> None:

@@ -10,7 +10,6 @@ which the run executes.
 """
 
 import difflib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from functools import cache
@@ -21,7 +20,7 @@ from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic import create_model as create_pydantic_model
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticUndefined, core_schema
+from pydantic_core import CoreSchema, PydanticUndefined, core_schema, from_json
 
 HOME: Final = "$AVATARGPT_HOME"
 """Placeholder for the home folder at the start of a path."""
@@ -278,7 +277,7 @@ def _value(config_type: type[BaseModel], names: Sequence[str], text: str) -> Any
     field = section.model_fields.get(names[-1]) if section else None
     kinds = _alternatives(field.annotation) if field else ()
     try:
-        value = json.loads(text)
+        value = from_json(text)
     except ValueError:
         return text
     # A text field keeps the text: a model may be named 4.

@@ -1,6 +1,6 @@
 """Running a flow from a command: its configuration, its presets and its interruption."""
 
-import json
+import codecs
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 import yaml
 from pydantic import BaseModel
+from pydantic_core import from_json
 
 from data.presets import Presets, check_names, merge, parse_assignments
 from flows.configuration import resolve_config
@@ -218,20 +219,20 @@ def read_config(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        values = json.loads(path.expanduser().read_text(encoding="utf-8-sig"))
+        data = path.expanduser().read_bytes()
+        # Unlike `json`, it has limits on the depth and on the digits of a number.
+        values = from_json(data.removeprefix(codecs.BOM_UTF8))
     except OSError as error:
         raise ValueError(
             f"{path}: expected a JSON file with the configuration, found: {error.strerror}. "
             "Remedy: correct the path given with --config."
         ) from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:
+        found, at, place = str(error).rpartition(" at line ")
+        where = f"{path} line {place}" if at else str(path)
         raise ValueError(
-            f"{path} line {error.lineno} column {error.colno}: expected JSON, found: {error.msg}. "
+            f"{where}: expected JSON in UTF-8, found: {found if at else error}. "
             "Remedy: correct the file."
-        ) from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(
-            f"{path}: expected JSON in UTF-8, found: {error}. Remedy: correct the file."
         ) from error
     if not isinstance(values, dict):
         raise ValueError(

@@ -16,7 +16,7 @@ from flows.paths import require_absolute
 from flows.runtime.failures import stage
 from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.reporting import outlives_server, show_table
-from flows.runtime.training_process import num_processes, run_training
+from flows.runtime.training_process import Machines, num_processes, run_training
 from training.checkpoints import read_checkpoint
 from training.language_model.config import KIND as LM_KIND
 from training.language_model.config import PRESETS as LM_PRESETS
@@ -70,11 +70,13 @@ class TrainingSummary(BaseModel):
 
 @task(task_run_name="train {key} in {processes} processes", cache_policy=NO_CACHE)
 def train_model(
-    key: str, module: str, kind: str, config_json: str, run: Path, processes: int
+    key: str, module: str, kind: str, config: TrainingConfig, processes: int
 ) -> TrainingSummary:
     """Run a training and report its metrics; a finished run is not trained again."""
+    run, loop = config.run, config.loop
+    machines = Machines(processes, loop.nodes, loop.rendezvous)
     with stage(key, f"run {run}"):
-        run_training(module, config_json, run, processes, key)
+        run_training(module, config.model_dump_json(), run, machines, key)
         summary = summary_of(run, kind)
     validations = [row for row in read_metrics(run) if row["event"] == "validation"]
     show_table(
@@ -96,10 +98,10 @@ def train_configured(
         module: module that trains in each process.
         kind: kind of its checkpoints.
         config: configuration of the training.
-        processes: number of torchrun processes; 0 means one per GPU, or one.
+        processes: number of torchrun processes on each machine; 0 means one per GPU, or one.
     """
     count = num_processes(config.loop.device, processes)
-    return train_model(key, module, kind, config.model_dump_json(), config.run, count)
+    return train_model(key, module, kind, config, count)
 
 
 def summary_of(run: Path, kind: str) -> TrainingSummary:

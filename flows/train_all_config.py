@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data.config import Config, ExpandedPath, ExpandedSource
 from data.presets import HOME, Presets
@@ -59,6 +59,17 @@ class TrainAllConfig(Config):
     processes: int = Field(
         default=0, ge=0, description="Number of torchrun processes; 0 means one per GPU."
     )
+
+    @model_validator(mode="after")
+    def _check_machines(self) -> "TrainAllConfig":
+        loops = self.vqvae.loop, self.lm.loop, self.lm.pretraining
+        if any(loop is not None and loop.nodes > 1 for loop in loops):
+            raise ValueError(
+                "loop.nodes: expected 1 in train-all, whose other stages run on one machine, found "
+                "more. Remedy: run train-motion-vqvae, tokenize-motions and train-motion-lm, of "
+                "which the trainings take loop.nodes."
+            )
+        return self
 
 
 def _sizes(preset: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ The folder of a run holds::
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -26,10 +27,10 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
@@ -47,6 +48,8 @@ from training.checkpoints import (
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
+
+_ADDRESS: Final = re.compile(r"[^\s:/@]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 Trained = TypeVar("Trained", bound=Config)
 
@@ -118,12 +121,31 @@ class LoopConfig(Config):
     threads: int = Field(
         default=0, ge=0, description="CPU threads per process; 0: shared among the processes."
     )
+    nodes: int = Field(
+        default=1,
+        ge=1,
+        description="Number of machines; the same training is started on each of them.",
+    )
+    rendezvous: str = Field(
+        default="",
+        description="HOST:PORT where the machines meet; HOST is one of them, and the port is free.",
+    )
     tensorboard: bool = Field(default=True, description="Whether to write TensorBoard logs.")
 
     @field_validator("drop_at", mode="after")
     @classmethod
     def _sort(cls, drop_at: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(sorted(drop_at))
+
+    @model_validator(mode="after")
+    def _check_machines(self) -> "LoopConfig":
+        if self.nodes > 1 and not _ADDRESS.fullmatch(self.rendezvous):
+            raise ValueError(
+                f"rendezvous: expected HOST:PORT of one of the {self.nodes} machines, found "
+                f"{self.rendezvous!r}. Remedy: give the same free port of one machine on all of "
+                "them, such as 10.0.0.1:29400."
+            )
+        return self
 
     def rate_at(self, step: int, minutes: float = 0.0) -> float:
         """Return the learning rate of a step.
@@ -352,6 +374,8 @@ def train(
             begin = found.step
             best, stale = found.state["best"], found.state["stale"]
             minutes_before = found.state["minutes"]
+        _check_same_step(run, begin, ranks)
+        if found is not None:
             stopped = _stop_reason(config, begin, stale, minutes_before)
             if stopped is not None and found.state.get("judged", True):
                 # The run may have been killed between its last checkpoint and its "end" event.
@@ -446,9 +470,10 @@ def train(
             step += 1
 
             # --------------------------------------------------------- log, validate, save, or stop
-            minutes, came = _broadcast(
-                (minutes_before + (time.monotonic() - started) / 60, signals.came), ranks
-            )
+            minutes = minutes_before + (time.monotonic() - started) / 60
+            # The clock of rank 0 counts; a signal may arrive at any rank, as one machine of several
+            # is taken away.
+            minutes, came = _largest((0.0 if ranks.rank else minutes, signals.came), ranks)
             interrupted = bool(came)
             late = config.max_minutes is not None and minutes >= config.max_minutes
             out_of_time = late and not interrupted
@@ -573,7 +598,7 @@ def _check_same(found: Checkpoint, learner: Learner, run: Path) -> None:
     free = {
         *("steps", "log_every", "validate_every", "checkpoint_every", "keep_checkpoints"),
         *("patience", "max_minutes", "device", "precision", "compile", "threads", "tensorboard"),
-        *("accumulate", "gradient_checkpointing", "attention_groups", "run"),
+        *("accumulate", "gradient_checkpointing", "attention_groups", "run", "nodes", "rendezvous"),
     }
     try:
         # An option that did not exist when the run was started has its default value.
@@ -592,6 +617,16 @@ def _check_same(found: Checkpoint, learner: Learner, run: Path) -> None:
             f"{run}: expected the data that this run was started with ({found.data['data_id']}), "
             f"found other data ({learner.data['data_id']}): the dataset has changed. "
             "Remedy: choose another run folder."
+        )
+
+
+def _check_same_step(run: Path, begin: int, ranks: Ranks) -> None:
+    newest, negative = _largest((begin, -begin), ranks)
+    if newest != -negative:
+        raise TrainingError(
+            f"{run}: expected the same checkpoint on all machines, found those of steps "
+            f"{-negative:.0f} and {newest:.0f}. Remedy: put the run folder on storage that all "
+            "machines share, and start all of them again."
         )
 
 
@@ -629,6 +664,15 @@ def _broadcast(numbers: Sequence[float], ranks: Ranks) -> list[float]:
         return list(numbers)
     sent = torch.tensor(numbers, dtype=torch.float64, device=ranks.device)
     dist.broadcast(sent, src=0)
+    return sent.tolist()
+
+
+def _largest(numbers: Sequence[float], ranks: Ranks) -> list[float]:
+    """Return the largest of each number over all ranks, on all ranks."""
+    if ranks.world == 1:
+        return list(numbers)
+    sent = torch.tensor(numbers, dtype=torch.float64, device=ranks.device)
+    dist.all_reduce(sent, dist.ReduceOp.MAX)
     return sent.tolist()
 
 

@@ -89,7 +89,7 @@ def test_a_signal_in_a_validation_ends_it_and_the_next_start_makes_up_for_it(
     assert read_checkpoint(config.run, KIND).step == read_checkpoint(whole.run, KIND).step
 
 
-def test_all_processes_end_at_the_step_at_which_the_first_one_is_asked_to(
+def test_all_processes_end_at_the_step_at_which_any_one_is_asked_to(
     motions_root: Path, tmp_path: Path
 ) -> None:
     config = vqvae_config(motions_root, tmp_path / "run", steps=100_000, log_every=1)
@@ -110,8 +110,9 @@ def test_all_processes_end_at_the_step_at_which_the_first_one_is_asked_to(
         for child in psutil.Process(process.pid).children(recursive=True)
         if "RANK" in child.environ()
     ]
-    (first,) = [rank for rank in ranks if rank.environ()["RANK"] == "0"]
-    first.send_signal(signal.SIGTERM)
+    # Not rank 0: the machine that is taken away may be any one of several.
+    (last,) = [rank for rank in ranks if rank.environ()["RANK"] == "1"]
+    last.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=120)
     stored = read_checkpoint(config.run, KIND).step
     assert len(losses(read_metrics(config.run))) == stored

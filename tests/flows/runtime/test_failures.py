@@ -53,7 +53,9 @@ def run(
         (None, "", "No such file"),
         ('{"clips": {\n  "max_clip_s": 5,\n}}', " line 3 column 1", "expected JSON"),
         ("[1, 2]", " line 1", "expected a JSON object, found list"),
-        (b"\xff\xfe{}", "", "expected JSON in UTF-8"),
+        (b"\xff\xfe{}", " line 1 column 1", "expected JSON in UTF-8"),
+        ("[" * 100_000, " line 1 column 202", "recursion limit"),
+        ("9" * 5000, " line 1 column 4302", "number out of range"),
     ],
 )
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 import json
 import logging
+import math
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
+
+from pydantic import TypeAdapter
 
 from data.records import Cost, Outcome
 
@@ -35,6 +38,9 @@ class ChatReply(Cost):
     cached: bool = False
 
 
+_STORED: Final = TypeAdapter(ChatReply)
+
+
 class ReplyCache:
     """Stores replies by key, in one file each. Several processes may share it.
 
@@ -49,12 +55,12 @@ class ReplyCache:
         """Return the stored reply, marked as cached, or None if there is no readable one."""
         path = self._path(key)
         try:
-            data: dict[str, Any] = json.loads(path.read_bytes())
-            data["outcome"] = Outcome(data["outcome"])
-            reply = ChatReply(**data)
+            reply = _STORED.validate_json(path.read_bytes())
+            if not (math.isfinite(reply.cost_usd) and math.isfinite(reply.latency_s)):
+                raise ValueError("expected a finite cost and time")
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, OSError) as error:
             logger.warning(
                 "%s: a cached reply cannot be read (%s); the request is sent again", path, error
             )

@@ -208,6 +208,26 @@ def test_a_kept_reply_comes_back_whole(tmp_path: Path) -> None:
     assert cache.get("ab12") == replace(reply, cached=True)
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        '{"a":' * 100_000,
+        "null",
+        "{}",
+        '{"outcome": "success", "tokens_in": "many"}',
+        '{"outcome": "success", "cost_usd": 1e999}',
+        '{"outcome": "success", "text": 5}',
+        '{"outcome": "a guess"}',
+    ],
+)
+def test_a_damaged_reply_is_no_reply(damaged: str, tmp_path: Path) -> None:
+    cache = ReplyCache(tmp_path)
+    cache.put("ab12", ChatReply(Outcome.SUCCESS))
+    (path,) = tmp_path.rglob("ab12.json")
+    path.write_text(damaged)
+    assert cache.get("ab12") is None
+
+
 @pytest.mark.parametrize("status", [400, 422, 500])
 def test_an_unknown_form_is_told_with_any_status(cache: Path, status: int) -> None:
     """llama-cpp-python rejects an unknown response_format with 500, FastAPI servers with 422."""

@@ -1,0 +1,1 @@
+"""The local page: browse a dataset, judge its texts beside the measurements, and correct them."""

@@ -177,6 +177,32 @@ ASSETS: Final = {
             needed="evaluation",
         ),
         Asset(
+            name="three",
+            file="three.zip",
+            sha256="07a375fdb7073d88cab917bf6f44b85a7ff7a6c0fd49f74ad948826ab7895dee",
+            requirement="three@0.187.0",
+            package_sha256="ff540832ded0cfe919764d24a3d88f3e2a05f23303f876423e4f893841e90728",
+            members=(
+                Member(
+                    "package/build/three.module.js",
+                    "three.module.js",
+                    "104f56145899722094556490d787aae0617cc2fc3382f31df02d724ea1aee341",
+                ),
+                Member(
+                    "package/build/three.core.js",
+                    "three.core.js",
+                    "613e370f76638fdef83926642bf256dc9615684922de1ce1f63a8583e5d78578",
+                ),
+                Member(
+                    "package/examples/jsm/controls/OrbitControls.js",
+                    "OrbitControls.js",
+                    "e7fca2fe9e7670a828af9b28084669a5909445b7f36f1f26cee9bf8f2961c32c",
+                ),
+            ),
+            license="MIT",
+            license_path="package/LICENSE",
+        ),
+        Asset(
             name="sample_clip",
             file="sample_clip.mp4",
             sha256="d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039",

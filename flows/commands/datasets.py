@@ -387,7 +387,7 @@ def assets(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fetch and verify the weights and the sample clip, and print their paths."""
+    """Fetch and verify the weights, the sample clip and three.js, and print their paths."""
     wanted = {"setup": True, "evaluation": evaluation, "tests": tests}
     names = [name for name, asset in ASSETS.items() if wanted[asset.needed]]
     paths = fetch_assets(Settings().cache_dir.expanduser(), only=names, progress=_log)

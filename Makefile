@@ -1,5 +1,6 @@
 # make demo         sets everything up and annotates a real clip
 # make demo-train   trains a tiny model on it and synthetic motions
+# make browse       opens a page that shows it
 # make test         sets everything up and passes the tests
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -9,7 +10,7 @@ AVATARGPT_HOME ?= $(HOME)/avatargpt
 DEMO_DATASET := $(AVATARGPT_HOME)/demo
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: setup demo demo-train test lint lint-deploy up down lock clean
+.PHONY: setup demo browse demo-train test lint lint-deploy up down lock clean
 
 setup: $(VENV)/.ready
 
@@ -28,6 +29,9 @@ $(VENV)/.ready: $(VENV)/.installed pyproject.toml
 
 demo: setup
 	$(BIN)/avatargpt annotate "$$($(BIN)/avatargpt assets | awk '$$1 == "sample_clip" {print $$2}')" --dataset "$(DEMO_DATASET)"
+
+browse: demo
+	$(BIN)/avatargpt browse "$(DEMO_DATASET)"
 
 demo-train: demo
 	$(BIN)/avatargpt train-all procedural:480 "$(DEMO_DATASET)" --root "$(AVATARGPT_HOME)/train-demo" --preset tiny

@@ -1,0 +1,97 @@
+"""A small dataset of real clips, and the application that shows it."""
+
+import shutil
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from starlette.testclient import TestClient
+
+from annotators.chat.model import NO_MODELS
+from annotators.config import AnnotateConfig
+from annotators.stages.shards import annotate_dataset
+from browser.app import BrowserConfig, create_app
+from browser.safety import Access
+from data.store.dataset import Dataset
+from data.workers.workers import WorkerConfig, Workers
+from flows.settings import asset_path
+
+ATTACK = "<script>document.title='taken'</script>"
+NAME = "<img src=x onerror=document.title='taken'>.mp4"
+"""Name of the video in which two people walk."""
+ADDRESS = "http://127.0.0.1:8765"
+
+Browse = Callable[[Path], TestClient]
+
+
+@pytest.fixture(scope="session")
+def three() -> Path:
+    """The archive of three.js; fetched when missing, as at set-up."""
+    return asset_path("three")
+
+
+@pytest.fixture(scope="session")
+def annotated(
+    walk_clip: Path,
+    empty_scene_clip: Path,
+    pose_model_path: Path,
+    detectors_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A walk of two people, a scene without a person and a text, annotated; of hostile names."""
+    folder = tmp_path_factory.mktemp("browser")
+    videos = folder / "videos"
+    videos.mkdir()
+    shutil.copy(walk_clip, videos / NAME)
+    shutil.copy(empty_scene_clip, videos / "rabbit.mp4")
+    (videos / "notes.mp4").write_text("This is not a video.\n" * 200)
+    root = folder / "dataset"
+    config = AnnotateConfig(videos=(str(videos),), dataset=root)
+    with Workers(WorkerConfig(num_workers=1)) as workers:
+        annotate_dataset(
+            config, pose_model_path, workers, NO_MODELS, object_detectors=detectors_path
+        )
+    _attack(root)
+    return root
+
+
+def _attack(root: Path) -> None:
+    """Put markup into a text, and a contradiction into a step."""
+    (part,) = Dataset(root).parts("annotations")
+    rows = pq.read_table(part).to_pylist()
+    rows[0]["medium"][-1] = f"A person walks. {ATTACK}"
+    rows[0]["fine"][0]["grounding"] |= {
+        "verdict": "contradicted",
+        "measurement": "left_wrist falls 0.30 m",
+    }
+    pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(part)), part)
+
+
+@pytest.fixture(scope="session")
+def browse(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Browse]:
+    """Opens the application on a dataset, and waits until it is indexed."""
+    opened: dict[Path, TestClient] = {}
+    cache = tmp_path_factory.mktemp("cache")
+
+    def open_one(root: Path) -> TestClient:
+        if root not in opened:
+            access = Access("127.0.0.1", 8765)
+            app = create_app(BrowserConfig(root, cache, three, access, reviewer="Ada"))
+            client = TestClient(app, base_url=ADDRESS)
+            client.__enter__()
+            while "indexing" in client.get("/api/dataset").json():
+                pass
+            opened[root] = client
+        return opened[root]
+
+    yield open_one
+    for client in opened.values():
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(browse: Browse, annotated: Path) -> TestClient:
+    """The application on the annotated clips."""
+    return browse(annotated)

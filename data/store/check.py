@@ -26,7 +26,7 @@ from data.store.manifest import (
     require_plain_tree,
 )
 from data.store.parquet import current_schema, read_batches, table_rows
-from data.store.versions import VERSIONS, find_part, needed_parts, unneeded_files
+from data.store.versions import VERSIONS, ensure_part, find_part, needed_parts, unneeded_files
 
 _RESTORE: Final = (
     "Restore this file from a copy of the dataset. Without one, make the dataset again from its "
@@ -220,6 +220,7 @@ def _check_part(root: Path, table: str, entry: Mapping[str, Any], ids: "_Ids") -
     file = entry["file"]
     path = root / file
     try:
+        ensure_part(path)
         require_plain(path.parent, folder=True)
         require_plain(path)
     except DatasetError as error:

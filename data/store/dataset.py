@@ -71,15 +71,21 @@ class Dataset:
         )
 
     def parts(self, table: str) -> list[Path]:
-        """Return the files of a table, in the order of its rows.
+        """Return the files of a table, in the order of its rows; those on S3 are downloaded.
 
         Raises:
             DatasetError: a file is missing, or is a symbolic link.
+            data.remote.errors.RemoteError: a file cannot be downloaded.
         """
+        return list(self._each_part(table))
+
+    def _each_part(self, table: str) -> Iterator[Path]:
+        """Yield the files of a table; one is downloaded when it is its turn."""
         entries = manifest_parts(self.manifest, table)
         if entries:
             require_plain(self.root / table, folder=True)
-        return [find_part(self.root / part["file"]) for part in entries]
+        for part in entries:
+            yield find_part(self.root / part["file"])
 
     def batches(
         self,
@@ -104,7 +110,7 @@ class Dataset:
             DatasetError: a part is missing or damaged.
         """
         wanted = list(columns) if columns is not None else SCHEMAS[table].names
-        for part in self.parts(table):
+        for part in self._each_part(table):
             with open_part(part) as file:
                 yield from read_batches(file, table, wanted, where, batch_rows=batch_rows)
 

@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from data.schemas import READABLE_VERSIONS, SCHEMA_VERSION, SCHEMAS
+from data.store.mirrors import refresh
 
 MANIFEST: Final = "dataset.json"
 STAGING: Final = ".staging"
@@ -32,10 +33,12 @@ MAX_JSON_BYTES: Final = 256 * 2**20
 """Maximum size of a manifest or journal; the entry of a part takes about 200 bytes."""
 
 _PART: Final = re.compile(
-    r"(?P<table>[a-z_]+)/(?P<part>part-[0-9]{6,9}(-[0-9]{4}){0,8})(-[0-9]{6,9})?\.parquet"
+    r"(?P<table>[a-z_]+)/(?P<part>part-[0-9]{6,9}(-[0-9]{4}){0,8})(-[0-9]{6,9})?"
+    r"(-w[0-9a-f]{8})?\.parquet"
 )
-"""Publication that added the rows, pieces of it if they were divided, and the publication that
-rewrote them. Parts of a table are in the order of their rows, for readers of the folder, too."""
+"""Publication that added the rows, pieces of it if they were divided, the publication that rewrote
+them, and on S3 the commit. Parts of a table are in the order of their rows, for readers of the
+folder, too."""
 
 _FILE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
@@ -166,7 +169,9 @@ def read_manifest(root: Path) -> dict[str, Any]:
     Raises:
         DatasetError: the manifest is missing or damaged, its schema version is not supported, or it
             names files that are not parts of the dataset.
+        data.remote.errors.RemoteError: the dataset is on S3 and cannot be read.
     """
+    refresh(root, MANIFEST)
     path = root / MANIFEST
     if not os.path.lexists(path):
         raise DatasetError(
@@ -228,6 +233,16 @@ def replaced_name(file: str, publication: int, piece: int | None = None) -> str:
     if match is None:
         raise AssertionError(f"{file}: expected the name of a part")
     return f"{match['table']}/{match['part']}{_suffix(piece)}-{publication:06d}.parquet"
+
+
+def committed_name(file: str, token: str) -> str:
+    """Return the name of a new part on S3, where two writers may write at the same time.
+
+    Args:
+        file: name of the part.
+        token: 8 hexadecimal digits that no other commit has.
+    """
+    return f"{file.removesuffix('.parquet')}-w{token}.parquet"
 
 
 def _suffix(piece: int | None) -> str:

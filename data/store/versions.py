@@ -24,9 +24,8 @@ from data.store.manifest import (
     require_plain,
     require_plain_tree,
 )
+from data.store.mirrors import VERSIONS, fetch_missing
 
-VERSIONS: Final = ".versions"
-"""Folder of what older versions need, in the folder of the dataset."""
 REPLACED_AT: Final = "replaced_at"
 """Field of a kept manifest: when the next version was published, ISO 8601, UTC."""
 
@@ -73,9 +72,13 @@ def root_of_part(part: Path) -> Path:
 def find_part(part: Path) -> Path:
     """Return where a part of a table lies: in its table, or since it was replaced beside it.
 
+    A part of a dataset on S3 is downloaded.
+
     Raises:
         DatasetError: it is in neither place, or a symbolic link.
+        data.remote.errors.RemoteError: it cannot be downloaded.
     """
+    ensure_part(part)
     try:
         require_plain(part)
     except DatasetError as error:
@@ -88,6 +91,15 @@ def find_part(part: Path) -> Path:
         require_plain(kept)
         return kept
     return part
+
+
+def ensure_part(part: Path) -> None:
+    """Download a part of a dataset on S3 that is not here; other datasets have all of theirs.
+
+    Raises:
+        data.remote.errors.RemoteError: it cannot be downloaded.
+    """
+    fetch_missing(part.parent.parent, f"{part.parent.name}/{part.name}")
 
 
 def read_version(root: Path, number: int) -> dict[str, Any]:

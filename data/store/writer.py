@@ -15,6 +15,10 @@ parts, keeps the manifest if parts are replaced, writes the new one, and moves t
 ``.versions``. After a crash before the journal nothing
 has changed. After a later crash the next writer completes the publication, even if the dataset was
 moved in between. A finished run leaves neither ``.lock`` nor ``.staging`` behind.
+
+A dataset on S3 is written through a linked folder (data/remote/links.py). Work is staged in the
+folder; a publication is committed by replacing the manifest on S3 (data/store/pushing.py), and the
+folder follows without a journal, because it can be brought up to date from S3 at any time.
 """
 
 import functools
@@ -35,7 +39,8 @@ import pyarrow.compute as pc
 
 from data.motion.skeleton import FPS, JOINT_NAMES
 from data.records import RejectionKey
-from data.schemas import CODE_VERSION, SCHEMA_VERSION, SCHEMAS, Row
+from data.remote.links import find_link
+from data.schemas import CODE_VERSION, KEYS, SCHEMA_VERSION, SCHEMAS, Row
 from data.store.card import CARD, check_license, dataset_card
 from data.store.dataset import WHOLE_BATCH_ROWS, Dataset, open_part
 from data.store.locks import LockedError, LockUnavailableError, lock_folder
@@ -44,6 +49,7 @@ from data.store.manifest import (
     STAGING,
     DatasetError,
     Journal,
+    committed_name,
     manifest_parts,
     part_name,
     read_journal,
@@ -52,6 +58,7 @@ from data.store.manifest import (
     require_plain,
     require_plain_tree,
 )
+from data.store.mirrors import VERSIONS, refresh, refresh_versions, remember
 from data.store.parquet import (
     TEMPORARY,
     WrittenFile,
@@ -59,12 +66,21 @@ from data.store.parquet import (
     read_batches,
     write_tables,
 )
+from data.store.pushing import (
+    COMMIT,
+    ConflictError,
+    collect_objects,
+    manifest_bytes,
+    new_commit,
+    push,
+)
 from data.store.recipes import format_differences, plain_recipe, recipe_differences
 from data.store.versions import (
     REPLACED_AT,
-    VERSIONS,
+    find_part,
     kept_manifest,
     kept_part,
+    needed_parts,
     oldest_version,
     part_sizes,
     remove_files,
@@ -103,6 +119,8 @@ class DatasetWriter:
         self._staging = root / STAGING
         self._aside = self._staging / "parts"
         self._journal = self._staging / "journal.json"
+        self._link = find_link(root)
+        refresh(root, MANIFEST)
         self._require_plain()
         if self._journal.exists():
             self._roll_forward(read_journal(self._journal))
@@ -162,7 +180,22 @@ class DatasetWriter:
         Raises:
             DatasetError: a part with rows that are replaced is damaged, or the rows have columns
                 that the table's older parts lack or spell differently.
+            data.remote.errors.RemoteError: the dataset is on S3 and cannot be written.
         """
+        rows = dict(tables)
+        while True:
+            try:
+                return self._publish(rows, replace_rejections, replace_videos)
+            except ConflictError:
+                # On S3 only. The rows are added to the version that another run has published.
+                rows = self._continue(rows, replace_rejections, replace_videos)
+
+    def _publish(
+        self,
+        tables: Mapping[str, pa.Table],
+        replace_rejections: Collection[RejectionKey],
+        replace_videos: Sequence[str],
+    ) -> Publication:
         self._require_current_columns(tables)
         serial = self.next_publication
         entries: dict[str, list[Mapping[str, Any]]] = {}
@@ -211,6 +244,16 @@ class DatasetWriter:
             license_id: license that the card states; None keeps the present one.
         """
         previous = self._manifest
+        before = set(part_sizes(previous))
+        commit = new_commit()
+        if self._link is not None:
+            entries = {
+                table: [
+                    part if part["file"] in before else self._with_token(part, commit)
+                    for part in parts
+                ]
+                for table, parts in entries.items()
+            }
         tables = {
             name: {"rows": sum(part["rows"] for part in parts), "parts": list(parts)}
             for name, parts in entries.items()
@@ -226,7 +269,9 @@ class DatasetWriter:
         }
         if license_id is not None:
             manifest["license"] = license_id
-        before, after = set(part_sizes(previous)), set(part_sizes(manifest))
+        if self._link is not None:
+            manifest[COMMIT] = commit
+        after = set(part_sizes(manifest))
         retires = sorted(before.difference(after))
         journal = Journal(
             moves=sorted(after.difference(before)),
@@ -234,9 +279,71 @@ class DatasetWriter:
             manifest=manifest,
             previous=previous if retires else None,
         )
-        write_json(self._journal, journal.model_dump(mode="json"))
-        self._roll_forward(journal)
+        if self._link is None:
+            write_json(self._journal, journal.model_dump(mode="json"))
+            self._roll_forward(journal)
+        else:
+            etag = self._push(journal)
+            self._roll_forward(journal)
+            remember(self._link, etag)
         self._manifest = manifest
+
+    def _with_token(self, part: Mapping[str, Any], commit: str) -> dict[str, Any]:
+        """Rename a new part that lies aside, so that its key on S3 is that of no other writer."""
+        name = committed_name(part["file"], commit[:8])
+        self.aside(part["file"]).replace(self.aside(name))
+        return {**part, "file": name}
+
+    def _push(self, journal: Journal) -> str:
+        """Publish a version on S3; return the identifier of its manifest."""
+        assert self._link is not None  # noqa: S101 - the caller looked
+        kept = None
+        if journal.previous is not None:
+            name = f"{VERSIONS}/{kept_manifest(self.root, journal.previous['publications']).name}"
+            kept = name, manifest_bytes(_kept(journal.previous, journal.manifest))
+        return push(
+            self._link,
+            self._manifest,
+            journal.manifest,
+            files={file: self._aside / file for file in journal.moves},
+            retires=journal.retires,
+            kept=kept,
+            card=(CARD, dataset_card(journal.manifest).encode()),
+        )
+
+    def _continue(
+        self,
+        tables: Mapping[str, pa.Table],
+        replace_rejections: Collection[RejectionKey],
+        replace_videos: Sequence[str],
+    ) -> dict[str, pa.Table]:
+        """Continue the version that another run has published.
+
+        Returns:
+            The rows without those of videos, motions and rejections that the version has already
+            and that are not replaced.
+        """
+        shutil.rmtree(self._aside, ignore_errors=True)
+        self._manifest = self._load_or_start_manifest()
+        published = Dataset(self.root)
+        replaced = {"video_id": set(replace_videos), "motion_id": set[str]()}
+        left = dict(tables)
+        for table, column in (("videos", "video_id"), ("motions", "motion_id")):
+            if table not in tables:
+                continue
+            ours = set(tables[table][column].to_pylist()) - replaced[column]
+            found = {row[column] for row in published.rows(table, [column], {column: ours})}
+            for name, rows in left.items():
+                if found and column in rows.column_names:
+                    left[name] = rows.filter(~_is_in(column, found))
+        if "rejections" in left:
+            keys = KEYS["rejections"]
+            gone = {(key.item_id, key.stage.value) for key in replace_rejections}
+            known = {tuple(row[key] for key in keys) for row in published.rows("rejections", keys)}
+            rows = zip(*(left["rejections"][key].to_pylist() for key in keys), strict=True)
+            new = [row in gone or row not in known for row in rows]
+            left["rejections"] = left["rejections"].filter(pa.array(new, pa.bool_()))
+        return left
 
     def forget_versions(self, before: int) -> int:
         """Free what only older versions need; they can no longer be read.
@@ -253,9 +360,31 @@ class DatasetWriter:
         oldest = min(max(before, oldest_version(self._manifest)), self._manifest["publications"])
         if oldest > oldest_version(self._manifest):
             # First, so that nobody opens a version whose parts are about to go.
-            self._manifest = {**self._manifest, "oldest_version": oldest}
-            write_json(self.root / MANIFEST, self._manifest)
-        return remove_files(self.root, unneeded_files(self.root))
+            self._replace_manifest({**self._manifest, "oldest_version": oldest})
+        if self._link is None:
+            return remove_files(self.root, unneeded_files(self.root))
+        manifests = {
+            f"{VERSIONS}/{kept_manifest(self.root, number).name}"
+            for number in range(oldest, self._manifest["publications"])
+        }
+        needed = manifests | needed_parts(self.root).keys()
+        freed = collect_objects(self._link, part_sizes(self._manifest), needed)
+        refresh_versions(self._link)
+        remove_files(self.root, unneeded_files(self.root))
+        return freed
+
+    def _replace_manifest(self, manifest: dict[str, Any]) -> None:
+        """Replace the manifest by one of the same version."""
+        card, etag = dataset_card(manifest), ""
+        if self._link is not None:
+            manifest = {**manifest, COMMIT: new_commit()}
+            sent = CARD, card.encode()
+            etag = push(self._link, self._manifest, manifest, files={}, card=sent)
+        write_text(self.root / CARD, card)
+        write_json(self.root / MANIFEST, manifest)
+        if self._link is not None:
+            remember(self._link, etag)
+        self._manifest = manifest
 
     def _require_current_columns(self, tables: Mapping[str, pa.Table]) -> None:
         """Refuse parts with different columns: other readers take a folder as one table."""
@@ -272,8 +401,7 @@ class DatasetWriter:
         return [self.root / part["file"] for part in manifest_parts(self._manifest, name)]
 
     def _has_former_columns(self, path: Path) -> bool:
-        require_plain(path)
-        with open_part(path) as file:
+        with open_part(find_part(path)) as file:
             return file.schema_arrow.names != SCHEMAS[path.parent.name].names
 
     def set_license(self, license_id: str) -> None:
@@ -285,9 +413,7 @@ class DatasetWriter:
         Raises:
             ValueError: the identifier is unknown.
         """
-        self._manifest = {**self._manifest, "license": check_license(license_id)}
-        write_text(self.root / CARD, dataset_card(self._manifest))
-        write_json(self.root / MANIFEST, self._manifest)
+        self._replace_manifest({**self._manifest, "license": check_license(license_id)})
 
     def _licenses_with(self, motions: pa.Table | None) -> list[str]:
         """Return the licenses of all motions, including the new ones."""
@@ -305,8 +431,7 @@ class DatasetWriter:
         """
         if gone is None:
             return part, 0
-        path = self.root / part["file"]
-        require_plain(path)
+        path = find_part(self.root / part["file"])
         with open_part(path) as file:
             keys = read_batches(file, name, gone.columns, batch_rows=WHOLE_BATCH_ROWS)
             dropped = sum(batch.filter(gone.condition).num_rows for batch in keys)
@@ -340,7 +465,7 @@ class DatasetWriter:
             if (self._aside / file).exists():
                 (self._aside / file).replace(target)
         if journal.previous is not None:
-            kept = {**journal.previous, REPLACED_AT: journal.manifest["updated_at"]}
+            kept = _kept(journal.previous, journal.manifest)
             write_json(kept_manifest(self.root, kept["publications"]), kept)
         write_text(self.root / CARD, dataset_card(journal.manifest))
         write_json(self.root / MANIFEST, journal.manifest)
@@ -436,6 +561,11 @@ def open_published(root: Path) -> Generator[DatasetWriter]:
     """
     with open_writer(root, Dataset(root).manifest["recipe"]) as writer:
         yield writer
+
+
+def _kept(previous: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a manifest for the older versions."""
+    return {**previous, REPLACED_AT: manifest["updated_at"]}
 
 
 def part_entry(file: str, written: WrittenFile, publication: int) -> dict[str, Any]:

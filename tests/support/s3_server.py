@@ -1,12 +1,14 @@
 """An S3 server (moto) and a web server over https on loopback, with faults in true HTTP."""
 
+import atexit
 import datetime
+import functools
 import ipaddress
 import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -106,33 +108,47 @@ def serving(app: Application, context: ssl.SSLContext | None = None) -> Generato
         server.server_close()
 
 
-@contextmanager
-def s3_server(monkeypatch: pytest.MonkeyPatch) -> Generator[Faulty]:
-    """Serve S3 on loopback, and let boto3 of this process and its children use it."""
+@functools.cache
+def _running() -> tuple[Faulty, str]:
+    """Start the S3 server of this process; the tests share it, and boto3's slow client."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
     app = Faulty(DomainDispatcherApplication(create_backend_app))
-    with serving(app) as address:
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://{address}",
-            "AWS_ACCESS_KEY_ID": "someone",
-            "AWS_SECRET_ACCESS_KEY": "nothing",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }.items():
-            monkeypatch.setenv(name, value)
-        objects.reset_client()
-        yield app
-    objects.reset_client()
+    stack = ExitStack()
+    address = stack.enter_context(serving(app))
+    atexit.register(stack.close)
+    return app, address
+
+
+@contextmanager
+def s3_server(monkeypatch: pytest.MonkeyPatch) -> Generator[Faulty]:
+    """Serve S3 on loopback, and let boto3 of this process and its children use it."""
+    app, address = _running()
+    app.faults.clear()
+    app.requests.clear()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{address}",
+        "AWS_ACCESS_KEY_ID": "someone",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    yield app
+
+
+@functools.cache
+def _creator(address: str) -> Any:
+    del address  # boto3 takes it from the environment
+    import boto3.session
+
+    return boto3.session.Session().client("s3")
 
 
 def new_bucket(name: str) -> S3Address:
     """Create a bucket, without what earlier tests left in one of that name."""
-    import boto3.session
-
-    client: Any = boto3.session.Session().client("s3")
-    client.create_bucket(Bucket=name)
-    for one in objects.list_objects(S3Address(name, "")):
+    _creator(_running()[1]).create_bucket(Bucket=name)
+    for one in list(objects.list_objects(S3Address(name, ""))):
         objects.delete_object(S3Address(name, one.key))
     return S3Address(name, "")
 

@@ -1,3 +1,4 @@
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,14 @@ def address(s3: Faulty) -> S3Address:
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("data.remote.transfers.FIRST_WAIT_S", 0.0)
+
+
+@pytest.fixture
+def own_client() -> Generator[None]:
+    """A client of the environment of the test, which the next test does not get."""
+    objects.reset_client()
+    yield
+    objects.reset_client()
 
 
 @pytest.mark.parametrize("text", ["s3://b", "s3:///key", "s3://bucket/../x", "s3://bucket/a\nb"])
@@ -90,6 +99,7 @@ def test_errors_of_the_server_are_repeated(
     assert s3.requests["GET", "/things/some/object"] == 2
 
 
+@pytest.mark.usefixtures("own_client")
 def test_a_server_that_stays_down_is_named(
     s3: Faulty, address: S3Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +150,7 @@ def test_refused_access_is_named(s3: Faulty, address: S3Address) -> None:
         read_object(address)
 
 
+@pytest.mark.usefixtures("own_client")
 def test_missing_credentials_are_named(
     address: S3Address, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -152,6 +163,7 @@ def test_missing_credentials_are_named(
         read_object(address)
 
 
+@pytest.mark.usefixtures("own_client")
 def test_an_endpoint_without_a_server_is_named(
     address: S3Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,12 +174,13 @@ def _task_of(name: str) -> Task[[str, Any, Run], list[StagedScan]]:
 
     @task(name=name, task_run_name=f"{name} {{shard}}", cache_policy=NO_CACHE)
     def work_on(
-        shard: str, given: Sequence[SourceVideo | StagedScan], run: Run
+        shard: str, given: tuple[Sequence[SourceVideo | StagedScan]], run: Run
     ) -> list[StagedScan]:
-        videos = [item.video if isinstance(item, StagedScan) else item for item in given]
+        (items,) = given
+        videos = [item.video if isinstance(item, StagedScan) else item for item in items]
         named = f"shard {shard} ({shortened([str(video.probe.path) for video in videos])})"
         with stage(name, named):
-            return STAGES[name](run.reporting_to(_reporter(shard)), given)
+            return STAGES[name](run.reporting_to(_reporter(shard)), items)
 
     return work_on
 
@@ -280,7 +281,9 @@ def annotate_videos(
         ingested = ingest(run, writer)
 
         def submit(stage: str, shard: str, given: Any) -> PrefectFuture[list[StagedScan]]:
-            return _TASKS[stage].submit(shard, given, run)
+            # In a tuple: Prefect asks its server for the state of a future that is a parameter
+            # itself, and the run would end with the server.
+            return _TASKS[stage].submit(shard, (given,), run)
 
         def publish_complete(ingested: Ingested, scans: Sequence[StagedScan]) -> dict[str, int]:
             return publish(writer, ingested, list(scans), len(scans))

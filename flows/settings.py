@@ -137,3 +137,5 @@ def quiet_prefect() -> None:
     os.environ.setdefault("PREFECT_SERVER_API_MAX_PARAMETER_SIZE", str(MAX_PARAMETER_BYTES))
     os.environ.setdefault("DO_NOT_TRACK", "1")  # the client's own telemetry
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_S))
+    # The server answers so while its database restarts, and the client would end the run.
+    os.environ.setdefault("PREFECT_CLIENT_RETRY_EXTRA_CODES", "500")

@@ -73,14 +73,17 @@ class Postgres:
                 break
         return started
 
-    def crash_and_restart(self) -> None:
-        """End all its processes with SIGKILL, and start it again, so that it recovers."""
+    def crash(self) -> None:
+        """End all its processes with SIGKILL."""
         pid = self._server.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for one in (pid, *map(int, children)):
             os.kill(one, signal.SIGKILL)
         self._server.wait()
         (self._folder / "postmaster.pid").unlink()
+
+    def restart(self) -> None:
+        """Start it after a crash, so that it recovers."""
         self._server = self._start()
 
     def stop(self) -> None:

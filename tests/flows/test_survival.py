@@ -69,10 +69,15 @@ def _children(process: "subprocess.Popen[str]", word: str) -> list[psutil.Proces
 
 
 def test_work_goes_on_without_its_server(
-    command: Callable[..., "subprocess.Popen[str]"], sample_clip: Path, tmp_path: Path
+    command: Callable[..., "subprocess.Popen[str]"],
+    sample_clip: Path,
+    brief_clip: Path,
+    tmp_path: Path,
 ) -> None:
     root = tmp_path / "dataset"
-    run = command("annotate", str(sample_clip), "--dataset", str(root))
+    # Tasks that wait for others start when the server is gone.
+    clips = str(brief_clip), str(sample_clip)
+    run = command("annotate", *clips, "--dataset", str(root), "--set", "shard_clips=1")
     _wait_for(lambda: any(root.glob(".staging/work-*/scans/*.json")), run)
     (server,) = _children(run, SERVER_MODULE)
     server.send_signal(signal.SIGKILL)
@@ -85,7 +90,7 @@ def test_work_goes_on_without_its_server(
     assert time.monotonic() - published_s < EXIT_LIMIT_S
     assert output.count("does not answer. The work goes on") == 1, output
     assert "Traceback" not in output
-    assert len(pd.read_parquet(root / "annotations")) == 2
+    assert len(pd.read_parquet(root / "annotations")) == 3
 
 
 def test_a_killed_train_all_leaves_no_training_behind_and_goes_on(

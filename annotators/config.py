@@ -13,6 +13,7 @@ from annotators.texts.config import AnnotationConfig, CaptionConfig, PeopleConfi
 from annotators.texts.prompts import prompts_digest
 from data.config import Config, ExpandedPath, ExpandedSource
 from data.presets import HOME, Presets
+from data.remote.downloads import DownloadConfig
 from data.video.reader import ReaderConfig
 from data.video.sharing import Shard
 from data.workers.workers import WorkerConfig
@@ -25,7 +26,8 @@ class AnnotateConfig(Config):
 
     videos: tuple[ExpandedSource, ...] = Field(
         default=(),
-        description="Video files, folders, globs, or .txt/.csv/.parquet lists of paths. Not needed "
+        description="Video files, folders, globs, addresses (https:// of a file, s3:// of an "
+        "object or a prefix), or .txt/.csv/.parquet lists of these. Not needed "
         "with poses_from, whose videos are used.",
     )
     dataset: ExpandedPath = Field(description="Folder of the dataset to create or to extend.")
@@ -45,6 +47,7 @@ class AnnotateConfig(Config):
     captions: CaptionConfig = Field(default_factory=CaptionConfig)
     annotations: AnnotationConfig = Field(default_factory=AnnotationConfig)
     reader: ReaderConfig = Field(default_factory=ReaderConfig)
+    downloads: DownloadConfig = Field(default_factory=DownloadConfig)
     workers: WorkerConfig = Field(default_factory=WorkerConfig)
     pose_model: Path | None = Field(
         default=None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from annotators.chat.model import NO_MODELS, Models
 from annotators.config import AnnotateConfig
 from annotators.poses.programs import PosePrograms
+from data.remote.downloads import DEFAULT_FOLDER, open_cache
 from data.workers.workers import Workers
 
 
@@ -71,6 +72,8 @@ class Run:
             come from another estimator.
         object_detectors: file of the object detectors; None where there is no pose model.
         programs: processes of the pose estimator ``command``; None for any other.
+        downloads: cache of the videos that are not on this machine; made of the folder of that
+            name.
         report: callback for the progress of stages.
     """
 
@@ -84,6 +87,7 @@ class Run:
         pose_model: Path | None = None,
         object_detectors: Path | None = None,
         programs: PosePrograms | None = None,
+        downloads: Path | None = None,
         report: Callable[[Progress], None] = silent,
     ) -> None:
         self.config = config
@@ -93,6 +97,7 @@ class Run:
         self.pose_model = pose_model
         self.object_detectors = object_detectors
         self.programs = programs
+        self.downloads = open_cache(downloads or DEFAULT_FOLDER, config.downloads)
         self.report = report
 
     def reporting_to(self, report: Callable[[Progress], None]) -> "Run":

@@ -26,11 +26,11 @@ def without_removed(values: Any, *names: str) -> Any:
 
 
 def _expanded(path: str) -> str:
-    return str(Path(path).expanduser())
+    return path if "://" in path else str(Path(path).expanduser())
 
 
 ExpandedPath = Annotated[Path, AfterValidator(Path.expanduser)]
 """A path; a leading ``~`` is expanded to the home folder."""
 
 ExpandedSource = Annotated[str, AfterValidator(_expanded)]
-"""A source, which may be a path or a glob; a leading ``~`` is expanded to the home folder."""
+"""A source: a path, a glob or an address; a leading ``~`` is expanded to the home folder."""

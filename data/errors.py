@@ -55,6 +55,7 @@ class Reason(StrEnum):
     FOOT_SKATE = "foot_skate"
     LOW_QUALITY = "low_quality"
     TOO_LARGE = "too_large"
+    DOWNLOAD_FAILED = "download_failed"
     OUT_OF_MEMORY = "out_of_memory"
     ESTIMATOR_FAILED = "estimator_failed"
     ESTIMATOR_TIMEOUT = "estimator_timeout"

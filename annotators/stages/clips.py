@@ -43,7 +43,7 @@ def scan_videos(run: Run, videos: Sequence[SourceVideo]) -> list[StagedScan]:
     ):
         video = job.video
         if isinstance(result, ItemError):
-            item = str(video.probe.path)
+            item = video.name
             rejection = Rejection.of(video.video_id, item, Stage.CLIPS, result)
             scan = StagedScan(video, None, (), (rejection,))
         else:
@@ -55,7 +55,7 @@ def scan_videos(run: Run, videos: Sequence[SourceVideo]) -> list[StagedScan]:
 
 
 def _video_name(job: _ScanJob) -> str:
-    return str(job.video.probe.path)
+    return job.video.name
 
 
 def _scan_s(job: _ScanJob) -> float:

@@ -104,7 +104,7 @@ def _size_bytes(job: ExternalJob) -> int:
 
 
 def _name(job: ExternalJob) -> str:
-    return f"{job.video.probe.path} {job.clip.start_s:.2f}-{job.clip.end_s:.2f} s"
+    return f"{job.video.name} {job.clip.start_s:.2f}-{job.clip.end_s:.2f} s"
 
 
 # ---------------------------------------------------------------------------------- programs

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from annotators.run import Progress, Run
+from annotators.stages.downloads import download_videos
 from annotators.stages.restaging import TEXT_STAGES, forget_failures, restage, restage_from
 from annotators.stages.staged import (
     SourceVideo,
@@ -19,11 +20,12 @@ from annotators.stages.staged import (
 )
 from data.errors import RETRYABLE, ItemError, Reason, Stage
 from data.records import Outcome, Rejection, RejectionKey
+from data.remote.addresses import is_address
 from data.store.dataset import Dataset
 from data.video.files import hash_file, size_of
 from data.video.probe import probe_video
 from data.video.sharing import take_share
-from data.video.sources import discover_videos, path_item_id, shortened
+from data.video.sources import RemoteVideo, discover_videos, path_item_id, shortened
 
 RETRYABLE_OUTCOMES: Final = frozenset({Outcome.UNAVAILABLE.value, Outcome.RATE_LIMITED.value})
 """Outcomes of transient failures; ``retry_rejected`` repeats these calls."""
@@ -72,7 +74,7 @@ def ingest_files(run: Run, published: Dataset | None) -> Ingested:
     config, work = run.config, run.work
     source = None if config.poses_from is None else Dataset(config.poses_from)
     discovery = discover_videos(config.videos or _paths_of(source))
-    if not discovery.files and not discovery.rejections:
+    if not discovery.files and not discovery.rejections and not discovery.remote:
         raise ValueError(
             f"videos: expected at least one video file in {shortened(config.videos)}, found none. "
             "Remedy: name files, folders with videos, globs, or lists of paths."
@@ -80,32 +82,30 @@ def ingest_files(run: Run, published: Dataset | None) -> Ingested:
     discovery = take_share(discovery, config.shard)
     known = _Known.of(published, retry=config.retry_rejected)
     _discard_work_of(known.finished, work)
-    changed: list[Path] = []
-    num_known = 0
     usable = set(discovery.usable_ids)
-    for path in discovery.files:
-        if known.has_unchanged(path):
-            num_known += 1
-            usable.add(path_item_id(path))
-        else:
-            changed.append(path)
+    found = {path: known.has_unchanged(path) for path in discovery.files}
+    found_remote = {remote: known.has_remote(remote) for remote in discovery.remote}
+    new_files = [path for path, is_known in found.items() if not is_known]
+    new_remote = [remote for remote, is_known in found_remote.items() if not is_known]
+    usable.update(path_item_id(path) for path, is_known in found.items() if is_known)
+    usable.update(remote.item_id for remote, is_known in found_remote.items() if is_known)
+    num_known = len(discovery.files) + len(discovery.remote) - len(new_files) - len(new_remote)
 
     rejections: dict[RejectionKey, tuple[Rejection, str | None]] = {
         rejection.key: (rejection, None) for rejection in discovery.rejections
     }
     readable: dict[Path, SourceVideo] = {}
-    for path, result in _inspect(run, changed):
-        if isinstance(result, ItemError):
-            rejection = Rejection.of(path_item_id(path), str(path), Stage.INGEST, result)
-            rejections[rejection.key] = (rejection, None)
+    for result in _read(run, new_files, new_remote):
+        if isinstance(result, Rejection):
+            rejections[result.key] = (result, None)
         else:
-            readable[path] = result
+            readable[result.probe.path] = result
 
     videos: dict[str, SourceVideo] = {}
-    for path in sorted(readable):
+    for path in sorted(readable, key=lambda path: (readable[path].address, path)):
         video = readable[path]
         first = known.other_copy(video) or (
-            videos[video.video_id].probe.path if video.video_id in videos else None
+            videos[video.video_id].name if video.video_id in videos else None
         )
         if first is not None:
             error = ItemError(
@@ -113,7 +113,7 @@ def ingest_files(run: Run, published: Dataset | None) -> Ingested:
                 f"expected new content, found the same bytes as {first}.",
                 "Nothing to do: the content is annotated once, under the other path.",
             )
-            rejection = Rejection.of(path_item_id(path), str(path), Stage.INGEST, error)
+            rejection = Rejection.of(_item_id(video), video.name, Stage.INGEST, error)
             rejections[rejection.key] = (rejection, video.video_id)
         elif video.video_id in known.finished:
             num_known += 1
@@ -133,7 +133,7 @@ def ingest_files(run: Run, published: Dataset | None) -> Ingested:
         for key, value in rejections.items()
         if known.rejected.get(key) != value[0].reason.value
     }
-    usable.update(path_item_id(path) for path in readable)
+    usable.update(map(_item_id, readable.values()))
     fixed = {RejectionKey(item_id, Stage.INGEST) for item_id in usable}.difference(rejections)
     return Ingested(
         videos=tuple(videos.values()),
@@ -177,6 +177,29 @@ def _discard_work_of(video_ids: Collection[str], work: Path) -> None:
                 staged.unlink(missing_ok=True)
 
 
+def _read(
+    run: Run, files: Iterable[Path], remote: Iterable[RemoteVideo]
+) -> Iterator[SourceVideo | Rejection]:
+    """Probe and hash files, and videos that are not on this machine."""
+    for path, result in _inspect(run, files):
+        if isinstance(result, ItemError):
+            yield Rejection.of(path_item_id(path), str(path), Stage.INGEST, result)
+        else:
+            yield result
+    for downloads in download_videos(run, remote):
+        yield from downloads.known
+        for video, error in downloads.failed:
+            yield Rejection.of(video.item_id, video.item, Stage.INGEST, error)
+        for path, result in _inspect(run, downloads.files):
+            video = downloads.files[path]
+            if isinstance(result, ItemError):
+                yield Rejection.of(video.item_id, video.item, Stage.INGEST, result)
+            else:
+                named = replace(result, address=video.item, source=video.address)
+                write_staged(probe_path(run.work, path), named)
+                yield named
+
+
 def _inspect(run: Run, paths: Iterable[Path]) -> Iterator[tuple[Path, SourceVideo | ItemError]]:
     """Inspect files in worker processes, and stage the results.
 
@@ -199,6 +222,12 @@ def _inspect(run: Run, paths: Iterable[Path]) -> Iterator[tuple[Path, SourceVide
             write_staged(probe_path(run.work, path), result)
         yield path, result
         progress.advance(rejected=isinstance(result, ItemError))
+
+
+def _item_id(video: SourceVideo) -> str:
+    if video.source:
+        return RemoteVideo(video.source).item_id
+    return path_item_id(video.probe.path)
 
 
 def _discard_probes(videos: Iterable[SourceVideo], work: Path) -> None:
@@ -273,10 +302,27 @@ class _Known:
         size_bytes, mtime_ns, video_id = self.files[str(path)]
         return _is_unchanged(path, size_bytes, mtime_ns) and video_id in self.finished
 
-    def other_copy(self, video: SourceVideo) -> Path | None:
-        """Return another existing file of the dataset with the same content, or None."""
-        for path in map(Path, self.copies.get(video.video_id, ())):
-            if path != video.probe.path and path.is_file():
+    def has_remote(self, remote: RemoteVideo) -> bool:
+        """Whether the video of an address is in the dataset and has not changed, if that is known.
+
+        What a server gives for a query, which rows do not have, is not known.
+        """
+        if remote.item != remote.address or remote.item not in self.files:
+            return False
+        size_bytes, mtime_ns, video_id = self.files[remote.item]
+        same = remote.size_bytes is None or (size_bytes, mtime_ns) == (
+            remote.size_bytes,
+            remote.modified_ns,
+        )
+        return same and video_id in self.finished
+
+    def other_copy(self, video: SourceVideo) -> str | None:
+        """Return another file of the dataset with the same content that exists, or None.
+
+        Whether a file at an address still exists is not asked.
+        """
+        for path in self.copies.get(video.video_id, ()):
+            if path != video.name and (is_address(path) or Path(path).is_file()):
                 return path
         return None
 

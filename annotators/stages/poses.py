@@ -154,7 +154,7 @@ def _estimated(
 
 
 def _clip_name(job: _PoseJob | ExternalJob) -> str:
-    return f"{job.video.probe.path} {job.clip.start_s:.2f}-{job.clip.end_s:.2f} s"
+    return f"{job.video.name} {job.clip.start_s:.2f}-{job.clip.end_s:.2f} s"
 
 
 def _pose_s(job: _PoseJob | ExternalJob) -> float:

@@ -1,7 +1,10 @@
 """Publish the staged results of complete videos as rows of the dataset."""
 
 import hashlib
+import json
+import socket
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ from annotators.stages.staged import (
     video_path,
 )
 from data.records import Rejection
+from data.remote.leases import hold_lease
+from data.remote.links import find_link
 from data.schemas import (
     Row,
     annotation_row,
@@ -92,6 +97,7 @@ def publish_videos(
             video_row(
                 video_id, video.mtime_ns, video.probe, scan.scan, len(scan.clips), texts.coarse
             )
+            | {"path": video.name}
         )
     replaced = [video_id for video_id in ingested.replaced if video_id in set(video_ids)]
     if writer.published() is None and not rows["annotations"]:
@@ -107,6 +113,27 @@ def publish_videos(
     for path in finished:
         path.unlink(missing_ok=True)
     return publication
+
+
+def hold_work(config: AnnotateConfig) -> AbstractContextManager[None]:
+    """Keep other machines from annotating the same videos into a dataset on S3 at the same time.
+
+    A local dataset is locked by its writer.
+
+    Raises:
+        data.remote.leases.LeasedError: another machine annotates them, within the context.
+    """
+    link = find_link(config.dataset)
+    if link is None:
+        return nullcontext()
+    sources = [sorted(config.videos), config.shard, str(config.poses_from or "")]
+    name = hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:16]
+    share = f", share {config.shard}" if config.shard else ""
+    return hold_lease(
+        link.address.child(f".leases/{name}.json"),
+        f"{socket.gethostname()}:{config.dataset}",
+        f"{link.address}{share}",
+    )
 
 
 def recipe_of(config: AnnotateConfig, model_path: Path | None) -> dict[str, Any]:

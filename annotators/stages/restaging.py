@@ -176,13 +176,12 @@ def restage_from(
 
 
 def _stranger(video: SourceVideo, source: Dataset) -> Rejection:
-    path = video.probe.path
     error = ItemError(
         Reason.NOT_FOUND,
         f"expected its content among the videos of {source.root}, found other content.",
         "Annotate it into that dataset first, or leave it out.",
     )
-    return Rejection.of(path_item_id(path), str(path), Stage.INGEST, error)
+    return Rejection.of(path_item_id(video.probe.path), video.name, Stage.INGEST, error)
 
 
 def _is_staged(video: SourceVideo, work: Path) -> bool:

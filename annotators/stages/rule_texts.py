@@ -70,7 +70,7 @@ def frame_size_px(video: SourceVideo) -> tuple[int, int]:
 
 def job_name(job: TextJob) -> str:
     """Return the name of a job for people."""
-    return str(job.scan.video.probe.path)
+    return job.scan.video.name
 
 
 def text_s(job: TextJob) -> float:

@@ -21,10 +21,11 @@ from annotators.config import AnnotateConfig
 from annotators.poses.external import open_programs, require_estimator
 from annotators.run import Progress, Run, silent
 from annotators.stages.clips import scan_videos
+from annotators.stages.downloads import hold_downloads
 from annotators.stages.estimates import TextEstimate, estimate_texts
 from annotators.stages.ingest import Ingested, ingest_files
 from annotators.stages.poses import estimate_clip_poses
-from annotators.stages.publish import publish_videos, recipe_of
+from annotators.stages.publish import hold_work, publish_videos, recipe_of
 from annotators.stages.staged import SourceVideo, StagedScan
 from annotators.stages.texts import annotate_videos, caption_videos
 from data.store.writer import open_writer
@@ -32,10 +33,26 @@ from data.workers.workers import Workers
 
 Stage = Callable[[Run, Any], list[StagedScan]]
 
+
+def _with_downloads(
+    stage: Stage, reads: Callable[[AnnotateConfig], bool] = lambda _: True
+) -> Stage:
+    """Return a stage that has the downloaded videos of its shard on the disk while it runs."""
+
+    def work(run: Run, given: Any) -> list[StagedScan]:
+        videos = [item.video if isinstance(item, StagedScan) else item for item in given]
+        with hold_downloads(run, videos if reads(run.config) else ()):
+            return stage(run, given)
+
+    return work
+
+
 STAGES: Final[Mapping[str, Stage]] = {
-    "clips": scan_videos,
-    "poses": estimate_clip_poses,
-    "captions": caption_videos,
+    "clips": _with_downloads(scan_videos),
+    "poses": _with_downloads(estimate_clip_poses),
+    "captions": _with_downloads(
+        caption_videos, lambda config: config.captions.captioner != "kinematic"
+    ),
     "annotations": annotate_videos,
 }
 """Stages in order. The first one takes videos, the others take the result of the one before."""
@@ -193,6 +210,7 @@ def annotate_dataset(
     report: Callable[[Progress], None] = silent,
     *,
     object_detectors: Path | None = None,
+    downloads: Path | None = None,
 ) -> Worked:
     """Annotate videos without Prefect, one stage of one shard at a time.
 
@@ -203,6 +221,7 @@ def annotate_dataset(
         models: models that write the texts.
         report: callback for progress.
         object_detectors: file of the object detectors; None where there is no pose model.
+        downloads: folder of the cache of videos that are not on this machine.
 
     Raises:
         data.workers.unexpected.UnexpectedErrorsError: items failed with an unexpected error. The
@@ -210,6 +229,7 @@ def annotate_dataset(
     """
     require_estimator(config.poses)
     with (
+        hold_work(config),
         open_writer(config.dataset, recipe_of(config, pose_model)) as writer,
         open_programs(config.poses, writer.work) as programs,
     ):
@@ -221,6 +241,7 @@ def annotate_dataset(
             pose_model=pose_model,
             object_detectors=object_detectors,
             programs=programs,
+            downloads=downloads,
             report=report,
         )
 

@@ -36,11 +36,20 @@ class SourceVideo:
         video_id: hash of the content.
         mtime_ns: modification time. An equal path, size and time mean unchanged content.
         probe: result of the packet scan.
+        address: where the file was downloaded from, without secrets; empty for a local one.
+        source: the same with them, for another download.
     """
 
     video_id: str
     mtime_ns: int
     probe: VideoProbe
+    address: str = ""
+    source: str = ""
+
+    @property
+    def name(self) -> str:
+        """The path or address that the user knows; rows and messages show it."""
+        return self.address or str(self.probe.path)
 
 
 @dataclass(frozen=True, slots=True)

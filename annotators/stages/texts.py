@@ -373,7 +373,7 @@ class _Reported:
 
 
 def _show_name(job: _ShowJob) -> str:
-    return str(job.video.probe.path)
+    return job.video.name
 
 
 def _show_s(job: _ShowJob) -> float:

@@ -12,6 +12,9 @@ from data.remote.objects import download_object
 from data.remote.transfers import Fetched
 from data.remote.web import download_page
 
+DEFAULT_FOLDER: Final = Path("~/.cache/avatargpt/videos")
+"""Folder of the cache where none is configured."""
+
 _GB: Final = 10**9
 
 
@@ -43,4 +46,4 @@ def open_cache(folder: Path, config: DownloadConfig) -> FileCache:
             return download_object(parse_s3(address), target, max_bytes)
         return download_page(address, target, max_bytes, allow_private=config.allow_private)
 
-    return FileCache(folder, int(config.cache_gb * _GB), fetch)
+    return FileCache(folder.expanduser(), int(config.cache_gb * _GB), fetch)

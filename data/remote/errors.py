@@ -22,4 +22,8 @@ class CutError(RemoteError):
 
 
 class UnsuitableError(RemoteError):
-    """What an address names is no file that can be used: too large, or a page instead of a file."""
+    """What an address names cannot be used, such as a page instead of a file."""
+
+
+class TooLargeError(UnsuitableError):
+    """A file is larger than the limit."""

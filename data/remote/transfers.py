@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from data.remote.errors import CutError, UnsuitableError
+from data.remote.errors import CutError, TooLargeError, UnsuitableError
 
 ATTEMPTS: Final = 6
 FIRST_WAIT_S: Final = 0.2
@@ -102,7 +102,7 @@ def download(open_at: OpenAt, target: Path, address: str, max_bytes: int) -> Fet
 
 def _require_size(size_bytes: int, max_bytes: int, address: str) -> None:
     if size_bytes > max_bytes:
-        raise UnsuitableError(
+        raise TooLargeError(
             f"{address}: expected at most {max_bytes / 1e6:,.0f} MB, found {size_bytes / 1e6:,.0f} "
             "MB or more. Remedy: raise the limit, or leave it out."
         )

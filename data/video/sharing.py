@@ -1,7 +1,7 @@
 """Divide sources among independent runs: each takes a share that all of them agree on.
 
-The share of a file is a hash of its name and size. It depends neither on the folder that a machine
-sees it in, nor on the order or the number of the other files.
+The share of a file is a hash of its name and size, or of its address. It depends neither on the
+folder that a machine sees it in, nor on the order or the number of the other files.
 """
 
 import hashlib
@@ -33,7 +33,13 @@ class Share:
 
     def holds(self, path: Path) -> bool:
         """Whether a file belongs to this share; of a missing file only the name counts."""
-        name = os.fsencode(path.name) + b"\0" + str(size_of(path)).encode()
+        return self._holds(os.fsencode(path.name) + b"\0" + str(size_of(path)).encode())
+
+    def holds_address(self, address: str) -> bool:
+        """Whether a video that is not on this machine belongs to this share."""
+        return self._holds(address.encode())
+
+    def _holds(self, name: bytes) -> bool:
         digest = hashlib.sha256(name).digest()
         return int.from_bytes(digest[:8], "big") % self.count == self.number - 1
 
@@ -78,10 +84,11 @@ def take_share(discovery: Discovery, shard: str | None) -> Discovery:
     share = parse_share(shard)
     files = tuple(path for path in discovery.files if share.holds(path))
     rejections = tuple(one for one in discovery.rejections if share.holds(Path(one.item)))
-    if not files and not rejections:
+    remote = tuple(one for one in discovery.remote if share.holds_address(one.address))
+    if not files and not rejections and not remote:
         raise ValueError(
             f"shard: expected files in share {shard}, found none among "
-            f"{len(discovery.files)} files. Remedy: nothing is to do for this share; use fewer "
-            "shares for so few files."
+            f"{len(discovery.files) + len(discovery.remote)} files. Remedy: nothing is to do for "
+            "this share; use fewer shares for so few files."
         )
-    return replace(discovery, files=files, rejections=rejections)
+    return replace(discovery, files=files, rejections=rejections, remote=remote)

@@ -1,22 +1,24 @@
-"""Find the video files that a user names by files, folders, globs and lists."""
+"""Find the videos that a user names by files, folders, globs, addresses and lists."""
 
 import csv
 import glob
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import ItemError, Reason, Stage
 from data.records import Rejection
+from data.remote.addresses import S3Address, is_address, is_s3, name_of, parse_s3, without_secrets
+from data.remote.errors import RemoteError
+from data.remote.objects import list_objects
+from data.remote.web import SCHEME
 from data.video.files import is_utf8, require_file
 
 VIDEO_EXTENSIONS: Final = frozenset(
@@ -62,7 +64,30 @@ PATH_COLUMNS: Final = ("path", "video")
 
 _SHOWN_NAMES: Final = 3
 
-_ADDRESS: Final = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
+
+@dataclass(frozen=True, slots=True)
+class RemoteVideo:
+    """A video that is not on this machine.
+
+    Attributes:
+        address: ``s3://…`` or ``https://…``.
+        size_bytes: its size, if it is known without a download.
+        modified_ns: time of its last change, ns since 1970, if it is known.
+    """
+
+    address: str
+    size_bytes: int | None = None
+    modified_ns: int | None = None
+
+    @property
+    def item(self) -> str:
+        """The address without what may be secret in it; rows and messages show it."""
+        return without_secrets(self.address)
+
+    @property
+    def item_id(self) -> str:
+        """The ``item_id`` of the video if it cannot be downloaded."""
+        return _item_id(self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +99,13 @@ class Discovery:
         rejections: sources and files with video names that cannot be used, sorted by item.
         usable_ids: ``item_id`` of lists, folders and globs that contributed files. Rejections of
             them by an earlier run, when they were missing or empty, no longer apply.
+        remote: videos that are not on this machine, sorted by address.
     """
 
     files: tuple[Path, ...]
     rejections: tuple[Rejection, ...]
     usable_ids: frozenset[str] = frozenset()
+    remote: tuple[RemoteVideo, ...] = ()
 
 
 def shortened(names: Sequence[str]) -> str:
@@ -96,7 +123,8 @@ def discover_videos(sources: Sequence[str], recursive: bool = True) -> Discovery
     """Find the video files of all sources.
 
     Args:
-        sources: files, folders, globs (``**`` matches nested folders), and lists of these: ``.txt``
+        sources: files, folders, globs (``**`` matches nested folders), addresses (``https://`` of a
+            file, ``s3://`` of an object or a prefix), and lists of these: ``.txt``
             (one per line, ``#`` starts a comment line), ``.csv`` or ``.parquet`` (a column ``path``
             or ``video``; paths are relative to the list). In folders, and for globs without a fixed
             extension, only files with a video extension count.
@@ -124,6 +152,7 @@ class _Search:
         self._paths: set[Path] = set()
         self._rejections: dict[str, Rejection] = {}
         self._usable: set[str] = set()
+        self._remote: dict[str, RemoteVideo] = {}
 
     def result(self) -> Discovery:
         files: dict[str, Path] = {}
@@ -142,12 +171,13 @@ class _Search:
             tuple(files.values()),
             tuple(rejections),
             frozenset(_item_id(item) for item in self._usable.difference(self._rejections)),
+            tuple(self._remote[address] for address in sorted(self._remote)),
         )
 
     def add(self, source: str, base: Path, *, may_be_list: bool) -> None:
         """Add a source; relative paths are resolved against the folder ``base``."""
-        if _ADDRESS.match(source):
-            self._reject_address(source)
+        if is_address(source):
+            self._add_address(source.strip())
             return
         path = base / Path(source).expanduser()
         mode = _mode(path)
@@ -234,12 +264,53 @@ class _Search:
         detail = f"{item}: expected a file name in UTF-8, found other bytes."
         self._reject(item, ItemError(Reason.UNREADABLE, detail, "Rename the file."))
 
-    def _reject_address(self, source: str) -> None:
-        # User name, password and query of an address are often secrets.
-        parts = urlsplit(source)
-        item = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        self._reject_not_found(
-            item, "a local path", "an address", "Download the video, or mount the storage."
+    def _add_address(self, source: str) -> None:
+        try:
+            if is_s3(source):
+                self._add_objects(source)
+            elif source.startswith(f"{SCHEME}://"):
+                self._remote[source] = RemoteVideo(source)
+            else:
+                self._reject_not_found(
+                    without_secrets(source),
+                    "a path, or an address https:// or s3://",
+                    "another address",
+                    "Download the video, or mount the storage.",
+                )
+        except (RemoteError, ValueError) as error:
+            detail, _, remedy = str(error).partition(" Remedy: ")
+            item = "an address" if isinstance(error, ValueError) else without_secrets(source)
+            self._reject(item, ItemError(Reason.NOT_FOUND, detail, remedy or "Correct it."))
+
+    def _add_objects(self, source: str) -> None:
+        """Add an object, or the objects with video names below a prefix."""
+        address = parse_s3(source)
+        is_video = _is_video_name(Path(name_of(source)))
+        found = 0
+        for one in list_objects(address if is_video else address.child("")):
+            below = one.key.removeprefix(f"{address.key}/" if address.key else "")
+            if is_video and one.key != address.key:
+                continue
+            if not is_video and (not _is_video_name(Path(below)) or not self._takes(below)):
+                continue
+            modified_ns = int(one.modified.timestamp() * 1e9)
+            video = RemoteVideo(
+                str(S3Address(address.bucket, one.key)), one.size_bytes, modified_ns
+            )
+            self._remote[video.address] = video
+            found += 1
+        if found:
+            self._usable.add(source)
+        else:
+            self._reject_not_found(
+                source, "a video, or a prefix with videos", "none", "Correct the address."
+            )
+
+    def _takes(self, below: str) -> bool:
+        """Whether an object below a prefix is searched, like a file below a folder."""
+        folders = below.split("/")[:-1]
+        return not any(name.startswith(".") for name in folders) and (
+            self._recursive or not folders
         )
 
 

@@ -162,8 +162,11 @@ def test_name_that_no_table_can_hold(tree: Path) -> None:
 
 def test_address_is_rejected_without_its_secrets(tree: Path) -> None:
     assert tree.exists()
-    found = discover_videos(["https://user:hunter2@host/a.mp4?sig=topsecret"])
-    assert reasons(found) == [("https://host/a.mp4", Reason.NOT_FOUND)]
+    found = discover_videos(["ftp://user:hunter2@host/a.mp4?sig=topsecret", "s3://x"])
+    assert reasons(found) == [
+        ("an address", Reason.NOT_FOUND),
+        ("ftp://host/a.mp4", Reason.NOT_FOUND),
+    ]
     assert "hunter2" not in repr(found)
     assert "topsecret" not in repr(found)
 

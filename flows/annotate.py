@@ -30,7 +30,7 @@ from annotators.poses.external import open_programs, require_estimator
 from annotators.run import Progress, Run
 from annotators.stages.estimates import TextEstimate
 from annotators.stages.ingest import Ingested, ingest_files
-from annotators.stages.publish import list_rejections, publish_videos, recipe_of
+from annotators.stages.publish import hold_work, list_rejections, publish_videos, recipe_of
 from annotators.stages.shards import STAGES, Worked, estimate_all, work_through
 from annotators.stages.staged import SourceVideo, StagedScan
 from data.presets import NOTHING, PartOf, one_of
@@ -54,6 +54,7 @@ from flows.runtime.start_deployment import start_training
 from flows.settings import (
     api_key,
     asset_path,
+    downloads_dir,
     pose_model_path,
     program_environment,
     replies_dir,
@@ -257,6 +258,7 @@ def annotate_videos(
     limiter = concurrency_limiter(config.concurrency_limit)
     with (
         open_models(config, api_key, replies_dir(), limiter) as models,
+        hold_work(config),
         open_writer(config.dataset, recipe) as writer,
         open_programs(config.poses, writer.work, program_environment()) as programs,
         stopping(
@@ -277,6 +279,7 @@ def annotate_videos(
             pose_model=model_path,
             object_detectors=detectors,
             programs=programs,
+            downloads=downloads_dir(),
         )
         ingested = ingest(run, writer)
 

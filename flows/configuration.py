@@ -2,16 +2,19 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from pydantic import BaseModel, ValidationError
 
 from data.presets import Config, Presets, resolve
+from data.remote.addresses import S3
 from flows.runtime.failures import describe_validation
-from flows.settings import Settings
+from flows.settings import Settings, folder_of
 
 _URL_SECRET: Final = re.compile(r"://[^/@\s\"]+@")
+_VIDEOS: Final = "videos"
+"""Field of the sources of ``annotate``."""
 _SHOWN_ITEMS: Final = 3
 _LONG_LIST: Final = 10
 """Longer lists are shortened in logs; a run may have ten thousand paths."""
@@ -37,11 +40,31 @@ def resolve_config(
     Raises:
         ValueError: the preset or a field does not exist, or the configuration is invalid.
     """
+    if not isinstance(config, BaseModel):
+        config = _in_folders(config)
     try:
         return resolve(config_type, presets, preset, config, Settings().home_folder)
     except ValidationError as error:
         # Users of deployments read this in the log and the state message of the run.
         raise ValueError(describe_validation(error)) from None
+
+
+def _in_folders(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace ``s3://`` addresses of datasets, runs and models by the folders that stand for them.
+
+    Sources of videos stay: they are downloaded one by one.
+    """
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, str):
+            return str(folder_of(value)) if value.startswith(S3) else value
+        if isinstance(value, Mapping):
+            return _in_folders(cast("Mapping[str, Any]", value))
+        if isinstance(value, list | tuple):
+            return [replaced(one) for one in cast("Sequence[Any]", value)]
+        return value
+
+    return {name: value if name == _VIDEOS else replaced(value) for name, value in values.items()}
 
 
 def start_config(

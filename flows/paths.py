@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prefect.runtime import deployment
 
+from data.remote.addresses import is_address
 from data.video.sources import shortened
 
 
@@ -18,7 +19,9 @@ def require_absolute(paths: Sequence[str | Path], fields: str) -> None:
     Raises:
         ValueError: this is a run of a deployment and a path is relative.
     """
-    relative = [str(path) for path in paths if not Path(path).is_absolute()]
+    relative = [
+        str(path) for path in paths if not Path(path).is_absolute() and not is_address(str(path))
+    ]
     if relative and deployment.id is not None:
         raise ValueError(
             f"expected absolute paths, found {shortened(relative)}: a worker runs in a folder of "

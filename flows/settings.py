@@ -30,6 +30,11 @@ class Settings(BaseSettings):
         default=Path("~/.cache/avatargpt"),
         description="Folder of fetched assets and replies of models.",
     )
+    s3_cache_gb: float = Field(
+        default=100.0,
+        gt=0,
+        description="Bound of the parts of datasets on S3 that this machine keeps, GB.",
+    )
     pose_model: Path | None = Field(
         default=None, description="Pose landmarker .task file to use instead of the fetched one."
     )
@@ -43,6 +48,30 @@ class Settings(BaseSettings):
     def run_dir(self) -> Path:
         """Folder of logs and process IDs of the local server and workers."""
         return self.home_folder / "run"
+
+
+def folder_of(place: str | Path) -> Path:
+    """Return the folder that a user names: a path, or ``s3://bucket/prefix``.
+
+    For an address it is the folder of this machine that stands for it, with what a reader needs
+    first: the manifest of a dataset.
+
+    Raises:
+        ValueError: the address is not valid.
+        data.remote.errors.RemoteError: it cannot be read.
+    """
+    from data.remote.addresses import is_s3  # noqa: PLC0415 - not needed for the server
+    from data.remote.links import link_folder  # noqa: PLC0415
+
+    if not is_s3(str(place)):
+        return Path(place).expanduser().absolute()
+    from data.store.manifest import MANIFEST  # noqa: PLC0415
+    from data.store.mirrors import refresh  # noqa: PLC0415
+
+    settings = Settings()
+    folder = link_folder(str(place), settings.home_folder, settings.s3_cache_gb)
+    refresh(folder, MANIFEST)
+    return folder
 
 
 def pose_model_path(configured: Path | None) -> Path:
@@ -77,6 +106,11 @@ def asset_path(name: str) -> Path:
 def replies_dir() -> Path:
     """Return the folder that caches replies of paid models for all datasets of this machine."""
     return Settings().cache_dir.expanduser() / "replies"
+
+
+def downloads_dir() -> Path:
+    """Return the folder that caches downloaded videos for all datasets of this machine."""
+    return Settings().cache_dir.expanduser().absolute() / "videos"
 
 
 def api_key(name: str) -> SecretStr | None:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from data.presets import preset_values
+from data.remote.addresses import is_address
 from flows.assets import ASSETS, fetch_assets
 from flows.commands.options import (
     Json,
     Quiet,
     absolute_source,
     folder_for,
+    in_folder,
     print_json,
     refuse_idle,
     show,
@@ -35,17 +37,24 @@ datasets_app = typer.Typer()
 @datasets_app.command(name="annotate-videos", hidden=True)
 def annotate(
     dataset: Annotated[
-        Path, typer.Option(help="Folder of the dataset; created if missing, else extended.")
+        Path,
+        typer.Option(
+            help="Folder of the dataset; created if missing, else extended.", callback=in_folder
+        ),
     ],
     videos: Annotated[
         list[str] | None,
-        typer.Argument(help="Videos, folders, globs, or .txt/.csv/.parquet lists."),
+        typer.Argument(
+            help="Videos, folders, globs, https:// and s3:// addresses, or .txt/.csv/.parquet "
+            "lists."
+        ),
     ] = None,
     poses_from: Annotated[
         Path | None,
         typer.Option(
             help="Dataset whose clips and poses are reused; only texts are written. All of its "
-            "videos are used unless VIDEOS are given."
+            "videos are used unless VIDEOS are given.",
+            callback=in_folder,
         ),
     ] = None,
     shard: Annotated[
@@ -104,7 +113,10 @@ def annotate(
 ) -> None:
     """Annotate videos into a dataset. Starts a Prefect server for the run if none is running."""
     options: dict[str, Any] = {
-        "videos": [str(Path(video).expanduser().absolute()) for video in videos or ()],
+        "videos": [
+            video if is_address(video) else str(Path(video).expanduser().absolute())
+            for video in videos or ()
+        ],
         "dataset": str(dataset.expanduser().absolute()),
     }
     if poses_from is not None:
@@ -236,7 +248,10 @@ def import_motions(
         ),
     ],
     dataset: Annotated[
-        Path, typer.Option(help="Folder of the dataset; created if missing, else extended.")
+        Path,
+        typer.Option(
+            help="Folder of the dataset; created if missing, else extended.", callback=in_folder
+        ),
     ],
     preset: Preset = "",
     config: ConfigFile = None,
@@ -286,7 +301,10 @@ def import_avatargpt(
         list[Path], typer.Argument(help="JSON files of the AvatarGPT release, or folders of them.")
     ],
     dataset: Annotated[
-        Path, typer.Option(help="Folder of the dataset; created if missing, else extended.")
+        Path,
+        typer.Option(
+            help="Folder of the dataset; created if missing, else extended.", callback=in_folder
+        ),
     ],
     as_json: Json = False,
 ) -> None:
@@ -307,7 +325,7 @@ def import_avatargpt(
 
 @datasets_app.command(name="export-avatargpt")
 def export_avatargpt(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.", callback=in_folder)],
     folder: Annotated[Path, typer.Argument(help="Output folder; gets one JSON file per video.")],
     as_json: Json = False,
 ) -> None:
@@ -323,7 +341,7 @@ def export_avatargpt(
 
 @datasets_app.command()
 def picture(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.", callback=in_folder)],
     file: Annotated[Path, typer.Argument(help="PNG or JPEG file to write.", callback=folder_for)],
     clip_id: Annotated[
         str, typer.Option(help="Clip to draw; by default one with much motion.")
@@ -347,7 +365,9 @@ def picture(
 
 @datasets_app.command()
 def render(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
+    dataset: Annotated[
+        Path, typer.Argument(help="Folder of a dataset with motions.", callback=in_folder)
+    ],
     file: Annotated[Path, typer.Argument(help="GIF or MP4 file to write.", callback=folder_for)],
     motion_id: Annotated[
         str, typer.Option(help="Motion to render; by default one with texts.")

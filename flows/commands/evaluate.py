@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.options import Json, Quiet, print_json, show
+from flows.commands.options import Json, Quiet, in_folder, print_json, show
 from flows.commands.running import FLOWS, Assignments, ConfigFile, Preset
 from flows.runtime.failures import FAILED
 from flows.runtime.progress_bars import progress_bars
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 evaluate_app = typer.Typer()
 
-Model = Annotated[Path, typer.Argument(help="Model folder written by train-all.")]
+Model = Annotated[
+    Path, typer.Argument(help="Model folder written by train-all.", callback=in_folder)
+]
 MovedDataset = Annotated[
-    Path | None, typer.Option(help="New path of the training dataset, if it was moved.")
+    Path | None,
+    typer.Option(help="New path of the training dataset, if it was moved.", callback=in_folder),
 ]
 
 
@@ -31,7 +34,9 @@ def evaluate(
     dataset: MovedDataset = None,
     evaluator: Annotated[
         Path | None,
-        typer.Option(help="Run folder of an evaluator, for R-precision and FID."),
+        typer.Option(
+            help="Run folder of an evaluator, for R-precision and FID.", callback=in_folder
+        ),
     ] = None,
     items: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of items per task.")
@@ -85,7 +90,8 @@ def reproduce(
     model: Model,
     dataset: MovedDataset = None,
     evaluator: Annotated[
-        Path | None, typer.Option(help="New path of the evaluator, if it was moved.")
+        Path | None,
+        typer.Option(help="New path of the evaluator, if it was moved.", callback=in_folder),
     ] = None,
     sentence_encoder: Annotated[
         Path | None, typer.Option(help="New path of the evaluator's sentence encoder.")

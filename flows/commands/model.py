@@ -12,14 +12,16 @@ import typer
 from numpy.typing import NDArray
 
 from data.motion.skeleton import FPS
-from flows.commands.options import Json, folder_for, print_json, refuse_idle, show
+from flows.commands.options import Json, folder_for, in_folder, print_json, refuse_idle, show
 from flows.settings import Settings
 
 model_app = typer.Typer()
 
 Model = Annotated[
     Path | None,
-    typer.Option(help="Model folder; defaults to AVATARGPT_HOME/train/models/latest."),
+    typer.Option(
+        help="Model folder; defaults to AVATARGPT_HOME/train/models/latest.", callback=in_folder
+    ),
 ]
 Out = Annotated[
     Path,

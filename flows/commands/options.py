@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn, cast
 
 import typer
 
 from data.plain_text import plain_text
+from data.remote.addresses import is_s3
+from flows.settings import folder_of
 
 Json = Annotated[
     bool,
@@ -17,7 +19,22 @@ Json = Annotated[
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Show only the result, warnings and errors.")
 ]
-DatasetFolder = Annotated[Path, typer.Argument(help="Folder of a dataset.")]
+
+
+def in_folder(place: Any) -> Any:
+    """Replace ``s3://bucket/prefix`` by the folder that stands for it; callback of an option.
+
+    Args:
+        place: path, list of paths, or None.
+    """
+    if isinstance(place, list):
+        return [in_folder(one) for one in cast("list[Any]", place)]
+    return folder_of(place) if place is not None and is_s3(str(place)) else place
+
+
+DatasetFolder = Annotated[
+    Path, typer.Argument(help="Folder of a dataset, or s3://BUCKET/PREFIX.", callback=in_folder)
+]
 
 DATASETS: Final = "Datasets"
 TRAINING: Final = "Training"
@@ -26,12 +43,15 @@ SERVER: Final = "Server"
 
 
 def absolute_source(source: str) -> str:
-    """Make the path of a motion source absolute; ``procedural:COUNT`` is returned unchanged."""
+    """Make the path of a motion source absolute; ``procedural:COUNT`` is returned unchanged.
+
+    An address on S3 becomes the folder that stands for it.
+    """
     from data.synthetic.activities import parse_procedural  # noqa: PLC0415 - slow
 
     if parse_procedural(source) is not None:
         return source
-    return str(Path(source).expanduser().absolute())
+    return str(folder_of(source))
 
 
 def print_json(value: Any) -> None:

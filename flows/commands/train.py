@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.options import Json, Quiet, absolute_source, print_json, show
+from flows.commands.options import Json, Quiet, absolute_source, in_folder, print_json, show
 from flows.commands.running import (
     FLOWS,
     TRAIN_EVALUATOR,
@@ -29,8 +29,12 @@ train_app = typer.Typer()
 @train_app.command(name="train-motion-vqvae")
 @train_app.command(name="train-vqvae", hidden=True)
 def train_motion_vqvae(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
-    run: Annotated[Path, typer.Option(help="Run folder; an existing run is resumed.")],
+    dataset: Annotated[
+        Path, typer.Argument(help="Folder of a dataset with motions.", callback=in_folder)
+    ],
+    run: Annotated[
+        Path, typer.Option(help="Run folder; an existing run is resumed.", callback=in_folder)
+    ],
     preset: Preset = "small",
     config: ConfigFile = None,
     assignments: Assignments = None,
@@ -50,9 +54,16 @@ def train_motion_vqvae(
 @train_app.command(name="train-motion-lm")
 @train_app.command(name="train-lm", hidden=True)
 def train_motion_lm(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions and tokens.")],
-    run: Annotated[Path, typer.Option(help="Run folder; an existing run is resumed.")],
-    tokenizer: Annotated[Path, typer.Option(help="Run folder or checkpoint of a motion VQ-VAE.")],
+    dataset: Annotated[
+        Path,
+        typer.Argument(help="Folder of a dataset with motions and tokens.", callback=in_folder),
+    ],
+    run: Annotated[
+        Path, typer.Option(help="Run folder; an existing run is resumed.", callback=in_folder)
+    ],
+    tokenizer: Annotated[
+        Path, typer.Option(help="Run folder or checkpoint of a motion VQ-VAE.", callback=in_folder)
+    ],
     plans: Annotated[
         list[Path] | None,
         typer.Option(
@@ -79,8 +90,12 @@ def train_motion_lm(
 
 @train_app.command(name=TRAIN_EVALUATOR)
 def train_evaluator(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset of motions with texts.")],
-    run: Annotated[Path, typer.Option(help="Run folder; an existing run is resumed.")],
+    dataset: Annotated[
+        Path, typer.Argument(help="Folder of a dataset of motions with texts.", callback=in_folder)
+    ],
+    run: Annotated[
+        Path, typer.Option(help="Run folder; an existing run is resumed.", callback=in_folder)
+    ],
     kind: Annotated[
         EvaluatorKind,
         typer.Option(help="Network: contrastive, as in TMR, or matching, as in Guo et al."),
@@ -149,8 +164,12 @@ def import_vqvae(
 
 @train_app.command(name="tokenize-motions")
 def tokenize_motions(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset with motions.")],
-    tokenizer: Annotated[Path, typer.Option(help="Run folder or checkpoint of a motion VQ-VAE.")],
+    dataset: Annotated[
+        Path, typer.Argument(help="Folder of a dataset with motions.", callback=in_folder)
+    ],
+    tokenizer: Annotated[
+        Path, typer.Option(help="Run folder or checkpoint of a motion VQ-VAE.", callback=in_folder)
+    ],
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -177,10 +196,15 @@ def train_all(
         list[str],
         typer.Argument(help="Datasets, motion files, plans, or procedural:COUNT."),
     ],
-    root: Annotated[Path, typer.Option(help="Output folder for motions, runs and models.")],
+    root: Annotated[
+        Path, typer.Option(help="Output folder for motions, runs and models.", callback=in_folder)
+    ],
     evaluator: Annotated[
         Path | None,
-        typer.Option(help="Run folder of an evaluator, for R-precision and FID in the report."),
+        typer.Option(
+            help="Run folder of an evaluator, for R-precision and FID in the report.",
+            callback=in_folder,
+        ),
     ] = None,
     preset: Preset = "small",
     config: ConfigFile = None,

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows.commands.options import DatasetFolder, Json, Quiet, print_json, show, size_text
+from flows.commands.options import (
+    DatasetFolder,
+    Json,
+    Quiet,
+    in_folder,
+    print_json,
+    show,
+    size_text,
+)
 from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.progress_bars import progress_bars
 
@@ -97,9 +105,14 @@ def compact(
 
 @upkeep_app.command()
 def merge(
-    sources: Annotated[list[Path], typer.Argument(help="Folders of datasets of one recipe.")],
+    sources: Annotated[
+        list[Path], typer.Argument(help="Folders of datasets of one recipe.", callback=in_folder)
+    ],
     dataset: Annotated[
-        Path, typer.Option(help="Folder of the result; created if missing, else extended.")
+        Path,
+        typer.Option(
+            help="Folder of the result; created if missing, else extended.", callback=in_folder
+        ),
     ],
     prefer: Annotated[
         Literal["first"] | None,
@@ -139,9 +152,10 @@ def merge(
 
 @upkeep_app.command()
 def diff(
-    first: Annotated[Path, typer.Argument(help="Folder of a dataset.")],
+    first: Annotated[Path, typer.Argument(help="Folder of a dataset.", callback=in_folder)],
     second: Annotated[
-        Path | None, typer.Argument(help="Folder of another one; by default the same.")
+        Path | None,
+        typer.Argument(help="Folder of another one; by default the same.", callback=in_folder),
     ] = None,
     version: Annotated[
         int | None, typer.Option(help="Version of the first; by default the current one.")

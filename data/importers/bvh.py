@@ -9,7 +9,6 @@ covers the skeletons of CMU, Bandai-Namco, Mixamo and LAFAN1 and most others. Mi
 interpolated: collars between neck and shoulders, vertebrae along the spine.
 """
 
-import itertools
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +30,7 @@ from data.importers.archives import (
     read_small_file,
 )
 from data.importers.search import rejected
+from data.motion.quality import stature, tposes
 from data.motion.skeleton import JOINT, JOINT_NAMES, NUM_JOINTS
 from data.motion.splits import group_of_take
 from data.motion_records import Found, ImportedMotion, Pending, content_id
@@ -54,7 +54,6 @@ STATURE_M: Final = (1.0, 2.35)
 """Heights of a skeleton for which a unit is plausible. The ranges of two units barely overlap; then
 the height closer to 1.7 m wins."""
 
-TPOSE_ARM_DEG: Final = 12.0
 TPOSE_STEP_M: Final = 0.15
 MAX_LEADING_TPOSE: Final = 5
 
@@ -377,34 +376,23 @@ def _upright(joints_TJ3: NDArray[np.float64]) -> NDArray[np.float64]:
     return turned
 
 
-def _stature(joints_TJ3: NDArray[np.float64]) -> float:
-    """Height of the upright body in the file's unit, computed from its bone lengths."""
-    chain = ("left_ankle", "left_knee", "left_hip", "pelvis", "spine1", "spine2", "spine3")
-    bones = [
-        np.linalg.norm(joints_TJ3[:, JOINT[a]] - joints_TJ3[:, JOINT[b]], axis=-1)
-        for a, b in itertools.pairwise((*chain, "neck", "head"))
-    ]
-    # The head joint is below the crown and the ankle above the sole, by about 10 % of the height.
-    return 1.1 * float(np.median(np.sum(bones, axis=0)))
-
-
 def _unit_m(joints_TJ3: NDArray[np.float64]) -> float:
     """Meters per unit of the file: the unit for which the body has a plausible height.
 
     Raises:
         ItemError: there is no such unit.
     """
-    stature = _stature(joints_TJ3)
+    units = stature(joints_TJ3)
     plausible = [
-        unit_m for unit_m in UNITS_M.values() if STATURE_M[0] <= stature * unit_m <= STATURE_M[1]
+        unit_m for unit_m in UNITS_M.values() if STATURE_M[0] <= units * unit_m <= STATURE_M[1]
     ]
     if not plausible:
         raise ItemError(
             Reason.WRONG_SKELETON,
-            f"expected a person's height in {', '.join(UNITS_M)}, found {stature:.4g} units.",
+            f"expected a person's height in {', '.join(UNITS_M)}, found {units:.4g} units.",
             "Scale the skeleton to meters or centimeters.",
         )
-    return min(plausible, key=lambda unit_m: abs(stature * unit_m - 1.7))
+    return min(plausible, key=lambda unit_m: abs(units * unit_m - 1.7))
 
 
 def _num_leading_tposes(joints_TJ3: NDArray[np.float64]) -> int:
@@ -414,19 +402,7 @@ def _num_leading_tposes(joints_TJ3: NDArray[np.float64]) -> int:
     if not leaps.size:
         return 0
     count = int(leaps[-1]) + 1
-    return count if all(_is_tpose(joints_TJ3[frame]) for frame in range(count)) else 0
-
-
-def _is_tpose(joints_J3: NDArray[np.float64]) -> bool:
-    """Whether the arms point sideways and the legs down."""
-    limbs = [("shoulder", "wrist", 0.0), ("hip", "ankle", -90.0)]
-    for start, end, wanted_deg in limbs:
-        for side in ("left", "right"):
-            way = joints_J3[JOINT[f"{side}_{end}"]] - joints_J3[JOINT[f"{side}_{start}"]]
-            angle_deg = np.degrees(np.arctan2(way[1], np.hypot(way[0], way[2])))
-            if abs(angle_deg - wanted_deg) > TPOSE_ARM_DEG:
-                return False
-    return True
+    return count if tposes(joints_TJ3[:count]).all() else 0
 
 
 # -------------------------------------------------------------------------------------- provenance

@@ -29,7 +29,20 @@ class Measured:
     high: float | None = None
 
 
-Cell = str | int | float | Measured | None
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A text that leads somewhere.
+
+    Attributes:
+        text: the text.
+        url: where; only ``http`` and ``https`` addresses become links.
+    """
+
+    text: str
+    url: str
+
+
+Cell = str | int | float | Measured | Link | None
 """Content of a table's cell. None is shown as a dash, whole numbers with separators."""
 
 
@@ -42,12 +55,14 @@ class Column:
         numeric: whether it holds numbers, which are aligned on the right.
         digits: digits after the point of numbers that are not whole by type.
         best: which of the compared rows is highlighted; None if none is better than another.
+        choices: whether a sortable table offers the values of this column to choose among.
     """
 
     title: str
     numeric: bool = False
     digits: int = 2
     best: Literal["highest", "lowest"] | None = None
+    choices: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +89,8 @@ class Table:
         lines: its rows; without any, the table says "none".
         note: how to read it.
         folded: whether it is closed until the reader opens it.
+        sortable: whether readers can sort and search it. The page then holds a script of ours, and
+            still nothing else runs in it.
     """
 
     part: ClassVar[str] = "table"
@@ -82,6 +99,7 @@ class Table:
     lines: Sequence[Line]
     note: str = ""
     folded: bool = False
+    sortable: bool = False
 
     def __post_init__(self) -> None:
         for line in self.lines:
@@ -115,11 +133,13 @@ class Picture:
         png: content of a PNG file.
         alt: what it shows, for readers who do not see it.
         caption: text below it.
+        url: where the caption leads; empty for nowhere.
     """
 
     png: bytes
     alt: str
     caption: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 """Write the page of a report as one HTML file, and its figures as JSON beside it.
 
-The HTML file holds its styles, plots and pictures. It has no scripts, and forbids the browser to
-fetch anything, so that it is read without a network and texts of a dataset cannot do harm.
+The HTML file holds its styles, plots and pictures, and forbids the browser to fetch anything, so
+that it is read without a network and texts of a dataset cannot do harm. It has no scripts but our
+own one, which sorts tables, and only if a table is sortable; the browser checks its hash.
 """
 
+import hashlib
 import itertools
 import math
 from base64 import b64encode
@@ -20,7 +22,7 @@ from pydantic_core import to_json
 
 from data.plain_text import plain_text
 from data.store.writer import write_bytes, write_text
-from evaluation.pages.content import NOTHING, Cell, Column, Measured, Page, Part, Table
+from evaluation.pages.content import NOTHING, Cell, Column, Link, Measured, Page, Part, Table
 from evaluation.pages.plots import DASH
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 HTML_FILE: Final = "report.html"
 JSON_FILE: Final = "report.json"
+_SCHEMES: Final = ("http://", "https://")
 _LONG_CHARS: Final = 40
 """Number of characters from which a cell keeps a readable width on a narrow screen."""
 
@@ -55,7 +58,16 @@ def write_report(folder: Path, page: Page, figures: BaseModel | Mapping[str, Any
 def render_page(page: Page) -> str:
     """Return a page as one HTML document."""
     css = files("evaluation.pages").joinpath("page.css").read_text()
-    return _template().render(page=page, css=Markup(css))  # noqa: S704 - our own style sheet
+    parts = [part for section in page.sections for part in section.parts]
+    sorts = any(isinstance(part, Table) and part.sortable for part in parts)
+    script = files("evaluation.pages").joinpath("tables.js").read_text() if sorts else ""
+    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return _template().render(
+        page=page,
+        css=Markup(css),  # noqa: S704 - our own style sheet
+        script=Markup(script),  # noqa: S704 - our own script
+        script_source=Markup(f" script-src 'sha256-{digest}';") if sorts else "",  # noqa: S704
+    )
 
 
 @lru_cache(maxsize=1)
@@ -103,6 +115,8 @@ class _ShownCell:
     text: str
     classes: str
     interval: str = ""
+    url: str = ""
+    sort: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +154,23 @@ def _value(cell: Cell) -> float | None:
 
 def _shown(cell: Cell, column: Column, *, is_best: bool) -> _ShownCell:
     text = _text(cell, column.digits)
+    url = cell.url if isinstance(cell, Link) and cell.url.startswith(_SCHEMES) else ""
+    value = _value(cell)
     marks = {
         "number" if column.numeric else "text": True,
         "long": not column.numeric and len(text) > _LONG_CHARS,
         "best": is_best,
     }
     classes = " ".join(name for name, is_set in marks.items() if is_set)
-    return _ShownCell(text, classes, _interval(cell, column.digits))
+    sort = "" if value is None else repr(value)
+    return _ShownCell(text, classes, _interval(cell, column.digits), url, sort)
 
 
 def _text(cell: Cell, digits: int) -> str:
     if isinstance(cell, str):
         return cell
+    if isinstance(cell, Link):
+        return cell.text
     value = _value(cell)
     if value is None:
         return DASH

@@ -1,6 +1,8 @@
 import json
 import math
+from base64 import b64encode
 from collections.abc import Iterator
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from evaluation.pages.content import (
     Figure,
     Gallery,
     Line,
+    Link,
     Measured,
     Page,
     Picture,
@@ -93,6 +96,21 @@ def test_a_page_needs_nothing_but_itself_and_runs_no_scripts() -> None:
     assert page.texts("h1") == ['<script src="https://evil.example/x.js">&"']
     policy = [value for tag, name, value in page.attributes() if (tag, name) == ("meta", "content")]
     assert any("default-src 'none'" in value for value in policy)
+
+
+def test_a_sortable_table_runs_our_script_alone_and_links_are_web_addresses() -> None:
+    links = (Link(EVIL, "http://127.0.0.1:1/clip/a%22"), Link("b", "javascript:alert(1)"))
+    table = Table(
+        "t", (Column("a", choices=True),), [Line((link,)) for link in links], sortable=True
+    )
+    page = _page(Section("s", (table,)))
+    assert [tag for tag, _, _ in page.elements].count("script") == 1
+    hrefs = [value for _, name, value in page.attributes() if name == "href"]
+    assert [value for value in hrefs if not value.startswith("#")] == [links[0].url]
+    html = render_page(Page("t", "", (), (Section("s", (table,)),)))
+    script = html.partition("<script>")[2].partition("</script>")[0]
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in html
 
 
 def test_ids_are_unique_and_references_have_targets() -> None:

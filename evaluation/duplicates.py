@@ -242,8 +242,15 @@ def distances_mm(
 def _distances(
     motions: Sequence[DescribedMotion], other_MK: NDArray[np.float32], *, mirrored: bool
 ) -> NDArray[np.float64]:
-    one = np.stack([one.mirrored_K if mirrored else one.descriptor_K for one in motions])
-    one, other = one.astype(np.float64), other_MK.astype(np.float64)
+    one_NK = np.stack([one.mirrored_K if mirrored else one.descriptor_K for one in motions])
+    return descriptor_distances(one_NK, other_MK)
+
+
+def descriptor_distances(
+    one_NK: NDArray[np.float32], other_MK: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return the distances between descriptors in millimeters, (N, M)."""
+    one, other = one_NK.astype(np.float64), other_MK.astype(np.float64)
     squares_NM = (one**2).sum(1)[:, None] + (other**2).sum(1) - 2 * one @ other.T
     return np.sqrt(np.maximum(squares_NM, 0))
 
@@ -265,10 +272,7 @@ def nearest_texts(test: Sequence[str], train: Sequence[str]) -> list[NearText]:
     """
     if not train:
         return [NearText(test=text, train="", cosine=0.0) for text in test]
-    words = [Counter(normalized_text(text).split()) for text in (*test, *train)]
-    frequency = Counter(word for of_text in words for word in of_text)
-    place = {word: index for index, word in enumerate(frequency)}
-    rows = _weights(words, place, np.log((1 + len(words)) / (1 + np.array([*frequency.values()]))))
+    rows = text_weights((*test, *train))
     train_MW = rows[len(test) :].T.tocsr()
     found: list[NearText] = []
     for first in range(0, len(test), _BLOCK):
@@ -279,6 +283,17 @@ def nearest_texts(test: Sequence[str], train: Sequence[str]) -> list[NearText]:
             cosine = float(cosines_NM[index, best])
             found.append(NearText(test=text, train=train[int(best)], cosine=cosine))
     return found
+
+
+def text_weights(texts: Sequence[str]) -> csr_array:
+    """Return the TF-IDF weights of texts as rows of length 1, (N, W); of a text without words, 0.
+
+    The product of two rows is the cosine that :func:`nearest_texts` returns.
+    """
+    words = [Counter(normalized_text(text).split()) for text in texts]
+    frequency = Counter(word for of_text in words for word in of_text)
+    place = {word: index for index, word in enumerate(frequency)}
+    return _weights(words, place, np.log((1 + len(words)) / (1 + np.array([*frequency.values()]))))
 
 
 def _weights(

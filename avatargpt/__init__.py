@@ -4,6 +4,7 @@
 
     import avatargpt
 
+    findings = avatargpt.audit("HumanML3D")  # what is wrong in any text and motion dataset
     dataset = avatargpt.open_dataset("~/avatargpt/demo")
     poses = dataset.frame("poses")
     joints = avatargpt.joints(poses.iloc[0])  # (T, 22, 3) meters, y up
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from avatargpt.names import check_names
 
 if TYPE_CHECKING:
+    from avatargpt.audits import audit
     from avatargpt.datasets import FPS, JOINTS, Dataset, features, joints, open_dataset
     from avatargpt.models import Model, load_model
     from training.inference.long_motion import DescribeConfig, ImagineConfig
@@ -32,6 +34,7 @@ __all__ = [
     "ImagineConfig",
     "Model",
     "Sampling",
+    "audit",
     "features",
     "joints",
     "load_model",
@@ -47,8 +50,8 @@ _OF_MODELS: Final = {"DescribeConfig", "ImagineConfig", "Model", "Sampling", "lo
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "avatargpt.models" if name in _OF_MODELS else "avatargpt.datasets"
-    return getattr(import_module(home), name)
+    homes = {**dict.fromkeys(_OF_MODELS, "avatargpt.models"), "audit": "avatargpt.audits"}
+    return getattr(import_module(homes.get(name, "avatargpt.datasets")), name)
 
 
 def __dir__() -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.audit import audit_app
 from flows.commands.browse import browse_app
 from flows.commands.datasets import datasets_app
 from flows.commands.evaluate import evaluate_app
@@ -28,6 +29,7 @@ app = typer.Typer(
 for panel, group in (
     (DATASETS, datasets_app),
     (DATASETS, browse_app),
+    (DATASETS, audit_app),
     (DATASETS, upkeep_app),
     (TRAINING, train_app),
     (TRAINING, evaluate_app),

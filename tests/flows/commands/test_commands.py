@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
@@ -22,11 +23,14 @@ from annotators.stages.staged import (
     write_staged,
 )
 from data.errors import Reason, Stage
+from data.exporters import write_humanml3d
 from data.importers.run import MotionImportConfig
+from data.motion.features import joints_to_features
 from data.records import Clip, Rejection, VideoProbe
 from data.schemas import SCHEMAS, Row, rejection_row
 from data.store.dataset import Dataset
 from data.store.writer import open_writer, rows_table
+from data.synthetic.activities import generate_motion
 from flows.commands.main import app, main
 from flows.commands.running import ALIASES, FLOWS, FlowCommand, evaluator_flow
 from flows.runtime.console import ConsoleHandler
@@ -510,3 +514,41 @@ def test_what_a_terminal_obeys_is_not_in_results_and_errors(
     told = capsys.readouterr().err
     assert "/no/ab.mp4" in told
     assert "\x1b" not in told
+
+
+# ------------------------------------------------------------------------------------------- audit
+
+
+def test_an_audit_exits_with_1_for_errors_and_writes_a_copy(tmp_path: Path) -> None:
+    root, out, copy = tmp_path / "data", tmp_path / "report", tmp_path / "copy"
+    joints_TJ3, captions = generate_motion("wave_hand", 1, 3.0)
+    features_TD = np.asarray(joints_to_features(joints_TJ3), np.float32)
+    write_humanml3d(root, "good", features_TD, captions, "train")
+    write_humanml3d(root, "still", np.repeat(features_TD[:1] * 0.0, 50, axis=0), captions, "test")
+    result = _run("audit", root, "--out", out, "--fix", copy, "--json", *ONE_WORKER)
+    assert result.exit_code == 1
+    figures = json.loads(result.stdout)
+    assert figures["layout"] == "humanml3d"
+    assert figures["severities"]["error"] >= 1
+    assert Path(figures["report"]).is_file()
+    assert [path.stem for path in (copy / "new_joint_vecs").iterdir()] == ["good"]
+    assert (copy / "fixes.parquet").is_file()
+    result = _run("audit", copy, "--out", tmp_path / "again", "--quiet", *ONE_WORKER)
+    assert (result.exit_code, "error" in result.stdout) == (0, False)
+
+
+ONE_WORKER = ("--set", "workers.num_workers=1")
+
+
+def test_an_audit_refuses_what_cannot_work(dataset: Path, tmp_path: Path) -> None:
+    for options, told in (
+        (("--out", dataset / "audit"), "outside of the dataset"),
+        (("--fix", dataset), "expected a new or empty folder"),
+        (("--fix", tmp_path / "new", "--limit", "3"), "expected an audit of all motions"),
+        (("--set", "motions.skating=1"), "skating"),
+    ):
+        result = _run("audit", dataset, "--out", tmp_path / "audit", *options)
+        assert told in str(result.exception)
+    assert not (tmp_path / "audit").exists()
+    result = _run("audit", dataset, "--out", tmp_path / "audit")
+    assert "expected rows in the table motions, found none" in str(result.exception)

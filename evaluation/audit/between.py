@@ -84,7 +84,7 @@ class BetweenLimits(Config):
         default=0.5, ge=0, le=1, description="Cosine from which the neighbors' texts agree."
     )
     strangeness: float = Field(
-        default=0.5,
+        default=0.6,
         ge=0,
         le=1,
         description="Share of the neighbors' agreement below which a text is a stranger to them.",
@@ -324,7 +324,7 @@ class _Strangers:
                 neighbors = compared_M[near]
                 cosines = (weights_NW[neighbors] @ weights_NW[neighbors].T).toarray()
                 among = (cosines.sum() - len(near)) / (len(near) * (len(near) - 1))
-                own = (weights_NW[[number]] @ weights_NW[neighbors].T).toarray()[0]
+                own = _alike(weights_NW[[number]], weights_NW[neighbors])
                 agreements[number] = float(own.mean())
                 if among < limits.agreement or own.mean() > limits.strangeness * among:
                     continue
@@ -346,6 +346,17 @@ class _Strangers:
                     )
                 )
         return cls(findings, agreements, weights_NW)
+
+
+def _alike(own_1W: csr_array, others_MW: csr_array) -> NDArray[np.float64]:
+    """Return how far texts agree with others, (M,): the cosine, or the share of the other's words.
+
+    A long text that says all that the short one says agrees with it.
+    """
+    cosine_M = (own_1W @ others_MW.T).toarray()[0]
+    has_1W = csr_array((np.ones(len(own_1W.data)), own_1W.indices, own_1W.indptr), own_1W.shape)
+    share_M = (has_1W @ others_MW.multiply(others_MW).T).toarray()[0]
+    return np.maximum(cosine_M, share_M)
 
 
 def _words_of(digests: Digests) -> csr_array:

@@ -261,7 +261,7 @@ def _span(row: Mapping[str, Any]) -> str:
 
 
 def _url(linked: str, item_id: str) -> str:
-    return f"{linked.rstrip('/')}/clip/{quote(item_id, safe='')}" if linked and item_id else ""
+    return f"{linked.rstrip('/')}/#/motion/{quote(item_id, safe='')}" if linked and item_id else ""
 
 
 def _link(linked: str, item_id: str) -> Link | str:

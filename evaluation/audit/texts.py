@@ -15,7 +15,7 @@ from data.config import Config
 from data.inflection import classes_of
 from data.motion.features import mirror_text
 from data.records import Grounding, Verdict
-from evaluation.audit.findings import Finding, Fix, Kind
+from evaluation.audit.findings import Finding, Fix, Kind, Severity
 from evaluation.audit.sources import Item, ItemText
 from evaluation.duplicates import normalized_text
 
@@ -154,6 +154,7 @@ def ground_texts(item: Item, description: MotionDescription, limits: TextLimits)
                     Kind.CONTRADICTED,
                     measurement=f"measured: {found.measurement}",
                     confidence=sureness,
+                    severity=None if sureness > _DENIED else Severity.INFO,
                 )
             )
     return GroundedTexts(findings, verdicts)

@@ -117,7 +117,7 @@ def test_ours_is_audited_and_links_into_the_browser(tmp_path: Path) -> None:
         run_audit(AuditConfig(dataset=root, out=tmp_path / "again")),
         browser_url="http://127.0.0.1:9/",
     )
-    assert (len(found) == 0) or "http://127.0.0.1:9/clip/" in render_page(linked)
+    assert (len(found) == 0) or "http://127.0.0.1:9/#/motion/" in render_page(linked)
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ BROWSER_URL: Final = "http://127.0.0.1:8765"
 """Address of ``avatargpt browse`` in links, by default."""
 MAX_ROWS: Final = 300
 """Findings of a kind in the table of the page; findings.parquet has all of them."""
-_STRIP_FRAMES: Final = 8
-_COLORS: Final = 24
+_STRIP_FRAMES: Final = 6
+_COLORS: Final = 64
 _CAPTION_CHARS: Final = 260
 _NO_PICTURE: Final = frozenset(
     {Kind.TEXT_IN_SPLITS, Kind.NAME_WITHOUT_FILES, Kind.NOT_IN_A_SPLIT, Kind.IN_TWO_SPLITS}
@@ -180,7 +180,7 @@ def _overview(audit: Audit, rows: Mapping[Kind, Sequence[Mapping[str, Any]]]) ->
         severities = " and ".join(dict.fromkeys(row["severity"] for row in of_kind))
         fixes = ", ".join(dict.fromkeys(_FIXES[Fix(row["fix"])] for row in of_kind))
         lines.append(Line((facts.title, severities, len(of_kind), motions, facts.meaning, fixes)))
-    yield Table("Findings by kind", columns, lines)
+    yield Table("Counts", columns, lines)
     share = len({row["item_id"] for of in rows.values() for row in of if row["severity"] != "info"})
     if audit.motions:
         yield Text(
@@ -251,7 +251,7 @@ def _all(rows: Mapping[Kind, Sequence[Mapping[str, Any]]], linked: str) -> Itera
         for row in of_kind[:MAX_ROWS]
     ]
     if lines:
-        yield Table("All findings", columns, lines, sortable=True)
+        yield Table("Findings", columns, lines, sortable=True)
 
 
 def _span(row: Mapping[str, Any]) -> str:

@@ -8,15 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 
 import avatargpt
-from benchmarks.support.seeding import KINDS
+from benchmarks.support.seeding import KINDS, write_plain
 from data.importers.run import MotionImportConfig, import_motions
-from evaluation.audit.findings import FINDINGS
+from evaluation.audit import run
+from evaluation.audit.findings import FINDINGS, Kind
 from evaluation.audit.findings import KINDS as FACTS
 from evaluation.audit.page import audit_figures, audit_page
 from evaluation.audit.run import AuditConfig, run_audit
 from evaluation.audit.sources import ItemText, open_source, parse_line
 from evaluation.pages.writing import render_page
-from tests.evaluation.audit.conftest import Damaged
+from tests.evaluation.audit.conftest import Damaged, made_motions
 
 
 @pytest.mark.parametrize("way", ["mismatched_files", "static", "leak", "skating", "times"])
@@ -150,3 +151,25 @@ def test_folders_that_are_no_dataset_are_refused(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_bytes(b"\xff")
     with pytest.raises(ValueError, match=r"train.txt: expected a list of names in UTF-8"):
         open_source(tmp_path)
+
+
+def test_an_interrupted_audit_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_plain(tmp_path / "data", made_motions(4))
+    config = AuditConfig.model_validate(
+        {"dataset": tmp_path / "data", "out": tmp_path / "out", "workers": {"num_workers": 1}}
+    )
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "between_findings", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_audit(config)
+    # All shards are done: a second run that checked one again would fail.
+    monkeypatch.setattr(run, "_check_shard", None)
+    assert run_audit(config).motions == 4
+    # A motion that changed is checked again.
+    monkeypatch.undo()
+    np.save(tmp_path / "data" / "new_joint_vecs" / "0000.npy", np.zeros((20, 7)))
+    assert Kind.WRONG_SHAPE in run_audit(config).kinds

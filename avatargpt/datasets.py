@@ -16,6 +16,7 @@ from data.motion.skeleton import FPS as FRAMES_PER_S
 from data.motion.skeleton import JOINT_NAMES
 from data.schemas import SCHEMAS, load_features, load_motion
 from data.store import dataset
+from data.store.reviews import accepted_annotations
 
 JOINTS: Final = tuple(JOINT_NAMES)
 """Names of the joints in the order of the joint axis."""
@@ -34,8 +35,8 @@ class Dataset:
         tables: number of rows of each table by name.
     """
 
-    def __init__(self, folder: Path, version: int | None = None) -> None:
-        self._published = dataset.Dataset(folder, version)
+    def __init__(self, folder: Path, version: int | None = None, *, reviews: bool = True) -> None:
+        self._published = dataset.Dataset(folder, version, reviews=reviews)
         self.folder = folder
         counts = self._published.manifest["tables"]
         self.tables: dict[str, int] = {
@@ -72,19 +73,34 @@ class Dataset:
             )
         return self._published.frame(table, columns, arrow=arrow)
 
+    def accepted(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read the annotations whose activity and steps a reviewer accepted or edited.
 
-def open_dataset(folder: str | Path, version: int | None = None) -> Dataset:
+        Args:
+            columns: columns to read; None reads all.
+        """
+        known = accepted_annotations(self.folder)
+        frame = dataset.Dataset(self.folder, reviews=True).frame("annotations")
+        keys = zip(frame["clip_id"], frame["track_id"], frame["sample"], strict=True)
+        kept = frame.loc[[key in known for key in keys]].reset_index(drop=True)
+        return kept if columns is None else kept.loc[:, list(columns)]
+
+
+def open_dataset(
+    folder: str | Path, version: int | None = None, *, reviews: bool = True
+) -> Dataset:
     """Open a dataset that ``annotate`` or ``import-motions`` made.
 
     Args:
         folder: folder of the dataset.
         version: number of an older version to read; by default the current one.
+        reviews: apply what people corrected in `avatargpt browse`; False shows what was published.
 
     Raises:
         ValueError: the folder is not a dataset, or was written by newer code, or it has no such
             version.
     """
-    return Dataset(Path(folder).expanduser(), version)
+    return Dataset(Path(folder).expanduser(), version, reviews=reviews)
 
 
 def joints(row: Row) -> FloatArray:

@@ -41,7 +41,7 @@ def find_video_motions(root: Path) -> Found:
     Raises:
         ItemError: the dataset has motions instead of poses.
     """
-    dataset = Dataset(root)
+    dataset = Dataset(root, reviews=True)
     rows = {name: table["rows"] for name, table in dataset.manifest["tables"].items()}
     if rows["motions"] and not rows["poses"]:
         raise ItemError(

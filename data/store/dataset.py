@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from data.schemas import SCHEMAS, Row
 from data.store.manifest import DatasetError, manifest_parts, read_manifest, require_plain
+from data.store.overrides import Overrides, read_overrides
 from data.store.parquet import (
     BATCH_ROWS,
     Where,
@@ -58,14 +59,17 @@ class Dataset:
     Args:
         root: folder of the dataset.
         version: number of an older version to read; by default the current one.
+        reviews: apply the reviews of people (:mod:`data.store.overrides`). Without, rows are as
+            they were published.
 
     Raises:
-        DatasetError: there is no dataset or version, its schema version is not supported, or its
-            manifest is damaged.
+        DatasetError: there is no dataset or version, its schema version is not supported, its
+            manifest is damaged, or its reviews are.
     """
 
-    def __init__(self, root: Path, version: int | None = None) -> None:
+    def __init__(self, root: Path, version: int | None = None, *, reviews: bool = False) -> None:
         self.root = root
+        self.overrides = read_overrides(root) if reviews else Overrides(())
         self.manifest: dict[str, Any] = (
             read_manifest(root) if version is None else read_version(root, version)
         )
@@ -110,9 +114,13 @@ class Dataset:
             DatasetError: a part is missing or damaged.
         """
         wanted = list(columns) if columns is not None else SCHEMAS[table].names
+        needed = self.overrides.columns(table, wanted)
         for part in self._each_part(table):
             with open_part(part) as file:
-                yield from read_batches(file, table, wanted, where, batch_rows=batch_rows)
+                for batch in read_batches(file, table, needed, where, batch_rows=batch_rows):
+                    kept = self.overrides.apply(table, batch)
+                    if kept.num_rows:
+                        yield kept.select(wanted)
 
     def rows(
         self, table: str, columns: Sequence[str] | None = None, where: Where | None = None
@@ -184,6 +192,7 @@ class RowIndex:
     def __init__(
         self, dataset: Dataset, table: str, key: str, columns: Sequence[str] | None = None
     ) -> None:
+        self._overrides = dataset.overrides
         self._table = table
         self._key = key
         self._columns = list(columns) if columns is not None else SCHEMAS[table].names
@@ -208,11 +217,13 @@ class RowIndex:
                 groups.setdefault(part, set()).add(group)
         found: dict[str, list[Row]] = {}
         columns = list(dict.fromkeys((self._key, *self._columns)))
+        needed = self._overrides.columns(self._table, columns)
         for part in sorted(groups):
             with open_part(self._parts[part]) as file:
                 batches = read_batches(
-                    file, self._table, columns, {self._key: wanted}, groups=sorted(groups[part])
+                    file, self._table, needed, {self._key: wanted}, groups=sorted(groups[part])
                 )
-                for row in (row for batch in batches for row in table_rows(batch)):
+                kept = (self._overrides.apply(self._table, batch) for batch in batches)
+                for row in (row for batch in kept for row in table_rows(batch.select(columns))):
                     found.setdefault(row[self._key], []).append(row)
         return found

@@ -76,7 +76,7 @@ def read_figures(root: Path, config: DatasetReportConfig | None = None) -> Datas
         data.store.manifest.DatasetError: ``root`` is not a dataset, or is damaged.
     """
     limits = config or DatasetReportConfig()
-    dataset = Dataset(root)
+    dataset = Dataset(root, reviews=True)
     manifest = dataset.manifest
     values: dict[str, Any] = {
         "dataset": str(root),

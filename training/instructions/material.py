@@ -114,7 +114,7 @@ def read_motion_items(
     columns = ["motion_id", "labels", "texts", "num_frames", "quality", "mirrored_of"]
     rows = [
         row
-        for row in Dataset(root).rows("motions", columns, {"split": [split]})
+        for row in Dataset(root, reviews=True).rows("motions", columns, {"split": [split]})
         if row["quality"] >= min_quality and (mirrored or not row["mirrored_of"])
     ]
     missing = [row["motion_id"] for row in rows if row["motion_id"] not in codes]
@@ -252,7 +252,7 @@ def _videos(
 ) -> list[list[list[list[_Row]]]]:
     """Return the annotations of each video of the split, by clip in temporal order, by person."""
     videos: dict[str, dict[str, list[_Row]]] = defaultdict(lambda: defaultdict(list))
-    for row in Dataset(root).rows("annotations", _PLAN_COLUMNS):
+    for row in Dataset(root, reviews=True).rows("annotations", _PLAN_COLUMNS):
         if (known.get(row["video_id"]) or split_of(_group(row), splits)) == split:
             videos[row["video_id"]][row["clip_id"]].append(row)
     return [

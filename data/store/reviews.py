@@ -1,0 +1,241 @@
+"""Reviews of annotations by people: saved one by one, folded into few files, never lost.
+
+Reviews lie beside the tables, but outside of the manifest: a dataset has one writer at a time, and
+people review while it writes. Each review is a small Parquet file of its own, which appears
+complete or not at all::
+
+    reviews/review-<time>-<random>.parquet    one review
+    reviews/reviews-<time>-<random>.parquet   many, folded together
+
+Nobody waits for anybody, and two reviewers cannot overwrite each other. A fold that is killed
+leaves reviews twice; their ids tell. ``pd.read_parquet(root / "reviews")`` reads the table.
+
+A review judges one level of an annotation. Of several by one reviewer the newest holds, so that an
+undo is a review as well.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.schemas import CODE_VERSION
+from data.store.locks import LockedError, LockUnavailableError, lock_folder
+from data.store.manifest import DatasetError, require_plain
+
+REVIEWS: Final = "reviews"
+"""Folder of the reviews, in the folder of the dataset."""
+FOLD_AT: Final = 256
+"""Number of files from which they are folded together."""
+
+Level = Literal["coarse", "medium", "fine", "person"]
+Judgment = Literal["accepted", "edited", "rejected", "partial", "unsure", "withdrawn"]
+
+REVIEW_SCHEMA: Final = pa.schema(
+    [
+        pa.field("review_id", pa.string()),
+        pa.field("video_id", pa.string()),
+        pa.field("clip_id", pa.string()),
+        pa.field("track_id", pa.int16()),
+        pa.field("sample", pa.int16()),
+        pa.field("level", pa.string()),
+        pa.field("judgment", pa.string()),
+        pa.field("value", pa.string()),
+        pa.field("text_hash", pa.string()),
+        pa.field("reviewer", pa.string()),
+        pa.field("reviewed_at", pa.string()),
+        pa.field("code_version", pa.string()),
+    ]
+)
+
+_NAME: Final = "{kind}-{time_ns:020d}-{token}.parquet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """What a person found about one level of an annotation: a row of the table ``reviews``.
+
+    Attributes:
+        review_id: random id.
+        video_id, clip_id, track_id, sample: the annotation.
+        level: ``coarse`` (of the whole video), ``medium``, ``fine``, or ``person``: whether the
+            person is one.
+        judgment: ``accepted`` as it is; ``edited`` to ``value``; ``rejected``, which leaves
+            nothing of the level; ``partial`` if only some steps are judged; ``unsure``;
+            ``withdrawn`` if the reviewer took the review back.
+        value: JSON. Of ``coarse`` a text; of ``medium`` a list of texts; of ``fine`` a list of
+            steps with text, start_s, end_s, judgment and ``of``, the index of the original step or
+            null for a missed one; of ``person`` an object with a name. Null if nothing changed.
+        text_hash: :func:`hash_text` of what was judged. A review does not apply to another text.
+        reviewer: name of the person.
+        reviewed_at: ISO 8601, UTC, with microseconds.
+        code_version: version of the code that saved it.
+    """
+
+    review_id: str
+    video_id: str
+    clip_id: str
+    track_id: int
+    sample: int
+    level: Level
+    judgment: Judgment
+    value: str | None
+    text_hash: str
+    reviewer: str
+    reviewed_at: str
+    code_version: str = CODE_VERSION
+
+    @property
+    def item(self) -> tuple[str, ...]:
+        """What is judged: the level of an annotation, or the coarse text of a video."""
+        if self.level == "coarse":
+            return ("coarse", self.video_id)
+        if self.level == "person":
+            return ("person", self.clip_id, str(self.track_id))
+        return (self.level, self.clip_id, str(self.track_id), str(self.sample))
+
+    @property
+    def content(self) -> Any:
+        """The parsed ``value``; None without one."""
+        return None if self.value is None else json.loads(self.value)
+
+
+def new_review(**values: Any) -> Review:
+    """Create a review of now with a new id; see :class:`Review` for the values."""
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    return Review(review_id=secrets.token_hex(8), reviewed_at=now, **values)
+
+
+def hash_text(level: Level, row: Mapping[str, Any]) -> str:
+    """Hash what a review of a level judges in a row of ``annotations``."""
+    if level == "fine":
+        judged: Any = [
+            [step["text"], round(step["start_s"], 3), round(step["end_s"], 3)]
+            for step in row["fine"]
+        ]
+    elif level == "medium":
+        judged = list(row["medium"])
+    else:
+        judged = row["coarse"] if level == "coarse" else None
+    return hashlib.sha256(json.dumps(judged).encode()).hexdigest()[:16]
+
+
+def save_review(root: Path, review: Review) -> None:
+    """Save a review durably.
+
+    Args:
+        root: folder of the dataset.
+        review: the review.
+
+    Raises:
+        DatasetError: the folder of the reviews is a link.
+        OSError: the disk is full or read-only.
+    """
+    folder = root / REVIEWS
+    folder.mkdir(exist_ok=True)
+    require_plain(folder, folder=True)
+    _write(folder, "review", [review])
+    if sum(1 for _ in folder.glob("review-*.parquet")) >= FOLD_AT:
+        fold_reviews(root)
+
+
+def read_reviews(root: Path) -> list[Review]:
+    """Read all reviews of a dataset, in the order of their time.
+
+    Raises:
+        DatasetError: a file is damaged or foreign.
+    """
+    folder = root / REVIEWS
+    if not os.path.lexists(folder):
+        return []
+    require_plain(folder, folder=True)
+    while True:
+        try:
+            return _unique(_read(path) for path in sorted(folder.glob("review*.parquet")))
+        except FileNotFoundError:  # folded meanwhile
+            continue
+
+
+def fold_reviews(root: Path) -> None:
+    """Fold the files of the reviews into one; without effect while another process does it."""
+    folder = root / REVIEWS
+    with suppress(LockedError, LockUnavailableError), lock_folder(folder):
+        paths = sorted(folder.glob("review*.parquet"))
+        _write(folder, "reviews", _unique(_read(path) for path in paths))
+        for path in paths:
+            path.unlink()
+
+
+def newest(reviews: Iterable[Review]) -> dict[tuple[str, ...], dict[str, Review]]:
+    """Return what holds: by item and reviewer the newest review that was not withdrawn."""
+    found: dict[tuple[str, ...], dict[str, Review]] = {}
+    for review in reviews:
+        found.setdefault(review.item, {})[review.reviewer] = review
+    kept = {
+        item: {who: one for who, one in by.items() if one.judgment != "withdrawn"}
+        for item, by in found.items()
+    }
+    return {item: by for item, by in kept.items() if by}
+
+
+def accepted_annotations(root: Path) -> set[tuple[str, int, int]]:
+    """Return the annotations whose medium and fine texts the last reviewer accepted or edited.
+
+    Args:
+        root: folder of the dataset.
+
+    Returns:
+        Keys: clip_id, track_id, sample.
+    """
+    levels: dict[tuple[str, int, int], set[str]] = {}
+    for by in newest(read_reviews(root)).values():
+        last = max(by.values(), key=lambda one: one.reviewed_at)
+        if last.level in {"medium", "fine"} and last.judgment in {"accepted", "edited"}:
+            levels.setdefault((last.clip_id, last.track_id, last.sample), set()).add(last.level)
+    return {key for key, found in levels.items() if len(found) == 2}
+
+
+def _unique(files: Iterable[list[Review]]) -> list[Review]:
+    by_id = {review.review_id: review for reviews in files for review in reviews}
+    return sorted(by_id.values(), key=lambda review: (review.reviewed_at, review.review_id))
+
+
+def _read(path: Path) -> list[Review]:
+    require_plain(path)
+    try:
+        rows = pq.read_table(path, schema=REVIEW_SCHEMA).to_pylist()
+        return [Review(**row) for row in rows]
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException, TypeError) as error:
+        raise DatasetError(
+            f"{path}: expected reviews that avatargpt saved, found: "
+            f"{' '.join(str(error).split())[:200]} Remedy: restore the file from a copy of the "
+            "dataset, or move it out of its folder."
+        ) from error
+
+
+def _write(folder: Path, kind: str, reviews: Sequence[Review]) -> None:
+    name = _NAME.format(kind=kind, time_ns=time.time_ns(), token=secrets.token_hex(4))
+    temporary = folder / f".{name}"
+    table = pa.Table.from_pylist([asdict(review) for review in reviews], REVIEW_SCHEMA)
+    with temporary.open("xb") as file:
+        pq.write_table(table, file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / name)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

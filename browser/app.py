@@ -18,6 +18,7 @@ from browser.clips import Reader, UnknownItemError
 from browser.index import build_index, index_path
 from browser.media import Media
 from browser.queries import Catalog, ListQuery
+from browser.reviews import Given, Mode, Reviews, UnfitReviewError
 from browser.safety import COOKIE, LOGIN, Access, Guard
 from browser.sketch import sketch
 from data.errors import ItemError
@@ -177,7 +178,7 @@ def create_app(config: BrowserConfig) -> ASGIApp:
     _add_files(app, config.three)
     _add_dataset(app, config, library)
     _add_items(app, library, media)
-
+    _add_reviews(app, library, Reviews(config.dataset))
     return Guard(app, config.access)
 
 
@@ -193,6 +194,7 @@ def _add_errors(app: FastAPI) -> None:
         (DatasetError, HTTPStatus.CONFLICT),
         (ValidationError, HTTPStatus.UNPROCESSABLE_ENTITY),
         (IndexingError, HTTPStatus.SERVICE_UNAVAILABLE),
+        (UnfitReviewError, HTTPStatus.UNPROCESSABLE_ENTITY),
     ):
         app.add_exception_handler(kind, answer(status))
 
@@ -300,6 +302,34 @@ def _add_items(app: FastAPI, library: Library, media: Media) -> None:
         return Response(sketch(figures), media_type="image/svg+xml", headers=_KEEP)
 
     del clip, motion, rejection, video, thumbnail
+
+
+def _add_reviews(app: FastAPI, library: Library, reviews: Reviews) -> None:
+    """Take reviews, and tell what they found."""
+
+    @app.post("/api/reviews")
+    def save(given: Given) -> dict[str, Any]:
+        rows = library.opened().reader.rows("annotations", given.clip_id)
+        for row in rows:
+            if (row["track_id"], row["sample"]) == (given.track_id, given.sample):
+                return reviews.save(given, row)
+        raise UnknownItemError(given.clip_id)
+
+    @app.get("/api/reviews/{clip_id}")
+    def of_clip(clip_id: str, video_id: str = "") -> list[dict[str, Any]]:
+        return reviews.of_clip(video_id, clip_id)
+
+    @app.get("/api/review/next")
+    def following(
+        reviewer: str, mode: Mode = "worth", skip: Annotated[list[int] | None, Query()] = None
+    ) -> dict[str, Any]:
+        return reviews.next(library.opened().catalog, mode, reviewer, skip or [])
+
+    @app.get("/api/review/summary")
+    def summary() -> dict[str, Any]:
+        return reviews.summary(library.opened().catalog)
+
+    del save, of_clip, following, summary
 
 
 _KEEP: Final = {"Cache-Control": "private, max-age=600"}

@@ -1,0 +1,336 @@
+"""Reviews as the page needs them: what to look at next, what was found, and who agrees."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
+
+from browser.queries import Catalog
+from data.plain_text import plain_text
+from data.store.reviews import (
+    REVIEWS,
+    Judgment,
+    Level,
+    Review,
+    hash_text,
+    new_review,
+    newest,
+    read_reviews,
+    save_review,
+)
+from evaluation.metrics.intervals import wilson
+
+Row = dict[str, Any]
+Mode = Literal["worth", "random"]
+
+ENOUGH: Final = 50
+"""Number of reviewed people of the random sample from which the page states the truth."""
+_LEVELS: Final = ("coarse", "medium", "fine")
+_MAX_TEXT: Final = 2000
+
+
+class Step(BaseModel):
+    """A step after its review; ``of`` is the index of the original step, None for a missed one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(max_length=_MAX_TEXT)
+    start_s: float = Field(ge=0, le=1e6)
+    end_s: float = Field(ge=0, le=1e6)
+    judgment: Literal["accepted", "edited", "rejected", "added", "open"]
+    of: int | None = Field(default=None, ge=0, le=10_000)
+
+
+class Person(BaseModel):
+    """A person after the review."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(default="", max_length=200)
+
+
+class Given(BaseModel):
+    """A review as the page sends it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    clip_id: str
+    track_id: int
+    sample: int = 0
+    level: Level
+    judgment: Judgment
+    reviewer: str = Field(min_length=1, max_length=100)
+    text: str | None = Field(default=None, max_length=_MAX_TEXT)
+    texts: list[str] | None = Field(default=None, max_length=10)
+    steps: list[Step] | None = Field(default=None, max_length=200)
+    person: Person | None = None
+
+
+class UnfitReviewError(ValueError):
+    """A review does not fit the annotation that it judges; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A share with its 95 % Wilson interval.
+
+    Attributes:
+        level: level of the texts.
+        right: number of texts that reviewers accepted as they were.
+        judged: number of judged texts.
+        share, low, high: the share, and the interval.
+    """
+
+    level: str
+    right: int
+    judged: int
+    share: float
+    low: float
+    high: float
+
+
+class Reviews:
+    """The reviews of a dataset, kept in memory; those of other processes are read on request.
+
+    Args:
+        root: folder of the dataset.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._lock = threading.Lock()
+        self._files: frozenset[str] = frozenset()
+        self._all: list[Review] = []
+
+    def all(self) -> list[Review]:
+        """Return all reviews in the order of their time."""
+        with self._lock:
+            folder = self._root / REVIEWS
+            files = frozenset(path.name for path in folder.glob("review*.parquet"))
+            if files != self._files:
+                self._all = read_reviews(self._root)
+                self._files = files
+            return self._all
+
+    def save(self, given: Given, row: Mapping[str, Any]) -> Row:
+        """Save a review at once.
+
+        Args:
+            given: the review.
+            row: the annotation that it judges, as published.
+
+        Raises:
+            UnfitReviewError: it does not fit the annotation.
+        """
+        reviewer = plain_text(given.reviewer).strip()
+        if not reviewer:
+            raise UnfitReviewError("reviewer: expected a name, found none. Remedy: enter yours.")
+        review = new_review(
+            video_id=row["video_id"],
+            clip_id=given.clip_id,
+            track_id=given.track_id,
+            sample=given.sample,
+            level=given.level,
+            judgment=given.judgment,
+            value=_value(given, row),
+            text_hash=hash_text(given.level, row),
+            reviewer=reviewer,
+        )
+        save_review(self._root, review)
+        return asdict(review)
+
+    def of_clip(self, video_id: str, clip_id: str) -> list[Row]:
+        """Return the newest reviews of a clip, and of the coarse text of its video."""
+        found = newest(self.all())
+        return [
+            {**asdict(review), "value": review.content}
+            for item, by in found.items()
+            for review in by.values()
+            if review.clip_id == clip_id or (item[0] == "coarse" and review.video_id == video_id)
+        ]
+
+    def next(self, catalog: Catalog, mode: Mode, reviewer: str, skipped: Sequence[int]) -> Row:
+        """Return the next person to review, with how many are left of each kind.
+
+        Args:
+            catalog: index of the dataset.
+            mode: ``worth``: contradicted texts first, then little supported ones, then by chance.
+                ``random``: by chance only.
+            reviewer: whose reviews count as done.
+            skipped: numbers of entries that the reviewer passed over.
+        """
+        done = _done(self.all(), reviewer)
+        order = "draw" if mode == "random" else _WORTH
+        wanted = len(done) + len(skipped) + 1
+        rows = catalog.rows(
+            f"SELECT entry, id, track_id, sample FROM entries WHERE {_REVIEWABLE} "
+            f"ORDER BY {order} LIMIT ?",
+            (wanted,),
+        )
+        left = [row for row in rows if _key(row) not in done and row["entry"] not in skipped]
+        (counts,) = catalog.rows(
+            f"SELECT count(*) AS people, count(*) FILTER (contradicted > 0) AS contradicted "
+            f"FROM entries WHERE {_REVIEWABLE}"
+        )
+        found = catalog.entries([left[0]["entry"]])[0] if left else None
+        return {"entry": found, "done": len(done), **counts}
+
+    def summary(self, catalog: Catalog) -> Row:
+        """Return who reviewed what, how far reviewers agree, and the truth of the dataset."""
+        reviews = self.all()
+        found = newest(reviews)
+        sampled, rows = self._sample(catalog, reviews)
+        who = Counter(review.reviewer for by in found.values() for review in by.values())
+        people = {
+            review.item[1:3]
+            for by in found.values()
+            for review in by.values()
+            if review.level != "coarse"
+        }
+        truth = [asdict(share) for share in _truth(found, rows)] if sampled >= ENOUGH else []
+        return {
+            "reviewers": [{"name": name, "reviews": count} for name, count in who.most_common()],
+            "people": len(people),
+            "sampled": sampled,
+            "enough": ENOUGH,
+            "truth": truth,
+            "agreement": agreement(reviews),
+        }
+
+    def _sample(self, catalog: Catalog, reviews: Iterable[Review]) -> tuple[int, list[Row]]:
+        """Return the beginning of the random order that is reviewed without a gap.
+
+        It is a random sample of all people, whatever else was reviewed in between: chance decides
+        the order before anybody looks.
+        """
+        done: set[tuple[str, int, int]] = set()
+        for reviewer in {review.reviewer for review in reviews}:
+            done |= _done(reviews, reviewer)
+        rows = catalog.rows(
+            f"SELECT id, track_id, sample, video_id FROM entries WHERE {_REVIEWABLE} "
+            "ORDER BY draw LIMIT ?",
+            (len(done) + 1,),
+        )
+        sampled = next((i for i, row in enumerate(rows) if _key(row) not in done), len(rows))
+        return sampled, rows[:sampled]
+
+
+_REVIEWABLE: Final = "kind = 'person' AND title <> ''"
+_WORTH: Final = "(contradicted > 0) DESC, CASE WHEN score < 1 THEN score ELSE 1 END, draw"
+
+
+def agreement(reviews: Iterable[Review]) -> list[Row]:
+    """Return Cohen's kappa by level for every two reviewers who judged the same texts."""
+    by_level: dict[tuple[str, str, str], list[tuple[bool, bool]]] = {}
+    for item, by in newest(reviews).items():
+        judged = {who: one for who, one in by.items() if one.judgment in _RIGHT}
+        for a, b in combinations(sorted(judged), 2):
+            pair = (_RIGHT[judged[a].judgment], _RIGHT[judged[b].judgment])
+            by_level.setdefault((a, b, item[0]), []).append(pair)
+    return [
+        {"reviewers": [a, b], "level": level, "both": len(pairs), "kappa": kappa(pairs)}
+        for (a, b, level), pairs in sorted(by_level.items())
+    ]
+
+
+def kappa(pairs: Sequence[tuple[bool, bool]]) -> float | None:
+    """Return Cohen's kappa of two raters; None where chance alone makes them agree."""
+    total = len(pairs)
+    same = sum(a == b for a, b in pairs) / total
+    yes_a, yes_b = (sum(pair[i] for pair in pairs) / total for i in (0, 1))
+    chance = yes_a * yes_b + (1 - yes_a) * (1 - yes_b)
+    return None if chance == 1 else (same - chance) / (1 - chance)
+
+
+_RIGHT: Final[Mapping[str, bool]] = {"accepted": True, "edited": False, "rejected": False}
+
+
+def _truth(found: Mapping[tuple[str, ...], Mapping[str, Review]], rows: list[Row]) -> list[Share]:
+    """Return the share of texts of a sample that were right as they were written."""
+    shares: list[Share] = []
+    for level in _LEVELS:
+        right = judged = 0
+        for item in {_item(level, row) for row in rows}:
+            reviews = found.get(item, {}).values()
+            known = [one for one in reviews if one.judgment in _RIGHT]
+            if not known:
+                continue
+            last = max(known, key=lambda one: one.reviewed_at)
+            if level != "fine" or last.judgment != "edited":
+                right, judged = right + _RIGHT[last.judgment], judged + 1
+                continue
+            steps = [step for step in last.content if step["judgment"] != "added"]
+            right += sum(step["judgment"] == "accepted" for step in steps)
+            judged += len(steps)
+        if judged:
+            found_share = wilson(right, judged)
+            interval = (found_share.value, found_share.low, found_share.high)
+            shares.append(Share(level, right, judged, *interval))
+    return shares
+
+
+def _item(level: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    if level == "coarse":
+        return ("coarse", row["video_id"])
+    return (level, row["id"], str(row["track_id"]), str(row["sample"]))
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, int, int]:
+    return row["id"], row["track_id"], row["sample"]
+
+
+def _done(reviews: Iterable[Review], reviewer: str) -> set[tuple[str, int, int]]:
+    """Return the people whom a reviewer has judged completely, or called false."""
+    levels: dict[tuple[str, int, int], set[str]] = {}
+    for by in newest(reviews).values():
+        review = by.get(reviewer)
+        if review is None or review.judgment == "partial" or review.level == "coarse":
+            continue
+        key = (review.clip_id, review.track_id, review.sample)
+        if review.level == "person" and review.judgment == "rejected":
+            levels.setdefault(key, set()).update(("medium", "fine"))
+        levels.setdefault(key, set()).add(review.level)
+    return {key for key, found in levels.items() if {"medium", "fine"} <= found}
+
+
+def _value(given: Given, row: Mapping[str, Any]) -> str | None:
+    """Return what a review changes, as JSON, checked against the annotation."""
+    content: Any = None
+    if given.level == "person":
+        content = given.person.model_dump() if given.person else None
+    elif given.judgment in {"edited", "partial"}:
+        content = _content(given, row)
+    return None if content is None else to_json(content).decode()
+
+
+def _content(given: Given, row: Mapping[str, Any]) -> Any:
+    if given.level == "coarse":
+        text = plain_text(given.text or "").strip()
+        if not text:
+            raise UnfitReviewError("text: expected one, found none. Remedy: reject it instead.")
+        return text
+    if given.level == "medium":
+        texts = [text for one in given.texts or [] if (text := plain_text(one).strip())]
+        if not texts:
+            raise UnfitReviewError("texts: expected one, found none. Remedy: reject them instead.")
+        return texts
+    steps = given.steps or []
+    stored = row["fine"]
+    for step in steps:
+        if step.end_s <= step.start_s or not step.text.strip():
+            raise UnfitReviewError(
+                f"step {step.text!r}: expected a text and an end after its start, found "
+                f"{step.start_s:.2f}-{step.end_s:.2f} s. Remedy: correct it."
+            )
+        if (step.of is None) != (step.judgment == "added") or (step.of or 0) >= len(stored) > 0:
+            raise UnfitReviewError(
+                f"step {step.text!r}: expected one of the {len(stored)} steps or a missed one, "
+                f"found number {step.of}. Remedy: reload the page."
+            )
+    return [{**step.model_dump(), "text": plain_text(step.text).strip()} for step in steps]

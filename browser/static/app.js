@@ -5,6 +5,7 @@ import { clipView } from "./clip.js";
 import { el, fill, number } from "./dom.js";
 import { showKeys } from "./keys.js";
 import { listView } from "./list.js";
+import { reviewView } from "./review.js";
 
 /**
  * @typedef {object} View
@@ -13,12 +14,13 @@ import { listView } from "./list.js";
  * @property {Record<string, [string, string][]>} keys documented shortcuts by group
  * @property {() => void} [shown]
  * @property {() => void} [close]
+ * @property {() => string} [address] what the list shows now, as its address says it
  */
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 /** @type {View | null} */
 let current = null;
-/** @type {{address: string, view: View, scroll: number} | null} the list is kept for the way back */
+/** @type {{view: View, scroll: number} | null} the list is kept for the way back */
 let kept = null;
 
 const VIEWS = {
@@ -26,10 +28,12 @@ const VIEWS = {
   clip: clipView,
   motion: clipView,
   rejection: clipView,
+  review: reviewView,
 };
 
 async function route() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const asked = location.hash;
   const [name, ...rest] = path.split("/");
   const id = rest.map(decodeURIComponent).join("/");
   const make = VIEWS[/** @type {keyof typeof VIEWS} */ (name)] ?? listView;
@@ -37,7 +41,7 @@ async function route() {
     if (kept?.view === current) kept.scroll = scrollY;
     else current.close?.();
   }
-  if (name === "" && kept?.address === query) {
+  if (name === "" && kept && kept.view.address?.() === new URLSearchParams(query).toString()) {
     current = kept.view;
     show(current);
     scrollTo(0, kept.scroll);
@@ -46,8 +50,13 @@ async function route() {
   try {
     const about = await ready();
     const view = await make({ about, kind: name, id, query: new URLSearchParams(query) });
+    // The user may have gone on while the view was being made.
+    if (asked !== location.hash) {
+      view.close?.();
+      return;
+    }
     current = view;
-    if (name === "") kept = { address: query, view, scroll: 0 };
+    if (name === "") kept = { view, scroll: 0 };
     show(view);
     scrollTo(0, 0);
   } catch (error) {
@@ -134,6 +143,7 @@ function addHead() {
   fill(
     /** @type {Element} */ (document.getElementById("pages")),
     el("a", { href: "#/" }, "Browse"),
+    el("a", { href: "#/review" }, "Review"),
   );
   const help = () => showKeys(current?.keys ?? {});
   document.getElementById("keys")?.addEventListener("click", help);

@@ -48,6 +48,9 @@ export class Stage {
     this.root = el("div.clip", {}, this.heading(), el("div.clip-body", {},
       el("div.watch", {}, this.stages, this.transport(), people.length ? this.timeline.root : null, this.measured),
       this.side));
+    const first = people.find((one) => one.id === this.person);
+    // Where nobody is seen yet there is nothing to judge.
+    if (first && first.frames) this.player.move(Math.max(this.start, first.start));
     this.showTexts();
     this.hint(null);
     this.player.listeners.add((time) => this.draw(time));
@@ -222,6 +225,7 @@ export class Stage {
       row && provenance(row),
       captionList(item.captions.filter((/** @type {any} */ one) => one.track_id === null || one.track_id === this.person)),
       this.about(person),
+      row && el("p", {}, el("a.button", { href: `#/review/${encodeURIComponent(item.id)}?person=${this.person}` }, "Review these texts")),
     ];
   }
 

@@ -6,7 +6,7 @@
  * Make an element.
  * @param {string} tag name, with classes: "p.muted.small"
  * @param {Record<string, any>} [props] properties and attributes; "on…" adds a listener
- * @param {...(Child | Child[])} children
+ * @param {...any} children texts, nodes, and lists of them; what is false is left out
  * @returns {any}
  */
 export function el(tag, props = {}, ...children) {
@@ -26,10 +26,10 @@ export function el(tag, props = {}, ...children) {
 /**
  * Append children to an element; texts stay texts.
  * @param {Element} element
- * @param {...(Child | Child[])} children
+ * @param {...any} children texts, nodes, and lists of them; what is false is left out
  */
 export function put(element, ...children) {
-  for (const child of children.flat()) {
+  for (const child of children.flat(Infinity)) {
     if (child === undefined || child === null || child === false) continue;
     element.append(child instanceof Node ? child : String(child));
   }
@@ -38,7 +38,7 @@ export function put(element, ...children) {
 /**
  * Replace the children of an element.
  * @param {Element} element
- * @param {...(Child | Child[])} children
+ * @param {...any} children texts, nodes, and lists of them; what is false is left out
  */
 export function fill(element, ...children) {
   element.replaceChildren();

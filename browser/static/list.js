@@ -41,8 +41,11 @@ export async function listView({ about, query }) {
   /** @type {[number, number] | null} */
   let next = null;
 
-  function go() {
-    const text = state.toString();
+  /** Show another list; this one stays as it is, for the way back. @param {(asked: URLSearchParams) => void} change */
+  function go(change) {
+    const asked = new URLSearchParams(state);
+    change(asked);
+    const text = asked.toString();
     location.hash = text ? `#/?${text}` : "#/";
   }
 
@@ -54,7 +57,7 @@ export async function listView({ about, query }) {
       oninput: () => {
         clearTimeout(timer);
         timer = setTimeout(() => {
-          set("q", input.value.trim());
+          set(state, "q", input.value.trim());
           history.replaceState(null, "", state.toString() ? `#/?${state}` : "#/");
           load();
         }, 180);
@@ -62,16 +65,16 @@ export async function listView({ about, query }) {
     });
     const sort = el("select", {
       ariaLabel: "Sort by",
-      onchange: () => { set("sort", sort.value === "file" ? "" : sort.value); go(); },
+      onchange: () => go((asked) => set(asked, "sort", sort.value === "file" ? "" : sort.value)),
     }, Object.entries(SORTS).map(([value, name]) =>
       el("option", { value, selected: value === (state.get("sort") ?? "file") }, name)));
-    const toggle = el("button.filter-toggle", {
+    const opener = el("button.filter-toggle", {
       type: "button", ariaExpanded: "false",
       onclick: () => {
-        toggle.ariaExpanded = String(root.classList.toggle("open"));
+        opener.ariaExpanded = String(root.classList.toggle("open"));
       },
     }, "Filters");
-    return el("div.tools", {}, el("div.search", {}, input), sort, toggle);
+    return el("div.tools", {}, el("div.search", {}, input), sort, opener);
   }
 
   function kinds() {
@@ -86,7 +89,7 @@ export async function listView({ about, query }) {
     return el("div.kinds", { role: "group", ariaLabel: "Kind" }, choices.map(([kind, name, count]) =>
       el("button", {
         type: "button", ariaPressed: String(kind ? chosen.includes(kind) : !chosen.length),
-        onclick: () => { state.delete("kind"); if (kind) state.append("kind", kind); go(); },
+        onclick: () => go((asked) => set(asked, "kind", kind)),
       }, name, el("span.count", {}, number(count)))));
   }
 
@@ -106,7 +109,7 @@ export async function listView({ about, query }) {
     const options = values.map(({ value, count }) => {
       const box = el("input", {
         type: "checkbox", checked: chosen.has(value),
-        onchange: () => { toggle(name, value); go(); },
+        onchange: () => go((asked) => toggle(asked, name, value)),
       });
       return el("label.option", {}, box, labelOf(name, value), el("span.count", {}, number(count)));
     });
@@ -123,25 +126,11 @@ export async function listView({ about, query }) {
     return group;
   }
 
-  /** @param {string} name @param {string} value */
-  function set(name, value) {
-    if (value) state.set(name, value);
-    else state.delete(name);
-  }
-
-  /** @param {string} name @param {string} value */
-  function toggle(name, value) {
-    const values = state.getAll(name);
-    state.delete(name);
-    for (const other of values) if (other !== value) state.append(name, other);
-    if (!values.includes(value)) state.append(name, value);
-  }
-
   function chips() {
     const chosen = [...state].filter(([name]) => name in FILTERS);
     const list = chosen.map(([name, value]) => el("button.chip", {
       type: "button", ariaLabel: `Remove the filter ${FILTERS[/** @type {keyof FILTERS} */ (name)]}: ${value}`,
-      onclick: () => { toggle(name, value); go(); },
+      onclick: () => go((asked) => toggle(asked, name, value)),
     }, labelText(name, value), " ✕"));
     if (chosen.length > 1) list.push(el("button.chip", { type: "button", onclick: () => { location.hash = "#/"; } }, "Clear all"));
     return list;
@@ -204,6 +193,7 @@ export async function listView({ about, query }) {
   return {
     root,
     title: about.name,
+    address: () => state.toString(),
     keys: { List: [["/", "search"], ["j k", "next or previous card"], ["Enter", "open it"]] },
     shown: () => {
       forget();
@@ -223,6 +213,20 @@ export async function listView({ about, query }) {
     const at = all.indexOf(/** @type {HTMLElement} */ (document.activeElement));
     all[Math.max(0, Math.min(all.length - 1, at + by))]?.focus();
   }
+}
+
+/** @param {URLSearchParams} asked @param {string} name @param {string} value */
+function set(asked, name, value) {
+  if (value) asked.set(name, value);
+  else asked.delete(name);
+}
+
+/** @param {URLSearchParams} asked @param {string} name @param {string} value */
+function toggle(asked, name, value) {
+  const values = asked.getAll(name);
+  asked.delete(name);
+  for (const other of values) if (other !== value) asked.append(name, other);
+  if (!values.includes(value)) asked.append(name, value);
 }
 
 /** @param {string} name @param {string} value */

@@ -19,7 +19,8 @@ export class Timeline {
    * @param {import("./people.js").Person[]} people
    * @param {Step[]} steps
    * @param {{seek: (time: number) => void, play: (step: Step) => void,
-   *          hint: (step: Step | null) => void}} does
+   *          hint: (step: Step | null) => void,
+   *          change?: (step: Step, start: number, end: number) => void}} does
    */
   constructor(span, people, steps, does) {
     this.span = span;
@@ -99,7 +100,36 @@ export class Timeline {
     bar.style.width = `${Math.max(this.left(step.end_s) - this.left(step.start_s), 0.6)}%`;
     bar.style.setProperty("--row", String(row));
     this.bars.set(step, bar);
+    if (this.does.change && "draft" in step) this.addGrips(step, bar);
     return bar;
+  }
+
+  /** Let the ends of a bar be dragged. @param {Step} step @param {HTMLElement} bar */
+  addGrips(step, bar) {
+    for (const edge of /** @type {const} */ (["start_s", "end_s"])) {
+      const grip = el(`span.grip.${edge}`, { ariaHidden: "true" });
+      const span = { start_s: step.start_s, end_s: step.end_s };
+      grip.addEventListener("click", (/** @type {Event} */ event) => event.stopPropagation());
+      grip.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
+        event.preventDefault();
+        grip.setPointerCapture(event.pointerId);
+        const box = /** @type {HTMLElement} */ (bar.parentElement).getBoundingClientRect();
+        grip.onpointermove = (/** @type {PointerEvent} */ moved) => {
+          const share = (moved.clientX - box.left) / box.width;
+          const time = this.span.start + Math.max(0, Math.min(1, share)) * (this.span.end - this.span.start);
+          const other = edge === "start_s" ? span.end_s - 0.05 : span.start_s + 0.05;
+          span[edge] = edge === "start_s" ? Math.min(time, other) : Math.max(time, other);
+          bar.style.left = `${this.left(span.start_s)}%`;
+          bar.style.width = `${this.left(span.end_s) - this.left(span.start_s)}%`;
+          this.does.seek(span[edge]);
+        };
+        grip.onpointerup = () => {
+          grip.onpointermove = grip.onpointerup = null;
+          if (span.start_s !== step.start_s || span.end_s !== step.end_s) this.does.change?.(step, span.start_s, span.end_s);
+        };
+      });
+      bar.append(grip);
+    }
   }
 
   /** @param {number} time @param {[number, number] | null} loop */

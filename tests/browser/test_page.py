@@ -1,0 +1,153 @@
+"""The page in a real browser: the list, a clip, a review, and what hostile texts cannot do."""
+
+import shutil
+import socket
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from browser.app import BrowserConfig, create_app
+from browser.safety import Access
+from data.store.dataset import Dataset
+from data.store.reviews import read_reviews
+from tests.browser.conftest import ATTACK, NAME
+
+CHROMIUM: Final = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), ""
+)
+# How long an answer takes is the machine's affair.
+expect.set_options(timeout=90_000)
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM, reason="no Chromium here (apt-get install chromium); the answers are tested"
+)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Generator[Browser]:
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def served(root: Path, cache: Path, three: Path) -> Generator[str]:
+    """Serve a dataset on a free port."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        port = opened.getsockname()[1]
+        app = create_app(BrowserConfig(root, cache, three, Access("127.0.0.1", port), "Ada"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
+        thread.start()
+        yield f"http://127.0.0.1:{port}/"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def address(
+    annotated: Path, three: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[str]:
+    folder = tmp_path_factory.mktemp("page")
+    shutil.copytree(annotated, folder / "dataset")
+    with served(folder / "dataset", folder / "cache", three) as found:
+        yield found
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Generator[Page]:
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(90_000)
+    opened = context.new_page()
+    problems: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("dialog", lambda dialog: problems.append(dialog.message))
+    yield opened
+    context.close()
+    assert problems == []
+
+
+def test_list_clip_and_steps(page: Page, address: str, annotated: Path) -> None:
+    page.goto(address)
+    cards = page.locator("a.card")
+    expect(cards.first).to_be_visible()
+    # Markup in texts and names is shown as text.
+    expect(cards.first.locator(".file")).to_have_text(NAME)
+    assert page.title() == "dataset · avatargpt"
+    page.get_by_label("Search texts and file names").fill("notaword")
+    expect(page.get_by_text("Nothing matches")).to_be_visible()
+    page.get_by_role("button", name="Show everything").click()
+    page.get_by_label("contradicted").check()
+    expect(cards).to_have_count(1)
+    cards.first.click()
+    expect(page.get_by_text(ATTACK)).to_be_visible()
+    assert "taken" not in page.title()
+    # The video is there, with the skeletons over it and the people in 3-D.
+    expect(page.locator(".stage-note")).to_have_count(0, timeout=60_000)
+    painted = """() => {
+      const canvas = document.querySelector(".stage.video canvas");
+      const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+      return data.some((value) => value > 0);
+    }"""
+    page.keyboard.press("Shift+ArrowRight")
+    page.wait_for_function(painted)
+    expect(page.locator(".stage.world canvas")).to_be_visible()
+    # A step shows its measurement, lights its span, and plays in a loop.
+    step = page.locator(".step.contradicted").first
+    step.hover()
+    expect(page.locator(".measured-line")).to_contain_text("left_wrist falls 0.30 m")
+    expect(page.locator(".decided")).to_have_count(1)
+    step.click()
+    expect(page.get_by_role("button", name="Leave the loop")).to_be_visible()
+    row = next(Dataset(annotated).rows("annotations"))
+    time = float((page.locator(".clock").text_content() or "").split("/")[0])
+    assert row["fine"][0]["start_s"] - 0.4 <= time <= row["fine"][0]["end_s"] + 0.4
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("play or pause")
+    page.keyboard.press("Escape")
+    page.go_back()
+    expect(cards).to_have_count(1)
+
+
+def test_a_review_by_keyboard(page: Page, address: str) -> None:
+    root = Path(page.request.get(f"{address}api/dataset").json()["folder"])
+    page.goto(f"{address}#/review")
+    rows = page.locator(".judged")
+    expect(rows.nth(2)).to_be_visible()
+    page.keyboard.press("a")
+    expect(rows.nth(0)).to_have_class("judged j-accepted")
+    page.keyboard.press("r")
+    expect(rows.nth(1)).to_have_class("judged j-rejected")
+    page.keyboard.press("e")
+    page.get_by_label("Text").fill("stroll along")
+    page.keyboard.press("Enter")
+    expect(rows.nth(2)).to_contain_text("stroll along")
+    page.keyboard.press("u")
+    expect(rows.nth(2)).not_to_contain_text("stroll along")
+    expect(page.get_by_text("Saved")).to_be_visible()
+    found = [(review.level, review.judgment, review.reviewer) for review in read_reviews(root)]
+    assert found[:2] == [("coarse", "accepted", "Ada"), ("medium", "rejected", "Ada")]
+    assert found[2][:2] in {("fine", "partial"), ("fine", "edited")}
+    assert found[3][:2] == ("fine", "withdrawn")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => location.hash.includes('after=')")
+
+
+@pytest.mark.parametrize("width", [390, 1280, 2560])
+@pytest.mark.parametrize("path", ["", "#/review"])
+def test_nothing_is_wider_than_the_window(page: Page, address: str, width: int, path: str) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(address + path)
+    expect(page.locator(".card, .judged").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    unnamed = """() => [...document.querySelectorAll("button, input, select, a")].filter((one) =>
+      !(one.ariaLabel || one.textContent.trim() || one.title || one.closest("label"))).length"""
+    assert page.evaluate(unnamed) == 0

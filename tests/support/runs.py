@@ -44,7 +44,7 @@ def lm_config(root: Path, tokenizer: Path, run: Path, **loop: Any) -> TrainMotio
         "dataset": root,
         "tokenizer": tokenizer,
         "model": {"scratch": size},
-        "instructions": {"weights": {"t2m": 2}, "word_dropout": 0.1, "token_noise": 0.2},
+        "instructions": {"weights": {"t2m": 2}, "token_noise": 0.2},
         "validation_items": 4,
         "loop": {
             "steps": LM_STEPS,

@@ -75,13 +75,6 @@ class InstructionConfig(Config):
     max_text_words: int = Field(
         default=200, ge=1, description="Prompts and answers with longer texts are skipped."
     )
-    word_dropout: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="Probability that a word is left out of the caption of a requested motion in "
-        "training, so that a model does not learn whole captions by heart.",
-    )
     token_noise: float = Field(
         default=0.0,
         ge=0,
@@ -215,7 +208,7 @@ class Mixture:
             number = 0
             if paraphrase < paraphrase_share:
                 number = 1 + int(wording * (len(wordings) - 1))
-            batch.append(self._instruct(task, item, variant, wordings[number], rng))
+            batch.append(self._instruct(task, item, variant, wordings[number]))
         return batch
 
     def all_of(self, task: Task, limit: int | None = None) -> list[Instruction]:
@@ -251,28 +244,10 @@ class Mixture:
             for group in evenly(list(found.values()), limit)
         ]
 
-    def _instruct(
-        self,
-        task: Task,
-        item: Item,
-        variant: int,
-        wording: str,
-        rng: np.random.Generator | None = None,
-    ) -> Instruction:
-        """Return an instruction; with ``rng``, the words of its caption are thinned out."""
+    def _instruct(self, task: Task, item: Item, variant: int, wording: str) -> Instruction:
         given, answer = _example(task, item, variant, self.config)
-        caption = given.get("caption", "")
-        if caption and rng is not None and self.config.word_dropout:
-            given["caption"] = _thinned(caption, self.config.word_dropout, rng)
         prompt = prompt_of(task, wording, **given)
-        return Instruction(task, prompt, answer, _source_id(item), caption)
-
-
-def _thinned(caption: str, share: float, rng: np.random.Generator) -> str:
-    """Leave words out of a caption with a probability; a caption keeps one word at least."""
-    words = caption.split()
-    kept = [word for word, left in zip(words, rng.random(len(words)) >= share, strict=True) if left]
-    return " ".join(kept) or words[int(rng.integers(len(words)))]
+        return Instruction(task, prompt, answer, _source_id(item), given.get("caption", ""))
 
 
 def _source_id(item: Item) -> str:

@@ -277,7 +277,8 @@ def _value(config_type: type[BaseModel], names: Sequence[str], text: str) -> Any
     field = section.model_fields.get(names[-1]) if section else None
     kinds = _alternatives(field.annotation) if field else ()
     try:
-        value = from_json(text)
+        # A name that is not UTF-8 has surrogates, which no JSON has.
+        value = from_json(text.encode("utf-8", "surrogatepass"))
     except ValueError:
         return text
     # A text field keeps the text: a model may be named 4.

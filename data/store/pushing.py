@@ -78,6 +78,8 @@ def push(
         RemoteError: the dataset cannot be written. Either nothing has changed, or only the answer
             was lost, as the next run sees.
     """
+    # Parts are large: a version that is known to come second is not sent.
+    _read_previous(link, previous)
     with ThreadPoolExecutor(_THREADS) as pool:
         sent = [
             pool.submit(upload_file, path, link.address.child(name)) for name, path in files.items()
@@ -141,17 +143,8 @@ def _swap(link: Link, previous: Mapping[str, Any], manifest: Mapping[str, Any]) 
         if attempt:
             time.sleep(_FIRST_WAIT_S * 2 ** (attempt - 1))
         try:
-            found = read_object(address)
-            stored: dict[str, Any] = {} if found is None else json.loads(found.data)
-            if found is not None and stored.get(COMMIT) == manifest[COMMIT]:
-                return found.etag  # committed before, but the answer was lost
-            if not _is_same(stored, previous):
-                raise ConflictError(
-                    f"{link.address}: expected version {previous['publications']}, found that "
-                    "another run published a later one meanwhile. Nothing was changed. Remedy: "
-                    "run the same command again."
-                )
-            return write_object(address, data, expected=ABSENT if found is None else found.etag)
+            etag, is_ours = _read_previous(link, previous, manifest[COMMIT])
+            return etag if is_ours else write_object(address, data, expected=etag)
         except ChangedError as error:
             failure = error  # somebody else wrote it, or we did: look again
         except RemoteError as error:
@@ -162,6 +155,28 @@ def _swap(link: Link, previous: Mapping[str, Any], manifest: Mapping[str, Any]) 
         f"{address}: expected to replace the manifest, found that it was refused {_ATTEMPTS} "
         f"times: {failure} Remedy: run the same command again; finished work is kept."
     ) from failure
+
+
+def _read_previous(link: Link, previous: Mapping[str, Any], commit: str = "") -> tuple[str, bool]:
+    """Check that the manifest on S3 is the previous one, or that of a commit.
+
+    Returns:
+        Its identifier, and whether it is that of the commit: then only the answer was lost.
+
+    Raises:
+        ConflictError: it is another one.
+    """
+    found = read_object(link.address.child(MANIFEST))
+    stored: dict[str, Any] = {} if found is None else json.loads(found.data)
+    if found is not None and commit and stored.get(COMMIT) == commit:
+        return found.etag, True
+    if not _is_same(stored, previous):
+        raise ConflictError(
+            f"{link.address}: expected version {previous['publications']}, found that another run "
+            "published a later one meanwhile. Nothing was changed. Remedy: run the same command "
+            "again."
+        )
+    return ABSENT if found is None else found.etag, False
 
 
 def _is_same(stored: Mapping[str, Any], previous: Mapping[str, Any]) -> bool:

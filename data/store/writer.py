@@ -324,6 +324,7 @@ class DatasetWriter:
             and that are not replaced.
         """
         shutil.rmtree(self._aside, ignore_errors=True)
+        refresh(self.root, MANIFEST)
         self._manifest = self._load_or_start_manifest()
         published = Dataset(self.root)
         replaced = {"video_id": set(replace_videos), "motion_id": set[str]()}

@@ -14,6 +14,8 @@ from data.arrays import FloatArray
 from data.motion.features import features_to_joints, joints_to_features
 from data.motion.skeleton import FPS as FRAMES_PER_S
 from data.motion.skeleton import JOINT_NAMES
+from data.remote.addresses import is_s3
+from data.remote.links import DEFAULT_HOME, link_folder
 from data.schemas import SCHEMAS, load_features, load_motion
 from data.store import dataset
 from data.store.reviews import accepted_annotations
@@ -87,19 +89,27 @@ class Dataset:
 
 
 def open_dataset(
-    folder: str | Path, version: int | None = None, *, reviews: bool = True
+    folder: str | Path,
+    version: int | None = None,
+    cache: str | Path = DEFAULT_HOME,
+    *,
+    reviews: bool = True,
 ) -> Dataset:
     """Open a dataset that ``annotate`` or ``import-motions`` made.
 
     Args:
-        folder: folder of the dataset.
+        folder: folder of the dataset, or ``s3://bucket/prefix``.
         version: number of an older version to read; by default the current one.
+        cache: folder in which parts from S3 are kept, in a folder ``s3``.
         reviews: apply what people corrected in `avatargpt browse`; False shows what was published.
 
     Raises:
         ValueError: the folder is not a dataset, or was written by newer code, or it has no such
             version.
+        data.remote.errors.RemoteError: the dataset is on S3 and cannot be read.
     """
+    if is_s3(str(folder)):
+        return Dataset(link_folder(str(folder), Path(cache)), version, reviews=reviews)
     return Dataset(Path(folder).expanduser(), version, reviews=reviews)
 
 

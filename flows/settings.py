@@ -54,13 +54,14 @@ def folder_of(place: str | Path) -> Path:
     """Return the folder that a user names: a path, or ``s3://bucket/prefix``.
 
     For an address it is the folder of this machine that stands for it, with what a reader needs
-    first: the manifest of a dataset.
+    first: the manifest of a dataset, or the files of a training run or a model.
 
     Raises:
         ValueError: the address is not valid.
         data.remote.errors.RemoteError: it cannot be read.
     """
     from data.remote.addresses import is_s3  # noqa: PLC0415 - not needed for the server
+    from data.remote.folders import receive  # noqa: PLC0415
     from data.remote.links import link_folder  # noqa: PLC0415
 
     if not is_s3(str(place)):
@@ -71,6 +72,8 @@ def folder_of(place: str | Path) -> Path:
     settings = Settings()
     folder = link_folder(str(place), settings.home_folder, settings.s3_cache_gb)
     refresh(folder, MANIFEST)
+    if not (folder / MANIFEST).exists():
+        receive(folder)
     return folder
 
 

@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.presets import NOTHING, PartOf, one_of
+from data.remote.folders import send
 from flows.configuration import start_config
 from flows.paths import require_absolute
 from flows.runtime.failures import stage
@@ -77,6 +78,7 @@ def train_model(
     machines = Machines(processes, loop.nodes, loop.rendezvous)
     with stage(key, f"run {run}"):
         run_training(module, config.model_dump_json(), run, machines, key)
+        send(run)
         summary = summary_of(run, kind)
     validations = [row for row in read_metrics(run) if row["event"] == "validation"]
     show_table(

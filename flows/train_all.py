@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from data.importers.listing import PLAN_FILES
 from data.importers.run import MotionImportConfig
 from data.presets import NOTHING, PartOf, one_of
+from data.remote.folders import send
 from data.store.dataset import Dataset
 from data.store.manifest import MANIFEST
 from data.synthetic.activities import parse_procedural
@@ -147,6 +148,8 @@ def train_all(
     with stage("promotion", str(folder)):
         is_latest, why = promote(models, folder, config.promotion)
     logger.info("%s is %sthe latest: %s", folder, "" if is_latest else "not ", why)
+    with stage("upload", str(config.root)):
+        send(config.root)
     return TrainAllSummary(
         model=folder,
         is_latest=is_latest,

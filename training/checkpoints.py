@@ -8,12 +8,15 @@ is unpickled. The layout of a run's checkpoints is::
                                   stats.safetensors    feature statistics (VQ-VAE only)
                                   checkpoint.json      config, step, data, metrics, code version
         best.json  last.json                           each names one of these folders
+
+The folder of a run may stand for a prefix on S3 (data/remote/links.py): a saved checkpoint is sent.
 """
 
 import errno
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +31,8 @@ from torch import Tensor, optim
 
 from data.motion.normalization import FeatureStats
 from data.plain_text import plain_text
+from data.remote.errors import RemoteError
+from data.remote.folders import send
 from data.schemas import CODE_VERSION
 from data.store.writer import write_json
 
@@ -188,6 +193,11 @@ class CheckpointStore:
                 "start the same command again; it resumes from the last checkpoint."
             ) from error
         self._prune()
+        try:
+            send(self._folder.parent)
+        except RemoteError as error:
+            # The training goes on; what is missing is sent with the next checkpoint.
+            sys.stderr.write(f"warning: the checkpoint is kept on this machine only: {error}\n")
         return target
 
     def last(self) -> Checkpoint | None:

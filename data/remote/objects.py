@@ -123,8 +123,11 @@ def write_object(address: S3Address, data: bytes, *, expected: str | None = None
         return answer["ETag"]
 
 
-def upload_file(path: Path, address: S3Address) -> None:
+def upload_file(path: Path, address: S3Address) -> str:
     """Write a file as an object, which replaces an object of that key.
+
+    Returns:
+        The new ``etag``.
 
     Raises:
         RemoteError: it cannot be written.
@@ -132,13 +135,14 @@ def upload_file(path: Path, address: S3Address) -> None:
     with _converted(address):
         if path.stat().st_size > _SINGLE_BYTES:
             _client().upload_file(str(path), address.bucket, address.key)
-            return
+            return _client().head_object(Bucket=address.bucket, Key=address.key)["ETag"]
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, _new_md5)
         with path.open("rb") as file:
-            _client().put_object(
+            answer = _client().put_object(
                 Bucket=address.bucket, Key=address.key, Body=file, ContentMD5=_md5(digest)
             )
+            return answer["ETag"]
 
 
 def download_object(address: S3Address, target: Path, max_bytes: int = 2**63 - 1) -> Fetched:

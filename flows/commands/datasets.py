@@ -11,6 +11,7 @@ import typer
 
 from data.presets import preset_values
 from data.remote.addresses import is_address
+from data.remote.links import find_link
 from flows.assets import ASSETS, fetch_assets
 from flows.commands.options import (
     Json,
@@ -183,11 +184,14 @@ def summary_lines(summary: "AnnotateSummary") -> Iterator[str]:
     if summary.remaining is not None:
         yield f"  remaining: {summary.remaining}"
         return
-    yield f"Next: avatargpt status {shlex.quote(str(summary.dataset))}"
-    yield (
-        f'Browse it: {sys.executable} -c "import pandas as pd; '
-        f"print(pd.read_parquet('{summary.dataset}/annotations'))\""
-    )
+    link = find_link(summary.dataset)
+    place = summary.dataset if link is None else link.address
+    yield f"Next: avatargpt status {shlex.quote(str(place))}"
+    if link is None:
+        show_it = f"import pandas as pd; print(pd.read_parquet('{place}/annotations'))"
+    else:
+        show_it = f"import avatargpt; print(avatargpt.open_dataset('{place}').frame('annotations'))"
+    yield f'Browse it: {sys.executable} -c "{show_it}"'
 
 
 def _refuse_idle_models(config: "AnnotateConfig", given: Mapping[str, object]) -> None:

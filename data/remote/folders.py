@@ -72,7 +72,8 @@ def receive(folder: Path) -> None:
     wanted: list[tuple[str, StoredObject]] = []
     for one in listed:
         name = one.key.removeprefix(source.child("").key)
-        if _lacks(place.link, name, one, known):
+        # Those of a dataset that is not published yet, such as the lease of its first run.
+        if not name.startswith(".") and _lacks(place.link, name, one, known):
             wanted.append((name, one))
 
     def get(item: tuple[str, StoredObject]) -> None:

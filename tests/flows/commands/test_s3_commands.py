@@ -9,8 +9,10 @@ from typer.testing import CliRunner, Result
 import avatargpt
 from annotators.config import PRESETS, AnnotateConfig
 from data.errors import Stage
+from data.remote.addresses import parse_s3
 from data.remote.folders import send
 from data.remote.links import link_folder
+from data.remote.objects import write_object
 from data.schemas import SCHEMAS
 from data.store.writer import open_writer, rows_table
 from flows.commands.main import app
@@ -81,6 +83,11 @@ def test_what_is_not_there_is_named() -> None:
     }.items():
         result = _run("status", address)
         assert result.exit_code and told in str(result.exception)
+
+
+def test_the_first_run_of_another_machine_is_no_model() -> None:
+    write_object(parse_s3(f"{DATASET}/.leases/0123.json"), b"{}")
+    assert list(folder_of(DATASET).iterdir()) == []
 
 
 def test_a_deployment_gets_folders_for_addresses(tmp_path: Path) -> None:

@@ -227,7 +227,10 @@ def _shard_findings(
     if left:
         with Workers(config.workers, unexpected) as workers:
             jobs = [_Job(shard, config, work) for shard in left]
-            for job, result in workers.run(_check_shard, jobs, name=_job_name, stage="audit"):
+            results = workers.run(
+                _check_shard, jobs, video_s=_allowance, name=_job_name, stage="audit"
+            )
+            for job, result in results:
                 done += 1
                 if isinstance(result, ItemError):
                     failed[job.shard.number] = findings_table([_unread(job.shard, result)])
@@ -238,6 +241,11 @@ def _shard_findings(
             yield failed[shard.number]
         else:
             yield pq.read_table(work / f"{shard.number}.findings", schema=FINDINGS)
+
+
+def _allowance(job: _Job) -> float:
+    """Return the seconds of video that allow a shard as much time as its motions may need."""
+    return 0.05 * (len(job.shard.splits) or job.shard.most)
 
 
 def _job_name(job: _Job) -> str:

@@ -89,7 +89,7 @@ def test_list_clip_and_steps(page: Page, address: str, annotated: Path) -> None:
     expect(cards).to_have_count(1)
     cards.first.click()
     expect(page.get_by_text(ATTACK)).to_be_visible()
-    assert "taken" not in page.title()
+    assert page.title() == f"{NAME} · avatargpt"
     # The video is there, with the skeletons over it and the people in 3-D.
     expect(page.locator(".stage-note")).to_have_count(0, timeout=60_000)
     painted = """() => {

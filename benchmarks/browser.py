@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx2
 import numpy as np
+import psutil
 import pyarrow as pa
 
 from data.schemas import SCHEMAS
@@ -48,16 +49,18 @@ def main() -> None:
         words = make_dataset(root, people)
         figures: dict[str, float] = {"people": people}
         begun = time.monotonic()
-        with served(root, cache) as client:
+        with served(root, cache) as (client, server):
             figures["index_s"] = round(time.monotonic() - begun, 1)
-            figures["first_build_mb"] = round(_size_mb(cache), 0)
+            figures["index_cpu_s"] = round(cpu_s(server), 1)
+            figures["index_mb"] = round(_size_mb(cache), 0)
         begun = time.monotonic()
-        with served(root, cache) as client:
+        with served(root, cache) as (client, server):
             asked(client, {})
             figures["first_page_s"] = round(time.monotonic() - begun, 2)
-            figures |= measured("list", list_queries(client))
-            figures |= measured("filter", filter_queries(client))
-            figures |= measured("search", search_queries(client, words))
+            figures["first_page_cpu_s"] = round(cpu_s(server), 2)
+            figures |= measured("list", list_queries(client), server)
+            figures |= measured("filter", filter_queries(client), server)
+            figures |= measured("search", search_queries(client, words), server)
     ok = all(figures[name] <= target for name, target in TARGETS.items())
     print(json.dumps({"name": "browser", "figures": figures, "targets": TARGETS, "ok": ok}))
 
@@ -161,7 +164,7 @@ def _annotations(ids: np.ndarray[Any, Any], texts: pa.Array, draw: np.random.Gen
 
 
 @contextmanager
-def served(root: Path, cache: Path) -> Generator[httpx2.Client]:
+def served(root: Path, cache: Path) -> Generator[tuple[httpx2.Client, psutil.Process]]:
     """Start the command of a user, and wait until the dataset can be listed."""
     command = [str(Path(sys.executable).with_name("avatargpt")), "browse", str(root)]
     process = subprocess.Popen(
@@ -175,7 +178,7 @@ def served(root: Path, cache: Path) -> Generator[httpx2.Client]:
         with httpx2.Client(base_url=address, timeout=600) as client:
             while "facets" not in client.get("/api/dataset").json():
                 time.sleep(0.2)
-            yield client
+            yield client, psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -231,16 +234,33 @@ def search_queries(client: httpx2.Client, words: list[str]) -> list[Callable[[],
     return [lambda text=text: asked(client, {"q": text}) for text in made]
 
 
-def measured(name: str, queries: list[Callable[[], object]]) -> dict[str, float]:
-    """Time queries; return the median and the 95th percentile in milliseconds."""
+def cpu_s(server: psutil.Process) -> float:
+    """Return the seconds that a process has computed."""
+    times = server.cpu_times()
+    return times.user + times.system
+
+
+def measured(
+    name: str, queries: list[Callable[[], object]], server: psutil.Process
+) -> dict[str, float]:
+    """Time queries; return milliseconds: median, 95th percentile, and what the server computed.
+
+    Other work on the machine affects the seconds, but hardly what is computed.
+    """
     times: list[float] = []
+    computed_s = cpu_s(server)
     for query in queries:
         begun = time.monotonic()
         query()
         times.append(1000 * (time.monotonic() - begun))
     median, high = np.percentile(times, [50, 95])
-    print(f"{name}: median {median:.0f} ms, p95 {high:.0f} ms, longest {max(times):.0f} ms")
-    return {f"{name}_median_ms": round(float(median)), f"{name}_p95_ms": round(float(high))}
+    cpu_ms = 1000 * (cpu_s(server) - computed_s) / len(queries)
+    print(f"{name}: median {median:.0f} ms, p95 {high:.0f} ms, CPU {cpu_ms:.0f} ms per query")
+    return {
+        f"{name}_median_ms": round(float(median)),
+        f"{name}_p95_ms": round(float(high)),
+        f"{name}_cpu_ms": round(cpu_ms),
+    }
 
 
 def _size_mb(folder: Path) -> float:

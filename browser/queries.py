@@ -140,7 +140,11 @@ class Catalog:
         total = self._total(condition.where, tuple(condition.values))
         key = _KEYS[query.sort]
         where, values = condition.where, list(condition.values)
-        if query.after is not None:
+        if query.after is not None and query.sort == "file":
+            # Entries are stored in this order, so that those before are not read.
+            where += " AND entry > ?"
+            values.append(query.after[1])
+        elif query.after is not None:
             where += f" AND ({key}, entry) > (?, ?)"
             values += query.after
         # The wide columns are read of the page only.

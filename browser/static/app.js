@@ -2,7 +2,7 @@
 
 import { ApiError, dataset, login } from "./api.js";
 import { clipView } from "./clip.js";
-import { el, fill, number } from "./dom.js";
+import { el, fill, plural } from "./dom.js";
 import { showKeys } from "./keys.js";
 import { listView } from "./list.js";
 import { reviewView } from "./review.js";
@@ -84,8 +84,8 @@ async function ready() {
     if (about.facets) {
       const rows = about.rows;
       const parts = [
-        rows.clips && `${number(rows.clips)} clips`,
-        rows.motions && `${number(rows.motions)} motions`,
+        rows.clips && plural(rows.clips, "clip"),
+        rows.motions && plural(rows.motions, "motion"),
       ];
       fill(
         /** @type {Element} */ (document.getElementById("dataset")),

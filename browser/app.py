@@ -3,7 +3,7 @@
 import threading
 import zipfile
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -294,11 +294,12 @@ def _add_items(app: FastAPI, library: Library, media: Media) -> None:
     @app.get("/api/thumbnail")
     def thumbnail(kind: str, id: str, track: int | None = None) -> Response:  # noqa: A002
         reader = library.opened().reader
-        try:
-            portrait = reader.portrait(kind, id, track)
-            return FileResponse(media.thumbnail(portrait), media_type="image/jpeg", headers=_KEEP)
-        except (ItemError, UnknownItemError):
-            figures = reader.figures(kind, id, track)
+        if kind != "motion":
+            # Without its video an entry is sketched, if it has poses.
+            with suppress(ItemError, UnknownItemError):
+                made = media.thumbnail(reader.portrait(kind, id, track))
+                return FileResponse(made, media_type="image/jpeg", headers=_KEEP)
+        figures = reader.figures(kind, id, track)
         return Response(sketch(figures), media_type="image/svg+xml", headers=_KEEP)
 
     del clip, motion, rejection, video, thumbnail

@@ -29,7 +29,7 @@ from data.schemas import FORMER_NAMES, SCHEMAS
 from data.store.dataset import Dataset, open_part
 from data.store.manifest import DatasetError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised whenever the tables of the index change."""
 MEMORY: Final = "2GB"
 """Memory limit of DuckDB, which spills to the cache folder beyond it."""
@@ -262,7 +262,8 @@ _ENTRIES: Final = {
      AND c.clip_id NOT IN (SELECT item_id FROM rejections WHERE item_id IS NOT NULL)""",
     "motions": """
     SELECT 'motion', m.motion_id, NULL, NULL, m.video_id, m.source_path, 0, m.num_frames / 20.0,
-     coalesce(m.texts[1].text, array_to_string(m.labels, ', '), ''), m.labels[1], '', 1, NULL,
+     coalesce([t.text for t in m.texts if t.level <> 'coarse'][1], m.texts[1].text,
+      array_to_string(m.labels, ', '), ''), m.labels[1], '', 1, NULL,
      NULL, 0, 0, 0, NULL, NULL, m.split, m.source, NULL, NULL, m.quality,
      concat_ws(' ', array_to_string([t.text for t in m.texts], ' '),
       array_to_string(m.labels, ' '), parse_filename(m.source_path), m.source_id, m.motion_id)

@@ -127,7 +127,7 @@ def test_a_review_by_keyboard(page: Page, address: str) -> None:
     page.keyboard.press("r")
     expect(rows.nth(1)).to_have_class("judged j-rejected")
     page.keyboard.press("e")
-    page.get_by_label("Text").fill("stroll along")
+    page.get_by_role("textbox", name="Text", exact=True).fill("stroll along")
     page.keyboard.press("Enter")
     expect(rows.nth(2)).to_contain_text("stroll along")
     page.keyboard.press("u")

@@ -79,7 +79,7 @@ class PrefectServer:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Basic {token}", "Content-Type": "application/json"},
         )
-        with urlopen(asked, timeout=60) as reply:  # noqa: S310
+        with urlopen(asked, timeout=START_LIMIT_S) as reply:  # noqa: S310
             return json.loads(reply.read())
 
     def kill(self) -> None:

@@ -200,7 +200,8 @@ def noop(root: Path) -> None:
     """Run without new videos."""
     config = config_of(root)
     with open_writer(root, recipe_of(root)) as writer, Workers(config.workers) as workers:
-        ingested = ingest_files(Run(config, writer.work, workers), writer.published())
+        (shard,) = ingest_files(Run(config, writer.work, workers), writer.published())
+        ingested = shard.found
         if ingested.videos or ingested.rejections:
             raise AssertionError("expected that every video is known")
         if publish_videos(writer, ingested, []) is not None:

@@ -11,6 +11,7 @@ import operator
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -29,9 +30,16 @@ from annotators.pictures.preview import best_clip, pose_strip_jpeg
 from annotators.poses.external import open_programs, require_estimator
 from annotators.run import Progress, Run
 from annotators.stages.estimates import TextEstimate
-from annotators.stages.ingest import Ingested, ingest_files
+from annotators.stages.ingest import Ingested, Shard, ingest_files
 from annotators.stages.publish import hold_work, list_rejections, publish_videos, recipe_of
-from annotators.stages.shards import STAGES, Worked, estimate_all, work_through
+from annotators.stages.shards import (
+    STAGES,
+    Finished,
+    Worked,
+    estimate_all,
+    items_of,
+    work_through,
+)
 from annotators.stages.staged import SourceVideo, StagedScan
 from data.presets import NOTHING, PartOf, one_of
 from data.records import Outcome
@@ -61,9 +69,9 @@ from flows.settings import (
 )
 
 REPORT_EVERY_S = 2.0
-TASK_THREADS = 8
-"""Two shards with four stages each: while the last clips of one shard are processed, the next one
-keeps the other workers busy. Threads only wait for the worker processes."""
+TASK_THREADS = 9
+"""The ingest stage, and two shards with four stages each: while the last clips of one shard are
+processed, the next one keeps the other workers busy. Threads only wait for the worker processes."""
 
 
 class AnnotateSummary(BaseModel):
@@ -134,7 +142,8 @@ def _stop_workers(config: WorkerConfig) -> None:
 def _reporter(shard: str) -> Callable[[Progress], None]:
     """Return a callback that reports progress to the terminal, a Prefect artifact and the log."""
     logger = get_run_logger()
-    parts = int(shard.partition("/")[2] or 1)
+    # The number of shards is estimated (~7) until all files are read.
+    parts = int(shard.partition("/")[2].removeprefix("~") or 1)
     bar = ProgressBar()
     last_s = started_s = time.monotonic()
 
@@ -164,10 +173,13 @@ def _reporter(shard: str) -> Callable[[Progress], None]:
 
 
 @task(task_run_name="ingest", cache_policy=NO_CACHE)
-def ingest(run: Run, writer: DatasetWriter) -> Ingested:
-    """Find, probe and hash the source videos."""
+def ingest(run: Run, writer: DatasetWriter, give: Callable[[Shard], bool]) -> None:
+    """Find, probe and hash the source videos, and give shards of them to the other stages."""
     with stage("ingest"):
-        return ingest_files(run.reporting_to(_reporter("files")), writer.published())
+        shards = ingest_files(run.reporting_to(_reporter("files")), writer.published())
+        with closing(shards):
+            # Giving waits while enough shards are under way, and fails when the run has ended.
+            all(map(give, shards))
 
 
 def _task_of(name: str) -> Task[[str, Any, Run], list[StagedScan]]:
@@ -175,9 +187,9 @@ def _task_of(name: str) -> Task[[str, Any, Run], list[StagedScan]]:
 
     @task(name=name, task_run_name=f"{name} {{shard}}", cache_policy=NO_CACHE)
     def work_on(
-        shard: str, given: tuple[Sequence[SourceVideo | StagedScan]], run: Run
+        shard: str, given: tuple[Sequence[SourceVideo | StagedScan] | Finished], run: Run
     ) -> list[StagedScan]:
-        (items,) = given
+        items = items_of(*given)
         videos = [item.video if isinstance(item, StagedScan) else item for item in items]
         named = f"shard {shard} ({shortened([str(video.probe.path) for video in videos])})"
         with stage(name, named):
@@ -281,7 +293,9 @@ def annotate_videos(
             programs=programs,
             downloads=downloads_dir(),
         )
-        ingested = ingest(run, writer)
+
+        def start_ingest(give: Callable[[Shard], bool]) -> PrefectFuture[None]:
+            return ingest.submit(run, writer, give)
 
         def submit(stage: str, shard: str, given: Any) -> PrefectFuture[list[StagedScan]]:
             # In a tuple: Prefect asks its server for the state of a future that is a parameter
@@ -292,15 +306,15 @@ def annotate_videos(
             return publish(writer, ingested, list(scans), len(scans))
 
         if config.dry_run:
-            done = estimate_all(run, ingested, submit)
+            done = estimate_all(run, start_ingest, submit)
         else:
-            done = work_through(run, ingested, submit, publish_complete)
+            done = work_through(run, start_ingest, submit, publish_complete)
         spend = functools.reduce(operator.add, (s.spend for s in models.services), Spend())
         if done.failures:
             raise _first_failure(done)
-        summary = _summarize(config.dataset, done, ingested, spend, time.monotonic() - started_s)
+        summary = _summarize(config.dataset, done, spend, time.monotonic() - started_s)
         if not summary.rows["annotations"] and summary.remaining is None:
-            rejections = list_rejections(ingested, done.unpublished, writer.work)
+            rejections = list_rejections(done.rejections, done.unpublished, writer.work)
             found = "no clip could be annotated"
             raise StageError(describe_empty_run(config.dataset, found, rejections))
     _show(summary)
@@ -344,9 +358,7 @@ def _unanswered(models: Models) -> str:
     )
 
 
-def _summarize(
-    root: Path, done: Worked, ingested: Ingested, spend: Spend, elapsed_s: float
-) -> AnnotateSummary:
+def _summarize(root: Path, done: Worked, spend: Spend, elapsed_s: float) -> AnnotateSummary:
     rows: dict[str, int] = {}
     reasons = Counter[str]()
     outcomes: dict[str, dict[str, int]] = {}
@@ -361,8 +373,8 @@ def _summarize(
         rows={name: rows.get(name, 0) for name in SCHEMAS},
         added=dict(done.added),
         rejections=dict(reasons.most_common()),
-        num_known=ingested.num_known,
-        video_s=sum(video.probe.duration_s for video in ingested.videos),
+        num_known=done.num_known,
+        video_s=done.video_s,
         elapsed_s=elapsed_s,
         outcomes=outcomes,
         spend=spend,

@@ -1,6 +1,6 @@
 """Videos that are not on this machine: downloaded for ingest, and kept while a stage reads them."""
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ class Downloads:
     failed: Sequence[tuple[RemoteVideo, ItemError]]
 
 
-def download_videos(run: Run, videos: Iterable[RemoteVideo]) -> Iterator[Downloads]:
+def download_videos(run: Run, videos: Iterable[RemoteVideo]) -> Generator[Downloads]:
     """Download videos into the cache of a run, some at a time.
 
     Yields:
@@ -100,6 +100,9 @@ def hold_downloads(run: Run, videos: Sequence[SourceVideo]) -> Generator[None]:
 
 
 def _is_unchanged(known: SourceVideo, video: RemoteVideo) -> bool:
+    # A run that was killed may have staged it before its address was added.
+    if known.source != video.address:
+        return False
     return video.size_bytes is None or (known.probe.size_bytes, known.mtime_ns) == (
         video.size_bytes,
         video.modified_ns,

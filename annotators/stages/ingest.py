@@ -1,8 +1,16 @@
-"""Ingest stage: find, probe and hash the sources, and select the videos that need work."""
+"""Ingest stage: find, probe and hash the sources, and select the videos that need work.
 
+It is a stream: a shard of videos is passed on as soon as its files are inspected, while others are
+still read. Files are taken in the order of their paths, so that shards, and which of two copies is
+the duplicate, do not depend on which file was read first.
+"""
+
+import itertools
+import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,15 +33,23 @@ from data.store.dataset import Dataset
 from data.video.files import hash_file, size_of
 from data.video.probe import probe_video
 from data.video.sharing import take_share
-from data.video.sources import RemoteVideo, discover_videos, path_item_id, shortened
+from data.video.sources import (
+    Discovery,
+    RemoteVideo,
+    discover_videos,
+    path_item_id,
+    shortened,
+)
 
 RETRYABLE_OUTCOMES: Final = frozenset({Outcome.UNAVAILABLE.value, Outcome.RATE_LIMITED.value})
 """Outcomes of transient failures; ``retry_rejected`` repeats these calls."""
+RESTAGED_TOGETHER: Final = 64
+"""Rows of so many published videos are read at once, because each reading looks at all parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """Result of the ingest stage.
+    """Files that were inspected, and the videos among them that need work.
 
     Attributes:
         videos: videos that need work, ordered by path.
@@ -43,11 +59,35 @@ class Ingested:
         num_known: number of files whose content is in the dataset or permanently rejected.
     """
 
-    videos: tuple[SourceVideo, ...]
-    rejections: tuple[tuple[Rejection, str | None], ...]
-    superseded: tuple[RejectionKey, ...]
-    replaced: tuple[str, ...]
-    num_known: int
+    videos: tuple[SourceVideo, ...] = ()
+    rejections: tuple[tuple[Rejection, str | None], ...] = ()
+    superseded: tuple[RejectionKey, ...] = ()
+    replaced: tuple[str, ...] = ()
+    num_known: int = 0
+
+    def __add__(self, other: "Ingested") -> "Ingested":
+        return Ingested(
+            self.videos + other.videos,
+            self.rejections + other.rejections,
+            self.superseded + other.superseded,
+            self.replaced + other.replaced,
+            self.num_known + other.num_known,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A group of videos that pass the stages together.
+
+    Attributes:
+        name: its number and that of all shards, such as ``2/7``, or ``2/~7`` while the latter is
+            estimated.
+        found: the videos, and all that was found since the shard before. The last shard may have no
+            videos.
+    """
+
+    name: str
+    found: Ingested
 
 
 def inspect_file(path: Path) -> SourceVideo:
@@ -60,12 +100,18 @@ def inspect_file(path: Path) -> SourceVideo:
     return SourceVideo(hash_file(path), path.stat().st_mtime_ns, probe)
 
 
-def ingest_files(run: Run, published: Dataset | None) -> Ingested:
+def ingest_files(run: Run, published: Dataset | None) -> Generator[Shard]:
     """Find, probe and hash the sources, and skip known, duplicate and unreadable files.
+
+    Files are only read as shards are asked for.
 
     Args:
         run: run whose configuration names the sources.
         published: published dataset, or None for a new dataset.
+
+    Yields:
+        At least one shard. A shard has about ``shard_clips`` clips and at least one video; on a
+        cluster at least two clips per worker, because all of its workers work on few shards.
 
     Raises:
         ValueError: the sources name no file, none of them is in the share that the run takes, or a
@@ -82,66 +128,42 @@ def ingest_files(run: Run, published: Dataset | None) -> Ingested:
     discovery = take_share(discovery, config.shard)
     known = _Known.of(published, retry=config.retry_rejected)
     _discard_work_of(known.finished, work)
-    usable = set(discovery.usable_ids)
-    found = {path: known.has_unchanged(path) for path in discovery.files}
-    found_remote = {remote: known.has_remote(remote) for remote in discovery.remote}
-    new_files = [path for path, is_known in found.items() if not is_known]
-    new_remote = [remote for remote, is_known in found_remote.items() if not is_known]
-    usable.update(path_item_id(path) for path, is_known in found.items() if is_known)
-    usable.update(remote.item_id for remote, is_known in found_remote.items() if is_known)
-    num_known = len(discovery.files) + len(discovery.remote) - len(new_files) - len(new_remote)
+    files = _Files(known)
+    new_files, new_remote = files.take_discovery(discovery)
+    num_new = len(new_files) + len(new_remote)
+    inspected = _read(run, new_files, new_remote)
+    new = filter(None, itertools.starmap(files.take, inspected))
+    together = RESTAGED_TOGETHER if source is not None or known.retried_texts else 1
+    worked_on: set[Path] = set()
+    number = 1
+    num_clips = 0.0
+    with closing(inspected):
+        while videos := list(itertools.islice(new, together)):
+            if config.retry_rejected:
+                forget_failures(videos, work)
+            strangers = _restage(videos, published, source, known.retried_texts, work)
+            for video in videos:
+                if video.video_id in strangers:
+                    files.reject(strangers[video.video_id], video.video_id)
+                    continue
+                files.add(video)
+                worked_on.add(probe_path(work, video.probe.path))
+                num_clips += max(1.0, video.probe.duration_s / config.clips.max_clip_s)
+                more = files.num_taken < num_new or video is not videos[-1]
+                if more and num_clips >= _clips_of_shard(run):
+                    expected = math.ceil(number * num_new / files.num_taken)
+                    yield Shard(f"{number}/~{max(expected, number + 1)}", files.collect())
+                    number, num_clips = number + 1, 0.0
+    _discard_probes(worked_on, work)
+    yield Shard(f"{number}/{number}", files.collect())
 
-    rejections: dict[RejectionKey, tuple[Rejection, str | None]] = {
-        rejection.key: (rejection, None) for rejection in discovery.rejections
-    }
-    readable: dict[Path, SourceVideo] = {}
-    for result in _read(run, new_files, new_remote):
-        if isinstance(result, Rejection):
-            rejections[result.key] = (result, None)
-        else:
-            readable[result.probe.path] = result
 
-    videos: dict[str, SourceVideo] = {}
-    for path in sorted(readable, key=lambda path: (readable[path].address, path)):
-        video = readable[path]
-        first = known.other_copy(video) or (
-            videos[video.video_id].name if video.video_id in videos else None
-        )
-        if first is not None:
-            error = ItemError(
-                Reason.DUPLICATE,
-                f"expected new content, found the same bytes as {first}.",
-                "Nothing to do: the content is annotated once, under the other path.",
-            )
-            rejection = Rejection.of(_item_id(video), video.name, Stage.INGEST, error)
-            rejections[rejection.key] = (rejection, video.video_id)
-        elif video.video_id in known.finished:
-            num_known += 1
-        else:
-            videos[video.video_id] = video
-
-    if config.retry_rejected:
-        forget_failures(videos.values(), work)
-    strangers = _restage(videos.values(), published, source, known.retried_texts, work)
-    rejections |= {rejected.key: (rejected, v) for v, rejected in strangers.items()}
-    videos = {v: video for v, video in videos.items() if v not in strangers}
-
-    _discard_probes(videos.values(), work)
-
-    new = {
-        key: value
-        for key, value in rejections.items()
-        if known.rejected.get(key) != value[0].reason.value
-    }
-    usable.update(map(_item_id, readable.values()))
-    fixed = {RejectionKey(item_id, Stage.INGEST) for item_id in usable}.difference(rejections)
-    return Ingested(
-        videos=tuple(videos.values()),
-        rejections=tuple(new.values()),
-        superseded=tuple(key for key in (*new, *sorted(fixed)) if key in known.rejected),
-        replaced=tuple(video_id for video_id in videos if video_id in known.retried),
-        num_known=num_known,
-    )
+def _clips_of_shard(run: Run) -> int:
+    enough = run.config.shard_clips
+    if run.config.workers.executor == "ray":
+        # The cluster may grow during a run.
+        enough = max(enough, 2 * run.workers.capacity)
+    return enough
 
 
 def _restage(
@@ -178,50 +200,67 @@ def _discard_work_of(video_ids: Collection[str], work: Path) -> None:
 
 
 def _read(
-    run: Run, files: Iterable[Path], remote: Iterable[RemoteVideo]
-) -> Iterator[SourceVideo | Rejection]:
-    """Probe and hash files, and videos that are not on this machine."""
-    for path, result in _inspect(run, files):
-        if isinstance(result, ItemError):
-            yield Rejection.of(path_item_id(path), str(path), Stage.INGEST, result)
-        else:
-            yield result
-    for downloads in download_videos(run, remote):
-        yield from downloads.known
-        for video, error in downloads.failed:
-            yield Rejection.of(video.item_id, video.item, Stage.INGEST, error)
-        for path, result in _inspect(run, downloads.files):
-            video = downloads.files[path]
-            if isinstance(result, ItemError):
-                yield Rejection.of(video.item_id, video.item, Stage.INGEST, result)
-            else:
-                named = replace(result, address=video.item, source=video.address)
-                write_staged(probe_path(run.work, path), named)
-                yield named
+    run: Run, files: Sequence[Path], remote: Sequence[RemoteVideo]
+) -> Generator[tuple[str, str, SourceVideo | ItemError]]:
+    """Inspect files, and videos that are not on this machine; yield them in the given order.
+
+    Yields:
+        Its ``item_id``, its name, and the video or the reason why it is none.
+    """
+    with closing(_inspect(run, files)) as inspected:
+        for path, result in inspected:
+            yield path_item_id(path), str(path), result
+    with closing(_inspect_remote(run, remote)) as inspected:
+        for video, result in inspected:
+            yield video.item_id, video.item, result
 
 
-def _inspect(run: Run, paths: Iterable[Path]) -> Iterator[tuple[Path, SourceVideo | ItemError]]:
-    """Inspect files in worker processes, and stage the results.
+def _inspect_remote(
+    run: Run, videos: Sequence[RemoteVideo]
+) -> Generator[tuple[RemoteVideo, SourceVideo | ItemError]]:
+    """Download videos and inspect them, some at a time."""
+    results: dict[str, SourceVideo | ItemError] = {}
+    with closing(download_videos(run, videos)) as downloads:
+        for video in videos:
+            while video.address not in results:
+                some = next(downloads)
+                results |= {known.source: known for known in some.known}
+                results |= {failed.address: error for failed, error in some.failed}
+                for path, result in _inspect(run, [*some.files]):
+                    remote = some.files[path]
+                    results[remote.address] = result
+                    if not isinstance(result, ItemError):
+                        named = replace(result, address=remote.item, source=remote.address)
+                        write_staged(probe_path(run.work, path), named)
+                        results[remote.address] = named
+            yield video, results.pop(video.address)
+
+
+def _inspect(run: Run, paths: Sequence[Path]) -> Generator[tuple[Path, SourceVideo | ItemError]]:
+    """Inspect files in worker processes, stage the results, and yield them in the given order.
 
     A run that was killed has hashed some of them, which takes long for many large files: these are
     not read again.
     """
-    unread: list[Path] = []
+    results: dict[Path, SourceVideo | ItemError] = {}
     for path in paths:
         video = load_staged(SourceVideo, probe_path(run.work, path))
         if video is not None and _is_unchanged(path, video.probe.size_bytes, video.mtime_ns):
-            yield path, video
-        else:
-            unread.append(path)
+            results[path] = video
+    unread = [path for path in paths if path not in results]
     progress = Progress("ingest", len(unread), run.report)
     inspected = run.workers.run(
         inspect_file, unread, video_s=_no_video, size_bytes=size_of, stage="ingest"
     )
-    for path, result in inspected:
-        if not isinstance(result, ItemError):
-            write_staged(probe_path(run.work, path), result)
-        yield path, result
-        progress.advance(rejected=isinstance(result, ItemError))
+    with closing(inspected):
+        for path in paths:
+            while path not in results:
+                read, result = next(inspected)
+                if not isinstance(result, ItemError):
+                    write_staged(probe_path(run.work, read), result)
+                results[read] = result
+                progress.advance(rejected=isinstance(result, ItemError))
+            yield path, results.pop(path)
 
 
 def _item_id(video: SourceVideo) -> str:
@@ -230,9 +269,8 @@ def _item_id(video: SourceVideo) -> str:
     return path_item_id(video.probe.path)
 
 
-def _discard_probes(videos: Iterable[SourceVideo], work: Path) -> None:
+def _discard_probes(kept: Collection[Path], work: Path) -> None:
     """Remove the staged results of files that this run does not work on."""
-    kept = {probe_path(work, video.probe.path) for video in videos}
     for path in (work / "probes").glob("*.json"):
         if path not in kept:
             path.unlink()
@@ -325,6 +363,106 @@ class _Known:
             if path != video.name and (is_address(path) or Path(path).is_file()):
                 return path
         return None
+
+
+@dataclass(slots=True)
+class _Files:
+    """What is found of the files, one after the other, and not collected yet.
+
+    Attributes:
+        known: files and rejections of the published dataset.
+        num_taken: number of inspected files that were taken.
+        first: name of the first file of each ``video_id``.
+        videos, rejections, superseded, num_known: as in :class:`Ingested`.
+    """
+
+    known: "_Known"
+    num_taken: int = 0
+    first: dict[str, str] = field(default_factory=dict[str, str])
+    videos: list[SourceVideo] = field(default_factory=list[SourceVideo])
+    rejections: list[tuple[Rejection, str | None]] = field(
+        default_factory=list[tuple[Rejection, str | None]]
+    )
+    superseded: list[RejectionKey] = field(default_factory=list[RejectionKey])
+    num_known: int = 0
+
+    def take_discovery(self, discovery: Discovery) -> tuple[list[Path], list[RemoteVideo]]:
+        """Take what was found without reading files, and return what must be read."""
+        for rejection in discovery.rejections:
+            self.reject(rejection, None)
+        for item_id in sorted(discovery.usable_ids):
+            self._accept(item_id)
+        files: list[Path] = []
+        for path in discovery.files:
+            if self.known.has_unchanged(path):
+                self._take_known(path_item_id(path))
+            else:
+                files.append(path)
+        remote: list[RemoteVideo] = []
+        for video in discovery.remote:
+            if self.known.has_remote(video):
+                self._take_known(video.item_id)
+            else:
+                remote.append(video)
+        return files, remote
+
+    def take(self, item_id: str, item: str, result: SourceVideo | ItemError) -> SourceVideo | None:
+        """Take an inspected file, and return its video if that needs work."""
+        self.num_taken += 1
+        if isinstance(result, ItemError):
+            self.reject(Rejection.of(item_id, item, Stage.INGEST, result), None)
+            return None
+        video_id = result.video_id
+        other = self.known.other_copy(result) or self.first.get(video_id)
+        if other is not None:
+            error = ItemError(
+                Reason.DUPLICATE,
+                f"expected new content, found the same bytes as {other}.",
+                "Nothing to do: the content is annotated once, under the other path.",
+            )
+            self.reject(Rejection.of(item_id, item, Stage.INGEST, error), video_id)
+            return None
+        if video_id in self.known.finished:
+            self._take_known(item_id)
+            return None
+        self.first[video_id] = result.name
+        return result
+
+    def add(self, video: SourceVideo) -> None:
+        """Add a video that :meth:`take` returned."""
+        self._accept(_item_id(video))
+        self.videos.append(video)
+
+    def reject(self, rejection: Rejection, video_id: str | None) -> None:
+        """Add a rejection, unless the dataset has it already."""
+        reason = self.known.rejected.get(rejection.key)
+        if reason == rejection.reason.value:
+            return
+        self.rejections.append((rejection, video_id))
+        if reason is not None:
+            self.superseded.append(rejection.key)
+
+    def collect(self) -> Ingested:
+        """Return what was found since the last call."""
+        found = Ingested(
+            videos=tuple(self.videos),
+            rejections=tuple(self.rejections),
+            superseded=tuple(self.superseded),
+            replaced=tuple(v.video_id for v in self.videos if v.video_id in self.known.retried),
+            num_known=self.num_known,
+        )
+        self.videos, self.rejections, self.superseded, self.num_known = [], [], [], 0
+        return found
+
+    def _take_known(self, item_id: str) -> None:
+        self.num_known += 1
+        self._accept(item_id)
+
+    def _accept(self, item_id: str) -> None:
+        """Take note of an item that is usable, whatever an earlier run found."""
+        key = RejectionKey(item_id, Stage.INGEST)
+        if key in self.known.rejected:
+            self.superseded.append(key)
 
 
 def _no_video(_: Path) -> float:

@@ -48,7 +48,7 @@ def publish_videos(
 
     Args:
         writer: writer of the dataset.
-        ingested: result of the ingest stage.
+        ingested: what the ingest stage found since the last publication.
         video_ids: videos of which all stages are staged.
 
     Returns:
@@ -157,15 +157,17 @@ def recipe_of(config: AnnotateConfig, model_path: Path | None) -> dict[str, Any]
     return recipe
 
 
-def list_rejections(ingested: Ingested, scans: Sequence[StagedScan], work: Path) -> list[Rejection]:
+def list_rejections(
+    ingest: Sequence[Rejection], scans: Sequence[StagedScan], work: Path
+) -> list[Rejection]:
     """Return the rejections of a run, published or not.
 
     Args:
-        ingested: result of the ingest stage.
+        ingest: rejections of the ingest stage.
         scans: scanned videos.
         work: folder of staged work.
     """
-    found = [rejection for rejection, _ in ingested.rejections]
+    found = [*ingest]
     for scan in scans:
         found += scan.rejections
         poses = (load_staged(StagedPoses, poses_path(work, clip)) for clip in scan.clips)

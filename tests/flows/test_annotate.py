@@ -17,11 +17,13 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.settings import PREFECT_API_URL
 
 from annotators.config import AnnotateConfig
+from annotators.stages import ingest
 from data.schemas import SCHEMAS, load_motion
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
 from flows import annotate
 from flows.annotate import AnnotateSummary, annotate_videos
+from tests.annotators.stages.test_streamed_ingest import film, inspect_after_first_publication
 from tests.support import corruption
 from tests.support.motions import raising_left_arm
 
@@ -403,3 +405,20 @@ def test_a_program_of_the_user_estimates_the_poses(brief_clip: Path, tmp_path: P
     with pytest.raises(ValueError, match="found none of the name 'no-such-program'"):
         annotate_videos(config={**wrong, "dataset": str(tmp_path / "other")})
     assert not (tmp_path / "other").exists()
+
+
+def test_the_flow_publishes_a_video_while_the_next_is_read(
+    sample_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "inspect_file", inspect_after_first_publication)
+    summary = annotate_videos(
+        config={
+            "videos": [str(film(sample_clip, tmp_path / "videos", 2))],
+            "dataset": str(tmp_path / "dataset"),
+            "shard_clips": 1,
+            "publish_clips": 1,
+            "workers": {"num_workers": 2, "min_timeout_s": 600},
+        }
+    )
+    assert summary.rows["videos"] == summary.added["videos"] == 2
+    assert summary.rejections == {}

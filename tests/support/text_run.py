@@ -136,7 +136,7 @@ def main() -> None:
         scans = put_in_place(writer.work, Path(video), int(num_videos), int(clips_each))
         captioned = caption_videos(Run(config, writer.work, workers, models=models), scans)
         done = annotate_videos(Run(config, writer.work, workers, models=models), captioned)
-        publish_videos(writer, Ingested((), (), (), (), 0), [scan.video.video_id for scan in done])
+        publish_videos(writer, Ingested(), [scan.video.video_id for scan in done])
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def test_staged_tracks_that_are_damaged_are_neither_told_nor_published(
         annotate_videos(run, [scan])
         _flip_a_bit_of_the_joints(tracks_path(work, scan.clips[0]))
         with pytest.raises(DatasetError, match=r"expected the staged tracks.*Remedy: delete .*on"):
-            publish_videos(writer, Ingested((), (), (), (), 0), ["v0"])
+            publish_videos(writer, Ingested(), ["v0"])
         captions.unlink()
         caption_videos(run, [scan])
         (rejection,) = read_staged(StagedCaptions, captions).rejections

@@ -54,7 +54,8 @@ def test_known_copies_are_looked_up_by_id(
     config = scale.config_of(root)
     config = config.model_copy(update={"videos": (*config.videos, str(sample_clip))})
     with Workers(config.workers) as workers:
-        ingested = ingest_files(Run(config, tmp_path, workers), Dataset(root))
+        (shard,) = ingest_files(Run(config, tmp_path, workers), Dataset(root))
+    ingested = shard.found
     assert ingested.num_known == NUM_CLIPS // scale.CLIPS_PER_VIDEO
     assert [video.probe.path for video in ingested.videos] == [sample_clip]
 

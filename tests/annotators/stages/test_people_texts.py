@@ -107,7 +107,7 @@ def annotated(
             scan = _stage(writer.work, sample_clip, tracks or _people(width_px))
             shared = Run(config, writer.work, workers, models=models)
             (done,) = annotate_videos(shared, caption_videos(shared, [scan]))
-            publish_videos(writer, Ingested((), (), (), (), 0), [done.video.video_id])
+            publish_videos(writer, Ingested(), [done.video.video_id])
         dataset = Dataset(config.dataset)
         assert check_dataset(config.dataset) == []
         return dataset

@@ -1,6 +1,5 @@
 """The stages without Prefect: damaged files, and every real clip as its source list says."""
 
-import csv
 import shutil
 from collections.abc import Generator
 from pathlib import Path
@@ -10,10 +9,8 @@ import pytest
 from annotators.chat.model import NO_MODELS
 from annotators.config import AnnotateConfig
 from annotators.run import Progress
-from annotators.stages.shards import annotate_dataset, make_shards
-from annotators.stages.staged import SourceVideo as Source
+from annotators.stages.shards import annotate_dataset
 from data.store.dataset import Dataset
-from data.video.probe import probe_video
 from data.workers.workers import WorkerConfig, Workers
 from tests.support import corruption
 
@@ -90,15 +87,3 @@ def test_ten_damaged_files_each_have_an_answer(
         "captions",
         "annotations",
     }
-
-
-def test_shards_hold_about_as_many_clips_as_asked(videos_dir: Path, tmp_path: Path) -> None:
-    with (videos_dir / "SOURCES.tsv").open(newline="") as file:
-        names = [row["file"] for row in csv.DictReader(file, delimiter="\t")]
-    videos = [Source(name, 0, probe_video(videos_dir / name)) for name in names]
-    config = AnnotateConfig(videos=("x",), dataset=tmp_path, shard_clips=5)
-    shards = make_shards(videos, config)
-    assert [video for shard in shards for video in shard] == videos
-    for shard in shards[:-1]:
-        clips = [max(1.0, video.probe.duration_s / config.clips.max_clip_s) for video in shard]
-        assert sum(clips) >= 5 > sum(clips[:-1])

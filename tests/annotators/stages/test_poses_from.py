@@ -82,7 +82,7 @@ def source(tmp_path_factory: pytest.TempPathFactory, video: Path, workers: Worke
         write_staged(video_path(work, "scans", seen.video_id), scan)
         caption_videos(Run(config, work, workers), [scan])
         annotate_videos(Run(config, work, workers), [scan])
-        publish_videos(writer, Ingested((), (), (), (), 0), [seen.video_id])
+        publish_videos(writer, Ingested(), [seen.video_id])
     return config.dataset
 
 

@@ -50,8 +50,8 @@ def test_a_readable_file_loses_its_rejection_of_ingest_alone(
         workers=WorkerConfig(num_workers=1),
     )
     with Workers(config.workers) as workers:
-        ingested = ingest_files(Run(config, tmp_path / "work", workers), published)
-    assert ingested.superseded == (RejectionKey(item_id, Stage.INGEST),)
+        (shard,) = ingest_files(Run(config, tmp_path / "work", workers), published)
+    assert shard.found.superseded == (RejectionKey(item_id, Stage.INGEST),)
 
 
 def test_restaging_keeps_the_rejections_of_both_stages(brief_clip: Path, tmp_path: Path) -> None:

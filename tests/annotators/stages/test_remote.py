@@ -125,12 +125,13 @@ def test_videos_that_do_not_fit_into_the_cache_are_downloaded_again(
         downloads=DownloadConfig(cache_gb=1e-9),
     )
     run = Run(config, tmp_path / "work", workers, downloads=tmp_path / "cache")
-    videos = ingest_files(run, None).videos
+    (shard,) = ingest_files(run, None)
+    videos = shard.found.videos
     assert [video.name for video in videos] == ["s3://team/films/a.mp4", "s3://team/films/b.mp4"]
     assert not any(video.probe.path.exists() for video in videos)
     # A restart needs no file of what it has probed.
     before = s3.requests.copy()
-    assert ingest_files(run, None).videos == videos
+    assert list(ingest_files(run, None)) == [shard]
     assert s3.requests["GET", "/team/films/a.mp4"] == before["GET", "/team/films/a.mp4"]
     with hold_downloads(run, videos):
         assert all(video.probe.path.exists() for video in videos)

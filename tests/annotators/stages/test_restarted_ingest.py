@@ -37,7 +37,8 @@ def test_a_restart_reads_only_what_it_does_not_know(run: Run, tmp_path: Path) ->
             if touched is not None:
                 os.utime(videos / touched, ns=(1, 1))
             read.append(0)
-            ingests.append(ingest_files(run.reporting_to(report), None))
+            (shard,) = ingest_files(run.reporting_to(report), None)
+            ingests.append(shard.found)
     # A second copy, and what is no video, have no work that could be kept.
     assert read == [4, 2, 3]
     first, second, third = ingests

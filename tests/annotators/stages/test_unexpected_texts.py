@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from annotators.run import Run
-from annotators.stages.ingest import Ingested
 from annotators.stages.publish import list_rejections
 from annotators.stages.staged import StagedCaptions, read_staged, tracks_path, video_path
 from annotators.stages.texts import caption_videos
@@ -43,7 +42,7 @@ def test_tracks_that_cannot_be_read_cost_one_video_its_texts(
         (clip.clip_id, Stage.CAPTIONS, Reason.UNEXPECTED) for clip in bad.clips
     ]
     # A run without any annotation tells them as its reason.
-    told_rejections = list_rejections(Ingested((), (), (), (), 0), [bad, good], work)
+    told_rejections = list_rejections([], [bad, good], work)
     assert told_rejections == list(lost.rejections)
     kept = staged[good.video.video_id]
     assert (len(kept.captions), kept.rejections) == (3, ())

@@ -1,17 +1,21 @@
 """Requests through the Batch API, which costs half the price and replies within a day.
 
-The state of a batch is saved under ``<cache>/batches`` before the batch is created and after every
-step, so that a run can resume after a crash. If a run dies after it created a batch and before it
-saved the id, the next run finds the batch by the name in its metadata, so no request is submitted
-twice. Replies are matched by ``custom_id``, which is the key of the request, and stored in the same
-cache as those of single calls.
+A batch is submitted as soon as it is full. Requests wait on disk, because those of a whole run with
+their pictures do not fit into memory. The state of a batch is saved under ``<cache>/batches``
+before the batch is created and after every step, so that a run can resume after a crash. If a run
+dies after it created a batch and before it saved the id, the next run finds the batch by the name
+in its metadata, so no request is submitted twice. Replies are matched by ``custom_id``, which is
+the key of the request, and stored in the same cache as those of single calls.
 """
 
 import asyncio
 import json
 import logging
+import os
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -57,11 +61,10 @@ class BatchChatService(ChatService):
     def ask_many(
         self, requests: Iterable[tuple[Tag, ChatRequest]]
     ) -> Iterator[tuple[Tag, ChatReply]]:
-        """Submit all requests, then yield their replies.
+        """Submit all requests in as few batches as possible, and yield their replies.
 
         Args:
-            requests: pairs of a tag chosen by the caller and a request. All of them are read
-                before the first batch is submitted.
+            requests: pairs of a tag chosen by the caller and a request.
 
         Yields:
             Tag and reply, in order of completion.
@@ -70,61 +73,158 @@ class BatchChatService(ChatService):
             ChatStoppedError: the service fails for all requests.
         """
         tagged: dict[str, list[Tag]] = {}
-        wanted: dict[str, ChatRequest] = {}
-        for tag, request in requests:
-            key = self.key(request)
-            kept = self.cache.get(key)
-            if kept is not None:
-                self.spend.cache_hits += 1
-                yield tag, kept
-            else:
-                wanted[key] = request
-                tagged.setdefault(key, []).append(tag)
-        for key, reply in _ask(self, wanted):
-            for tag in tagged[key]:
-                yield tag, reply
+        self.batch_folder.mkdir(parents=True, exist_ok=True)
+        with _Spool(self.batch_folder) as spool:
+            batches = _Batches(self, spool)
+            for tag, request in requests:
+                key = self.key(request)
+                kept = self.cache.get(key)
+                if kept is not None:
+                    self.spend.cache_hits += 1
+                    yield tag, kept
+                elif key in tagged:
+                    tagged[key].append(tag)
+                elif batches.add(key, request):
+                    tagged[key] = [tag]
+                else:
+                    yield tag, self.over_budget()
+            for key, reply in batches.replies():
+                for tag in tagged[key]:
+                    yield tag, reply
 
 
-def _ask(service: ChatService, wanted: dict[str, ChatRequest]) -> Iterator[tuple[str, ChatReply]]:
-    folder = service.batch_folder
-    last: dict[str, ChatReply] = {}
-    for attempt in range(service.config.max_attempts):
-        # The first attempt also collects the batches of earlier runs.
-        states = _load_states(folder, service.own_batches) if attempt == 0 else []
-        under_way = {key for state in states for key in state.keys}
-        todo = {key: request for key, request in wanted.items() if key not in under_way}
-        for key in _over_budget(service, todo):
-            del todo[key], wanted[key]
-            yield key, service.over_budget()
-        states += _new_states(service, todo, folder)
-        for key, reply in service.run(_process_all(service, states, todo, folder)).result().items():
-            if key not in wanted:
-                continue
-            if reply.outcome in (Outcome.UNAVAILABLE, Outcome.RATE_LIMITED):
-                last[key] = reply
-            else:
-                del wanted[key]
-                yield key, reply
-        if not wanted:
-            return
-    for key in wanted:
-        failed = last.get(key, ChatReply(Outcome.UNAVAILABLE, "no reply in any batch"))
-        service.note_answer(failed)
-        yield key, replace(failed, attempts=service.config.max_attempts)
+class _Spool:
+    """The lines of requests, in a file that is gone when this process ends.
 
-
-def _over_budget(service: ChatService, todo: dict[str, ChatRequest]) -> list[str]:
-    """Reserve budget for each request and return the keys of those that do not fit.
-
-    A batch cannot be stopped halfway, so each request is counted at its maximum cost.
+    Args:
+        folder: folder with room for all requests of a run.
     """
-    most = service.sampling().max_tokens
-    left_out: list[str] = []
-    for key, request in todo.items():
-        tokens_in = service.tokens_in(request)
-        if service.budget.reserve(tokens_in + most, service.usd(tokens_in, most)) is None:
-            left_out.append(key)
-    return left_out
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - see __exit__
+        self._places: dict[str, tuple[int, int]] = {}
+        self._end = 0
+
+    def __enter__(self) -> "_Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def add(self, key: str, line: bytes) -> None:
+        """Append the line of a request."""
+        self._file.write(line)
+        self._places[key] = self._end, len(line)
+        self._end += len(line)
+
+    def size(self, key: str) -> int:
+        """Return the size of a line in bytes."""
+        return self._places[key][1]
+
+    def read(self, key: str) -> bytes:
+        """Return the line of a request, in any thread."""
+        offset, length = self._places[key]
+        return os.pread(self._file.fileno(), length, offset)
+
+
+class _Batches:
+    """The batches of one call of :meth:`BatchChatService.ask_many`."""
+
+    def __init__(self, service: ChatService, spool: _Spool) -> None:
+        self._service = service
+        self._spool = spool
+        self._folder = service.batch_folder
+        self._earlier = _load_states(self._folder, service.own_batches)
+        self._under_way = {key for state in self._earlier for key in state.keys}
+        self._tokens_in: dict[str, int] = {}
+        self._keys: list[str] = []
+        self._size = 0
+        self._running: list[Future[dict[str, ChatReply]]] = []
+
+    def add(self, key: str, request: ChatRequest) -> bool:
+        """Add a request, and return whether the budget covers it.
+
+        Raises:
+            ChatStoppedError: a batch could not be submitted.
+        """
+        self._tokens_in[key] = self._service.tokens_in(request)
+        if key not in self._under_way and not self._reserve(key):
+            return False
+        self._spool.add(key, _line(self._service, key, request))
+        if key not in self._under_way:
+            self._put(key)
+        return True
+
+    def replies(self) -> Iterator[tuple[str, ChatReply]]:
+        """Wait for the replies to all requests; those without a reply are submitted again."""
+        service = self._service
+        wanted = {key for key in self._tokens_in if key in self._spool}
+        last: dict[str, ChatReply] = {}
+        for state in self._earlier:
+            self._start(state)
+        for attempt in range(service.config.max_attempts):
+            for key in sorted(wanted) if attempt else ():
+                if self._reserve(key):
+                    self._put(key)
+                else:
+                    wanted.remove(key)
+                    yield key, service.over_budget()
+            self._close()
+            running, self._running = self._running, []
+            for future in as_completed(running):
+                for key, reply in future.result().items():
+                    if key not in wanted:
+                        continue
+                    if reply.outcome in (Outcome.UNAVAILABLE, Outcome.RATE_LIMITED):
+                        last[key] = reply
+                    else:
+                        wanted.remove(key)
+                        yield key, reply
+            if not wanted:
+                return
+        for key in sorted(wanted):
+            failed = last.get(key, ChatReply(Outcome.UNAVAILABLE, "no reply in any batch"))
+            service.note_answer(failed)
+            yield key, replace(failed, attempts=service.config.max_attempts)
+
+    def _reserve(self, key: str) -> bool:
+        """Reserve budget for a request.
+
+        A batch cannot be stopped halfway, so each request is counted at its maximum cost.
+        """
+        most = self._service.sampling().max_tokens
+        tokens_in = self._tokens_in[key]
+        usd = self._service.usd(tokens_in, most)
+        return self._service.budget.reserve(tokens_in + most, usd) is not None
+
+    def _put(self, key: str) -> None:
+        """Add a request to the next batch, and submit it if it is full."""
+        config = self._service.config
+        length = self._spool.size(key)
+        full = len(self._keys) == config.batch_max_requests
+        if full or (self._keys and self._size + length > config.batch_max_bytes):
+            self._close()
+        self._keys.append(key)
+        self._size += length
+
+    def _close(self) -> None:
+        """Submit the next batch."""
+        if not self._keys:
+            return
+        state = BatchState(uuid4().hex, tuple(self._keys))
+        self._keys, self._size = [], 0
+        self._service.own_batches.add(state.name)
+        self._start(_save(state, self._folder))
+        for future in self._running:
+            if future.done() and future.exception() is not None:
+                future.result()
+
+    def _start(self, state: BatchState) -> None:
+        work = _process(self._service, state, self._spool, self._folder)
+        self._running.append(self._service.run(work))
 
 
 # --------------------------------------------------------------------------------------- states
@@ -148,32 +248,6 @@ def _save(state: BatchState, folder: Path) -> BatchState:
     return state
 
 
-def _new_states(
-    service: ChatService, todo: dict[str, ChatRequest], folder: Path
-) -> list[BatchState]:
-    """Split requests into batches within the limits of the service, and save their states."""
-    states: list[BatchState] = []
-    keys: list[str] = []
-    size = 0
-
-    def close() -> None:
-        state = BatchState(uuid4().hex, tuple(keys))
-        service.own_batches.add(state.name)
-        states.append(_save(state, folder))
-
-    for key, request in todo.items():
-        length = len(_line(service, key, request))
-        full = len(keys) == service.config.batch_max_requests
-        if keys and (full or size + length > service.config.batch_max_bytes):
-            close()
-            keys, size = [], 0
-        keys.append(key)
-        size += length
-    if keys:
-        close()
-    return states
-
-
 def _line(service: ChatService, key: str, request: ChatRequest) -> bytes:
     line = {
         "custom_id": key,
@@ -187,23 +261,12 @@ def _line(service: ChatService, key: str, request: ChatRequest) -> bytes:
 # ----------------------------------------------------------------------------------- processing
 
 
-async def _process_all(
-    service: ChatService,
-    states: list[BatchState],
-    requests: dict[str, ChatRequest],
-    folder: Path,
-) -> dict[str, ChatReply]:
-    """Process all batches until they end, and return the replies by key, including failures."""
-    found = await asyncio.gather(*(_process(service, state, requests, folder) for state in states))
-    return {key: reply for replies in found for key, reply in replies.items()}
-
-
 async def _process(
-    service: ChatService, state: BatchState, requests: dict[str, ChatRequest], folder: Path
+    service: ChatService, state: BatchState, spool: _Spool, folder: Path
 ) -> dict[str, ChatReply]:
     started_s = time.monotonic()
     if not state.batch_id:
-        state = await _submit(service, state, requests, folder)
+        state = await _submit(service, state, spool, folder)
     if not state.batch_id:
         # An earlier run died before it created this batch. Its requests are submitted again.
         (folder / f"{state.name}.json").unlink(missing_ok=True)
@@ -239,7 +302,7 @@ async def _process(
 
 
 async def _submit(
-    service: ChatService, state: BatchState, requests: dict[str, ChatRequest], folder: Path
+    service: ChatService, state: BatchState, spool: _Spool, folder: Path
 ) -> BatchState:
     """Create the batch, unless an earlier run created it.
 
@@ -255,9 +318,9 @@ async def _submit(
         seen += 1
         if seen >= RECENT_BATCHES:
             break
-    if any(key not in requests for key in state.keys):
+    if any(key not in spool for key in state.keys):
         return state
-    lines = b"".join(_line(service, key, requests[key]) for key in state.keys)
+    lines = await asyncio.to_thread(lambda: b"".join(map(spool.read, state.keys)))
     file = await _retry(
         service,
         lambda: service.client.files.create(

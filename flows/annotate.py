@@ -269,7 +269,7 @@ def annotate_videos(
     recipe = recipe_of(config, model_path)
     limiter = concurrency_limiter(config.concurrency_limit)
     with (
-        open_models(config, api_key, replies_dir(), limiter) as models,
+        open_models(config, api_key, replies_dir(), limiter, pool) as models,
         hold_work(config),
         open_writer(config.dataset, recipe) as writer,
         open_programs(config.poses, writer.work, program_environment()) as programs,

@@ -128,6 +128,9 @@ class PosePrograms:
 
     Processes start with their first job.
 
+    Attributes:
+        config, logs: as given.
+
     Args:
         config: command, devices and limits.
         logs: folder for the messages (standard error) of the programs.
@@ -138,6 +141,7 @@ class PosePrograms:
         self, config: ExternalPoseConfig, logs: Path, environment: Mapping[str, str] | None = None
     ) -> None:
         self.config = config
+        self.logs = logs
         self._programs = [
             _Program(config, device, logs / f"pose-program-{number}.log", environment)
             for number, device in enumerate(config.devices)

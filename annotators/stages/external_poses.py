@@ -1,16 +1,26 @@
 """Poses of clips by another estimator: a program of the user, or a folder with its results."""
 
+import os
+import platform
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from annotators.motion.framing import people_at_a_time
 from annotators.poses.estimate import PoseConfig
 from annotators.poses.external import read_tracks, results_path
-from annotators.poses.programs import PosePrograms, ProgramEndedError, Span
+from annotators.poses.programs import (
+    ExternalPoseConfig,
+    PosePrograms,
+    ProgramEndedError,
+    ProgramStartError,
+    Span,
+)
 from annotators.run import Run
 from annotators.stages.staged import SourceVideo, StagedPoses, write_tracks
 from data.errors import ItemError, Reason
@@ -47,6 +57,9 @@ class ExternalJob:
         return self.poses.external.model if self.poses.external is not None else ""
 
 
+_Results = list[tuple[ExternalJob, Path | ItemError]]
+
+
 def take_poses(
     run: Run, jobs: Sequence[ExternalJob]
 ) -> Iterator[tuple[ExternalJob, StagedPoses | ItemError]]:
@@ -66,17 +79,14 @@ def take_poses(
     if programs is None:
         raise AssertionError("expected pose programs, found none")
     groups = list(_groups(jobs))
-    threads = ThreadPoolExecutor(len(programs.config.devices), thread_name_prefix="pose-program")
-    try:
-        pending = [threads.submit(_estimated, programs, group) for group in groups]
-        for future in as_completed(pending):
-            results = future.result()
+    on_cluster = run.config.workers.executor == "ray"
+    estimated = _by_workers(run, programs, groups) if on_cluster else _by_threads(programs, groups)
+    with closing(estimated):
+        for results in estimated:
             yield from ((job, error) for job, error in results if isinstance(error, ItemError))
             done = [replace(job, path=path) for job, path in results if isinstance(path, Path)]
             yield from _converted(run, done)
             shutil.rmtree(_output(results[0][0]), ignore_errors=True)
-    finally:
-        threads.shutdown(cancel_futures=True)
 
 
 def _converted(
@@ -125,9 +135,19 @@ def _groups(jobs: Sequence[ExternalJob]) -> Iterator[list[ExternalJob]]:
             yield clips[first : first + CLIPS_PER_JOB]
 
 
-def _estimated(
-    programs: PosePrograms, group: Sequence[ExternalJob]
-) -> list[tuple[ExternalJob, Path | ItemError]]:
+def _by_threads(
+    programs: PosePrograms, groups: Sequence[Sequence[ExternalJob]]
+) -> Generator[_Results]:
+    """Run the programs of this machine, one per device."""
+    threads = ThreadPoolExecutor(len(programs.config.devices), thread_name_prefix="pose-program")
+    try:
+        for future in as_completed([threads.submit(_estimated, programs, g) for g in groups]):
+            yield future.result()
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+def _estimated(programs: PosePrograms, group: Sequence[ExternalJob]) -> _Results:
     """Run the program on clips of one video.
 
     If it ends or hangs, results that are complete are kept, and each clip without one is tried once
@@ -136,7 +156,7 @@ def _estimated(
     output = _output(group[0])
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
-    results: list[tuple[ExternalJob, Path | ItemError]] = []
+    results: _Results = []
     try:
         errors = _run(programs, group, output)
     except ProgramEndedError:
@@ -187,3 +207,66 @@ def _run(programs: PosePrograms, jobs: Sequence[ExternalJob], output: Path) -> d
         for c in (job.clip for job in jobs)
     ]
     return programs.run(probe.path, float(probe.fps), spans, output)
+
+
+# ------------------------------------------------------------------------------ on a cluster
+
+
+@dataclass(frozen=True, slots=True)
+class _WorkerJob:
+    """Clips of one video for the program of a worker."""
+
+    config: ExternalPoseConfig
+    logs: Path
+    group: tuple[ExternalJob, ...]
+
+    @property
+    def limit_s(self) -> float:
+        """Longest time that the program itself is given: once together, then each clip alone."""
+        clips_s = sum(job.clip.end_s - job.clip.start_s for job in self.group)
+        runs = len(self.group) + 1
+        starts_s = runs * (self.config.start_timeout_s + self.config.min_timeout_s)
+        return starts_s + 2 * self.config.timeout_per_video_s * clips_s
+
+
+def _by_workers(
+    run: Run, programs: PosePrograms, groups: Sequence[Sequence[ExternalJob]]
+) -> Generator[_Results]:
+    """Let workers of the cluster run the program, one each.
+
+    A program uses the first of the configured devices; Ray shows each worker its own GPUs.
+    """
+    # Of this machine only the configuration goes to workers, not the environment with its keys.
+    config = programs.config.model_copy(update={"devices": programs.config.devices[:1]})
+    jobs = [_WorkerJob(config, programs.logs, tuple(group)) for group in groups]
+    per_video_s = run.config.workers.timeout_per_video_s
+    done = run.workers.run(
+        _estimated_by_worker,
+        jobs,
+        video_s=lambda job: job.limit_s / per_video_s,
+        name=lambda job: str(job.group[0].video.probe.path),
+        stage="poses",
+    )
+    with closing(done):
+        for job, result in done:
+            if isinstance(result, ProgramStartError):
+                raise result
+            if isinstance(result, ItemError):
+                yield [(one, result) for one in job.group]
+            else:
+                yield result
+
+
+def _estimated_by_worker(job: _WorkerJob) -> _Results | ProgramStartError:
+    programs = _programs_of_worker(job.config.model_dump_json(), job.logs)
+    try:
+        return _estimated(programs, job.group)
+    except ProgramStartError as error:
+        return error
+
+
+@cache
+def _programs_of_worker(config_json: str, logs: Path) -> PosePrograms:
+    """Return the program that this process keeps running; it ends with the process."""
+    config = ExternalPoseConfig.model_validate_json(config_json)
+    return PosePrograms(config, logs / f"logs-{platform.node()}-{os.getpid()}")

@@ -35,6 +35,12 @@ class StageResources(Config):
         default_factory=dict,
         description="Custom resources of a worker; `ray start --resources` gives them to machines.",
     )
+    memory_gb: float = Field(
+        default=0.0,
+        ge=0,
+        description="Memory limit of a worker process, such as one that loads a model. 0: "
+        "workers.memory_gb.",
+    )
     max_workers: int = Field(
         default=0,
         ge=0,

@@ -319,7 +319,7 @@ class RayPool:
             resources=resources.resources,
             max_restarts=0,
             max_task_retries=0,
-        ).remote(self._memory_gb)
+        ).remote(resources.memory_gb or self._memory_gb)
         worker = _Worker(actor)
         group.workers.append(worker)
         answer = actor.ready.remote(code_version())

@@ -18,6 +18,7 @@ from annotators.config import AnnotateConfig
 from annotators.poses.programs import ProgramStartError
 from annotators.stages.shards import annotate_dataset
 from annotators.stages.staged import read_tracks
+from benchmarks.support.ray_cluster import patient_start
 from data.errors import Reason
 from data.schemas import load_track
 from data.store.dataset import Dataset
@@ -83,6 +84,41 @@ def test_a_program_is_kept_running_and_its_poses_are_stored(
     assert track.quality == pytest.approx(0.9)
     assert track.valid.all()
     assert not list((tmp_path / "work" / "external").glob("video*"))
+
+
+def test_a_worker_of_a_cluster_runs_the_program(
+    walk_clip: Path, workers: Workers, tmp_path: Path
+) -> None:
+    """It is loaded once by the worker, ends with it, and its poses and failures are the same."""
+    actions = {"video1-01": "error", "video2-00": "crash"}
+    config, log = _config(tmp_path, actions)
+    scans = make_scans(walk_clip, 3, 2)
+    on_ray = WorkerConfig(executor="ray", num_workers=1)
+    there = config.model_copy(update={"workers": on_ray})
+    with patient_start(), Workers(on_ray) as cluster:
+        staged = run_stage(there, tmp_path / "there", cluster, scans)
+    # It started once more after each crash.
+    assert log.read_text().count("start") == 3
+    assert staged == run_stage(config, tmp_path / "here", workers, scans)
+    rejected = [name for name, found in staged.items() if found.rejection is not None]
+    assert rejected == ["video1-01", "video2-00"]
+    for clip in (clip for scan in scans for clip in scan.clips if clip.clip_id not in rejected):
+        here, other = (read_tracks(tmp_path / name, clip) for name in ("here", "there"))
+        assert here.equals(other)
+
+
+def test_a_program_of_a_cluster_that_does_not_start_ends_the_run(
+    walk_clip: Path, tmp_path: Path
+) -> None:
+    config, _ = _config(tmp_path, command=["false"])
+    on_ray = WorkerConfig(executor="ray", num_workers=1)
+    there = config.model_copy(update={"workers": on_ray})
+    with (
+        patient_start(),
+        Workers(on_ray) as cluster,
+        pytest.raises(ProgramStartError, match="pose program false: expected a line"),
+    ):
+        run_stage(there, tmp_path / "work", cluster, make_scans(walk_clip, 1, 1))
 
 
 def test_each_failure_costs_only_its_clip(

@@ -400,7 +400,7 @@ def test_texts_and_their_folders_are_json_documents(tmp_path: Path) -> None:
 
 def test_assets_are_a_json_document() -> None:
     told = json.loads(_printed("assets", "--json"))
-    assert told.keys() == {"pose_model", "object_detectors", "sample_clip"}
+    assert told.keys() == {"pose_model", "object_detectors", "sample_clip", "three"}
     assert all(Path(path).is_file() for path in told.values())
 
 

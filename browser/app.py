@@ -22,6 +22,7 @@ from browser.reviews import Given, Mode, Reviews, UnfitReviewError
 from browser.safety import COOKIE, LOGIN, Access, Guard
 from browser.sketch import sketch
 from data.errors import ItemError
+from data.remote.errors import RemoteError
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError, read_manifest
 
@@ -194,6 +195,7 @@ def _add_errors(app: FastAPI) -> None:
         (DatasetError, HTTPStatus.CONFLICT),
         (ValidationError, HTTPStatus.UNPROCESSABLE_ENTITY),
         (IndexingError, HTTPStatus.SERVICE_UNAVAILABLE),
+        (RemoteError, HTTPStatus.BAD_GATEWAY),
         (UnfitReviewError, HTTPStatus.UNPROCESSABLE_ENTITY),
     ):
         app.add_exception_handler(kind, answer(status))

@@ -14,7 +14,6 @@ from pydantic_core import to_json
 from browser.queries import Catalog
 from data.plain_text import plain_text
 from data.store.reviews import (
-    REVIEWS,
     Judgment,
     Level,
     Review,
@@ -22,6 +21,7 @@ from data.store.reviews import (
     new_review,
     newest,
     read_reviews,
+    review_files,
     save_review,
 )
 from evaluation.metrics.intervals import wilson
@@ -111,8 +111,7 @@ class Reviews:
     def all(self) -> list[Review]:
         """Return all reviews in the order of their time."""
         with self._lock:
-            folder = self._root / REVIEWS
-            files = frozenset(path.name for path in folder.glob("review*.parquet"))
+            files = frozenset(path.name for path in review_files(self._root))
             if files != self._files:
                 self._all = read_reviews(self._root)
                 self._files = files

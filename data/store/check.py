@@ -1,7 +1,8 @@
 """Verify a dataset: find what is missing, damaged, left over or does not join.
 
 Every byte of every part is read. Size and SHA-256 are compared with the manifest, pages with their
-checksums, and the schema and the number of rows with the expected ones. Nothing is changed.
+checksums, and the schema and the number of rows with the expected ones. Reviews, which the manifest
+does not list, must be readable. Nothing is changed.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pyarrow as pa
 
@@ -26,6 +27,7 @@ from data.store.manifest import (
     require_plain_tree,
 )
 from data.store.parquet import current_schema, read_batches, table_rows
+from data.store.reviews import REVIEWS, Judgment, Level, Review, read_review_file, review_files
 from data.store.versions import VERSIONS, ensure_part, find_part, needed_parts, unneeded_files
 
 _RESTORE: Final = (
@@ -117,7 +119,7 @@ def check_dataset(root: Path, report: Callable[[int, int], None] | None = None) 
         findings += _check_part(root, table, entry, ids)
         if report is not None:
             report(number, len(parts))
-    findings += ids.findings()
+    findings += [*ids.findings(), *_reviews(root)]
     return sorted(findings, key=lambda finding: list(Severity).index(finding.severity))
 
 
@@ -209,6 +211,41 @@ def _older_versions(dataset: Dataset) -> Iterator[Finding]:
             f"expected only what older versions need, found {len(unneeded)} other files.",
             f"`avatargpt collect {root}` removes them.",
         )
+
+
+def _reviews(root: Path) -> Iterator[Finding]:
+    """Verify that every review can be read, and is one that readers know."""
+    remedy = "Restore this file from a copy of the dataset, or move it out of its folder."
+    try:
+        paths = review_files(root)
+    except DatasetError as error:
+        yield Finding(Severity.ERROR, REVIEWS, _problem(error), "Put the folder itself there.")
+        return
+    for path in paths:
+        file = f"{REVIEWS}/{path.name}"
+        try:
+            reviews = read_review_file(path)
+        except FileNotFoundError:  # folded meanwhile
+            continue
+        except DatasetError as error:
+            yield Finding(Severity.ERROR, file, _problem(error), remedy)
+            continue
+        for review in reviews:
+            problem = _review_problem(review)
+            if problem:
+                yield Finding(Severity.ERROR, file, f"{review.review_id}: {problem}", remedy)
+
+
+def _review_problem(review: Review) -> str:
+    if review.level not in get_args(Level) or review.judgment not in get_args(Judgment):
+        known = ", ".join((*get_args(Level), *get_args(Judgment)))
+        found = f"{review.level} and {review.judgment}"
+        return f"expected a level and a judgment of {known}, found {found}."
+    try:
+        _ = review.content
+    except ValueError:
+        return f"expected JSON as its value, found {(review.value or '')[:60]!r}."
+    return ""
 
 
 def _problem(error: DatasetError) -> str:

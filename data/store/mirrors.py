@@ -8,7 +8,9 @@ the files of a local dataset have; a copy of the prefix is a dataset.
 import hashlib
 import json
 import os
+import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -16,12 +18,13 @@ from typing import Any, Final
 from data.remote.addresses import S3Address
 from data.remote.errors import MissingError, RemoteError
 from data.remote.links import Link, find_link
-from data.remote.objects import download_object, list_objects, read_object
+from data.remote.objects import download_object, list_objects, read_object, upload_file
 from data.schemas import SCHEMAS
 
 VERSIONS: Final = ".versions"
 """Folder of what older versions need, in the folder of the dataset."""
 
+_THREADS: Final = 8
 _GLOBS: Final = ("*/*/*.parquet", f"*/{VERSIONS}/*/*.parquet")
 
 
@@ -53,7 +56,7 @@ def store_manifest(link: Link, name: str, data: bytes, etag: str) -> None:
     listed = {part["file"] for part in _parts(data)}
     _write(link.folder / name, data)
     for part in link.folder.glob("*/*.parquet"):
-        if part.parent.name != VERSIONS and f"{part.parent.name}/{part.name}" not in listed:
+        if part.parent.name in SCHEMAS and f"{part.parent.name}/{part.name}" not in listed:
             # Readers of an older version find it again where that version keeps it.
             part.unlink(missing_ok=True)
     for table in SCHEMAS:
@@ -101,6 +104,60 @@ def fetch_missing(root: Path, file: str) -> None:
         return
     finally:
         part.unlink(missing_ok=True)
+
+
+def fetch_loose(root: Path, folder: str, name: re.Pattern[str]) -> list[Path] | None:
+    """Download the files of a folder that no manifest lists, such as reviews, where they lack.
+
+    Each is an object of its own that never changes, so that many machines can add some at a time.
+
+    Args:
+        root: folder of the dataset.
+        folder: name of the folder in it.
+        name: names of the files; other objects are left alone.
+
+    Returns:
+        The files that are on S3, in the order of their names; None of a folder that is not linked.
+
+    Raises:
+        RemoteError: they cannot be listed or downloaded.
+    """
+    link = find_link(root)
+    if link is None:
+        return None
+    prefix = link.address.child(f"{folder}/")
+    names = [one.key.removeprefix(prefix.key) for one in list_objects(prefix)]
+    paths = [root / folder / one for one in sorted(names) if name.fullmatch(one)]
+    (root / folder).mkdir(exist_ok=True)
+
+    def get(path: Path) -> None:
+        part = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}.part")
+        try:
+            download_object(link.address.child(f"{folder}/{path.name}"), part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(get, [path for path in paths if not path.exists()]):
+            pass
+    return paths
+
+
+def send_loose(root: Path, file: str, content: Path) -> None:
+    """Upload a new file that no manifest lists; nothing happens with a folder that is not linked.
+
+    Args:
+        root: folder of the dataset.
+        file: name of the file in it.
+        content: file with the content.
+
+    Raises:
+        RemoteError: it cannot be uploaded.
+    """
+    link = find_link(root)
+    if link is not None:
+        upload_file(content, link.address.child(file))
 
 
 def _download(link: Link, file: str, part: Path) -> None:

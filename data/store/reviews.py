@@ -10,6 +10,9 @@ complete or not at all::
 Nobody waits for anybody, and two reviewers cannot overwrite each other. A fold that is killed
 leaves reviews twice; their ids tell. ``pd.read_parquet(root / "reviews")`` reads the table.
 
+Those of a dataset on S3 are objects of the same names. A review is saved once it is there, and the
+linked folder has copies only. They are not folded.
+
 A review judges one level of an annotation. Of several by one reviewer the newest holds, so that an
 undo is a review as well.
 """
@@ -17,6 +20,7 @@ undo is a review as well.
 import hashlib
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,9 +33,12 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data.remote.errors import RemoteError
+from data.remote.links import find_link
 from data.schemas import CODE_VERSION
 from data.store.locks import LockedError, LockUnavailableError, lock_folder
 from data.store.manifest import DatasetError, require_plain
+from data.store.mirrors import fetch_loose, send_loose
 
 REVIEWS: Final = "reviews"
 """Folder of the reviews, in the folder of the dataset."""
@@ -58,6 +65,7 @@ REVIEW_SCHEMA: Final = pa.schema(
     ]
 )
 
+_FILE: Final = re.compile(r"review[A-Za-z0-9_.-]{0,200}\.parquet")
 _NAME: Final = "{kind}-{time_ns:020d}-{token}.parquet"
 
 
@@ -140,13 +148,45 @@ def save_review(root: Path, review: Review) -> None:
     Raises:
         DatasetError: the folder of the reviews is a link.
         OSError: the disk is full or read-only.
+        data.remote.errors.RemoteError: the dataset is on S3, and nothing was saved there.
+    """
+    _write(root, "review", [review])
+    if find_link(root) is None and sum(1 for _ in root.glob(f"{REVIEWS}/review-*")) >= FOLD_AT:
+        fold_reviews(root)
+
+
+def add_reviews(root: Path, reviews: Iterable[Review]) -> int:
+    """Save the reviews of another dataset in one file; those that are there are left out.
+
+    Args:
+        root: folder of the dataset.
+        reviews: the reviews.
+
+    Returns:
+        The number of reviews that were added.
+
+    Raises:
+        DatasetError, OSError, data.remote.errors.RemoteError: see :func:`save_review`.
+    """
+    known = {review.review_id for review in read_reviews(root)}
+    added = _unique([[review for review in reviews if review.review_id not in known]])
+    if added:
+        _write(root, "reviews", added)
+    return len(added)
+
+
+def review_files(root: Path) -> list[Path]:
+    """Return the files of the reviews of a dataset; those on S3 are downloaded.
+
+    Raises:
+        DatasetError: the folder of the reviews is a link.
+        data.remote.errors.RemoteError: the dataset is on S3 and cannot be read.
     """
     folder = root / REVIEWS
-    folder.mkdir(exist_ok=True)
-    require_plain(folder, folder=True)
-    _write(folder, "review", [review])
-    if sum(1 for _ in folder.glob("review-*.parquet")) >= FOLD_AT:
-        fold_reviews(root)
+    if os.path.lexists(folder):
+        require_plain(folder, folder=True)
+    stored = fetch_loose(root, REVIEWS, _FILE)
+    return sorted(folder.glob("review*.parquet")) if stored is None else stored
 
 
 def read_reviews(root: Path) -> list[Review]:
@@ -154,14 +194,11 @@ def read_reviews(root: Path) -> list[Review]:
 
     Raises:
         DatasetError: a file is damaged or foreign.
+        data.remote.errors.RemoteError: the dataset is on S3 and cannot be read.
     """
-    folder = root / REVIEWS
-    if not os.path.lexists(folder):
-        return []
-    require_plain(folder, folder=True)
     while True:
         try:
-            return _unique(_read(path) for path in sorted(folder.glob("review*.parquet")))
+            return _unique(read_review_file(path) for path in review_files(root))
         except FileNotFoundError:  # folded meanwhile
             continue
 
@@ -171,7 +208,7 @@ def fold_reviews(root: Path) -> None:
     folder = root / REVIEWS
     with suppress(LockedError, LockUnavailableError), lock_folder(folder):
         paths = sorted(folder.glob("review*.parquet"))
-        _write(folder, "reviews", _unique(_read(path) for path in paths))
+        _write(root, "reviews", _unique(read_review_file(path) for path in paths))
         for path in paths:
             path.unlink()
 
@@ -210,7 +247,13 @@ def _unique(files: Iterable[list[Review]]) -> list[Review]:
     return sorted(by_id.values(), key=lambda review: (review.reviewed_at, review.review_id))
 
 
-def _read(path: Path) -> list[Review]:
+def read_review_file(path: Path) -> list[Review]:
+    """Read the reviews of one of the files of :func:`review_files`.
+
+    Raises:
+        DatasetError: it is damaged or foreign.
+        FileNotFoundError: it was folded into another one meanwhile.
+    """
     require_plain(path)
     try:
         rows = pq.read_table(path, schema=REVIEW_SCHEMA).to_pylist()
@@ -218,14 +261,19 @@ def _read(path: Path) -> list[Review]:
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException, TypeError) as error:
+        link = find_link(path.parent.parent)
+        place = path if link is None else link.address.child(f"{REVIEWS}/{path.name}")
         raise DatasetError(
-            f"{path}: expected reviews that avatargpt saved, found: "
+            f"{place}: expected reviews that avatargpt saved, found: "
             f"{' '.join(str(error).split())[:200]} Remedy: restore the file from a copy of the "
             "dataset, or move it out of its folder."
         ) from error
 
 
-def _write(folder: Path, kind: str, reviews: Sequence[Review]) -> None:
+def _write(root: Path, kind: str, reviews: Sequence[Review]) -> None:
+    folder = root / REVIEWS
+    folder.mkdir(exist_ok=True)
+    require_plain(folder, folder=True)
     name = _NAME.format(kind=kind, time_ns=time.time_ns(), token=secrets.token_hex(4))
     temporary = folder / f".{name}"
     table = pa.Table.from_pylist([asdict(review) for review in reviews], REVIEW_SCHEMA)
@@ -233,6 +281,11 @@ def _write(folder: Path, kind: str, reviews: Sequence[Review]) -> None:
         pq.write_table(table, file, compression="zstd")
         file.flush()
         os.fsync(file.fileno())
+    try:
+        send_loose(root, f"{REVIEWS}/{name}", temporary)
+    except RemoteError:
+        temporary.unlink()  # else a reviewer who tries again has saved it twice
+        raise
     temporary.replace(folder / name)
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -16,6 +16,7 @@ from data.store.check import Finding, Severity, check_dataset
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
 from data.store.parquet import write_tables
+from data.store.reviews import new_review, save_review
 from data.store.writer import open_writer, rows_table
 
 RECIPE = {"clips": {"max_clip_s": 10.0}}
@@ -183,3 +184,20 @@ def test_a_dataset_without_hashes_is_checked_as_far_as_it_goes(root: Path) -> No
 def test_a_folder_that_is_no_dataset_cannot_be_checked(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"found no dataset\.json"):
         check_dataset(tmp_path)
+
+
+def test_reviews_are_verified(root: Path) -> None:
+    values = {"video_id": "v", "clip_id": "c", "track_id": 0, "sample": 0, "text_hash": ""}
+    values |= {"level": "fine", "judgment": "accepted", "value": None, "reviewer": "Ada"}
+    before = check_dataset(root)
+    save_review(root, new_review(**values))
+    assert check_dataset(root) == before
+    save_review(root, new_review(**values | {"judgment": "edited", "value": "[{"}))
+    save_review(root, new_review(**values | {"judgment": "praised"}))
+    (root / "reviews" / "review-damaged.parquet").write_bytes(b"not a table")
+    found = [one for one in check_dataset(root) if one not in before]
+    assert {one.severity for one in found} == {Severity.ERROR}
+    assert {one.file.partition("/")[0] for one in found} == {"reviews"}
+    told = " ".join(one.found for one in found)
+    assert all(one in told for one in ("found '[{'", "praised", "review-damaged.parquet"))
+    assert len(found) == 3

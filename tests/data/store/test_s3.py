@@ -1,5 +1,7 @@
 """Datasets on S3: written and read by machines that share nothing else."""
 
+import json
+import re
 import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -9,17 +11,19 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+import avatargpt
 from data.errors import Stage
 from data.records import RejectionKey
 from data.remote.addresses import S3Address
 from data.remote.errors import RemoteError
 from data.remote.links import find_link, find_link_above, link_folder
-from data.remote.objects import download_object, list_objects, write_object
+from data.remote.objects import delete_object, download_object, list_objects, write_object
 from data.schemas import SCHEMAS, Row
 from data.store import pushing
 from data.store.check import check_dataset
 from data.store.dataset import Dataset
 from data.store.manifest import MANIFEST, DatasetError
+from data.store.reviews import hash_text, new_review, read_reviews, save_review
 from data.store.versions import read_versions
 from data.store.writer import open_published, open_writer, rows_table
 from data.upkeep.collection import collect_versions
@@ -264,3 +268,58 @@ def test_a_dataset_cannot_bring_a_link_along(machine: Callable[..., Path], tmp_p
     with pytest.raises(RemoteError, match="expected the link of downloads"):
         find_link(planted)
     assert find_link_above(one / "videos" / "x") == (find_link(one), "videos/x")
+
+
+def _reviewed(root: Path, text: str, reviewer: str) -> str:
+    row = next(Dataset(root).rows("annotations"))
+    key = {name: row[name] for name in ("video_id", "clip_id", "track_id", "sample")}
+    of_text = {"level": "medium", "judgment": "edited", "value": json.dumps([text])}
+    review = new_review(**key, **of_text, text_hash=hash_text("medium", row), reviewer=reviewer)
+    save_review(root, review)
+    return review.review_id
+
+
+def test_reviews_are_objects_that_every_machine_reads(
+    machine: Callable[..., Path], s3: Faulty, tmp_path: Path
+) -> None:
+    key = {"video_id": "v0", "clip_id": "c-v0", "track_id": 0, "sample": 0}
+    texts = {"medium": ["A person walks."], "medium_grounding": [], "fine": []}
+    row = _row("annotations", **key, **texts)
+    one, two = machine("one"), machine("two")
+    with open_writer(one, RECIPE) as writer:
+        writer.publish(_tables("v0") | {"annotations": rows_table("annotations", [row])})
+    first = _reviewed(one, "A person runs.", "Ada")
+    assert [review.review_id for review in read_reviews(two)] == [first]
+    second = _reviewed(two, "A person strolls.", "Bob")
+    assert [review.review_id for review in read_reviews(one)] == [first, second]
+    opened = avatargpt.open_dataset(ADDRESS, cache=tmp_path / "three")
+    assert opened.frame("annotations")["medium"][0].tolist() == ["A person strolls."]
+    assert len(opened.accepted()) == 0  # the steps were not judged
+    opened = avatargpt.open_dataset(ADDRESS, cache=tmp_path / "three", reviews=False)
+    assert opened.frame("annotations")["medium"][0].tolist() == ["A person walks."]
+
+    # Publications and upkeep leave them, as objects and as copies.
+    copies = sorted((one / "reviews").iterdir())
+    _publish(two, "v1")
+    assert compact_dataset(two).version is not None
+    collect_versions(two)
+    Dataset(one)
+    assert sorted((one / "reviews").iterdir()) == copies and len(copies) == 2
+    assert [review.review_id for review in read_reviews(machine("four"))] == [first, second]
+    assert check_dataset(two) == []
+
+    # What S3 refuses is not saved anywhere: the reviewer is told, and saves it again.
+    s3.faults.append(Fault(403, "PUT", "reviews/"))
+    with pytest.raises(RemoteError):
+        _reviewed(one, "A person crawls.", "Ada")
+    assert sorted((one / "reviews").iterdir()) == copies
+    assert [review.review_id for review in read_reviews(one)] == [first, second]
+
+    # Only what is on S3 holds; a damaged object is named by its address.
+    damaged = S3Address("team", "sets/walks/reviews/review-damaged.parquet")
+    write_object(damaged, b"not a table")
+    with pytest.raises(DatasetError, match=re.escape(str(damaged))):
+        read_reviews(one)
+    assert any("review-damaged" in finding.file for finding in check_dataset(one))
+    delete_object(damaged)
+    assert [review.review_id for review in read_reviews(one)] == [first, second]

@@ -19,6 +19,7 @@ from data.store.dataset import WHOLE_BATCH_ROWS, Dataset, open_part
 from data.store.manifest import manifest_parts
 from data.store.parquet import read_batches
 from data.store.recipes import recipe_differences
+from data.store.reviews import read_reviews
 from data.store.versions import find_part
 from data.upkeep.hashing import Hashes, combine, hash_values
 
@@ -83,21 +84,25 @@ class Difference:
     Attributes:
         tables: differences by table, without tables that both lack.
         recipe: fields in which the recipes differ, with both values.
+        reviews: number of reviews that only the first, or only the second has. They do not belong
+            to a version: those of two versions of one dataset are the same.
     """
 
     tables: Mapping[str, TableDifference]
     recipe: Sequence[tuple[str, Any, Any]]
+    reviews: tuple[int, int] = (0, 0)
 
     @property
     def is_equal(self) -> bool:
-        """Whether all rows are equal; the recipe does not count."""
-        return all(table.is_equal for table in self.tables.values())
+        """Whether all rows and reviews are equal; the recipe does not count."""
+        rows = all(table.is_equal for table in self.tables.values())
+        return rows and not any(self.reviews)
 
 
 def compare_datasets(
     first: Dataset, second: Dataset, *, ignore: Sequence[str] = (), examples: int = 3
 ) -> Difference:
-    """Compare the rows of two datasets.
+    """Compare the rows of two datasets as they were published, and their reviews.
 
     Args:
         first: dataset or version that changes are told from.
@@ -122,7 +127,11 @@ def compare_datasets(
         if first.num_rows(table) or second.num_rows(table)
     }
     recipes = (dataset.manifest["recipe"] for dataset in (first, second))
-    return Difference(tables, recipe_differences(*recipes))
+    one, other = (
+        {review.review_id for review in read_reviews(dataset.root)} for dataset in (first, second)
+    )
+    reviews = len(one - other), len(other - one)
+    return Difference(tables, recipe_differences(*recipes), reviews)
 
 
 def _compare(

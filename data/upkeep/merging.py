@@ -5,14 +5,14 @@ former schema version are written anew. All rows are published together as one v
 
 What is merged are *items* with all of their rows: videos, and motions. An item of two datasets is
 taken once if its rows are equal; where and when its file lay, and how long a service took, do not
-count.
+count. The reviews of all datasets come along, each once.
 """
 
 import hashlib
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -26,6 +26,7 @@ from data.store.dataset import WHOLE_BATCH_ROWS, Dataset, open_part
 from data.store.manifest import STAGING, DatasetError, manifest_parts, part_name, replaced_name
 from data.store.parquet import WrittenFile, read_batches, write_tables
 from data.store.recipes import format_differences, recipe_differences
+from data.store.reviews import Review, add_reviews, read_reviews
 from data.store.versions import find_part, part_sizes, root_of_part
 from data.store.writer import DatasetWriter, open_writer, part_entry
 from data.upkeep.hashing import hash_rows
@@ -58,6 +59,9 @@ class Merged:
         licenses: licenses that the datasets state; with several, the card of the result states
             none, until one is set.
         unfinished: datasets with staged work, which is not part of the merge.
+        reviews: number of reviews that were added.
+        reviews_left_out: number of reviews of people in items that differed and were taken from
+            another dataset, where a number may stand for another person.
     """
 
     rows: Mapping[str, int]
@@ -67,6 +71,8 @@ class Merged:
     written_parts: int
     licenses: Sequence[str]
     unfinished: Sequence[Path]
+    reviews: int = 0
+    reviews_left_out: int = 0
 
 
 def merge_datasets(
@@ -109,7 +115,29 @@ def merge_datasets(
             )
         every = [*([before] if before is not None else []), *datasets]
         _require_splits(every)
-        return _add(writer, every, _choose(every, prefer), report)
+        choice = _choose(every, prefer)
+        # Before the rows: a merge that is killed between them has lost nothing, and is run again.
+        reviews, left_out = _add_reviews(root, every, choice)
+        merged = _add(writer, every, choice, report)
+        return replace(merged, reviews=reviews, reviews_left_out=left_out)
+
+
+def _add_reviews(root: Path, datasets: Sequence[Dataset], choice: "_Choice") -> tuple[int, int]:
+    """Add the reviews of all datasets; return how many were added, and left out."""
+    differed, none = set(choice.preferred), pa.array([], pa.string())
+    kept: list[Review] = []
+    left_out = 0
+    for number, dataset in enumerate(datasets):
+        if dataset.root == root:
+            continue
+        not_taken = differed & set(choice.items[number].get("video_id", none).to_pylist())
+        for review in read_reviews(dataset.root):
+            # Reviews of texts tell by their hash whether they apply.
+            if review.level == "person" and review.video_id in not_taken:
+                left_out += 1
+            else:
+                kept.append(review)
+    return add_reviews(root, kept), left_out
 
 
 def _require_recipe(first: Dataset, other: Dataset) -> None:

@@ -26,6 +26,7 @@ from data.motion.skeleton import MIRROR
 from data.schemas import SCHEMAS, load_features
 from data.store.dataset import Dataset
 from data.store.parquet import table_rows
+from data.store.reviews import add_reviews, read_reviews
 from data.store.writer import open_writer, rows_table, write_bytes
 from evaluation.audit.findings import Fix, Kind
 from evaluation.audit.run import FINDINGS_FILE, Audit, require_outside
@@ -219,6 +220,7 @@ def _write_dataset(
             _publish(writer, name, waiting)
         if dataset.manifest.get("license"):
             writer.set_license(dataset.manifest["license"])
+    add_reviews(out, read_reviews(dataset.root))
 
 
 def _publish(writer: Any, name: str, waiting: list[pa.Table]) -> None:

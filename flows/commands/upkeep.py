@@ -143,6 +143,13 @@ def merge(
     if done.preferred:
         some = ", ".join(done.preferred[:3])
         show(f"  {len(done.preferred):,} that differed were taken from the first: {some}")
+    if done.reviews:
+        show(f"  {done.reviews:,} reviews added")
+    if done.reviews_left_out:
+        show(
+            f"  {done.reviews_left_out:,} reviews of people left out, whose rows another dataset "
+            "replaced"
+        )
     if len(done.licenses) > 1:
         names = ", ".join(name or "none" for name in done.licenses)
         show(f"  the card states no license, as the datasets state {names}: see avatargpt card")
@@ -169,7 +176,7 @@ def diff(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show which rows two datasets or versions do not share; exit with 1 if there are any."""
+    """Show which rows and reviews two datasets or versions do not share; exit with 1 if any."""
     from data.store.dataset import Dataset  # noqa: PLC0415 - slow, and not always needed
     from data.upkeep.comparison import compare_datasets  # noqa: PLC0415
 
@@ -182,7 +189,7 @@ def diff(
     other = Dataset((second or first).expanduser(), second_version)
     found = compare_datasets(one, other, ignore=ignore or ())
     if as_json:
-        print_json({"equal": found.is_equal, "tables": found.tables, "recipe": found.recipe})
+        print_json({"equal": found.is_equal, **asdict(found)})
     else:
         for line in _difference_lines(found):
             show(line)
@@ -208,6 +215,9 @@ def _difference_lines(found: "Difference") -> Iterator[str]:
             yield f"  ~ {_key_text(row.key)}"
             for column, (before, after) in row.columns.items():
                 yield f"      {column}: {before} -> {after}"
+    if any(found.reviews):
+        removed, added = found.reviews
+        yield f"reviews: {added:,} added, {removed:,} removed"
     if found.is_equal:
         rows = sum(table.rows[0] for table in found.tables.values())
         yield f"equal: {rows:,} rows in {len(found.tables)} tables"

@@ -1,6 +1,7 @@
 """Merging of datasets: every row once, parts copied byte by byte, conflicts named."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ from data.schemas import SCHEMAS
 from data.store.check import check_dataset
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
+from data.store.reviews import Review, new_review, read_reviews, save_review
 from data.store.writer import open_writer, rows_table
+from data.upkeep.collection import collect_versions
+from data.upkeep.compaction import compact_dataset
+from data.upkeep.comparison import compare_datasets
 from data.upkeep.merging import merge_datasets
 from flows.commands.main import app
 
@@ -225,3 +230,61 @@ def test_the_command_tells_what_was_merged(tmp_path: Path) -> None:
     assert f"{b} has unfinished work, which is not merged" in result.stdout
     told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert (told["rows"], told["known"]) == ({}, 2)
+
+
+def _review(root: Path, video_id: str, level: str = "medium", **values: Any) -> Review:
+    given: dict[str, Any] = {"track_id": 0, "sample": 0, "text_hash": "", "reviewer": "Ada"}
+    given |= {"judgment": "accepted", "value": None, "level": level, "video_id": video_id}
+    review = new_review(**given | {"clip_id": f"c-{video_id}"} | values)
+    save_review(root, review)
+    return review
+
+
+def _review_ids(root: Path) -> list[str]:
+    return sorted(review.review_id for review in read_reviews(root))
+
+
+def test_reviews_come_along_once_and_upkeep_leaves_them(tmp_path: Path) -> None:
+    a = _write(tmp_path / "a", _video("v0"), _video("v1"))
+    first = _review(a, "v0")
+    # A copy of a dataset, reviewed on, has the same review.
+    b = shutil.copytree(a, tmp_path / "b")
+    second, third = _review(a, "v1"), _review(b, "v1", reviewer="Bob")
+    every = sorted(review.review_id for review in (first, second, third))
+    out = tmp_path / "out"
+    done = merge_datasets([a, b], out)
+    assert (done.reviews, done.reviews_left_out) == (3, 0)
+    assert _review_ids(out) == every
+    assert len(pd.read_parquet(out / "reviews")) == 3
+    # Again: nothing is new; a review that was saved since is.
+    assert merge_datasets([a, b], out).reviews == 0
+    fourth = _review(b, "v0", judgment="rejected")
+    assert merge_datasets([a, b], out).reviews == 1
+    every = sorted([*every, fourth.review_id])
+    assert (_review_ids(out), _review_ids(a)) == (
+        every,
+        sorted([first.review_id, second.review_id]),
+    )
+    merge_datasets([_write(tmp_path / "c", _video("v2"))], out)
+    files = {path.name: path.read_bytes() for path in (out / "reviews").iterdir()}
+    assert compact_dataset(out).version is not None
+    assert collect_versions(out).versions
+    assert {path.name: path.read_bytes() for path in (out / "reviews").iterdir()} == files
+    assert check_dataset(out) == []
+    told = compare_datasets(Dataset(a), Dataset(b))
+    assert (told.is_equal, told.reviews) == (False, (1, 2))
+    result = CliRunner().invoke(app, ["diff", str(a), str(b)])
+    assert (result.exit_code, result.output) == (1, "reviews: 2 added, 1 removed\n")
+
+
+def test_reviews_of_people_stay_with_their_rows(tmp_path: Path) -> None:
+    a = _write(tmp_path / "a", _video("v0", start_s=0.0))
+    b = _write(tmp_path / "b", _video("v0", start_s=1.0))
+    kept, text = _review(a, "v0", "person"), _review(b, "v0")
+    _review(b, "v0", "person", judgment="rejected")
+    out = tmp_path / "out"
+    command = ["merge", str(a), str(b), "--dataset", str(out), "--prefer", "first"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.exception
+    assert "2 reviews added" in result.output and "1 reviews of people left out" in result.output
+    assert _review_ids(out) == sorted([kept.review_id, text.review_id])

@@ -12,6 +12,7 @@ from data.importers.run import MotionImportConfig, import_motions
 from data.motion.features import features_to_joints, mirror_text
 from data.store.check import Severity, check_dataset
 from data.store.dataset import Dataset
+from data.store.reviews import new_review, read_reviews, save_review
 from evaluation.audit.findings import Finding, Fix, Kind, findings_table
 from evaluation.audit.fixing import write_fixed
 from evaluation.audit.motions import MotionLimits, motion_findings
@@ -122,6 +123,9 @@ def test_a_copy_of_ours_is_a_sound_dataset(tmp_path: Path) -> None:
     )
     rows = list(Dataset(root).rows("motions"))
     swapped, dropped, leaked, exchanged = [row for row in rows if not row["mirrored_of"]][:4]
+    of_review = {"video_id": "v", "clip_id": "c", "track_id": 0, "sample": 0, "text_hash": ""}
+    of_review |= {"level": "fine", "judgment": "accepted", "value": None, "reviewer": "Ada"}
+    save_review(root, new_review(**of_review))
     config = AuditConfig.model_validate(
         {"dataset": root, "out": tmp_path / "report", "workers": workers}
     )
@@ -137,6 +141,7 @@ def test_a_copy_of_ours_is_a_sound_dataset(tmp_path: Path) -> None:
         Audit(audit.source, findings_table(found), 0, 0, audit.verdicts, audit.splits), out
     )
     assert done[Fix.DROP_MOTION] == 2  # With its mirror image.
+    assert read_reviews(out) == read_reviews(root) != []
     assert not [one for one in check_dataset(out) if one.severity is Severity.ERROR]
     after = {row["motion_id"]: row for row in Dataset(out).rows("motions")}
     assert len(after) == len(rows) - 2

@@ -3,6 +3,7 @@
 The work is done by :func:`data.importers.run.import_motions`, which publishes in steps and resumes.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,7 +69,8 @@ def import_sources(
         )
 
     with stage("import", shortened(config.sources)):
-        return run_import(config, find_video_motions, report, unexpected)
+        find = partial(find_video_motions, reviews=config.reviews)
+        return run_import(config, find, report, unexpected)
 
 
 @flow(name="import-motions")

@@ -20,6 +20,7 @@ from data.presets import NOTHING, PartOf, one_of
 from data.remote.folders import send
 from data.store.dataset import Dataset
 from data.store.manifest import MANIFEST
+from data.store.reviews import read_reviews
 from data.synthetic.activities import parse_procedural
 from evaluation.evaluators.loading import load_evaluator
 from evaluation.model_report.files import read_report
@@ -118,6 +119,7 @@ def train_all(
         instructions=config.lm.instructions,
         min_grounding_score=config.min_grounding_score,
         min_quality=config.min_quality,
+        reviews=config.reviews,
         loop=config.lm.loop,
     )
     inputs = [
@@ -127,6 +129,7 @@ def train_all(
         config.min_grounding_score,
         [Dataset(plan).manifest["tables"]["annotations"] for plan in (*lm_config.plans, motions)],
     ]
+    inputs += _reviewed(config, (*plans, motions))
     if config.lm.pretraining is not None:
         first = lm_config.model_copy(
             update={
@@ -198,8 +201,17 @@ def _rows(dataset: Path) -> dict[str, int]:
     return {name: tables[name]["rows"] for name in ("motions", "poses")}
 
 
+def _reviewed(config: TrainAllConfig, datasets: Sequence[Path]) -> list[Any]:
+    """Return what reviews add to the inputs of a training; nothing where nobody reviewed."""
+    if not config.reviews:
+        return ["published"]
+    return [one.review_id for dataset in datasets for one in read_reviews(dataset)]
+
+
 def _import(config: TrainAllConfig, sources: Sequence[str], dataset: Path) -> None:
-    found = MotionImportConfig(sources=tuple(sources), dataset=dataset, texts=config.texts)
+    found = MotionImportConfig(
+        sources=tuple(sources), dataset=dataset, texts=config.texts, reviews=config.reviews
+    )
     run_flow(import_motions, config=found)
 
 

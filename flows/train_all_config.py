@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from data.config import Config, ExpandedPath, ExpandedSource
 from data.presets import HOME, Presets
+from data.remote.links import find_link_above
 from evaluation.model_report.config import EvaluationConfig
 from evaluation.promotion import PromotionConfig
 from training.instructions.mixture import InstructionConfig
@@ -47,6 +48,11 @@ class TrainAllConfig(Config):
     min_grounding_score: float | None = Field(
         default=None, ge=0, le=1, description="Minimum grounding score of annotations."
     )
+    reviews: bool = Field(
+        default=True,
+        description="Import and learn texts as reviewers left them, without people who are none; "
+        "false: what was published.",
+    )
     vqvae: VqvaeRecipe = Field(default_factory=VqvaeRecipe)
     lm: LmStage = Field(default_factory=LmStage)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
@@ -68,6 +74,19 @@ class TrainAllConfig(Config):
                 "loop.nodes: expected 1 in train-all, whose other stages run on one machine, found "
                 "more. Remedy: run train-motion-vqvae, tokenize-motions and train-motion-lm, of "
                 "which the trainings take loop.nodes."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_deployments(self) -> "TrainAllConfig":
+        linked = find_link_above(self.root) if self.as_deployments else None
+        if linked is not None:
+            link, below = linked
+            address = link.address if below == "." else link.address.child(below)
+            raise ValueError(
+                f"root: expected a shared folder with as_deployments, found {address}, which the "
+                "workers of deployments do not write to. Remedy: name a folder that this machine "
+                "and the workers share, or leave as_deployments out."
             )
         return self
 

@@ -30,18 +30,19 @@ _TEXT_COLUMNS: Final = (
 )
 
 
-def find_video_motions(root: Path) -> Found:
+def find_video_motions(root: Path, *, reviews: bool = True) -> Found:
     """Find the motions of all people in all clips of a dataset.
 
     The texts of a clip belong to its annotated person.
 
     Args:
         root: folder of the dataset.
+        reviews: read texts as reviewers left them, without people who are none.
 
     Raises:
         ItemError: the dataset has motions instead of poses.
     """
-    dataset = Dataset(root, reviews=True)
+    dataset = Dataset(root, reviews=reviews)
     rows = {name: table["rows"] for name, table in dataset.manifest["tables"].items()}
     if rows["motions"] and not rows["poses"]:
         raise ItemError(

@@ -61,6 +61,11 @@ class MotionImportConfig(Config):
         description="Texts of KIT-ML and HumanML3D, joined to motions by the motions' ids.",
     )
     license: str = Field(default="", description="License of sources that do not state one.")
+    reviews: bool = Field(
+        default=True,
+        description="Import texts of annotated video datasets as reviewers left them, without "
+        "people who are none; false: what was published.",
+    )
     mirror: bool = Field(default=True, description="Add the mirror image of each motion.")
     gates: MotionGates = Field(default_factory=MotionGates)
     max_foot_skate_m_s: float = Field(
@@ -89,6 +94,9 @@ class MotionImportConfig(Config):
     def recipe(self) -> dict[str, Any]:
         """The fields that affect the rows; a dataset has one recipe."""
         fields = {"mirror", "gates", "max_foot_skate_m_s", "min_quality", "splits"}
+        if not self.reviews:
+            # Only then, so that datasets from before there were reviews can be extended.
+            fields.add("reviews")
         motions = self.model_dump(mode="json", include=fields)
         return {"import": "motions", "version": MOTIONS_VERSION, "motions": motions}
 
@@ -247,7 +255,8 @@ def import_motions(
 
     Args:
         config: the configuration.
-        find_in_dataset: finds the motions of annotated video datasets among the sources.
+        find_in_dataset: finds the motions of annotated video datasets among the sources, with or
+            without reviews as the configuration says.
         report: called after every batch.
         unexpected: counter of unexpected errors, which the caller evaluates at the end.
 

@@ -1,6 +1,7 @@
 """import-motions: annotated videos, motion files and plans in one dataset; pictures of it."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from data.motion.features import features_to_joints
 from data.motion.skeleton import JOINT
 from data.schemas import load_credible, load_features, load_motion
 from data.store.dataset import Dataset
+from data.store.reviews import hash_text, new_review, save_review
 from flows.annotate import annotate_videos
 from flows.commands.main import app, main
 from flows.motions import import_motions
@@ -179,3 +181,31 @@ def test_the_import_motions_command_imports_a_file_with_its_texts(
     told = {text["text"] for row in _rows(root, "motions") for text in row["texts"]}
     assert "A person walks." in told
     assert {row["license"] for row in _rows(root, "motions")} == {"CMU"}
+
+
+def test_reviewed_texts_are_imported_unless_switched_off(videos: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(videos, tmp_path / "reviewed")
+    row = _rows(root, "annotations")[0]
+    key = {name: row[name] for name in ("video_id", "clip_id", "track_id", "sample")}
+    edited = {"level": "medium", "judgment": "edited", "value": '["A person was reviewed."]'}
+    text_hash = hash_text("medium", row)
+    save_review(root, new_review(**key, **edited, text_hash=text_hash, reviewer="Ada"))
+    of_person = (row["clip_id"], row["track_id"])
+    for reviews in (True, False):
+        config = MotionImportConfig(
+            sources=(str(root),),
+            dataset=tmp_path / f"motions-{reviews}",
+            mirror=False,
+            min_quality=0,
+            reviews=reviews,
+        )
+        import_motions(config=config)
+        texts = {
+            (motion["clip_id"], motion["track_id"]): [text["text"] for text in motion["texts"]]
+            for motion in _rows(config.dataset, "motions")
+        }
+        assert ("A person was reviewed." in texts[of_person]) == reviews
+        assert (row["medium"][0] in texts[of_person]) != reviews
+    # A dataset has texts of one kind.
+    with pytest.raises(ValueError, match="another configuration"):
+        import_motions(config=config.model_copy(update={"reviews": True}))

@@ -93,6 +93,7 @@ def read_motion_items(
     min_quality: float = 0.0,
     *,
     mirrored: bool = True,
+    reviews: bool = True,
 ) -> list[MotionItem]:
     """Read the motions of a split, with their captions.
 
@@ -106,6 +107,7 @@ def read_motion_items(
         split: split to read.
         min_quality: motions with a lower pose confidence are skipped.
         mirrored: whether to read mirror images too.
+        reviews: whether to leave out people who are none by the reviews of the dataset.
 
     Raises:
         ValueError: motions of the split have no codes.
@@ -114,7 +116,7 @@ def read_motion_items(
     columns = ["motion_id", "labels", "texts", "num_frames", "quality", "mirrored_of"]
     rows = [
         row
-        for row in Dataset(root, reviews=True).rows("motions", columns, {"split": [split]})
+        for row in Dataset(root, reviews=reviews).rows("motions", columns, {"split": [split]})
         if row["quality"] >= min_quality and (mirrored or not row["mirrored_of"])
     ]
     missing = [row["motion_id"] for row in rows if row["motion_id"] not in codes]
@@ -182,6 +184,7 @@ def read_plan_items(
     videos: Mapping[str, Split] | None = None,
     min_grounding_score: float | None = None,
     left_out: Counter[str] | None = None,
+    reviews: bool = True,
 ) -> list[PlanItem]:
     """Read the plans of a split: people in annotated clips, and plans that were imported as text.
 
@@ -205,6 +208,7 @@ def read_plan_items(
         min_grounding_score: clips with a lower score are skipped; clips without a score are kept.
         left_out: counter of the skipped annotations, by ``outcome``, ``grounding_score`` or
             ``repeated_plan``.
+        reviews: whether to read the texts as reviewers left them, instead of the published ones.
 
     Raises:
         data.store.manifest.DatasetError: one of the folders is not a dataset.
@@ -213,7 +217,7 @@ def read_plan_items(
     items: list[PlanItem] = []
     seen: set[tuple[tuple[str, ...], ...]] = set()
     for root in dict.fromkeys(root.resolve() for root in roots):
-        for clips in _videos(root, split, splits, videos or {}):
+        for clips in _videos(Dataset(root, reviews=reviews), split, splits, videos or {}):
             usable = [
                 [_usable(samples, min_grounding_score, counted) for samples in people]
                 for people in clips
@@ -248,11 +252,11 @@ def read_video_splits(root: Path) -> dict[str, Split]:
 
 
 def _videos(
-    root: Path, split: Split, splits: SplitConfig, known: Mapping[str, Split]
+    dataset: Dataset, split: Split, splits: SplitConfig, known: Mapping[str, Split]
 ) -> list[list[list[list[_Row]]]]:
     """Return the annotations of each video of the split, by clip in temporal order, by person."""
     videos: dict[str, dict[str, list[_Row]]] = defaultdict(lambda: defaultdict(list))
-    for row in Dataset(root, reviews=True).rows("annotations", _PLAN_COLUMNS):
+    for row in dataset.rows("annotations", _PLAN_COLUMNS):
         if (known.get(row["video_id"]) or split_of(_group(row), splits)) == split:
             videos[row["video_id"]][row["clip_id"]].append(row)
     return [

@@ -119,6 +119,11 @@ class TrainMotionLmConfig(Config):
     plans: tuple[ExpandedPath, ...] = Field(
         default=(), description="More datasets whose annotations are used for the planning tasks."
     )
+    reviews: bool = Field(
+        default=True,
+        description="Learn texts as reviewers left them, without people who are none; false: what "
+        "was published.",
+    )
     tokenizer: ExpandedPath = Field(
         description="Folder of a training run or checkpoint of the motion VQ-VAE."
     )

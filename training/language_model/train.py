@@ -315,7 +315,12 @@ def read_mixture(
     """
     tokens = read_motion_tokens(config.dataset, tokenizer.tokenizer_id)
     motions = read_motion_items(
-        config.dataset, tokens, split, config.min_quality, mirrored=mirrored
+        config.dataset,
+        tokens,
+        split,
+        config.min_quality,
+        mirrored=mirrored,
+        reviews=config.reviews,
     )
     plans = read_plan_items(
         (config.dataset, *config.plans),
@@ -324,6 +329,7 @@ def read_mixture(
         videos=read_video_splits(config.dataset),
         min_grounding_score=config.min_grounding_score,
         left_out=left_out,
+        reviews=config.reviews,
     )
     return build_instructions(motions, plans, config.instructions)
 

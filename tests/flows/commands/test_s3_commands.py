@@ -18,6 +18,7 @@ from data.store.writer import open_writer, rows_table
 from flows.commands.main import app
 from flows.configuration import resolve_config
 from flows.settings import folder_of
+from flows.train_all_config import TrainAllConfig
 from tests.support.s3_server import Faulty, new_bucket, s3_server
 
 DATASET = "s3://team/sets/walks"
@@ -105,3 +106,19 @@ def test_a_model_is_downloaded_by_its_name(tmp_path: Path) -> None:
     send(root)
     model = folder_of("s3://team/runs/first/models/latest")
     assert (model / "model.json").read_text() == "weights"
+
+
+def test_deployments_do_not_train_into_a_folder_of_this_machine() -> None:
+    address = "s3://team/runs/first"
+    result = _run(
+        *("train-all", "procedural:4", "--root", address, "--set", "as_deployments=small")
+    )
+    assert result.exit_code
+    told = str(result.exception)
+    assert f"root: expected a shared folder with as_deployments, found {address}" in told
+    assert "Remedy: name a folder that this machine and the workers share" in told
+    # A folder below an address is none either.
+    values = {"sources": ["procedural:4"], "as_deployments": "small"}
+    with pytest.raises(ValueError, match=f"found {address}/below"):
+        TrainAllConfig.model_validate({**values, "root": folder_of(address) / "below"})
+    assert TrainAllConfig.model_validate({**values, "as_deployments": "", "root": address})

@@ -17,6 +17,7 @@ from data.motion_records import ImportedMotion, MotionText
 from data.records import Annotation, Clip, FineStep, Grounding, Outcome, Verdict
 from data.schemas import Row, annotation_row, motion_row
 from data.store.manifest import DatasetError
+from data.store.reviews import hash_text, new_review, save_review
 from data.store.writer import open_writer, rows_table
 from training.instructions.goals import goal_key
 from training.instructions.material import (
@@ -322,3 +323,19 @@ def test_a_video_s_plans_lie_in_the_split_of_its_motions(tmp_path: Path) -> None
     assert {f"video{v}-0" for v in range(10)} <= found["test"]
     assert {f"video{v}-0" for v in range(10, 20)} <= found["train"]
     assert sum(map(len, found.values())) == 40
+
+
+def test_reviewed_texts_are_learned_unless_switched_off(tmp_path: Path) -> None:
+    rows = [_annotation("video1-0", 0, "walks"), _annotation("video2-0", 0, "jumps")]
+    root = _publish(tmp_path, "annotations", rows)
+    key = {"video_id": "video1", "clip_id": "video1-0", "track_id": 0, "sample": 0}
+    edited = {"level": "medium", "judgment": "edited", "value": '["strolls"]'}
+    text_hash = hash_text("medium", rows[0])
+    save_review(root, new_review(**key, **edited, text_hash=text_hash, reviewer="Ada"))
+    none = {"video_id": "video2", "clip_id": "video2-0", "level": "person", "judgment": "rejected"}
+    save_review(root, new_review(**key | none, value=None, text_hash="", reviewer="Ada"))
+    read = [
+        [item.tasks for item in read_plan_items([root], "train", ALL_TRAIN, reviews=reviews)]
+        for reviews in (True, False)
+    ]
+    assert read == [[("strolls",)], [("walks",), ("jumps",)]]

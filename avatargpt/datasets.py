@@ -18,7 +18,7 @@ from data.remote.addresses import is_s3
 from data.remote.links import DEFAULT_HOME, link_folder
 from data.schemas import SCHEMAS, load_features, load_motion
 from data.store import dataset
-from data.store.reviews import accepted_annotations
+from data.upkeep.accepted import accepted_annotations
 
 JOINTS: Final = tuple(JOINT_NAMES)
 """Names of the joints in the order of the joint axis."""
@@ -40,6 +40,7 @@ class Dataset:
     def __init__(self, folder: Path, version: int | None = None, *, reviews: bool = True) -> None:
         self._published = dataset.Dataset(folder, version, reviews=reviews)
         self.folder = folder
+        self._version = version
         counts = self._published.manifest["tables"]
         self.tables: dict[str, int] = {
             name: counts[name]["rows"] if name in counts else 0 for name in SCHEMAS
@@ -81,8 +82,9 @@ class Dataset:
         Args:
             columns: columns to read; None reads all.
         """
-        known = accepted_annotations(self.folder)
-        frame = dataset.Dataset(self.folder, reviews=True).frame("annotations")
+        known = accepted_annotations(self.folder, self._version)
+        opened = dataset.Dataset(self.folder, self._version, reviews=True)
+        frame = opened.frame("annotations")
         keys = zip(frame["clip_id"], frame["track_id"], frame["sample"], strict=True)
         kept = frame.loc[[key in known for key in keys]].reset_index(drop=True)
         return kept if columns is None else kept.loc[:, list(columns)]

@@ -225,23 +225,6 @@ def newest(reviews: Iterable[Review]) -> dict[tuple[str, ...], dict[str, Review]
     return {item: by for item, by in kept.items() if by}
 
 
-def accepted_annotations(root: Path) -> set[tuple[str, int, int]]:
-    """Return the annotations whose medium and fine texts the last reviewer accepted or edited.
-
-    Args:
-        root: folder of the dataset.
-
-    Returns:
-        Keys: clip_id, track_id, sample.
-    """
-    levels: dict[tuple[str, int, int], set[str]] = {}
-    for by in newest(read_reviews(root)).values():
-        last = max(by.values(), key=lambda one: one.reviewed_at)
-        if last.level in {"medium", "fine"} and last.judgment in {"accepted", "edited"}:
-            levels.setdefault((last.clip_id, last.track_id, last.sample), set()).add(last.level)
-    return {key for key, found in levels.items() if len(found) == 2}
-
-
 def _unique(files: Iterable[list[Review]]) -> list[Review]:
     by_id = {review.review_id: review for reviews in files for review in reviews}
     return sorted(by_id.values(), key=lambda review: (review.reviewed_at, review.review_id))

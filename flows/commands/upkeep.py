@@ -157,6 +157,29 @@ def merge(
         show(f"  {source} has unfinished work, which is not merged")
 
 
+@upkeep_app.command(name="export-accepted")
+def export_accepted(
+    dataset: DatasetFolder,
+    out: Annotated[Path, typer.Argument(help="Folder of the new dataset.", callback=in_folder)],
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write a dataset of only what reviewers accepted or edited, with the texts they left."""
+    from data.upkeep.accepted import write_accepted  # noqa: PLC0415 - slow, rarely needed
+
+    root = out.expanduser()
+
+    def report(done: int, total: int) -> None:
+        report_progress(StageProgress("rows", done, total))
+
+    with progress_bars(quiet=quiet):
+        rows = write_accepted(dataset.expanduser(), root, report)
+    if as_json:
+        print_json({"dataset": root, "rows": rows})
+        return
+    show(f"{root}: {', '.join(f'{count:,} {name}' for name, count in rows.items())}")
+
+
 @upkeep_app.command()
 def diff(
     first: Annotated[Path, typer.Argument(help="Folder of a dataset.", callback=in_folder)],

@@ -6,6 +6,7 @@ import { el, fill, plural } from "./dom.js";
 import { showKeys } from "./keys.js";
 import { listView } from "./list.js";
 import { reviewView } from "./review.js";
+import { addTheme } from "./theme.js";
 
 /**
  * @typedef {object} View
@@ -115,28 +116,6 @@ function problem(error) {
     el("p.muted", {}, missing ? "It may belong to another version or dataset."
       : known ? error.message : `The page failed: ${error}`),
     el("p", {}, el("a", { href: "#/" }, "Back to the list")));
-}
-
-function addTheme() {
-  const button = /** @type {HTMLElement} */ (document.getElementById("theme"));
-  const stored = localStorage.getItem("theme");
-  if (stored) document.documentElement.dataset.theme = stored;
-  const isDark = () => document.documentElement.dataset.theme
-    ? document.documentElement.dataset.theme === "dark"
-    : matchMedia("(prefers-color-scheme: dark)").matches;
-  const draw = () => {
-    button.textContent = isDark() ? "☀" : "☾";
-    button.setAttribute("aria-label", isDark() ? "Light colors" : "Dark colors");
-    button.title = button.getAttribute("aria-label") ?? "";
-  };
-  button.addEventListener("click", () => {
-    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
-    localStorage.setItem("theme", document.documentElement.dataset.theme);
-    draw();
-    dispatchEvent(new Event("themechange"));
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  draw();
 }
 
 function addHead() {

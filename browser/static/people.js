@@ -31,6 +31,17 @@ export class Person {
     this.boxes = data.boxes ?? null;
   }
 
+  /** Add frames at the end. @param {number[]} joints (frames * 66) meters */
+  extend(joints) {
+    const before = this.world ?? new Float32Array();
+    this.world = new Float32Array(before.length + joints.length);
+    this.world.set(before);
+    this.world.set(joints, before.length);
+    this.frames = this.world.length / 66;
+    this.end = this.start + (this.frames - 1) * STEP_S;
+    this.valid = new Array(this.frames).fill(true);
+  }
+
   /**
    * The pose at a time, between two frames; null while the person is not there.
    * @param {number} time seconds in the video

@@ -33,6 +33,9 @@ export class World {
     /** @type {{person: number, joints: Set<number>} | null} */
     this.lit = null;
     this.time = 0;
+    /** Whether the camera goes with the first person, who may walk far. */
+    this.follows = false;
+    this.center = new THREE.Vector3();
     this.addLight();
     this.bodies = this.people.map((person) => this.addBody(person));
     this.bounds = this.measure();
@@ -81,6 +84,44 @@ export class World {
     }
     const geometry = new THREE.BufferGeometry().setFromPoints(points);
     return new THREE.Line(geometry, new THREE.LineBasicMaterial({ color: person.color, transparent: true, opacity: 0.6 }));
+  }
+
+  /** Take up frames that were added to the people. */
+  grow() {
+    for (const body of this.bodies) {
+      this.scene.remove(body.path);
+      body.path.geometry.dispose();
+      body.path = this.addPath(body.person);
+      this.scene.add(body.path);
+    }
+    // The ground reaches as far as the people; what the camera shows stays.
+    const seen = this.bounds;
+    this.bounds = this.measure();
+    const grid = /** @type {THREE.GridHelper} */ (this.grid);
+    this.scene.remove(grid);
+    grid.dispose();
+    this.addGround();
+    this.bounds = seen;
+    this.paint();
+  }
+
+  /** Let the camera go with the first person. */
+  follow() {
+    this.follows = true;
+    const world = this.people[0].world ?? [0, 0, 0];
+    this.center.set(world[0], 0, world[2]);
+    this.bounds = new THREE.Box3(
+      new THREE.Vector3(this.center.x - 0.9, 0, this.center.z - 0.9),
+      new THREE.Vector3(this.center.x + 0.9, 1.8, this.center.z + 0.9));
+    this.look("front");
+  }
+
+  /** @param {THREE.Vector3} pelvis */
+  moveWith(pelvis) {
+    const way = new THREE.Vector3(pelvis.x, 0, pelvis.z).sub(this.center);
+    this.center.add(way);
+    this.camera.position.add(way);
+    this.controls.target.add(way);
   }
 
   measure() {
@@ -154,6 +195,7 @@ export class World {
       const pose = person.at(time);
       group.visible = Boolean(pose?.world);
       if (!pose?.world) continue;
+      if (this.follows && person === this.people[0]) this.moveWith(a.fromArray(pose.world));
       const strong = this.selected === null || this.selected === person.id;
       material.opacity = (pose.valid ? 1 : 0.4) * (strong ? 1 : 0.45);
       const lit = this.lit?.person === person.id ? this.lit.joints : null;

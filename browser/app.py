@@ -176,7 +176,8 @@ def create_app(config: BrowserConfig) -> ASGIApp:
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     _add_errors(app)
-    _add_files(app, config.three)
+    add_files(app, config.three, "index.html")
+    add_login(app, config.access)
     _add_dataset(app, config, library)
     _add_items(app, library, media)
     _add_reviews(app, library, Reviews(config.dataset))
@@ -201,8 +202,14 @@ def _add_errors(app: FastAPI) -> None:
         app.add_exception_handler(kind, answer(status))
 
 
-def _add_files(app: FastAPI, three: Path) -> None:
-    """Serve the page and three.js."""
+def add_files(app: FastAPI, three: Path, page_name: str) -> None:
+    """Serve a page, what it loads, and three.js.
+
+    Args:
+        app: application.
+        three: archive of three.js.
+        page_name: file of the page in ``static``.
+    """
     files = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in KINDS}
     with zipfile.ZipFile(three) as archive:
         # The page has no import map, which would have to stand in its HTML.
@@ -219,7 +226,7 @@ def _add_files(app: FastAPI, three: Path) -> None:
 
     @app.get("/")
     def page() -> Response:
-        return send(files, "index.html")
+        return send(files, page_name)
 
     @app.get("/static/{name}")
     def static(name: str) -> Response:
@@ -232,16 +239,22 @@ def _add_files(app: FastAPI, three: Path) -> None:
     del page, static, three_js
 
 
-def _add_dataset(app: FastAPI, config: BrowserConfig, library: Library) -> None:
-    """Serve the dataset and its list."""
+def add_login(app: FastAPI, access: Access) -> None:
+    """Take the token of a printed link, and keep it in a cookie."""
 
     @app.post(LOGIN)
     def login(given: Login) -> Response:
-        if not config.access.accepts(given.token):
+        if not access.accepts(given.token):
             return JSONResponse({"detail": "The token is wrong."}, HTTPStatus.UNAUTHORIZED)
         answer = JSONResponse({"ok": True})
         answer.set_cookie(COOKIE, given.token, httponly=True, samesite="strict")
         return answer
+
+    del login
+
+
+def _add_dataset(app: FastAPI, config: BrowserConfig, library: Library) -> None:
+    """Serve the dataset and its list."""
 
     @app.get("/api/dataset")
     def dataset() -> dict[str, Any]:
@@ -270,7 +283,7 @@ def _add_dataset(app: FastAPI, config: BrowserConfig, library: Library) -> None:
         page = library.opened().catalog.page(query)
         return {"entries": page.entries, "total": page.total, "next": page.next}
 
-    del login, dataset, entries
+    del dataset, entries
 
 
 def _add_items(app: FastAPI, library: Library, media: Media) -> None:

@@ -1,7 +1,6 @@
 """Commands that inspect a dataset: its page, status, rejections, integrity, report and card."""
 
 import getpass
-import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -19,12 +18,16 @@ from flows.commands.options import (
     show,
     size_text,
 )
+from flows.commands.pages import LOOPBACK, Host, OpenPage, Port, serve_page
 from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.progress_bars import progress_bars
 from flows.settings import Settings, asset_path
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from annotators.status import DatasetStatus, Failed
+    from browser.safety import Access
 
 _REPORT: Final = Path("report")
 _SHOWN_OF_REJECTION: Final = ["stage", "reason", "item", "item_id", "video_id", "detail", "remedy"]
@@ -35,37 +38,22 @@ browse_app = typer.Typer()
 @browse_app.command()
 def browse(
     dataset: DatasetFolder,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen at; 0 chooses a free one.")
-    ] = 8765,
-    host: Annotated[
-        str,
-        typer.Option(
-            help="Address to listen at. Other addresses than loopback ask for the token in the "
-            "printed link."
-        ),
-    ] = "127.0.0.1",
+    port: Port = 8765,
+    host: Host = LOOPBACK,
     reviewer: Annotated[
         str, typer.Option(help="Your name in reviews; by default that of your account.")
     ] = "",
-    open_page: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the page in a browser.")
-    ] = True,
+    open_page: OpenPage = True,
 ) -> None:
     """Open a page to see, search, judge and correct a dataset; Ctrl-C ends it."""
-    import webbrowser  # noqa: PLC0415 - rarely needed
-
     from browser.app import BrowserConfig, create_app  # noqa: PLC0415 - slow, rarely needed
-    from browser.safety import Access, is_loopback  # noqa: PLC0415
-    from browser.server import listen, serve  # noqa: PLC0415
     from data.store.manifest import read_manifest  # noqa: PLC0415
 
     folder = dataset.expanduser()
     read_manifest(folder)
     three = asset_path("three")
-    with listen(host, port) as opened:
-        token = "" if is_loopback(host) else secrets.token_urlsafe(24)
-        access = Access(host, opened.getsockname()[1], token)
+
+    def make(access: "Access") -> "ASGIApp":
         config = BrowserConfig(
             dataset=folder,
             cache=Settings().cache_dir.expanduser(),
@@ -73,14 +61,9 @@ def browse(
             access=access,
             reviewer=reviewer or _account(),
         )
+        return create_app(config)
 
-        def started() -> None:
-            show(f"{dataset}: open {access.link}")
-            show("Ctrl-C ends the page.")
-            if open_page:
-                webbrowser.open(access.link)
-
-        serve(create_app(config), opened, started)
+    serve_page(make, host, port, f"{dataset}", open_page=open_page)
 
 
 def _account() -> str:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from data.motion.skeleton import FPS
 from flows.commands.options import Json, folder_for, in_folder, print_json, refuse_idle, show
-from flows.settings import Settings
+from flows.commands.pages import LOOPBACK, Host, OpenPage, Port, serve_page
+from flows.settings import Settings, asset_path
 
 model_app = typer.Typer()
 
@@ -211,10 +212,40 @@ def describe(
                 show(f"{step.start_s:11.1f} s  {step.text}")
 
 
+@model_app.command()
+def play(
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Model folder; defaults to AVATARGPT_HOME/train/models/latest.", callback=in_folder
+        ),
+    ] = None,
+    port: Port = 8766,
+    host: Host = LOOPBACK,
+    open_page: OpenPage = True,
+) -> None:
+    """Open a page to play with a model: sentences and scenes become motion; Ctrl-C ends it."""
+    from browser.playground.app import PlayConfig, create_play_app  # noqa: PLC0415 - slow
+    from browser.playground.studio import check_model_folder  # noqa: PLC0415
+
+    folder = _folder(model)
+    check_model_folder(folder)
+    three = asset_path("three")
+    serve_page(
+        lambda access: create_play_app(PlayConfig(folder, three, access)),
+        *(host, port, str(folder)),
+        open_page=open_page,
+    )
+
+
+def _folder(model: Path | None) -> Path:
+    return (model or Settings().home / "train" / "models" / "latest").expanduser()
+
+
 def _loaded(model: Path | None) -> Any:
     from training.inference.motion_model import load_motion_model  # noqa: PLC0415 - slow
 
-    return load_motion_model(model or Settings().home / "train" / "models" / "latest")
+    return load_motion_model(_folder(model))
 
 
 def _refuse_idle_seed(seed: int, temperature: float) -> None:
@@ -290,19 +321,8 @@ def _write(
     *,
     print_file: bool = True,
 ) -> None:
-    from annotators.pictures.stick_figure import describe_steps, draw_motion, save_moving  # noqa: PLC0415
-    from data.exporters import write_bvh, write_features, write_joints  # noqa: PLC0415
-    from data.motion.features import features_to_joints  # noqa: PLC0415
+    from annotators.pictures.motion_files import write_motion  # noqa: PLC0415 - slow
 
-    joints_TJ3 = features_to_joints(features)
-    name = out.name.lower()
-    if name.endswith(".joints.npy"):
-        write_joints(out, joints_TJ3)
-    elif name.endswith(".npy"):
-        write_features(out, features)
-    elif name.endswith(".bvh"):
-        write_bvh(out, joints_TJ3)
-    else:
-        save_moving(draw_motion(joints_TJ3, title, steps or describe_steps(joints_TJ3)), out)
+    write_motion(out, features, title, steps)
     if print_file:
         show(f"{out}: {len(features) / FPS:.1f} s")

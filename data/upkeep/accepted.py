@@ -51,8 +51,8 @@ def _accepted(published: Dataset, reviews: list[Review]) -> set[Annotated]:
     rows = published.rows("annotations", [*_KEY, *_LEVELS], clips) if last else ()
     for row in rows:
         key = tuple(row[name] for name in _KEY)
-        of_levels = ((level, last.get((level, *map(str, key)))) for level in _LEVELS)
-        if all(one and one.text_hash == hash_text(level, row) for level, one in of_levels):
+        judged = [last.get((level, *map(str, key))) for level in _LEVELS]
+        if all(one and one.text_hash == hash_text(one.level, row) for one in judged):
             found.add(key)
     return found
 

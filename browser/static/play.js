@@ -194,6 +194,12 @@ class Playground {
     this.running = null;
     this.go.disabled = false;
     this.stop.hidden = true;
+    if (this.story && !this.story.seconds) {
+      // It ended before its first piece, so there is nothing to show.
+      this.story.close();
+      this.story = null;
+      fill(this.result, this.welcome());
+    }
     if (last.length) this.say(...last);
     else this.offer();
   }

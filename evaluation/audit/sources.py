@@ -261,17 +261,10 @@ def _open_humanml3d(root: Path, limit: int) -> Source:
         )
     splits, findings = _read_splits(root)
     has_both = bool(vectors and joints)
-    for name in sorted(texts - vectors - joints):
-        findings.append(
-            Finding(
-                Kind.MOTION_MISSING,
-                name,
-                f"texts/{name}.txt has no motion in {VECTORS} or {JOINTS}",
-                splits.get(name, ""),
-                field=f"texts/{name}.txt",
-                fix=Fix.DROP_MOTION,
-            )
-        )
+    findings += [
+        _text_alone(name, f"motion in {VECTORS} or {JOINTS}", splits)
+        for name in sorted(texts - vectors - joints)
+    ]
     for name in sorted(vectors ^ joints) if has_both else ():
         there, missing = (VECTORS, JOINTS) if name in vectors else (JOINTS, VECTORS)
         findings.append(
@@ -286,6 +279,14 @@ def _open_humanml3d(root: Path, limit: int) -> Source:
         )
     findings += _split_findings(names, splits)
     return _files_source(root, Layout.HUMANML3D, names, splits, findings, limit)
+
+
+def _text_alone(name: str, missing: str, splits: Mapping[str, str]) -> Finding:
+    """Return the finding that texts have no motion."""
+    file = f"{TEXTS}/{name}.txt"
+    why = f"{file} has no {missing}"
+    split = splits.get(name, "")
+    return Finding(Kind.MOTION_MISSING, name, why, split, field=file, fix=Fix.DROP_MOTION)
 
 
 def _files_source(
@@ -505,17 +506,7 @@ def _open_bvh(root: Path, files: Sequence[Path], limit: int) -> Source:
         str(path.relative_to(root / TEXTS).with_suffix(""))
         for path in (root / TEXTS).rglob("*.txt")
     }
-    for name in sorted(texts - set(names)):
-        findings.append(
-            Finding(
-                Kind.MOTION_MISSING,
-                name,
-                f"{TEXTS}/{name}.txt has no {name}.bvh",
-                splits.get(name, ""),
-                field=f"{TEXTS}/{name}.txt",
-                fix=Fix.DROP_MOTION,
-            )
-        )
+    findings += [_text_alone(name, f"{name}.bvh", splits) for name in sorted(texts - set(names))]
     findings += _split_findings(names, splits)
     return _files_source(root, Layout.BVH, names, splits, findings, limit)
 

@@ -40,10 +40,18 @@ export async function listView({ about, query }) {
   let asking = null;
   /** @type {[number, number] | null} */
   let next = null;
+  /** Puts what is typed, and not yet searched for, into the address. @type {(() => void) | null} */
+  let typed = null;
 
-  /** Show another list; this one stays as it is, for the way back. @param {(asked: URLSearchParams) => void} change */
+  /**
+   * Show another list; this one stays as it is, for the way back.
+   *
+   * What changes is what the address asks for: this list may be on its way out already.
+   * @param {(asked: URLSearchParams) => void} change
+   */
   function go(change) {
-    const asked = new URLSearchParams(state);
+    typed?.();
+    const asked = new URLSearchParams(location.hash.split("?")[1] ?? "");
     change(asked);
     const text = asked.toString();
     location.hash = text ? `#/?${text}` : "#/";
@@ -51,14 +59,20 @@ export async function listView({ about, query }) {
 
   function tools() {
     let timer = 0;
+    function search() {
+      clearTimeout(timer);
+      typed = null;
+      set(state, "q", input.value.trim());
+      history.replaceState(null, "", state.toString() ? `#/?${state}` : "#/");
+    }
     const input = el("input", {
       type: "search", value: state.get("q") ?? "", ariaLabel: "Search texts and file names",
       placeholder: "Search texts and file names", autocomplete: "off", spellcheck: false,
       oninput: () => {
         clearTimeout(timer);
+        typed = search;
         timer = setTimeout(() => {
-          set(state, "q", input.value.trim());
-          history.replaceState(null, "", state.toString() ? `#/?${state}` : "#/");
+          search();
           load();
         }, 180);
       },

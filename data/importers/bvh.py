@@ -30,7 +30,7 @@ from data.importers.archives import (
     read_small_file,
 )
 from data.importers.search import rejected
-from data.motion.quality import stature, tposes
+from data.motion.bodies import stature, tposes
 from data.motion.skeleton import JOINT, JOINT_NAMES, NUM_JOINTS
 from data.motion.splits import group_of_take
 from data.motion_records import Found, ImportedMotion, Pending, content_id

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from data.arrays import BoolArray, FloatArray
 from data.config import Config
+from data.motion.bodies import stature, tposes
 from data.motion.features import features_to_joints
 from data.motion.quality import (
     FlawKind,
@@ -20,8 +21,6 @@ from data.motion.quality import (
     find_flaws,
     foot_skate,
     jitter,
-    stature,
-    tposes,
 )
 from data.motion.skeleton import FPS, JOINT
 from evaluation.audit.findings import Finding, Fix, Kind, Severity

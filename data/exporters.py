@@ -1,14 +1,16 @@
-"""Export motions as BVH files, NumPy arrays and HumanML3D folders.
+"""Export motions as BVH and glTF files, NumPy arrays and HumanML3D folders.
 
 Shapes: T frames, J = 22 joints (see :mod:`data.motion.skeleton`), D = 263 features, N bones that
 start in one joint. Positions are meters, y up.
 """
 
+import json
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from io import BytesIO, StringIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -47,6 +49,11 @@ all values, and the twist for limbs, which is small for the shortest rotations.
 _END_M: Final = {"head": 0.12, "foot": 0.05, "wrist": 0.08}
 """Lengths of the end sites, which the joints do not determine."""
 
+_FLOAT: Final = 5126
+"""glTF's number of 32-bit floats."""
+_THICKNESS: Final = 0.11
+"""Radius of the bones that a glTF file shows, relative to their lengths."""
+
 _BASE_NAMES: Final = tuple(
     name.removeprefix("left_").removeprefix("right_") for name in JOINT_NAMES
 )
@@ -73,7 +80,7 @@ _FLIP_AXIS: Final = (0.0, 0.0, 1.0)
 
 
 def bvh_name(joint: str) -> str:
-    """Return the BVH name of a joint: ``left_knee`` is ``LeftLeg``."""
+    """Return the name of a joint in BVH and glTF files: ``left_knee`` is ``LeftLeg``."""
     side, _, base = joint.rpartition("_")
     return side.capitalize() + _JOINTS[base][0]
 
@@ -96,8 +103,7 @@ def write_bvh(path: Path, joints_TJ3: FloatArray, fps: float = FPS) -> None:
             is not positive.
     """
     _check_joints(joints_TJ3)
-    if not 0 < fps < np.inf:
-        raise ValueError(f"fps: expected a rate above 0, found {fps}. Pass that of the motion.")
+    _check_rate(fps)
     joints = joints_TJ3.astype(np.float64)
     offset_J3, local_J = _pose(joints)
     angles = [
@@ -111,6 +117,63 @@ def write_bvh(path: Path, joints_TJ3: FloatArray, fps: float = FPS) -> None:
     text.write(f"\nMOTION\nFrames: {len(joints)}\nFrame Time: {1 / fps:.8f}\n")
     np.savetxt(text, np.concatenate([joints[:, 0], *columns], axis=1), fmt="%.6f")
     write_text(path, text.getvalue())
+
+
+def write_glb(path: Path, joints_TJ3: FloatArray, title: str = "", fps: float = FPS) -> None:
+    """Write a motion as a binary glTF 2.0 file: an animated skeleton, in meters, y up.
+
+    It has the rotations of :func:`write_bvh`, the path of the pelvis, and a simple shape for every
+    bone, so that viewers show something. There is no skin.
+
+    Args:
+        path: the file, which is replaced atomically; its folder is created.
+        joints_TJ3: positions, (T, 22, 3), meters, y up.
+        title: name of the animation.
+        fps: frames per second.
+
+    Raises:
+        ValueError: as :func:`write_bvh`.
+    """
+    _check_joints(joints_TJ3)
+    _check_rate(fps)
+    joints = joints_TJ3.astype(np.float64)
+    offset_J3, local_J = _pose(joints)
+    offset_J3[0] = joints[0, 0]
+    file = _Glb()
+    nodes: list[dict[str, Any]] = [
+        {"name": bvh_name(name), "translation": offset.tolist()}
+        for name, offset in zip(JOINT_NAMES, offset_J3, strict=True)
+    ]
+    bone = file.bone()
+    for joint, children in enumerate(_CHILDREN):
+        for child in children:
+            nodes[joint].setdefault("children", []).extend((child, len(nodes)))
+            nodes.append(_shape(JOINT_NAMES[child], offset_J3[child]))
+    times = file.add(np.arange(len(joints))[:, None] / fps, bounds=True)
+    moving = [(0, "translation", joints[:, 0])]
+    moving += [
+        (joint, "rotation", _continuous_xyzw(local_J[joint]))
+        for joint, children in enumerate(_CHILDREN)
+        if children
+    ]
+    content = file.content | {
+        "asset": {"version": "2.0", "generator": "avatargpt"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": nodes,
+        "meshes": [{"name": "bone", "primitives": [{"attributes": bone}]}],
+        "animations": [
+            {
+                "name": title or "motion",
+                "channels": [
+                    {"sampler": index, "target": {"node": node, "path": what}}
+                    for index, (node, what, _) in enumerate(moving)
+                ],
+                "samplers": [{"input": times, "output": file.add(rows)} for *_, rows in moving],
+            }
+        ],
+    }
+    write_bytes(path, file.packed(content))
 
 
 def write_joints(path: Path, joints_TJ3: FloatArray) -> None:
@@ -197,6 +260,11 @@ def _check_joints(joints_TJ3: FloatArray) -> None:
     _check_finite("joints", joints_TJ3)
 
 
+def _check_rate(fps: float) -> None:
+    if not 0 < fps < np.inf:
+        raise ValueError(f"fps: expected a rate above 0, found {fps}. Pass that of the motion.")
+
+
 def _check_finite(name: str, values: FloatArray) -> None:
     bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
     if bad.size:
@@ -237,6 +305,79 @@ def _hierarchy(joint: int, offset_J3: FloatArray, depth: int = 0) -> Iterator[st
 
 def _numbers(values_3: FloatArray) -> str:
     return " ".join(f"{value:.6f}" for value in values_3)
+
+
+# -------------------------------------------------------------------------------------------- glTF
+
+
+class _Glb:
+    """The content of a binary glTF file, put together array by array."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, Any] = {"accessors": [], "bufferViews": []}
+        self._bytes = bytearray()
+
+    def add(self, rows_NC: FloatArray, *, bounds: bool = False) -> int:
+        """Add an array of numbers or of vectors, (N, C); returns the number of its accessor."""
+        rows = rows_NC.astype("<f4")
+        view = {"buffer": 0, "byteOffset": len(self._bytes), "byteLength": rows.nbytes}
+        accessor: dict[str, Any] = {
+            "bufferView": len(self.content["bufferViews"]),
+            "componentType": _FLOAT,
+            "count": len(rows),
+            "type": {1: "SCALAR", 3: "VEC3", 4: "VEC4"}[rows.shape[1]],
+        }
+        if bounds:
+            accessor |= {"min": rows.min(axis=0).tolist(), "max": rows.max(axis=0).tolist()}
+        self._bytes += rows.tobytes()
+        self.content["bufferViews"].append(view)
+        self.content["accessors"].append(accessor)
+        return len(self.content["accessors"]) - 1
+
+    def bone(self) -> dict[str, int]:
+        """Add the shape of a bone, from the origin to (0, 1, 0): two pyramids with flat faces."""
+        angles = np.radians([45.0, 135.0, 225.0, 315.0])
+        ring = np.stack([np.sin(angles), np.full(4, 0.15), np.cos(angles)], axis=1)
+        ring[:, [0, 2]] *= _THICKNESS
+        other = np.roll(ring, -1, axis=0)
+        low, high = np.zeros((4, 3)), np.tile(_UP, (4, 1))
+        corners_N33 = np.concatenate(
+            [np.stack([low, other, ring], axis=1), np.stack([high, ring, other], axis=1)]
+        )
+        edges = corners_N33[:, 1:] - corners_N33[:, :1]
+        normals_N3 = _unit(np.cross(edges[:, 0], edges[:, 1]))
+        return {
+            "POSITION": self.add(corners_N33.reshape(-1, 3), bounds=True),
+            "NORMAL": self.add(np.repeat(normals_N3, 3, axis=0)),
+        }
+
+    def packed(self, content: dict[str, Any]) -> bytes:
+        """Return the bytes of a file with this content and the arrays."""
+        document = content | {"buffers": [{"byteLength": len(self._bytes)}]}
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 4)
+        length = 12 + 8 + len(text) + 8 + len(self._bytes)
+        head = struct.pack("<4sII", b"glTF", 2, length) + struct.pack("<I4s", len(text), b"JSON")
+        return head + text + struct.pack("<I4s", len(self._bytes), b"BIN\0") + bytes(self._bytes)
+
+
+def _shape(joint: str, offset_3: FloatArray) -> dict[str, Any]:
+    """Return the node that shows the bone from a joint's parent to the joint."""
+    turn = _shortest(np.array(_UP), offset_3[None])[0]
+    length_m = float(np.linalg.norm(offset_3))
+    return {
+        "name": f"{bvh_name(joint)}.bone",
+        "mesh": 0,
+        "rotation": turn.as_quat().tolist(),
+        "scale": [length_m] * 3,
+    }
+
+
+def _continuous_xyzw(turn_T: Rotation) -> FloatArray:
+    """Return quaternions, (T, 4), each of the sign that is closer to the one before."""
+    turn_T4 = turn_T.as_quat()
+    flips_T = np.where((turn_T4[1:] * turn_T4[:-1]).sum(axis=1) < 0, -1.0, 1.0)
+    return turn_T4 * np.cumprod(np.concatenate([[1.0], flips_T]))[:, None]
 
 
 # ---------------------------------------------------------------------------------------- rotations

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from annotators.pictures.stick_figure import describe_steps, draw_motion, save_moving
 from data.arrays import FloatArray
-from data.exporters import write_bvh, write_features, write_joints
+from data.exporters import write_bvh, write_features, write_glb, write_joints
 from data.motion.features import features_to_joints
 
 
@@ -15,7 +15,7 @@ def write_motion(
     title: str,
     steps: Sequence[tuple[float, float, str]] = (),
 ) -> None:
-    """Write a motion as ``.npy`` (features), ``.joints.npy``, ``.bvh``, ``.gif`` or ``.mp4``.
+    """Write a motion: ``.npy`` (features), ``.joints.npy``, ``.bvh``, ``.glb``, ``.gif``, ``.mp4``.
 
     Args:
         path: the file.
@@ -34,5 +34,7 @@ def write_motion(
         write_features(path, features_TD)
     elif name.endswith(".bvh"):
         write_bvh(path, joints_TJ3)
+    elif name.endswith(".glb"):
+        write_glb(path, joints_TJ3, title)
     else:
         save_moving(draw_motion(joints_TJ3, title, steps or describe_steps(joints_TJ3)), path)

@@ -27,7 +27,7 @@ Model = Annotated[
 Out = Annotated[
     Path,
     typer.Option(
-        help="Output file: .npy (features), .joints.npy, .bvh (for Blender), .gif or .mp4.",
+        help="Output file: .npy (features), .joints.npy, .bvh or .glb (for Blender), .gif or .mp4.",
         callback=folder_for,
     ),
 ]

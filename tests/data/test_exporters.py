@@ -1,15 +1,19 @@
 """Exported files are read back unchanged."""
 
+import json
 import re
+import struct
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from benchmarks.support.corpus import Motion, mocap
-from data.exporters import bvh_name, write_bvh, write_features, write_joints
+from data.exporters import bvh_name, write_bvh, write_features, write_glb, write_joints
 from data.importers.bvh import find_bvh
 from data.motion.features import features_to_joints, joints_to_features
 from data.motion.skeleton import JOINT_NAMES
@@ -57,6 +61,62 @@ def test_bvh_reads_back(tmp_path: Path, name: str) -> None:
     error_TJ = np.linalg.norm(read - motion, axis=-1)
     assert error_TJ.mean() < 0.005
     assert error_TJ[:, 0].max() < 1e-5
+
+
+def _read_glb(path: Path) -> tuple[dict[str, Any], list[NDArray[np.float32]]]:
+    """Return the content of a glTF file, and its arrays."""
+    data = path.read_bytes()
+    magic, version, length, size, kind = struct.unpack_from("<4sIII4s", data)
+    assert (magic, version, length, kind) == (b"glTF", 2, len(data), b"JSON")
+    content = json.loads(data[20 : 20 + size])
+    binary = data[28 + size :]
+    assert content["buffers"] == [{"byteLength": len(binary)}]
+    return content, [
+        np.frombuffer(
+            binary, np.float32, view["byteLength"] // 4, offset=view["byteOffset"]
+        ).reshape(accessor["count"], -1)
+        for view, accessor in zip(content["bufferViews"], content["accessors"], strict=True)
+    ]
+
+
+def _positions(content: dict[str, Any], arrays: list[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Play the animation of a glTF file: positions of its joints, (T, J, 3)."""
+    nodes, (animation,) = content["nodes"], content["animations"]
+    moved = {
+        (channel["target"]["node"], channel["target"]["path"]): arrays[
+            animation["samplers"][channel["sampler"]]["output"]
+        ]
+        for channel in animation["channels"]
+    }
+    found: dict[int, NDArray[np.float64]] = {}
+
+    def place(node: int, at_T3: NDArray[np.float64], turn_T: Rotation) -> None:
+        given = moved.get(
+            (node, "translation"), np.array([nodes[node].get("translation", [0.0] * 3)])
+        )
+        found[node] = at_T3 + turn_T.apply(np.broadcast_to(given, at_T3.shape).astype(float))
+        own = moved.get((node, "rotation"))
+        turned = turn_T if own is None else turn_T * Rotation.from_quat(own)
+        for child in nodes[node].get("children", ()):
+            place(child, found[node], turned)
+
+    frames = len(moved[0, "translation"])
+    place(0, np.zeros((frames, 3)), Rotation.identity(frames))
+    return np.stack([found[joint] for joint in range(len(JOINT_NAMES))], axis=1)
+
+
+@pytest.mark.parametrize("name", ["walk_circle", "sit_down"])
+def test_gltf_moves_as_bvh_does(tmp_path: Path, name: str) -> None:
+    motion = _motion(name)
+    write_bvh(tmp_path / "motion.bvh", motion)
+    write_glb(tmp_path / "new" / "motion.glb", motion, "a <title>", fps=20)
+    content, arrays = _read_glb(tmp_path / "new" / "motion.glb")
+    assert [node["name"] for node in content["nodes"][:22]] == [bvh_name(j) for j in JOINT_NAMES]
+    assert content["animations"][0]["name"] == "a <title>"
+    read, _ = _read(tmp_path / "motion.bvh")
+    np.testing.assert_allclose(_positions(content, arrays), read, atol=1e-4)
+    times = arrays[content["animations"][0]["samplers"][0]["input"]]
+    np.testing.assert_allclose(times.ravel(), np.arange(len(motion)) / 20, atol=1e-6)
 
 
 def test_bvh_of_recovered_features_reads_back(tmp_path: Path) -> None:

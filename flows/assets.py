@@ -203,6 +203,33 @@ ASSETS: Final = {
             license_path="package/LICENSE",
         ),
         Asset(
+            name="three_loaders",
+            file="three_loaders.zip",
+            sha256="a510065cdcb40c3bc88883362f69ede242a26ae657053bb329f26bef6cfb66ea",
+            requirement="three@0.187.0",
+            package_sha256="ff540832ded0cfe919764d24a3d88f3e2a05f23303f876423e4f893841e90728",
+            members=(
+                Member(
+                    "package/examples/jsm/loaders/GLTFLoader.js",
+                    "GLTFLoader.js",
+                    "532ac726e120039acbcd6cf54328c57acbf7b438176afaa6951257126d11bff1",
+                ),
+                Member(
+                    "package/examples/jsm/utils/BufferGeometryUtils.js",
+                    "BufferGeometryUtils.js",
+                    "7bda2a8ba836b2bcf67cb938d4b9e1bb5d1b1bc616817103ed858c0b58296ce7",
+                ),
+                Member(
+                    "package/examples/jsm/utils/SkeletonUtils.js",
+                    "SkeletonUtils.js",
+                    "b1632a703206c3d830de9fcbe515696770d04b71a15ee6b50afa6d2c3298c86f",
+                ),
+            ),
+            license="MIT",
+            license_path="package/LICENSE",
+            needed="tests",
+        ),
+        Asset(
             name="sample_clip",
             file="sample_clip.mp4",
             sha256="d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039",

@@ -36,9 +36,10 @@ from training.inference.motion_model import MotionModel, load_motion_model
 
 POLL_S: Final = 0.05
 """How often an answer looks for what the model has made since."""
-FileKind = Literal["bvh", "npy", "joints.npy", "gif", "mp4"]
+FileKind = Literal["bvh", "glb", "npy", "joints.npy", "gif", "mp4"]
 _KINDS: Final[dict[FileKind, str]] = {
     "bvh": "text/plain; charset=utf-8",
+    "glb": "model/gltf-binary",
     "npy": "application/octet-stream",
     "joints.npy": "application/octet-stream",
     "gif": "image/gif",
@@ -133,9 +134,7 @@ def _add_model(app: FastAPI, config: PlayConfig, studio: Studio) -> None:
         }
 
     @app.get("/api/motions/{motion_id}/file")
-    def download(
-        motion_id: str, kind: Literal["bvh", "npy", "joints.npy", "gif", "mp4"]
-    ) -> Response:
+    def download(motion_id: str, kind: FileKind) -> Response:
         made = studio.made(motion_id)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / f"motion.{kind}"

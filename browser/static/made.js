@@ -4,7 +4,7 @@ import { el, fill, mark, put, seconds, verdictBadge, VERDICTS } from "./dom.js";
 import { Person } from "./people.js";
 import { World } from "./world.js";
 
-const FILES = [["bvh", "BVH"], ["npy", "NPY"], ["gif", "GIF"], ["mp4", "MP4"]];
+const FILES = [["bvh", "BVH"], ["glb", "glTF"], ["npy", "NPY"], ["gif", "GIF"], ["mp4", "MP4"]];
 
 /** @param {string} id of a motion */
 function files(id) {

@@ -1,13 +1,20 @@
-"""A small dataset of real clips, and the application that shows it."""
+"""A small dataset of real clips, the application that shows it, and a real browser."""
 
 import shutil
+import socket
+import threading
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from annotators.chat.model import NO_MODELS
 from annotators.config import AnnotateConfig
@@ -22,6 +29,18 @@ ATTACK = "<script>document.title='taken'</script>"
 NAME = "<img src=x onerror=document.title='taken'>.mp4"
 """Name of the video in which two people walk."""
 ADDRESS = "http://127.0.0.1:8765"
+
+CHROMIUM: Final = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), ""
+)
+NEEDS_CHROMIUM: Final = pytest.mark.skipif(
+    not CHROMIUM, reason="no Chromium here (apt-get install chromium); the answers are tested"
+)
+UNNAMED: Final = """() => [...document.querySelectorAll("button, input, select, a")].filter((one) =>
+  !(one.ariaLabel || one.textContent.trim() || one.title || one.closest("label"))).length"""
+"""Counts what a screen reader has no name for."""
+# How long an answer takes is the machine's affair.
+expect.set_options(timeout=90_000)
 
 Browse = Callable[[Path], TestClient]
 
@@ -95,3 +114,45 @@ def browse(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[B
 def client(browse: Browse, annotated: Path) -> TestClient:
     """The application on the annotated clips."""
     return browse(annotated)
+
+
+# ------------------------------------------------------------------------------ a real browser
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Generator[Browser]:
+    """The Chromium of the system, which draws 3-D without a graphics card."""
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Generator[Page]:
+    """An empty page; errors of scripts fail the test."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(90_000)
+    opened = context.new_page()
+    problems: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("dialog", lambda dialog: problems.append(dialog.message))
+    yield opened
+    context.close()
+    assert problems == []
+
+
+@contextmanager
+def served(make: Callable[[Access], ASGIApp]) -> Generator[str]:
+    """Serve an application on a free port, and return its address."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        port = opened.getsockname()[1]
+        app = make(Access("127.0.0.1", port))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
+        thread.start()
+        yield f"http://127.0.0.1:{port}/"
+        server.should_exit = True
+        thread.join()

@@ -1,55 +1,20 @@
 """The page in a real browser: the list, a clip, a review, and what hostile texts cannot do."""
 
 import shutil
-import socket
-import threading
 from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 import pytest
-import uvicorn
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
+from starlette.types import ASGIApp
 
 from browser.app import BrowserConfig, create_app
 from browser.safety import Access
 from data.store.dataset import Dataset
 from data.store.reviews import read_reviews
-from tests.browser.conftest import ATTACK, NAME
+from tests.browser.conftest import ATTACK, NAME, NEEDS_CHROMIUM, UNNAMED, served
 
-CHROMIUM: Final = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), ""
-)
-# How long an answer takes is the machine's affair.
-expect.set_options(timeout=90_000)
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM, reason="no Chromium here (apt-get install chromium); the answers are tested"
-)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Generator[Browser]:
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def served(root: Path, cache: Path, three: Path) -> Generator[str]:
-    """Serve a dataset on a free port."""
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        port = opened.getsockname()[1]
-        app = create_app(BrowserConfig(root, cache, three, Access("127.0.0.1", port), "Ada"))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
-        thread.start()
-        yield f"http://127.0.0.1:{port}/"
-        server.should_exit = True
-        thread.join()
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -57,22 +22,13 @@ def address(
     annotated: Path, three: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[str]:
     folder = tmp_path_factory.mktemp("page")
-    shutil.copytree(annotated, folder / "dataset")
-    with served(folder / "dataset", folder / "cache", three) as found:
+    root = Path(shutil.copytree(annotated, folder / "dataset"))
+
+    def make(access: Access) -> ASGIApp:
+        return create_app(BrowserConfig(root, folder / "cache", three, access, "Ada"))
+
+    with served(make) as found:
         yield found
-
-
-@pytest.fixture
-def page(chromium: Browser) -> Generator[Page]:
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(90_000)
-    opened = context.new_page()
-    problems: list[str] = []
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("dialog", lambda dialog: problems.append(dialog.message))
-    yield opened
-    context.close()
-    assert problems == []
 
 
 def test_list_clip_and_steps(page: Page, address: str, annotated: Path) -> None:
@@ -148,6 +104,4 @@ def test_nothing_is_wider_than_the_window(page: Page, address: str, width: int, 
     page.goto(address + path)
     expect(page.locator(".card, .judged").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    unnamed = """() => [...document.querySelectorAll("button, input, select, a")].filter((one) =>
-      !(one.ariaLabel || one.textContent.trim() || one.title || one.closest("label"))).length"""
-    assert page.evaluate(unnamed) == 0
+    assert page.evaluate(UNNAMED) == 0

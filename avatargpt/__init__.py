@@ -21,7 +21,7 @@ from avatargpt.names import check_names
 
 if TYPE_CHECKING:
     from avatargpt.audits import audit
-    from avatargpt.datasets import FPS, JOINTS, Dataset, features, joints, open_dataset
+    from avatargpt.datasets import FPS, JOINTS, Dataset, animation, features, joints, open_dataset
     from avatargpt.models import Model, load_model
     from training.inference.long_motion import DescribeConfig, ImagineConfig
     from training.language_model.config import Sampling
@@ -34,6 +34,7 @@ __all__ = [
     "ImagineConfig",
     "Model",
     "Sampling",
+    "animation",
     "audit",
     "features",
     "joints",

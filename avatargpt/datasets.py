@@ -3,9 +3,10 @@
 Shapes: T frames at 20 fps, J = 22 joints (``JOINTS`` names them), D = 263 features.
 """
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from data.remote.addresses import is_s3
 from data.remote.links import DEFAULT_HOME, link_folder
 from data.schemas import SCHEMAS, load_features, load_motion
 from data.store import dataset
+from data.store.reviews import Judgment, Level, review_of, save_review
 from data.upkeep.accepted import accepted_annotations
 
 JOINTS: Final = tuple(JOINT_NAMES)
@@ -89,6 +91,59 @@ class Dataset:
         kept = frame.loc[[key in known for key in keys]].reset_index(drop=True)
         return kept if columns is None else kept.loc[:, list(columns)]
 
+    def review(
+        self,
+        row: Row,
+        level: Level,
+        judgment: Judgment,
+        value: Any = None,
+        *,
+        reviewer: str,
+    ) -> None:
+        """Save what a person found about one level of an annotation, as `avatargpt browse` does.
+
+        Tables that are read after this show it. The published files stay as they are, and a review
+        with the judgment ``withdrawn`` takes the reviewer's last one back.
+
+        Args:
+            row: row of ``annotations``.
+            level: ``coarse``, ``medium``, ``fine``, or ``person``: whether the person is one.
+            judgment: ``accepted``, ``edited`` to ``value``, ``rejected``, ``partial`` if only some
+                steps are judged, ``unsure`` or ``withdrawn``.
+            value: of ``coarse`` a text; of ``medium`` a list of texts; of ``fine`` a list of steps
+                with ``text``, ``start_s``, ``end_s``, ``judgment`` and ``of``, the index of the
+                original step or None for a missed one; of ``person`` an object with a ``name``.
+            reviewer: name of the person.
+
+        Raises:
+            ValueError: the row is of another table or dataset, or the value does not fit it.
+            OSError: the disk is full or read-only.
+            data.remote.errors.RemoteError: the dataset is on S3, and nothing was saved there.
+        """
+        _known("level", level, Level)
+        _known("judgment", judgment, Judgment)
+        given = _with(row, "clip_id", "track_id", "sample", table="annotations")
+        key: dict[str, Any] = {"clip_id": str(given["clip_id"])}
+        key |= {name: int(given[name]) for name in ("track_id", "sample")}
+        # Reviews judge what was published, and this row may have reviews in it.
+        published = dataset.Dataset(self.folder, self._version)
+        where = {name: [value] for name, value in key.items()}
+        found = next(published.rows("annotations", where=where), None)
+        if found is None:
+            raise ValueError(
+                f"row: expected one of the annotations of {self.folder}, found {key}. "
+                "Remedy: read the row again."
+            )
+        save_review(self.folder, review_of(found, level, judgment, reviewer, value))
+
+
+def _known(name: str, value: str, kind: Any) -> None:
+    if value not in get_args(kind):
+        raise ValueError(
+            f"{name}: expected one of {', '.join(get_args(kind))}, found {value!r}. "
+            "Remedy: choose one of them."
+        )
+
 
 def open_dataset(
     folder: str | Path,
@@ -144,11 +199,38 @@ def features(row: Row) -> FloatArray:
     return np.asarray(joints_to_features(joints(row)), np.float32)
 
 
-def _with(row: Row, *columns: str) -> Mapping[str, Any]:
+def animation(row: Row, title: str = "") -> bytes:
+    """Draw the motion of a row of ``poses`` or ``motions`` as a stick figure.
+
+    Args:
+        row: the row.
+        title: text above the figure.
+
+    Returns:
+        A GIF at 20 fps with the measured steps below the figure; a notebook shows it with
+        ``IPython.display.Image``.
+
+    Raises:
+        ValueError: the row is of another table, or its columns were not read.
+    """
+    from annotators.pictures.stick_figure import (  # noqa: PLC0415 - slow
+        describe_steps,
+        draw_motion,
+        save_moving,
+    )
+
+    joints_TJ3 = joints(row)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "motion.gif"
+        save_moving(draw_motion(joints_TJ3, title, describe_steps(joints_TJ3)), file)
+        return file.read_bytes()
+
+
+def _with(row: Row, *columns: str, table: str = "poses or motions") -> Mapping[str, Any]:
     missing = [name for name in columns if name not in row]
     if missing:
         raise ValueError(
-            f"row: expected one of poses or motions, found none of its columns "
+            f"row: expected one of {table}, found none of its columns "
             f"{', '.join(missing)}. Remedy: read the table with them, or with all columns."
         )
     return cast("Mapping[str, Any]", row)

@@ -18,13 +18,14 @@ from browser.clips import Reader, UnknownItemError
 from browser.index import build_index, index_path
 from browser.media import Media
 from browser.queries import Catalog, ListQuery
-from browser.reviews import Given, Mode, Reviews, UnfitReviewError
+from browser.reviews import Given, Mode, Reviews
 from browser.safety import COOKIE, LOGIN, Access, Guard
 from browser.sketch import sketch
 from data.errors import ItemError
 from data.remote.errors import RemoteError
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError, read_manifest
+from data.store.reviews import UnfitReviewError
 
 STATIC: Final = Path(__file__).with_name("static")
 KINDS: Final = {

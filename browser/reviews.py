@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import to_json
 
 from browser.queries import Catalog
-from data.plain_text import plain_text
 from data.store.reviews import (
     Judgment,
     Level,
     Review,
-    hash_text,
-    new_review,
+    ReviewedPerson,
+    ReviewedStep,
     newest,
     read_reviews,
     review_files,
+    review_of,
     save_review,
 )
 from evaluation.metrics.intervals import wilson
@@ -32,27 +31,6 @@ Mode = Literal["worth", "random"]
 ENOUGH: Final = 50
 """Number of reviewed people of the random sample from which the page states the truth."""
 _LEVELS: Final = ("coarse", "medium", "fine")
-_MAX_TEXT: Final = 2000
-
-
-class Step(BaseModel):
-    """A step after its review; ``of`` is the index of the original step, None for a missed one."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    text: str = Field(max_length=_MAX_TEXT)
-    start_s: float = Field(ge=0, le=1e6)
-    end_s: float = Field(ge=0, le=1e6)
-    judgment: Literal["accepted", "edited", "rejected", "added", "open"]
-    of: int | None = Field(default=None, ge=0, le=10_000)
-
-
-class Person(BaseModel):
-    """A person after the review."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str = Field(default="", max_length=200)
 
 
 class Given(BaseModel):
@@ -66,14 +44,16 @@ class Given(BaseModel):
     level: Level
     judgment: Judgment
     reviewer: str = Field(min_length=1, max_length=100)
-    text: str | None = Field(default=None, max_length=_MAX_TEXT)
-    texts: list[str] | None = Field(default=None, max_length=10)
-    steps: list[Step] | None = Field(default=None, max_length=200)
-    person: Person | None = None
+    text: str | None = None
+    texts: list[str] | None = None
+    steps: list[ReviewedStep] | None = None
+    person: ReviewedPerson | None = None
 
-
-class UnfitReviewError(ValueError):
-    """A review does not fit the annotation that it judges; the message says why."""
+    @property
+    def content(self) -> Any:
+        """What the level is changed to."""
+        of_level = {"coarse": self.text, "medium": self.texts, "person": self.person}
+        return of_level.get(self.level, self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +107,7 @@ class Reviews:
         Raises:
             UnfitReviewError: it does not fit the annotation.
         """
-        reviewer = plain_text(given.reviewer).strip()
-        if not reviewer:
-            raise UnfitReviewError("reviewer: expected a name, found none. Remedy: enter yours.")
-        review = new_review(
-            video_id=row["video_id"],
-            clip_id=given.clip_id,
-            track_id=given.track_id,
-            sample=given.sample,
-            level=given.level,
-            judgment=given.judgment,
-            value=_value(given, row),
-            text_hash=hash_text(given.level, row),
-            reviewer=reviewer,
-        )
+        review = review_of(row, given.level, given.judgment, given.reviewer, given.content)
         save_review(self._root, review)
         return asdict(review)
 
@@ -296,40 +263,3 @@ def _done(reviews: Iterable[Review], reviewer: str) -> set[tuple[str, int, int]]
             levels.setdefault(key, set()).update(("medium", "fine"))
         levels.setdefault(key, set()).add(review.level)
     return {key for key, found in levels.items() if {"medium", "fine"} <= found}
-
-
-def _value(given: Given, row: Mapping[str, Any]) -> str | None:
-    """Return what a review changes, as JSON, checked against the annotation."""
-    content: Any = None
-    if given.level == "person":
-        content = given.person.model_dump() if given.person else None
-    elif given.judgment in {"edited", "partial"}:
-        content = _content(given, row)
-    return None if content is None else to_json(content).decode()
-
-
-def _content(given: Given, row: Mapping[str, Any]) -> Any:
-    if given.level == "coarse":
-        text = plain_text(given.text or "").strip()
-        if not text:
-            raise UnfitReviewError("text: expected one, found none. Remedy: reject it instead.")
-        return text
-    if given.level == "medium":
-        texts = [text for one in given.texts or [] if (text := plain_text(one).strip())]
-        if not texts:
-            raise UnfitReviewError("texts: expected one, found none. Remedy: reject them instead.")
-        return texts
-    steps = given.steps or []
-    stored = row["fine"]
-    for step in steps:
-        if step.end_s <= step.start_s or not step.text.strip():
-            raise UnfitReviewError(
-                f"step {step.text!r}: expected a text and an end after its start, found "
-                f"{step.start_s:.2f}-{step.end_s:.2f} s. Remedy: correct it."
-            )
-        if (step.of is None) != (step.judgment == "added") or (step.of or 0) >= len(stored) > 0:
-            raise UnfitReviewError(
-                f"step {step.text!r}: expected one of the {len(stored)} steps or a missed one, "
-                f"found number {step.of}. Remedy: reload the page."
-            )
-    return [{**step.model_dump(), "text": plain_text(step.text).strip()} for step in steps]

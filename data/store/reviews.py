@@ -28,11 +28,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field, TypeAdapter, ValidationError
 
+from data.config import Config
+from data.plain_text import plain_text
 from data.remote.errors import RemoteError
 from data.remote.links import find_link
 from data.schemas import CODE_VERSION
@@ -64,6 +67,8 @@ REVIEW_SCHEMA: Final = pa.schema(
         pa.field("code_version", pa.string()),
     ]
 )
+
+_MAX_TEXT: Final = 2000
 
 _FILE: Final = re.compile(r"review[A-Za-z0-9_.-]{0,200}\.parquet")
 _NAME: Final = "{kind}-{time_ns:020d}-{token}.parquet"
@@ -116,6 +121,105 @@ class Review:
     def content(self) -> Any:
         """The parsed ``value``; None without one."""
         return None if self.value is None else json.loads(self.value)
+
+
+class UnfitReviewError(ValueError):
+    """A review does not fit the annotation that it judges; the message says why."""
+
+
+_Text = Annotated[str, Field(max_length=_MAX_TEXT)]
+
+
+class ReviewedStep(Config):
+    """A step after its review; ``of`` is the index of the original step, None for a missed one."""
+
+    text: _Text
+    start_s: float = Field(ge=0, le=1e6)
+    end_s: float = Field(ge=0, le=1e6)
+    judgment: Literal["accepted", "edited", "rejected", "added", "open"]
+    of: int | None = Field(default=None, ge=0, le=10_000)
+
+
+class ReviewedPerson(Config):
+    """A person after the review."""
+
+    name: str = Field(default="", max_length=200)
+
+
+_CONTENTS: Final[Mapping[Level, TypeAdapter[Any]]] = {
+    "coarse": TypeAdapter(_Text),
+    "medium": TypeAdapter(Annotated[tuple[_Text, ...], Field(max_length=10)]),
+    "fine": TypeAdapter(Annotated[tuple[ReviewedStep, ...], Field(max_length=200)]),
+    "person": TypeAdapter(ReviewedPerson),
+}
+
+
+def review_of(
+    row: Mapping[str, Any], level: Level, judgment: Judgment, reviewer: str, content: Any = None
+) -> Review:
+    """Create a review of now, checked against the annotation that it judges.
+
+    Args:
+        row: row of ``annotations`` as published, without reviews.
+        level: level that is judged.
+        judgment: the judgment.
+        reviewer: name of the person.
+        content: parsed ``value`` of :class:`Review`: of ``edited`` and ``partial``, and of
+            ``person``.
+
+    Raises:
+        UnfitReviewError: it does not fit the annotation.
+    """
+    who = plain_text(reviewer).strip()
+    if not who:
+        raise UnfitReviewError("reviewer: expected a name, found none. Remedy: enter yours.")
+    changes = judgment in {"edited", "partial"} or (level == "person" and content is not None)
+    return new_review(
+        **{name: row[name] for name in ("video_id", "clip_id", "track_id", "sample")},
+        level=level,
+        judgment=judgment,
+        value=json.dumps(_checked(level, content, row)) if changes else None,
+        text_hash=hash_text(level, row),
+        reviewer=who,
+    )
+
+
+def _checked(level: Level, content: Any, row: Mapping[str, Any]) -> Any:
+    """Return what a review changes a level to, without control characters."""
+    try:
+        found = _CONTENTS[level].validate_python(content)
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        place = ".".join(str(part) for part in (level, *first["loc"]))
+        raise UnfitReviewError(
+            f"{place}: {first['msg']}, found {str(first['input'])[:60]!r}. Remedy: correct it."
+        ) from error
+    if level == "person":
+        return found.model_dump()
+    if level == "coarse":
+        if not (text := plain_text(found).strip()):
+            raise UnfitReviewError("text: expected one, found none. Remedy: reject it instead.")
+        return text
+    if level == "medium":
+        if not (texts := [text for one in found if (text := plain_text(one).strip())]):
+            raise UnfitReviewError("texts: expected one, found none. Remedy: reject them instead.")
+        return texts
+    return [_checked_step(step, len(row["fine"])) for step in found]
+
+
+def _checked_step(step: ReviewedStep, count: int) -> dict[str, Any]:
+    text = plain_text(step.text).strip()
+    if step.end_s <= step.start_s or not text:
+        raise UnfitReviewError(
+            f"step {step.text!r}: expected a text and an end after its start, found "
+            f"{step.start_s:.2f}-{step.end_s:.2f} s. Remedy: correct it."
+        )
+    if (step.of is None) != (step.judgment == "added") or (step.of or 0) >= count > 0:
+        raise UnfitReviewError(
+            f"step {step.text!r}: expected one of the {count} steps or a missed one, "
+            f"found number {step.of}. Remedy: read the annotation again (reload the page)."
+        )
+    return {**step.model_dump(), "text": text}
 
 
 def new_review(**values: Any) -> Review:

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 
 import avatargpt
@@ -151,3 +153,26 @@ def test_a_folder_of_files_with_our_name_is_nobodys_package(tmp_path: Path) -> N
     (tmp_path / "data" / "notes.txt").write_text("mine")
     done = _python(tmp_path, "import avatargpt, data; print(data.__file__)")
     assert done.stdout == f"{PROJECT / 'data' / '__init__.py'}\n", done.stderr
+
+
+def test_reviews_that_do_not_fit_are_named(
+    motions: avatargpt.Dataset,
+) -> None:
+    row = {"clip_id": "c", "track_id": 0, "sample": 0}
+    for given, complaint in (
+        ((row, "fine", "right"), "judgment: expected one of accepted, .*found 'right'"),
+        ((row, "steps", "edited"), "level: expected one of coarse, .*found 'steps'"),
+        (
+            ({"motion_id": "m"}, "medium", "accepted"),
+            "row: expected one of annotations, found none",
+        ),
+        ((row, "medium", "accepted"), "row: expected one of the annotations of .*'clip_id': 'c'"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            motions.review(*given, reviewer="Ada")  # pyright: ignore[reportArgumentType]
+
+
+def test_an_animation_is_a_gif(motions: avatargpt.Dataset) -> None:
+    row = motions.frame("motions").iloc[0]
+    picture = PIL.Image.open(BytesIO(avatargpt.animation(row, "a title")))
+    assert getattr(picture, "n_frames", 0) > 1

@@ -109,6 +109,7 @@ def train_all(
     )
     vqvae = _stage("train-motion-vqvae", vqvae_config, VQVAE_KIND, config, skipped)
     tokenize(TokenizeConfig(dataset=motions, tokenizer=vqvae.checkpoint))
+    _keep(config.root)
 
     lm_config = TrainMotionLmConfig(
         run=config.root,
@@ -151,8 +152,7 @@ def train_all(
     with stage("promotion", str(folder)):
         is_latest, why = promote(models, folder, config.promotion)
     logger.info("%s is %sthe latest: %s", folder, "" if is_latest else "not ", why)
-    with stage("upload", str(config.root)):
-        send(config.root)
+    _keep(config.root)
     return TrainAllSummary(
         model=folder,
         is_latest=is_latest,
@@ -213,6 +213,14 @@ def _import(config: TrainAllConfig, sources: Sequence[str], dataset: Path) -> No
         sources=tuple(sources), dataset=dataset, texts=config.texts, reviews=config.reviews
     )
     run_flow(import_motions, config=found)
+    # Runs are named by the motions: another machine that goes on must have the same ones.
+    _keep(dataset)
+
+
+def _keep(folder: Path) -> None:
+    """Send what is new in a folder, if it is on S3."""
+    with stage("upload", str(folder)):
+        send(folder)
 
 
 def _stage(

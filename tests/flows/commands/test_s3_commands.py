@@ -4,6 +4,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from prefect import flow
 from typer.testing import CliRunner, Result
 
 import avatargpt
@@ -14,10 +15,12 @@ from data.remote.folders import send
 from data.remote.links import link_folder
 from data.remote.objects import write_object
 from data.schemas import SCHEMAS
+from data.store.dataset import Dataset
 from data.store.writer import open_writer, rows_table
 from flows.commands.main import app
 from flows.configuration import resolve_config
 from flows.settings import folder_of
+from flows.train_all import motions_and_plans
 from flows.train_all_config import TrainAllConfig
 from tests.support.s3_server import Faulty, new_bucket, s3_server
 
@@ -106,6 +109,19 @@ def test_a_model_is_downloaded_by_its_name(tmp_path: Path) -> None:
     send(root)
     model = folder_of("s3://team/runs/first/models/latest")
     assert (model / "model.json").read_text() == "weights"
+
+
+def test_another_machine_goes_on_with_the_motions_of_train_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "s3://team/runs/first"
+    config = TrainAllConfig(sources=("procedural:2",), root=folder_of(address))
+    made, _ = flow(motions_and_plans)(config)
+    monkeypatch.setenv("AVATARGPT_HOME", str(tmp_path / "another"))
+    found = folder_of(address) / "motions"
+    assert found != made
+    # Runs are named by these.
+    assert Dataset(made).manifest["tables"] == Dataset(found).manifest["tables"]
 
 
 def test_deployments_do_not_train_into_a_folder_of_this_machine() -> None:

@@ -2,14 +2,17 @@
 
 The machines are raylets on this one, whose cores they share: it needs as many idle cores. Videos
 are the sample clip, each with another comment in its header, so that their ids differ and their
-frames are the same. Clips per second count from the first clip that is posed to the last one,
-without the start of workers. Memory and overhead are measured with items that only hash and probe
-a file.
+frames are the same. Clips per second count from the moment when each worker has posed one clip,
+which includes loading its models, to the last clip, with the time in which a worker has nothing
+left to do. One and two workers without Ray show what the cores of this machine allow. CPU seconds
+tell who used them: the workers, or this process and Ray. Memory and overhead are measured with
+items that only hash and probe a file.
 """
 
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -37,17 +40,32 @@ SETTLED_ITEMS: Final = 200
 
 @dataclass
 class _Poses:
-    """When clips were posed."""
+    """When clips were posed, and the CPU seconds that had been used then.
 
-    ended_s: list[float] = field(default_factory=list[float])
+    Attributes:
+        num_workers: number of workers.
+        ended: time, CPU seconds of worker processes, and those of all others, for each clip.
+    """
+
+    num_workers: int
+    ended: list[tuple[float, float, float]] = field(
+        default_factory=list[tuple[float, float, float]]
+    )
 
     def report(self, progress: Progress) -> None:
         if progress.stage == "poses" and progress.done:
-            self.ended_s.append(time.monotonic())
+            self.ended.append((time.monotonic(), *_cpu_s()))
 
-    @property
-    def clips_per_s(self) -> float:
-        return (len(self.ended_s) - 1) / (self.ended_s[-1] - self.ended_s[0])
+    def figures(self) -> dict[str, float]:
+        """Return clips per second, and CPU seconds per clip, once each worker had one clip."""
+        first, last = self.ended[self.num_workers - 1], self.ended[-1]
+        seconds, workers_s, others_s = (b - a for a, b in zip(first, last, strict=True))
+        clips = len(self.ended) - self.num_workers
+        return {
+            "clips_per_s": round(clips / seconds, 3),
+            "worker_cpu_s": round(workers_s / clips, 2),
+            "other_cpu_s": round(others_s / clips, 3),
+        }
 
 
 def measure_cluster(folder: Path, num_videos: int, num_items: int) -> dict[str, Any]:
@@ -61,24 +79,27 @@ def measure_cluster(folder: Path, num_videos: int, num_items: int) -> dict[str, 
     assets = fetch_assets(Settings().cache_dir.expanduser())
     videos = _copies(assets["sample_clip"], folder / "videos", num_videos)
     config = AnnotateConfig(videos=(str(videos),), dataset=folder / "unused")
-    posed: dict[str, _Poses] = {}
     tables: dict[str, dict[str, list[str]]] = {}
     figures: dict[str, float] = {}
 
     def annotate(name: str, workers: Workers) -> None:
-        posed[name] = _Poses()
+        posed = _Poses(workers.capacity)
         run = config.model_copy(update={"dataset": folder / name})
         annotate_dataset(
             run,
             assets["pose_model"],
             workers,
             NO_MODELS,
-            posed[name].report,
+            posed.report,
             object_detectors=assets["object_detectors"],
         )
         tables[name] = _hashes(run.dataset)
-        figures[f"clips_per_s_{name}"] = round(posed[name].clips_per_s, 3)
+        found = {f"{key}_{name}": value for key, value in posed.figures().items()}
+        print(f"{name}: {found}", flush=True)
+        figures.update(found)
 
+    with Workers(WorkerConfig(num_workers=2)) as workers:
+        annotate("local_two", workers)
     with Workers(WorkerConfig(num_workers=1)) as workers:
         annotate("local", workers)
         figures["local_ms_per_item"] = _ms_per_item(workers, videos, num_items)
@@ -91,8 +112,9 @@ def measure_cluster(folder: Path, num_videos: int, num_items: int) -> dict[str, 
         cluster.add()
         with Workers(on_cluster) as workers:
             annotate("two", workers)
-    figures["ratio"] = round(figures["clips_per_s_two"] / figures["clips_per_s_one"], 3)
-    same = tables["local"] == tables["one"] == tables["two"]
+    for ratio, two, one in (("ratio", "two", "one"), ("local_ratio", "local_two", "local")):
+        figures[ratio] = round(figures[f"clips_per_s_{two}"] / figures[f"clips_per_s_{one}"], 3)
+    same = all(found == tables["local"] for found in tables.values())
     return {
         "name": "cluster",
         "figures": {**figures, "videos": num_videos, "items": num_items, "same_bytes": same},
@@ -153,6 +175,16 @@ def _growth_mb(workers: Workers, videos: Path, count: int) -> float:
     _each(workers, videos, count, note)
     settled, last = used.values()
     return round(last - settled, 1)
+
+
+def _cpu_s() -> tuple[float, float]:
+    """Return the CPU seconds of all worker processes, and of this process and all others below."""
+    used = {True: 0.0, False: 0.0}
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            used["spawn_main" in " ".join(process.cmdline())] += times.user + times.system
+    return used[True], used[False]
 
 
 def _workers() -> list[psutil.Process]:

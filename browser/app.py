@@ -15,10 +15,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp
 
 from browser.clips import Reader, UnknownItemError
-from browser.index import build_index, index_path
+from browser.index.build import build_index, index_path
+from browser.index.catalog import Catalog, ListQuery, Mode
 from browser.media import Media
-from browser.queries import Catalog, ListQuery
-from browser.reviews import Given, Mode, Reviews
+from browser.reviews import Given, Reviews
 from browser.safety import COOKIE, LOGIN, Access, Guard
 from browser.sketch import sketch
 from data.errors import ItemError
@@ -137,12 +137,10 @@ class Library:
                 raise
 
     def close(self) -> None:
-        """Wait until the current step of indexing is done, and close the index."""
+        """Wait until the current step of indexing is done, which is the last."""
         self._closed = True
         if self._working is not None:
             self._working.join()
-        if self._opened is not None:
-            self._opened.catalog.close()
 
     def _say(self, doing: str) -> None:
         if self._closed:

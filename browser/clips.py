@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from browser.index.build import PLACED
+from browser.index.catalog import Catalog
 from browser.media import Portrait, Span
-from browser.queries import Catalog
 from data.motion.features import features_to_joints
 from data.motion.skeleton import FPS, JOINT, JOINT_NAMES, PARENTS
 from data.schemas import SCHEMAS, load_features, load_motion, load_track
@@ -82,7 +83,7 @@ class Reader:
     def __init__(self, dataset: Dataset, catalog: Catalog) -> None:
         self._dataset = dataset
         self._catalog = catalog
-        self._parts = {table: dataset.parts(table) for table in _KEYS}
+        self._parts = {table: dataset.parts(table) for table in PLACED}
 
     def rows(self, table: str, item_id: str) -> list[Row]:
         """Return the rows of an item in a table."""
@@ -90,7 +91,7 @@ class Reader:
         for part, row in self._catalog.places(table, item_id):
             numbers.setdefault(part, []).append(row)
         found: list[Row] = []
-        where = {_KEYS[table]: [item_id]}
+        where = {PLACED[table]: [item_id]}
         for part, rows in numbers.items():
             with open_part(self._parts[table][part]) as file:
                 groups = sorted(set(row_group_numbers(file)[rows].tolist()))
@@ -171,10 +172,7 @@ class Reader:
         try:
             shown = self.clip(clip_id)
         except UnknownItemError:
-            (entry,) = self._catalog.rows(
-                "SELECT start_s, end_s FROM entries WHERE kind = 'rejection' AND id = ? LIMIT 1",
-                (item_id,),
-            )
+            entry = self._entry("rejection", item_id)
             videos = self.rows("videos", rows[0]["video_id"]) if rows[0]["video_id"] else []
             shown = {
                 "start_s": entry["start_s"] or 0.0,
@@ -195,12 +193,8 @@ class Reader:
 
     def rejections(self, item_id: str) -> list[Row]:
         """Return the rejections of an item, and those of the people of a clip."""
-        found = self._catalog.rows(
-            "SELECT DISTINCT id FROM places WHERE \"table\" = 'rejections' "
-            "AND (id = ? OR starts_with(id, ?))",
-            (item_id, f"{item_id}/"),
-        )
-        return [row for one in found for row in self.rows("rejections", one["id"])]
+        ids = [item_id, *self._catalog.ids("rejections", f"{item_id}/")]
+        return [row for one in ids for row in self.rows("rejections", one)]
 
     def span(self, kind: str, item_id: str) -> Span:
         """Return the span of the video that shows an item.
@@ -208,16 +202,18 @@ class Reader:
         Raises:
             UnknownItemError: there is no such item, or no video belongs to it.
         """
-        found = self._catalog.rows(
-            "SELECT video_id, path, start_s, end_s FROM entries WHERE kind = ? AND id = ? LIMIT 1",
-            (kind, item_id),
-        )
-        if not found or not found[0]["path"]:
+        row = self._entry(kind, item_id)
+        if not row["path"]:
             raise UnknownItemError(item_id)
-        row = found[0]
         start_s = row["start_s"] or 0.0
         end_s = row["end_s"] if row["end_s"] is not None else start_s + 10.0
         return Span(Path(row["path"]), row["video_id"] or "", start_s, end_s)
+
+    def _entry(self, kind: str, item_id: str) -> Row:
+        found = self._catalog.entry(kind, item_id)
+        if found is None:
+            raise UnknownItemError(item_id)
+        return found
 
     def portrait(self, kind: str, item_id: str, track_id: int | None) -> Portrait:
         """Return what a thumbnail of an entry shows: the described person in their first step.
@@ -262,16 +258,6 @@ class Reader:
         frames = np.linspace(0, len(motions[0]) - 1, 5).round().astype(int)[1:-1]
         return [np.asarray(motions[0][frame], np.float64) for frame in frames]
 
-
-_KEYS: Final = {
-    "videos": "video_id",
-    "clips": "clip_id",
-    "poses": "clip_id",
-    "captions": "clip_id",
-    "annotations": "clip_id",
-    "motions": "motion_id",
-    "rejections": "item_id",
-}
 
 SKELETON: Final = {"joints": list(JOINT_NAMES), "parents": list(PARENTS)}
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from browser.queries import Catalog
+from browser.index.catalog import Catalog, Mode
 from data.store.reviews import (
     Judgment,
     Level,
@@ -26,7 +26,6 @@ from data.store.reviews import (
 from evaluation.metrics.intervals import wilson
 
 Row = dict[str, Any]
-Mode = Literal["worth", "random"]
 
 ENOUGH: Final = 50
 """Number of reviewed people of the random sample from which the page states the truth."""
@@ -126,26 +125,16 @@ class Reviews:
 
         Args:
             catalog: index of the dataset.
-            mode: ``worth``: contradicted texts first, then little supported ones, then by chance.
-                ``random``: by chance only.
+            mode: order of :meth:`Catalog.reviewable`.
             reviewer: whose reviews count as done.
             skipped: numbers of entries that the reviewer passed over.
         """
         done = _done(self.all(), reviewer)
-        order = "draw" if mode == "random" else _WORTH
         wanted = len(done) + len(skipped) + 1
-        rows = catalog.rows(
-            f"SELECT entry, id, track_id, sample FROM entries WHERE {_REVIEWABLE} "
-            f"ORDER BY {order} LIMIT ?",
-            (wanted,),
-        )
+        rows = catalog.reviewable(mode, wanted)
         left = [row for row in rows if _key(row) not in done and row["entry"] not in skipped]
-        (counts,) = catalog.rows(
-            f"SELECT count(*) AS people, count(*) FILTER (contradicted > 0) AS contradicted "
-            f"FROM entries WHERE {_REVIEWABLE}"
-        )
-        found = catalog.entries([left[0]["entry"]])[0] if left else None
-        return {"entry": found, "done": len(done), **counts}
+        counts = {"people": catalog.people, "contradicted": catalog.contradicted}
+        return {"entry": left[0] if left else None, "done": len(done), **counts}
 
     def summary(self, catalog: Catalog) -> Row:
         """Return who reviewed what, how far reviewers agree, and the truth of the dataset."""
@@ -178,17 +167,9 @@ class Reviews:
         done: set[tuple[str, int, int]] = set()
         for reviewer in {review.reviewer for review in reviews}:
             done |= _done(reviews, reviewer)
-        rows = catalog.rows(
-            f"SELECT id, track_id, sample, video_id FROM entries WHERE {_REVIEWABLE} "
-            "ORDER BY draw LIMIT ?",
-            (len(done) + 1,),
-        )
+        rows = catalog.reviewable("random", len(done) + 1)
         sampled = next((i for i, row in enumerate(rows) if _key(row) not in done), len(rows))
         return sampled, rows[:sampled]
-
-
-_REVIEWABLE: Final = "kind = 'person' AND title <> ''"
-_WORTH: Final = "(contradicted > 0) DESC, CASE WHEN score < 1 THEN score ELSE 1 END, draw"
 
 
 def agreement(reviews: Iterable[Review]) -> list[Row]:

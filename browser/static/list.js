@@ -161,10 +161,10 @@ export async function listView({ about, query }) {
     add(page);
   }
 
-  /** @param {AbortSignal} signal @param {[number, number]} [after] */
+  /** @param {AbortSignal} signal @param {number} [after] */
   async function ask(signal, after) {
     const asked = new URLSearchParams(state);
-    for (const value of after ?? []) asked.append("after", String(value));
+    if (after) asked.append("after", String(after));
     try {
       return await get(`/api/entries?${asked}`, signal);
     } catch (error) {

@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow.parquet as pq
 from starlette.testclient import TestClient
 
-from browser.index import index_path
-from browser.queries import ListQuery
+from browser.index.build import index_path
+from browser.index.catalog import ListQuery
 from data.store.dataset import Dataset
 from tests.browser.conftest import NAME, Browse
 
@@ -62,7 +62,7 @@ def test_pages_show_every_motion_once(browse: Browse, motions_root: Path) -> Non
     stored = {row["motion_id"]: row["num_frames"] for row in Dataset(motions_root).rows("motions")}
     for sort in ("file", "longest", "quality"):
         seen: list[dict[str, Any]] = []
-        after: list[float] | None = None
+        after: int | None = None
         while True:
             page = asked(client, sort=sort, limit=7, **({"after": after} if after else {}))
             assert page["total"] == len(stored)

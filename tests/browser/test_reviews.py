@@ -1,11 +1,14 @@
-"""Reviews on the page: the queue, saving, agreement and the truth of a dataset."""
+"""Reviews on the page and in the notebook: the queue, saving, agreement, the truth of a dataset."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 from starlette.testclient import TestClient
 
 from browser import reviews as book
@@ -13,6 +16,8 @@ from browser.reviews import kappa
 from data.store.dataset import Dataset
 from data.store.reviews import new_review, read_reviews
 from tests.browser.conftest import ADDRESS, Browse
+
+NOTEBOOK: Final = Path(__file__).parents[2] / "docs" / "browse.ipynb"
 
 
 @pytest.fixture
@@ -156,3 +161,27 @@ def test_agreement_of_two_reviewers() -> None:
     ]
     (found,) = book.agreement(made)
     assert found == {"reviewers": ["Ada", "Bea"], "level": "medium", "both": 2, "kappa": 1.0}
+
+
+def test_the_notebook_runs_and_its_review_reaches_readers(
+    copied: tuple[Path, TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, _ = copied
+    monkeypatch.setenv("AVATARGPT_DATASET", str(root))
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells)
+    resources = {"metadata": {"path": str(NOTEBOOK.parents[1])}}
+    client = NotebookClient(notebook, kernel_name="python3", resources=resources, timeout=300)
+    client.execute()
+    cells = {cell["id"]: json.dumps(cell.get("outputs")) for cell in notebook.cells}
+    # What a reader sees: a plot, a motion, a correction among the reviews, and in the texts.
+    assert "image/png" in cells["histogram"]
+    assert "image/gif" in cells["joints"]
+    assert ", 22, 3) the pelvis is " in cells["joints"]
+    assert "edited" in cells["merged"]
+    text = "A person was looked at by hand."
+    assert text in cells["seen"]
+    assert text not in cells["withdraw"]
+    # The reviews are there, and the undo, which leaves the dataset as it was.
+    found = [(review.reviewer, review.judgment) for review in read_reviews(root)]
+    assert found == [("notebook", "edited"), ("notebook", "withdrawn")]

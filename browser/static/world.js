@@ -5,6 +5,8 @@ import * as THREE from "/three/three.module.js";
 
 const UP = new THREE.Vector3(0, 1, 0);
 const GROUND = { light: 0xd9dce2, dark: 0x2b303a };
+/** Radius in meters. */
+const HEAD = 0.1;
 const STAGE = { light: 0xf1f2f4, dark: 0x101216 };
 
 export class World {
@@ -66,7 +68,7 @@ export class World {
     const bones = this.parents.slice(1).map(() => new THREE.Mesh(bone, material));
     const joints = this.parents.map(() => new THREE.Mesh(ball, material));
     // A head makes the way a person faces and their height easy to see.
-    joints[15].geometry = new THREE.SphereGeometry(0.1, 20, 14);
+    joints[15].geometry = new THREE.SphereGeometry(HEAD, 20, 14);
     const halo = new THREE.MeshBasicMaterial({ color: 0xffe14d, transparent: true, opacity: 0.85 });
     const halos = this.parents.map(() => new THREE.Mesh(new THREE.SphereGeometry(0.07, 16, 12), halo));
     group.add(...bones, ...joints, ...halos);
@@ -132,6 +134,9 @@ export class World {
         bounds.expandByPoint(point.set(world[i], world[i + 1], world[i + 2]));
       }
     }
+    // What is drawn reaches farther than the joints, the head most of all.
+    bounds.expandByVector(new THREE.Vector3(0.05, 0.04, 0.05));
+    bounds.max.y += HEAD;
     if (bounds.isEmpty()) bounds.set(new THREE.Vector3(-1, 0, -1), new THREE.Vector3(1, 1.8, 1));
     return bounds;
   }

@@ -6,6 +6,7 @@ Shapes: T frames at 20 fps, D = 263 motion features (not normalized).
 from collections.abc import Sequence
 from pathlib import Path
 
+from evaluation.chooser import motion_judge
 from training.inference import long_motion
 from training.inference.long_motion import (
     DescribeConfig,
@@ -105,14 +106,18 @@ class Model:
         return long_motion.describe(self.parts, motion, config)
 
 
-def load_model(folder: str | Path, device: str = "cpu") -> Model:
+def load_model(folder: str | Path, device: str = "cpu", chooser: str | Path | None = None) -> Model:
     """Load a model folder, such as ``~/avatargpt/train/models/latest``.
 
     Args:
         folder: model folder written by ``train-all``.
         device: device of torch, such as cpu, cuda or cuda:1.
+        chooser: run folder of ``avatargpt train-evaluator``, whose network helps to choose among
+            several motions of a text.
 
     Raises:
-        CheckpointError: the folder is not a model folder or is damaged.
+        CheckpointError: one of the folders is not what it should be, or is damaged.
+        ValueError: the chooser is of another kind, or its sentence encoder is missing.
     """
-    return Model(load_motion_model(Path(folder).expanduser(), device))
+    judge = motion_judge(Path(chooser).expanduser() if chooser else None, device)
+    return Model(load_motion_model(Path(folder).expanduser(), device, judge))

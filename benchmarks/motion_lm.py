@@ -34,6 +34,7 @@ from PIL import Image
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from annotators.grounding.chosen import motion_support  # noqa: E402
 from annotators.motion.describe import describe_motion  # noqa: E402
 from annotators.pictures.stick_figure import draw_strip, save_sheet  # noqa: E402
 from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
@@ -129,7 +130,7 @@ def answers(
 ) -> list[str | Codes]:
     """Return the model's answers; greedy by default."""
     requests = [Request(o.prompt, o.task.answers_motion, int(o.task.answers_motion)) for o in asked]
-    return model.lm.answer(requests, sampling)
+    return model.answer(requests, sampling)
 
 
 def text_to_motion(
@@ -396,7 +397,7 @@ def main() -> None:
     if not has_ended(config.run):
         train_motion_lm(config)
     tokenizer = load_tokenizer(config.tokenizer)
-    model = MotionModel(load_motion_lm(config.run), tokenizer)
+    model = MotionModel(load_motion_lm(config.run), tokenizer, motion_support)
     train, test = (read_mixture(config, tokenizer, name, Counter()) for name in ("train", "test"))
     with torch.inference_mode():
         asked = test.all_of(Task.M2T, arguments.items)

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
 
+from annotators.grounding.chosen import motion_support
 from annotators.pictures.motion_files import write_motion
 from browser.app import add_files, add_login
 from browser.clips import SKELETON, UnknownItemError
@@ -34,6 +35,7 @@ from browser.safety import Access, Guard
 from data.motion.skeleton import FPS
 from training.inference.motion_model import MotionModel, load_motion_model
 
+_LOAD: Final = partial(load_motion_model, judge=motion_support)
 POLL_S: Final = 0.05
 """How often an answer looks for what the model has made since."""
 FileKind = Literal["bvh", "glb", "npy", "joints.npy", "gif", "mp4"]
@@ -63,7 +65,8 @@ class PlayConfig:
 
 
 def create_play_app(
-    config: PlayConfig, load: Callable[[Path], MotionModel] = load_motion_model
+    config: PlayConfig,
+    load: Callable[[Path], MotionModel] = _LOAD,
 ) -> ASGIApp:
     """Create the application; the model is loaded in the background once it runs.
 

@@ -82,7 +82,7 @@ def answer(
 ) -> list[str | Codes]:
     """Let a model answer requests; the same requests and seed have the same answers."""
     with torch.inference_mode():
-        return model.lm.answer(requests, sampling)
+        return model.answer(requests, sampling)
 
 
 def _request(one: Instruction, *, exact: bool = False) -> Request:

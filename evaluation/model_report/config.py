@@ -55,6 +55,17 @@ class EvaluatorConfig(Config):
         return self
 
 
+class ChooserConfig(Config):
+    """The network that helps to choose among several motions of a caption."""
+
+    run: ExpandedPath = Field(
+        description="Run folder or checkpoint of a contrastive evaluator; not that which judges."
+    )
+    sentence_encoder: ExpandedPath | None = Field(
+        default=None, description="Its sentence encoder, if it was moved."
+    )
+
+
 class CoherenceConfig(Config):
     """A language model that judges whether plans are coherent."""
 
@@ -104,6 +115,11 @@ class EvaluationConfig(Config):
         description="Evaluator network of R-precision, MM-Dist, FID and Diversity. Empty leaves "
         "them out.",
     )
+    chooser: ChooserConfig | None = Field(
+        default=None,
+        description="Network that chooses among the samples of motion.best_of, beside the claims "
+        "of captions. Empty: the claims and the model's own reading.",
+    )
     coherence: CoherenceConfig | None = Field(
         default=None, description="Language model that judges plans. Empty leaves this out."
     )
@@ -118,6 +134,17 @@ class EvaluationConfig(Config):
     seed: int = Field(
         default=0, ge=0, description="Seed of the choice of captions and of retrieved motions."
     )
+
+    @model_validator(mode="after")
+    def _check_chooser(self) -> "EvaluationConfig":
+        both = self.chooser, self.evaluator
+        if both[0] is not None and both[1] is not None and both[0].run == both[1].run:
+            raise ValueError(
+                "chooser.run: expected another network than evaluator.run, which would judge its "
+                f"own choice, found {both[0].run} for both. Remedy: train two evaluators with "
+                "different seeds (--set loop.seed=1)."
+            )
+        return self
 
 
 class EvaluateConfig(Config):

@@ -12,6 +12,7 @@ import transformers
 from annotators.chat.model import ChatModel
 from data.schemas import CODE_VERSION
 from data.store.manifest import MANIFEST
+from evaluation.chooser import motion_judge
 from evaluation.duplicates import split_duplicates
 from evaluation.evaluators.evaluator import Evaluator
 from evaluation.evaluators.loading import load_evaluator
@@ -31,7 +32,12 @@ from evaluation.model_report.tables import (
 )
 from evaluation.model_report.text_to_motion import ShownMotion
 from training.checkpoints import read_checkpoint
-from training.inference.motion_model import MotionModel, load_motion_model, version_of
+from training.inference.motion_model import (
+    MotionJudge,
+    MotionModel,
+    load_motion_model,
+    version_of,
+)
 from training.instructions.tasks import Task
 from training.language_model.batches import InstructionEncoder
 from training.language_model.config import KIND, TrainMotionLmConfig
@@ -69,7 +75,7 @@ def evaluate_model(
     """Evaluate a model on the test split of its training data.
 
     Args:
-        model: trained model.
+        model: trained model; of several motions of a caption, that is chosen which ``config`` says.
         training: configuration of the language model's training, which names the data.
         config: size, sampling and judges.
         cache: folder of cached features; that of the tokenizer's run already has them.
@@ -79,12 +85,13 @@ def evaluate_model(
         check: called before anything is measured, with what will be measured.
 
     Raises:
-        ValueError: the test split is empty, motions have no tokens, or the evaluator cannot be
-            loaded.
-        training.checkpoints.CheckpointError: the evaluator's folder is not one.
+        ValueError: the test split is empty, motions have no tokens, or the evaluator or chooser
+            cannot be loaded.
+        training.checkpoints.CheckpointError: the folder of one of them is none.
     """
     clock = _Clock(report)
     evaluator = _evaluator(config, model)
+    model = model.judged_by(_chooser(config, model))
     with clock("data"):
         material = Material(
             model,
@@ -240,6 +247,14 @@ def chosen_device(device: str) -> str:
             "auto or cpu."
         )
     return ("cuda" if has_gpu else "cpu") if device == "auto" else device
+
+
+def _chooser(config: EvaluationConfig, model: MotionModel) -> MotionJudge:
+    """Return what chooses among several motions of a caption, as for users of the model."""
+    if config.chooser is None:
+        return motion_judge()
+    encoder = config.chooser.sentence_encoder
+    return motion_judge(config.chooser.run, model.lm.device.type, encoder)
 
 
 def _evaluator(config: EvaluationConfig, model: MotionModel) -> Evaluator | None:

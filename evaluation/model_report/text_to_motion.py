@@ -210,7 +210,7 @@ def _notes(config: EvaluationConfig) -> list[str]:
         if config.ground_truth_length
         else "The model decides the length."
     )
-    return [
+    notes = [
         f"Sampling: temperature {motion.temperature:g}, top-p {motion.top_p:g}, best of "
         f"{motion.best_of}, seed {motion.seed}. {length} Answers without a motion count as wrong; "
         "nothing is drawn again.",
@@ -218,6 +218,13 @@ def _notes(config: EvaluationConfig) -> list[str]:
         "motion. Caption shown: share in which it finds what the caption says. Intervals: Wilson "
         "for shares, bootstrap over motions for means, repeats for the evaluator's figures.",
     ]
+    if motion.best_of > 1:
+        notes.append(
+            "The best sample is chosen by the same measurements that name activities and find what "
+            "captions say, so that both shares are higher than an independent judge's. The "
+            "evaluator's figures are independent."
+        )
+    return notes
 
 
 def _examples(

@@ -38,6 +38,14 @@ def evaluate(
             help="Run folder of an evaluator, for R-precision and FID.", callback=in_folder
         ),
     ] = None,
+    chooser: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder of another evaluator, which helps to choose among the motions of a "
+            "caption.",
+            callback=in_folder,
+        ),
+    ] = None,
     items: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of items per task.")
     ] = None,
@@ -67,6 +75,8 @@ def evaluate(
     chosen: dict[str, Any] = {} if items is None else {"items": items}
     if evaluator is not None:
         chosen["evaluator"] = {"run": _absolute(evaluator)}
+    if chooser is not None:
+        chosen["chooser"] = {"run": _absolute(chooser)}
     if chosen:
         options["evaluation"] = chosen
     flow = FLOWS["evaluate"]

@@ -37,9 +37,18 @@ BestOf = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Number of motions sampled, of which one is kept: for a text, the one to which the "
-        "model assigns the text with the highest likelihood; between two motions, the one after "
-        "which the second is most likely. Defaults to 4, or to 1 at temperature 0.",
+        help="Number of motions sampled, of which one is kept: for a text, the one that shows most "
+        "of what it claims, and that the model would most likely describe so; between two motions, "
+        "the one after which the second is most likely. Defaults to 8 for a text and 4 between two "
+        "motions, or to 1 at temperature 0.",
+    ),
+]
+Chooser = Annotated[
+    Path | None,
+    typer.Option(
+        help="Run folder of train-evaluator, whose network helps to choose among the motions of a "
+        "text.",
+        callback=in_folder,
     ),
 ]
 _OUT: Final = Path("motion.gif")
@@ -58,10 +67,11 @@ def t2m(
     seed: Seed = 0,
     temperature: Temperature = 0.7,
     best_of: BestOf = None,
+    chooser: Chooser = None,
 ) -> None:
     """Generate a motion from a text."""
     sampling = _best_of_sampling(seed, temperature, best_of)
-    (features,) = _loaded(model).text_to_motion([text], seconds or None, sampling)
+    (features,) = _loaded(model, chooser).text_to_motion([text], seconds or None, sampling)
     _write(features, out, text)
 
 
@@ -95,7 +105,7 @@ def inbetween(
     best_of: BestOf = None,
 ) -> None:
     """Generate the motion between two motions."""
-    sampling = _best_of_sampling(seed, temperature, best_of)
+    sampling = _best_of_sampling(seed, temperature, best_of, between=True)
     ends = _motions(head)[0], _motions(tail)[0]
     features = _loaded(model).in_between(*ends, seconds or None, sampling)
     _write(features, out, f"{head.name} to {tail.name}")
@@ -156,6 +166,7 @@ def imagine(
     model: Model = None,
     seed: Seed = 0,
     best_of: BestOf = None,
+    chooser: Chooser = None,
     as_json: Json = False,
 ) -> None:
     """Plan tasks in a scene and generate their motion; the plan is written next to the motion."""
@@ -170,7 +181,7 @@ def imagine(
         motion=_best_of_sampling(seed, usual.motion.temperature, best_of),
         between=usual.between.model_copy(update=seeded),
     )
-    long = run_imagine(_loaded(model), scene, task or None, config)
+    long = run_imagine(_loaded(model, chooser), scene, task or None, config)
     features = np.concatenate(list(long.features()))
     steps = [(span.start_s, span.end_s, span.step or "(in between)") for span in long.plan]
     _write(features, out, scene, steps, print_file=not as_json)
@@ -242,10 +253,11 @@ def _folder(model: Path | None) -> Path:
     return (model or Settings().home / "train" / "models" / "latest").expanduser()
 
 
-def _loaded(model: Path | None) -> Any:
-    from training.inference.motion_model import load_motion_model  # noqa: PLC0415 - slow
+def _loaded(model: Path | None, chooser: Path | None = None) -> Any:
+    from evaluation.chooser import motion_judge  # noqa: PLC0415 - slow
+    from training.inference.motion_model import load_motion_model  # noqa: PLC0415
 
-    return load_motion_model(_folder(model))
+    return load_motion_model(_folder(model), judge=motion_judge(chooser))
 
 
 def _refuse_idle_seed(seed: int, temperature: float) -> None:
@@ -261,18 +273,21 @@ def _sampling(seed: int, temperature: float) -> Any:
     return DRAWN.model_copy(update={"temperature": temperature, "seed": seed})
 
 
-def _best_of_sampling(seed: int, temperature: float, best_of: int | None) -> Any:
+def _best_of_sampling(
+    seed: int, temperature: float, best_of: int | None, *, between: bool = False
+) -> Any:
     """Return the sampling of motions from texts, and of those between two motions.
 
     Raises:
         ValueError: ``best_of`` is above 1 at temperature 0.
     """
-    from training.language_model.config import CHOSEN, Sampling  # noqa: PLC0415 - slow
+    from training.language_model.config import BETWEEN, CHOSEN, Sampling  # noqa: PLC0415 - slow
 
     _refuse_idle_seed(seed, temperature)
-    usual = CHOSEN.best_of if temperature else 1
-    values = {"temperature": temperature, "seed": seed, "best_of": best_of or usual}
-    return Sampling.model_validate(CHOSEN.model_dump() | values)
+    usual = BETWEEN if between else CHOSEN
+    each = best_of or (usual.best_of if temperature else 1)
+    values = {"temperature": temperature, "seed": seed, "best_of": each}
+    return Sampling.model_validate(usual.model_dump() | values)
 
 
 def _motions(file: Path) -> list[NDArray[np.float32]]:

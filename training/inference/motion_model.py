@@ -11,7 +11,7 @@ number of motion tokens, Q the number of codes of a token.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,8 @@ from training.language_model.generation import MotionLanguageModel, Request, loa
 from training.tokenizer.motion_tokenizer import MotionTokenizer, load_tokenizer
 
 Features = NDArray[np.float32]
+MotionJudge = Callable[[Sequence[str], Sequence[Features]], Sequence[float]]
+"""Returns how well each motion, (T, D), shows its caption, about 0..1."""
 
 MODEL_FILE: Final = "model.json"
 """File of a model folder that describes the model. The checkpoints are in ``vqvae`` and ``lm``."""
@@ -54,12 +56,20 @@ class MotionModel:
     Args:
         lm: language model.
         tokenizer: motion tokenizer that the language model was trained with.
+        judge: measures how well a motion shows its caption. Of several motions of a caption the
+            best is then chosen by it as well (:attr:`Sampling.best_of`), and by the model's own
+            reading alone without it.
 
     Raises:
         ValueError: the language model was trained with another motion tokenizer.
     """
 
-    def __init__(self, lm: MotionLanguageModel, tokenizer: MotionTokenizer) -> None:
+    def __init__(
+        self,
+        lm: MotionLanguageModel,
+        tokenizer: MotionTokenizer,
+        judge: MotionJudge | None = None,
+    ) -> None:
         if lm.tokenizer_id != tokenizer.tokenizer_id:
             raise ValueError(
                 f"motion tokenizer: expected {lm.tokenizer_id}, which the language model was "
@@ -67,6 +77,21 @@ class MotionModel:
             )
         self.lm = lm
         self.tokenizer = tokenizer
+        self._judge = judge
+
+    def judged_by(self, judge: MotionJudge | None) -> "MotionModel":
+        """Return the same model with another judge."""
+        return MotionModel(self.lm, self.tokenizer, judge)
+
+    def answer(
+        self, requests: Sequence[Request], sampling: Sampling | None = None
+    ) -> list[str | Codes]:
+        """Answer requests of both kinds, in order; the best of several motions is chosen.
+
+        See :meth:`training.language_model.generation.MotionLanguageModel.answer`.
+        """
+        judge = None if self._judge is None else self._judged
+        return self.lm.answer(requests, sampling, judge=judge)
 
     # ------------------------------------------------------------------------ motion as answer
 
@@ -244,11 +269,23 @@ class MotionModel:
         return code_array(codes, self.tokenizer.model.quantizer.num_quantizers)
 
     def _motions(self, requests: Sequence[Request], sampling: Sampling | None) -> list[Codes]:
-        answers = self.lm.answer(requests, sampling)
+        answers = self.answer(requests, sampling)
         return [answer for answer in answers if not isinstance(answer, str)]
 
     def _texts(self, requests: Sequence[Request], sampling: Sampling | None) -> list[str]:
-        return [answer for answer in self.lm.answer(requests, sampling) if isinstance(answer, str)]
+        return [answer for answer in self.answer(requests, sampling) if isinstance(answer, str)]
+
+    def _judged(self, motions: Sequence[Codes], captions: Sequence[str]) -> list[float]:
+        """Return how well each motion shows its caption; a motion without tokens shows nothing."""
+        judge = self._judge
+        assert judge is not None  # noqa: S101 - only given to the language model if there is one
+        there = [number for number, codes in enumerate(motions) if codes]
+        found = judge(
+            [captions[number] for number in there],
+            [self.decode(motions[number]) for number in there],
+        )
+        shown = dict(zip(there, found, strict=True))
+        return [shown.get(number, 0.0) for number in range(len(motions))]
 
 
 def _motion_request(prompt: Prompt, low: int, high: int = 0, caption: str = "") -> Request:
@@ -262,12 +299,15 @@ def _lengths(seconds: float | None, most: int) -> tuple[int, int]:
     return length, length
 
 
-def load_motion_model(path: Path, device: str = "cpu") -> MotionModel:
+def load_motion_model(
+    path: Path, device: str = "cpu", judge: MotionJudge | None = None
+) -> MotionModel:
     """Load a model folder that ``train-all`` wrote.
 
     Args:
         path: model folder.
         device: torch device to compute on.
+        judge: measures how well a motion shows its caption, see :class:`MotionModel`.
 
     Raises:
         CheckpointError: the folder is not a model folder, or a checkpoint in it is damaged.
@@ -294,7 +334,7 @@ def load_motion_model(path: Path, device: str = "cpu") -> MotionModel:
                 "Remedy: copy the folder again, or use another model."
             )
     lm = load_motion_lm(folder / "lm", device)
-    return MotionModel(lm, load_tokenizer(folder / "vqvae", torch.device(device)))
+    return MotionModel(lm, load_tokenizer(folder / "vqvae", torch.device(device)), judge)
 
 
 def version_of(vqvae: Path, lm: Path) -> str:

@@ -283,8 +283,9 @@ class Sampling(Config):
         default=1,
         ge=1,
         description="Number of motions that are sampled, of which one is returned. For a text, it "
-        "is the one that the model would most likely describe with this text, and rather one that "
-        "ended by itself; between two motions, the one after which the second is most likely.",
+        "is the one that shows most of what the text claims and can be measured, and that the "
+        "model would most likely describe with it, and rather one that ended by itself; between "
+        "two motions, the one after which the second is most likely.",
     )
 
     @model_validator(mode="after")
@@ -300,8 +301,8 @@ class Sampling(Config):
 DRAWN: Final = Sampling(temperature=1.0, top_p=0.9)
 """Default for motions without a caption, such as predictions. Greedy motions seldom end by
 themselves (docs/benchmarks.md)."""
-CHOSEN: Final = Sampling(temperature=0.7, top_p=0.95, best_of=4)
-"""Default for motions with a caption: a lower temperature, and the best of four samples. In
+CHOSEN: Final = Sampling(temperature=0.7, top_p=0.95, best_of=8)
+"""Default for motions with a caption: a lower temperature, and the best of eight samples. In
 docs/benchmarks.md more of these motions show their caption than of :data:`DRAWN` ones."""
-BETWEEN: Final = CHOSEN
-"""Default for in-betweens: the best of four samples, too."""
+BETWEEN: Final = Sampling(temperature=0.7, top_p=0.95, best_of=4)
+"""Default for in-betweens: the best of four samples."""

@@ -3,7 +3,8 @@
 ``generate`` of transformers does the decoding. This module adds batches of both kinds of answers,
 limits on the length of each answer, and seeds. It can also sample several motions for a text and
 rank them with the model itself, which is trained to describe motions too: the best motion is the
-one that the model is most likely to describe with that text.
+one that the model is most likely to describe with that text. If the caller can measure whether a
+motion shows a text, that decides too; the model reads its own residual codes badly.
 
 If the motion tokenizer has residual codebooks, ``generate`` gives the base codes of a motion. One
 pass of the residual decoder per codebook then gives its residual codes, for all motions of a batch.
@@ -14,7 +15,7 @@ number of codes of a motion token, R = Q - 1.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -56,6 +57,13 @@ MAX_TEXT: Final = 192
 MAX_MOTION: Final = 98
 """Maximum number of tokens of a motion answer, unless a request sets another one: 19.6 s, which is
 twice the longest motion of HumanML3D."""
+
+
+CodesJudge = Callable[[Sequence[Codes], Sequence[str]], Sequence[float]]
+"""Returns how well each of several motions, given as codes, shows its caption, 0..1."""
+JUDGED: Final = 3.0
+"""Weight of what is measured, relative to the mean log-likelihood of a caption: chosen on the
+validation split (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,7 @@ class MotionLanguageModel:
         sampling: Sampling | None = None,
         *,
         batch_size: int = 32,
+        judge: CodesJudge | None = None,
     ) -> list[str | Codes]:
         """Answer requests of both kinds, in batches of similar lengths.
 
@@ -118,6 +127,8 @@ class MotionLanguageModel:
             requests: requests to answer.
             sampling: decoding parameters; None: greedy decoding.
             batch_size: number of answers that are generated at a time.
+            judge: measures how well a motion shows its caption, which then decides together with
+                what the model says of it (:attr:`Sampling.best_of`).
 
         Returns:
             A text or motion codes for each request, in order.
@@ -139,6 +150,11 @@ class MotionLanguageModel:
         motions = [answer for answer in drawn if not isinstance(answer, str)]
         captions = [request.caption for request in repeated]
         scores = self.caption_scores(motions, captions, batch_size=batch_size)
+        if judge is not None:
+            scores = [
+                score + JUDGED * shown
+                for score, shown in zip(scores, judge(motions, captions), strict=True)
+            ]
         ranks = [
             (_has_ended(request, codes), score)
             for request, codes, score in zip(repeated, motions, scores, strict=True)

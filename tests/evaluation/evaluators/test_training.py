@@ -12,6 +12,7 @@ from data.importers.run import MotionImportConfig, import_motions
 from data.motion.splits import SplitConfig
 from data.synthetic.activities import generate_motion
 from data.workers.workers import WorkerConfig
+from evaluation.chooser import motion_judge
 from evaluation.evaluators.evaluator import Evaluator
 from evaluation.evaluators.loading import load_evaluator
 from evaluation.evaluators.pairs import PairDataConfig, Pairs, prepare_pairs
@@ -149,6 +150,31 @@ def test_the_contrastive_evaluator_ignores_redundant_features(
     for result, same in ((contrastive, True), (matching, False)):
         first, second = load_evaluator(result.run).embed_motions([motion, other])
         assert np.allclose(first, second, atol=1e-4) == same
+
+
+def test_a_network_tells_motions_apart_that_show_the_same_claims(
+    contrastive: TrainingResult, matching: TrainingResult, unseen: Pairs
+) -> None:
+    judge = motion_judge(contrastive.run)
+    own = {clip.captions[0]: clip.features_TD for clip in unseen.clips}
+    captions, motions = list(own), list(own.values())
+    others = motions[1:] + motions[:1]
+    right, wrong = judge(captions, motions), judge(captions, others)
+    better = [a > b for a, b in zip(right, wrong, strict=True)]
+    assert sum(better) > 0.8 * len(better)
+    # The claims count as without a network, and the distance of the embeddings beside them.
+    support = motion_judge()(captions, motions)
+    evaluator = load_evaluator(contrastive.run)
+    distance = np.linalg.norm(
+        evaluator.embed_motions(motions) - evaluator.embed_texts(captions), axis=1
+    )
+    np.testing.assert_allclose(right, np.array(support) - distance * 2 / 3, atol=1e-4)
+    # A motion that is too short to be embedded counts as the farthest.
+    (short,) = judge(captions[:1], [motions[0][:3]])
+    (claims,) = motion_judge()(captions[:1], [motions[0][:3]])
+    assert short == pytest.approx(claims - 4 / 3)
+    with pytest.raises(ValueError, match="expected a contrastive evaluator, found matching-"):
+        motion_judge(matching.run)
 
 
 def test_another_sentence_encoder_is_refused(contrastive: TrainingResult, tmp_path: Path) -> None:

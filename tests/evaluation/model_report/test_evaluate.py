@@ -108,8 +108,8 @@ def test_answers_that_fail_are_counted_and_not_replaced(
 ) -> None:
     asked: list[Request] = []
 
-    def answer(requests: list[Request], sampling: Sampling) -> list[Codes]:
-        del sampling
+    def answer(requests: list[Request], sampling: Sampling, judge: object) -> list[Codes]:
+        del sampling, judge
         asked.extend(requests)
         # Every other answer is empty, and the others never end.
         return [() if index % 2 else (1,) * one.longest for index, one in enumerate(requests)]
@@ -314,3 +314,13 @@ def replace_values(row: Row, values: dict[str, Figure]) -> Row:
 def _codes(answer: str | Codes) -> Codes:
     assert not isinstance(answer, str)
     return answer
+
+
+def test_a_network_does_not_judge_what_it_chose(tmp_path: Path) -> None:
+    values = {"evaluator": {"run": tmp_path}, "chooser": {"run": tmp_path}}
+    with pytest.raises(ValueError, match="expected another network than"):
+        EvaluationConfig.model_validate(values)
+    values["chooser"] = {"run": tmp_path / "other"}
+    chooser = EvaluationConfig.model_validate(values).chooser
+    assert chooser is not None
+    assert chooser.run == tmp_path / "other"

@@ -1,0 +1,78 @@
+"""Choose among several motions of a caption by what they show.
+
+The claims of the caption are measured in each motion, as those of annotations are. A contrastive
+network, if there is one, embeds the caption and the motion as well: it tells motions apart that
+show the same claims. On unseen contents and styles both together choose better than either, and
+than the model's own reading (docs/benchmarks.md). The network has to be another one than the
+evaluator that judges the model.
+
+Shapes: T frames, D = 263 features (see :mod:`data.motion.features`), N motions.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+
+from annotators.grounding.chosen import motion_support
+from evaluation.evaluators.evaluator import MIN_FRAMES, Evaluator
+from evaluation.evaluators.loading import load_evaluator
+from training.inference.motion_model import Features, MotionJudge
+
+_MATCHED: Final = 2 / 3
+"""Weight of the distance of the embeddings, which both have length 1, relative to the support of
+the claims: chosen on the validation split (docs/benchmarks.md)."""
+_FARTHEST: Final = 2.0
+"""Distance of opposite embeddings; that of motions too short to be embedded."""
+
+
+class Chooser:
+    """Measures how well motions show captions, for :class:`MotionModel`.
+
+    Args:
+        network: contrastive evaluator network.
+    """
+
+    def __init__(self, network: Evaluator) -> None:
+        self._network = network
+
+    def __call__(self, captions: Sequence[str], motions: Sequence[Features]) -> list[float]:
+        """Return the support of each caption by its motion, less the distance of both, (N,)."""
+        support = motion_support(captions, motions)
+        distances = [_FARTHEST] * len(motions)
+        there = [number for number, motion in enumerate(motions) if len(motion) >= MIN_FRAMES]
+        if there:
+            motions_NE = self._network.embed_motions([motions[number] for number in there])
+            texts_NE = self._network.embed_texts([captions[number] for number in there])
+            found_N = np.linalg.norm(motions_NE - texts_NE, axis=-1)
+            for number, distance in zip(there, found_N.tolist(), strict=True):
+                distances[number] = distance
+        return [a - _MATCHED * b for a, b in zip(support, distances, strict=True)]
+
+
+def motion_judge(
+    network: Path | None = None, device: str = "cpu", sentence_encoder: Path | None = None
+) -> MotionJudge:
+    """Return the judge by which one of several motions of a caption is chosen.
+
+    Args:
+        network: run folder of a contrastive evaluator; None: the claims of captions only.
+        device: torch device of the network.
+        sentence_encoder: path of its sentence encoder, if it was moved.
+
+    Raises:
+        training.checkpoints.CheckpointError: the folder has no evaluator, or is damaged.
+        ValueError: the evaluator is of another kind, or its sentence encoder is missing.
+    """
+    if network is None:
+        return motion_support
+    loaded = load_evaluator(network, torch.device(device), sentence_encoder)
+    if loaded.kind != "contrastive":
+        raise ValueError(
+            f"chooser: expected a contrastive evaluator, found {loaded.name} at {network}, which "
+            "chooses worse than none (docs/benchmarks.md). Remedy: train one with avatargpt "
+            "train-evaluator, or leave the chooser out."
+        )
+    return Chooser(loaded)

@@ -207,8 +207,7 @@ def animation(row: Row, title: str = "") -> bytes:
         title: text above the figure.
 
     Returns:
-        A GIF at 20 fps with the measured steps below the figure; a notebook shows it with
-        ``IPython.display.Image``.
+        A GIF at 20 fps with the measured steps below the figure; docs/browse.ipynb shows one.
 
     Raises:
         ValueError: the row is of another table, or its columns were not read.

@@ -176,7 +176,7 @@ def test_the_notebook_runs_and_its_review_reaches_readers(
     cells = {cell["id"]: json.dumps(cell.get("outputs")) for cell in notebook.cells}
     # What a reader sees: a plot, a motion, a correction among the reviews, and in the texts.
     assert "image/png" in cells["histogram"]
-    assert "image/gif" in cells["joints"]
+    assert "data:image/gif;base64," in cells["joints"]
     assert ", 22, 3) the pelvis is " in cells["joints"]
     assert "edited" in cells["merged"]
     text = "A person was looked at by hand."

@@ -177,9 +177,10 @@ def create_app(config: BrowserConfig) -> ASGIApp:
     _add_errors(app)
     add_files(app, config.three, "index.html")
     add_login(app, config.access)
-    _add_dataset(app, config, library)
+    reviews = Reviews(config.dataset)
+    _add_dataset(app, config, library, reviews)
     _add_items(app, library, media)
-    _add_reviews(app, library, Reviews(config.dataset))
+    _add_reviews(app, library, reviews)
     return Guard(app, config.access)
 
 
@@ -252,7 +253,7 @@ def add_login(app: FastAPI, access: Access) -> None:
     del login
 
 
-def _add_dataset(app: FastAPI, config: BrowserConfig, library: Library) -> None:
+def _add_dataset(app: FastAPI, config: BrowserConfig, library: Library, reviews: Reviews) -> None:
     """Serve the dataset and its list."""
 
     @app.get("/api/dataset")
@@ -274,12 +275,12 @@ def _add_dataset(app: FastAPI, config: BrowserConfig, library: Library) -> None:
             "updated_at": manifest["updated_at"],
             "version": manifest["publications"],
             "rows": {name: table["rows"] for name, table in manifest["tables"].items()},
-            "facets": opened.catalog.facets(),
+            "facets": opened.catalog.facets(reviews.done()),
         }
 
     @app.get("/api/entries")
     def entries(query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
-        page = library.opened().catalog.page(query)
+        page = library.opened().catalog.page(query, reviews.done())
         return {"entries": page.entries, "total": page.total, "next": page.next}
 
     del dataset, entries

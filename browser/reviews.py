@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from browser.index.catalog import Catalog, Mode
+from browser.index.catalog import Catalog, Mode, PersonKey
 from data.store.reviews import (
     Judgment,
     Level,
@@ -86,6 +86,7 @@ class Reviews:
         self._lock = threading.Lock()
         self._files: frozenset[str] = frozenset()
         self._all: list[Review] = []
+        self._done: tuple[list[Review], frozenset[PersonKey]] = ([], frozenset())
 
     def all(self) -> list[Review]:
         """Return all reviews in the order of their time."""
@@ -95,6 +96,16 @@ class Reviews:
                 self._all = read_reviews(self._root)
                 self._files = files
             return self._all
+
+    def done(self) -> frozenset[PersonKey]:
+        """Return the people whom a reviewer has judged completely, or called false."""
+        reviews = self.all()
+        of, found = self._done
+        if of is not reviews:
+            by = [_done(reviews, reviewer) for reviewer in {one.reviewer for one in reviews}]
+            found = frozenset[PersonKey]().union(*by)
+            self._done = reviews, found
+        return found
 
     def save(self, given: Given, row: Mapping[str, Any]) -> Row:
         """Save a review at once.
@@ -140,7 +151,7 @@ class Reviews:
         """Return who reviewed what, how far reviewers agree, and the truth of the dataset."""
         reviews = self.all()
         found = newest(reviews)
-        sampled, rows = self._sample(catalog, reviews)
+        sampled, rows = self._sample(catalog)
         who = Counter(review.reviewer for by in found.values() for review in by.values())
         people = {
             review.item[1:3]
@@ -158,15 +169,13 @@ class Reviews:
             "agreement": agreement(reviews),
         }
 
-    def _sample(self, catalog: Catalog, reviews: Iterable[Review]) -> tuple[int, list[Row]]:
+    def _sample(self, catalog: Catalog) -> tuple[int, list[Row]]:
         """Return the beginning of the random order that is reviewed without a gap.
 
         It is a random sample of all people, whatever else was reviewed in between: chance decides
         the order before anybody looks.
         """
-        done: set[tuple[str, int, int]] = set()
-        for reviewer in {review.reviewer for review in reviews}:
-            done |= _done(reviews, reviewer)
+        done = self.done()
         rows = catalog.reviewable("random", len(done) + 1)
         sampled = next((i for i, row in enumerate(rows) if _key(row) not in done), len(rows))
         return sampled, rows[:sampled]
@@ -228,13 +237,13 @@ def _item(level: str, row: Mapping[str, Any]) -> tuple[str, ...]:
     return (level, row["id"], str(row["track_id"]), str(row["sample"]))
 
 
-def _key(row: Mapping[str, Any]) -> tuple[str, int, int]:
+def _key(row: Mapping[str, Any]) -> PersonKey:
     return row["id"], row["track_id"], row["sample"]
 
 
-def _done(reviews: Iterable[Review], reviewer: str) -> set[tuple[str, int, int]]:
+def _done(reviews: Iterable[Review], reviewer: str) -> set[PersonKey]:
     """Return the people whom a reviewer has judged completely, or called false."""
-    levels: dict[tuple[str, int, int], set[str]] = {}
+    levels: dict[PersonKey, set[str]] = {}
     for by in newest(reviews).values():
         review = by.get(reviewer)
         if review is None or review.judgment == "partial" or review.level == "coarse":

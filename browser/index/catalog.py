@@ -18,6 +18,9 @@ from data.config import Config
 
 Sort = Literal["file", "score", "contradicted", "quality", "longest", "shortest"]
 Mode = Literal["worth", "random"]
+Reviewed = Literal["yes", "no"]
+PersonKey = tuple[str, int, int]
+"""Clip, track and sample of a person who is described."""
 
 PAGE: Final = 48
 _WORD: Final = re.compile(r"[^\W_]+")
@@ -44,6 +47,7 @@ class ListQuery(Config):
     source: tuple[str, ...] = ()
     reason: tuple[str, ...] = ()
     stage: tuple[str, ...] = ()
+    reviewed: tuple[Reviewed, ...] = ()
     q: str = Field(default="", max_length=200, description="Words that texts or names start with.")
     sort: Sort = "file"
     after: int = Field(default=0, ge=0, description="Place in the order where the page begins.")
@@ -96,9 +100,14 @@ class Catalog:
             table: Sorted(path / f"places-{table}.arrow") for table in (*PLACED, "entries")
         }
         self._kept = lru_cache(maxsize=_KEPT)(self._chosen)
+        self._kept_done = lru_cache(maxsize=2)(self._done)
 
-    def facets(self) -> dict[str, list[Row]]:
-        """Return the values of every filter with the number of entries that have them."""
+    def facets(self, done: frozenset[PersonKey] = frozenset()) -> dict[str, list[Row]]:
+        """Return the values of every filter with the number of entries that have them.
+
+        Args:
+            done: the people who are reviewed.
+        """
         counts = self._counts | {"object": self._words.objects()}
         found = {
             name: [
@@ -108,13 +117,31 @@ class Catalog:
             for name, of in counts.items()
         }
         found["people"].sort(key=lambda row: int(row["value"]))
+        reviewed = int(np.count_nonzero(self._kept_done(done)))
+        counted = {"yes": reviewed, "no": self.people - reviewed}
+        found["reviewed"] = [
+            {"value": value, "count": count} for value, count in counted.items() if count
+        ]
         return found
 
-    def page(self, query: ListQuery) -> Page:
-        """Return one page of the entries that match a query."""
+    def page(self, query: ListQuery, done: frozenset[PersonKey] = frozenset()) -> Page:
+        """Return one page of the entries that match a query.
+
+        Args:
+            query: what is asked for.
+            done: the people who are reviewed.
+        """
         filters = [(name, getattr(query, name)) for name in (*FACETS, "object")]
         words = frozenset(_WORD.findall(query.q.lower()))
         chosen, total = self._kept(tuple((name, of) for name, of in filters if of), words)
+        if query.reviewed:
+            known = self._kept_done(done)
+            people = np.zeros(len(self._entries), bool)
+            people[self._orders["random"]] = True
+            of = {"yes": known, "no": people & ~known}
+            found = np.any([of[one] for one in query.reviewed], axis=0)
+            chosen = found if chosen is None else chosen & found
+            total = int(np.count_nonzero(chosen))
         order = self._orders[query.sort]
         numbers: list[int] = []
         place = query.after
@@ -182,6 +209,15 @@ class Catalog:
             chosen = found if chosen is None else chosen & found
         total = len(self._entries) if chosen is None else int(np.count_nonzero(chosen))
         return chosen, total
+
+    def _done(self, done: frozenset[PersonKey]) -> Array:
+        """Return which entries are of people who are reviewed."""
+        clips = {clip for clip, *_ in done}
+        places = [self._places["entries"].equal(f"person {clip}") for clip in clips]
+        numbers = [place["row"] for of_clip in places for place in of_clip]
+        rows = self.entries(numbers)
+        known = [row for row in rows if (row["id"], row["track_id"], row["sample"]) in done]
+        return self._marked([np.array([row["entry"] for row in known], np.int64)])
 
     def _marked(self, entries: Sequence[Array]) -> Array:
         """Return which entries are in any of some lists."""

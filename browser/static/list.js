@@ -9,7 +9,7 @@ export const sequence = /** @type {string[]} */ ([]);
 
 const KINDS = { person: "People", clip: "Clips without people", motion: "Motions", rejection: "Rejections" };
 const FILTERS = {
-  verdict: "Verdict", activity: "Activity", object: "Object", people: "People in the picture",
+  verdict: "Verdict", reviewed: "Review", activity: "Activity", object: "Object", people: "People in the picture",
   camera: "Camera", outcome: "Outcome", reason: "Rejected because", stage: "Rejected by stage",
   split: "Split", source: "Source",
 };
@@ -246,6 +246,7 @@ function toggle(asked, name, value) {
 /** @param {string} name @param {string} value */
 function labelText(name, value) {
   if (name === "people") return plural(Number(value), "person", "people");
+  if (name === "reviewed") return value === "yes" ? "reviewed" : "not reviewed";
   return words(value);
 }
 

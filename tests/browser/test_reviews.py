@@ -60,6 +60,36 @@ def test_contradictions_come_first_and_saved_people_no_more(
     assert second is None or second["entry"] != first["entry"]
 
 
+def test_the_list_is_filtered_by_what_is_reviewed(copied: tuple[Path, TestClient]) -> None:
+    root, client = copied
+    rows = list(Dataset(root).rows("annotations"))
+    people = [(row["clip_id"], row["track_id"]) for row in rows]
+
+    def listed(**asked: Any) -> list[tuple[str, int]]:
+        entries = client.get("/api/entries", params=asked).json()["entries"]
+        return [(entry["id"], entry["track_id"]) for entry in entries]
+
+    def counts() -> dict[str, int]:
+        facet = client.get("/api/dataset").json()["facets"]["reviewed"]
+        return {row["value"]: row["count"] for row in facet}
+
+    assert listed(reviewed="yes") == []
+    assert sorted(listed(reviewed="no")) == sorted(people)
+    assert counts() == {"no": len(people)}
+    item = {"clip_id": people[0][0], "track_id": people[0][1]}
+    # One level of two is not all of a person.
+    _post(client, **item, level="medium")
+    assert listed(reviewed="yes") == []
+    _post(client, **item, level="fine")
+    assert listed(reviewed="yes") == people[:1]
+    assert sorted(listed(reviewed="no")) == sorted(people[1:])
+    assert sorted(listed(reviewed=["yes", "no"])) == sorted(people)
+    assert counts() == {"yes": 1, "no": len(people) - 1}
+    _post(client, **item, level="fine", judgment="withdrawn")
+    assert listed(reviewed="yes") == []
+    assert client.get("/api/entries", params={"reviewed": "x"}).status_code == 422
+
+
 def test_edits_reach_readers(copied: tuple[Path, TestClient]) -> None:
     root, client = copied
     row = next(Dataset(root).rows("annotations"))

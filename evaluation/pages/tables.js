@@ -50,11 +50,14 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const upward = head.getAttribute("aria-sort") !== "ascending";
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", upward ? "ascending" : "descending");
-      const key = (row) => row.cells[column].dataset.sort ?? "";
-      const order = (one, other) => (key(one) !== "" && key(other) !== ""
-        ? Number(key(one)) - Number(key(other))
-        : one.cells[column].textContent.localeCompare(other.cells[column].textContent));
-      rows.sort((one, other) => (upward ? order(one, other) : order(other, one)));
+      const text = (row) => row.cells[column].textContent;
+      const number = (row) => Number(row.cells[column].dataset.sort || NaN);
+      const order = (one, other) => (Number.isNaN(number(one)) || Number.isNaN(number(other))
+        ? text(one).localeCompare(text(other), undefined, { numeric: true })
+        : number(one) - number(other));
+      // Empty cells stay below, whichever way the others are sorted.
+      rows.sort((one, other) => Number(!text(one)) - Number(!text(other))
+        || (upward ? order(one, other) : order(other, one)));
       body.append(...rows);
     });
     head.replaceChildren(button);

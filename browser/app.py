@@ -293,6 +293,16 @@ def _add_items(app: FastAPI, library: Library, media: Media) -> None:
     def clip(clip_id: str) -> dict[str, Any]:
         return library.opened().reader.clip(clip_id)
 
+    @app.get("/api/clips/{clip_id}/measure")
+    def measure(
+        clip_id: str,
+        track_id: int,
+        text: Annotated[str, Query(min_length=1, max_length=2000)],
+        start_s: Annotated[float, Query(ge=0, le=1e6)],
+        end_s: Annotated[float, Query(ge=0, le=1e6)],
+    ) -> dict[str, Any]:
+        return library.opened().reader.measure(clip_id, track_id, text, start_s, end_s)
+
     @app.get("/api/motions/{motion_id}")
     def motion(motion_id: str) -> dict[str, Any]:
         return library.opened().reader.motion(motion_id)
@@ -317,7 +327,7 @@ def _add_items(app: FastAPI, library: Library, media: Media) -> None:
         figures = reader.figures(kind, id, track)
         return Response(sketch(figures), media_type="image/svg+xml", headers=_KEEP)
 
-    del clip, motion, rejection, video, thumbnail
+    del clip, measure, motion, rejection, video, thumbnail
 
 
 def _add_reviews(app: FastAPI, library: Library, reviews: Reviews) -> None:

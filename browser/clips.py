@@ -5,8 +5,10 @@ Shapes: T frames of a track at 20 fps, J = 22 joints.
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -15,9 +17,12 @@ from browser.index.catalog import Catalog
 from browser.media import Portrait, Span
 from data.motion.features import features_to_joints
 from data.motion.skeleton import FPS, JOINT, JOINT_NAMES, PARENTS
-from data.schemas import SCHEMAS, load_features, load_motion, load_track
+from data.schemas import SCHEMAS, load_boxes, load_features, load_motion, load_track
 from data.store.dataset import Dataset, open_part
 from data.store.parquet import read_batches, row_group_numbers, table_rows
+
+if TYPE_CHECKING:
+    from annotators.motion.describe import MotionDescription
 
 Row = dict[str, Any]
 
@@ -84,6 +89,7 @@ class Reader:
         self._dataset = dataset
         self._catalog = catalog
         self._parts = {table: dataset.parts(table) for table in PLACED}
+        self._told = lru_cache(maxsize=4)(self._describe)
 
     def rows(self, table: str, item_id: str) -> list[Row]:
         """Return the rows of an item in a table."""
@@ -125,6 +131,42 @@ class Reader:
             "rejections": [_plain(row) for row in rejections],
             "skeleton": SKELETON,
         }
+
+    def measure(self, clip_id: str, track_id: int, text: str, start_s: float, end_s: float) -> Row:
+        """Check what a reviewer wrote against the person's motion, as a step was when annotated.
+
+        The things in the picture are not stored, so that what a text says of them stays open.
+
+        Args:
+            clip_id: clip.
+            track_id: person.
+            text: text of the step.
+            start_s: start of the step in the video, seconds.
+            end_s: its end.
+
+        Raises:
+            UnknownItemError: there is no such person.
+        """
+        from annotators.grounding.checks import ground_statement  # noqa: PLC0415 - seconds
+
+        told = self._told(clip_id).get(track_id)
+        if told is None:
+            raise UnknownItemError(f"{clip_id}/{track_id}")
+        found = ground_statement(text, told, start_s=start_s, end_s=end_s)
+        joints = deciding_joints(found.measurement)
+        return {"grounding": asdict(found), "joints": joints}
+
+    def _describe(self, clip_id: str) -> "dict[int, MotionDescription]":
+        """Describe the people of a clip whose joints are known, by track."""
+        from annotators.motion.pairs import describe_people  # noqa: PLC0415 - seconds
+
+        rows = self.rows("poses", clip_id)
+        tracks = [load_track(row) for row in rows if load_boxes(row) is None]
+        videos = self.rows("videos", rows[0]["video_id"]) if rows else []
+        if not videos:
+            return {}
+        told = describe_people(tracks, (videos[0]["width_px"], videos[0]["height_px"]))
+        return {track.track_id: one for track, one in zip(tracks, told, strict=True)}
 
     def motion(self, motion_id: str) -> Row:
         """Return everything that the page shows of a motion.

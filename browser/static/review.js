@@ -77,6 +77,8 @@ class ReviewStage extends Stage {
     this.undos = [];
     this.at = 0;
     this.editing = false;
+    /** What was measured of steps that reviewers wrote. @type {Map<string, any>} */
+    this.verdicts = new Map();
     this.timeline.does.change = (step, start, end) => this.drag(step, start, end);
     this.begin();
   }
@@ -289,7 +291,7 @@ class ReviewStage extends Stage {
     const row = this.annotation();
     const others = this.steps.filter((step) => step.person !== this.person && !step.draft);
     const mine = !this.draft || !row ? [] : this.draft.fine.steps.filter((step) => step.judgment !== "rejected").map((step, index) => ({
-      ...(step.of !== null && step.judgment !== "edited" ? row.fine[step.of] : written(step, row)),
+      ...(step.of !== null && step.judgment !== "edited" ? row.fine[step.of] : this.written(step)),
       text: step.text, start_s: step.start_s, end_s: step.end_s, person: this.person, index, draft: step,
     }));
     const elsewhere = this.annotations.filter((one) => one.track_id !== this.person).flatMap((one) =>
@@ -354,8 +356,30 @@ class ReviewStage extends Stage {
       return [this.row(2, "No steps. Is that right?", { judgment: draft.fine.none ? "accepted" : "open", level: "none" })];
     }
     return draft.fine.steps.map((/** @type {StepDraft} */ step, /** @type {number} */ index) => this.row(index + 2, step.text, {
-      judgment: step.judgment, level: "fine", step, grounding: step.of === null ? null : row.fine[step.of].grounding,
+      judgment: step.judgment, level: "fine", step,
+      grounding: step.judgment === "edited" || step.judgment === "added" ? step.text && this.written(step).grounding : row.fine[step.of].grounding,
     }));
+  }
+
+  /** What is measured of a step as a reviewer left it; asked for when it is not known. @param {StepDraft} step */
+  written(step) {
+    const asked = new URLSearchParams({ track_id: String(this.person), text: step.text, start_s: String(step.start_s), end_s: String(step.end_s) });
+    const key = asked.toString();
+    const known = this.verdicts.get(key);
+    if (known) return known;
+    const open = (/** @type {string} */ measurement) =>
+      ({ joints: [], grounding: { verdict: "not_measurable", measurement, start_s: step.start_s, end_s: step.end_s } });
+    const waiting = open("being measured …");
+    this.verdicts.set(key, waiting);
+    if (!step.text) return waiting;
+    get(`/api/clips/${encodeURIComponent(this.item.id)}/measure?${asked}`).catch((error) => {
+      if (!(error instanceof ApiError)) throw error;
+      return open(error.message);
+    }).then((found) => {
+      this.verdicts.set(key, found);
+      if (!this.editing) this.refresh();
+    });
+    return waiting;
   }
 
   /** @param {number} index @param {string} text @param {Record<string, any>} given */
@@ -363,7 +387,7 @@ class ReviewStage extends Stage {
     const here = index === this.at;
     if (here && this.editing && level !== "none") return this.form(text, level, step);
     const button = (/** @type {string} */ sign, /** @type {string} */ label, /** @type {string} */ key, /** @type {() => void} */ action, /** @type {boolean} */ pressed) =>
-      el("button", { type: "button", ariaLabel: `${label}: ${text}`, ariaPressed: String(pressed), onclick: () => { this.at = index; action(); } }, sign, label, el("kbd", {}, key));
+      el("button", { type: "button", ariaLabel: `${label}: ${text}`, ariaPressed: String(pressed), onclick: () => { this.at = index; action(); } }, `${sign} ${label} `, el("kbd", {}, key));
     const parts = [
       el("span.judgment", { ariaHidden: "true" }, SIGNS[/** @type {keyof SIGNS} */ (judgment)] ?? "·"),
       el("button.judged-text", { type: "button", onclick: () => this.go_to(index) },
@@ -478,16 +502,6 @@ function changed(step, row) {
   const origin = row.fine[step.of];
   const same = step.text === origin.text && step.start_s === origin.start_s && step.end_s === origin.end_s;
   return same ? "accepted" : "edited";
-}
-
-/** @param {StepDraft} step @param {any} row */
-function written(step, row) {
-  const origin = step.of === null ? null : row.fine[step.of];
-  const same = origin && origin.text === step.text;
-  return {
-    joints: same ? origin.joints : [],
-    grounding: same ? origin.grounding : { verdict: "not_measurable", measurement: "written by a reviewer", start_s: step.start_s, end_s: step.end_s },
-  };
 }
 
 /** @param {number} time */

@@ -2,7 +2,9 @@
 
 import io
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -133,3 +135,28 @@ def test_another_content_is_not_shown(sample_clip: Path, tmp_path: Path) -> None
             media.video(Span(tmp_path / "gone.mp4", "", 0.0, 0.2))
         # A killed server leaves nothing behind that would be taken for a video.
         assert not any((tmp_path / "cache").iterdir())
+
+
+def test_what_a_reviewer_writes_is_measured(client: TestClient, annotated: Path) -> None:
+    rows = list(Dataset(annotated).rows("annotations"))
+
+    def measured(row: Mapping[str, Any], **asked: Any) -> Any:
+        given = {"track_id": row["track_id"], "start_s": 0.0, "end_s": 4.0}
+        return client.get(f"/api/clips/{row['clip_id']}/measure", params=given | asked)
+
+    # The texts of the annotator get the verdicts that they have.
+    for row in rows:
+        for step in row["fine"]:
+            if step["grounding"]["measurement"] == "left_wrist falls 0.30 m":
+                continue  # put there by the fixture
+            found = measured(row, **{name: step[name] for name in ("text", "start_s", "end_s")})
+            assert found.json()["grounding"]["verdict"] == step["grounding"]["verdict"], step
+    walker = next(row for row in rows if row["activity"] == "walk")
+    walks = measured(walker, text="walk forward").json()
+    assert walks["grounding"]["verdict"] == "supported"
+    assert "pelvis travels" in walks["grounding"]["measurement"]
+    assert JOINT["pelvis"] in walks["joints"]
+    assert measured(walker, text="walk backward").json()["grounding"]["verdict"] == "contradicted"
+    assert measured(walker, text="walk", track_id=99).status_code == 404
+    assert measured(walker, text="").status_code == 422
+    assert measured(walker, text="x" * 2001).status_code == 422

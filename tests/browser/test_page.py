@@ -86,6 +86,9 @@ def test_a_review_by_keyboard(page: Page, address: str) -> None:
     page.get_by_role("textbox", name="Text", exact=True).fill("stroll along")
     page.keyboard.press("Enter")
     expect(rows.nth(2)).to_contain_text("stroll along")
+    # What was written is measured, and the verdict on the former text is gone.
+    expect(rows.nth(2).locator(".said")).not_to_contain_text("being measured")
+    expect(rows.nth(2).locator(".said")).not_to_contain_text("left_wrist falls 0.30 m")
     page.keyboard.press("u")
     expect(rows.nth(2)).not_to_contain_text("stroll along")
     expect(page.get_by_text("Saved")).to_be_visible()

@@ -46,12 +46,15 @@ def main() -> None:
     people = parser.parse_args().people
     with tempfile.TemporaryDirectory(prefix="avatargpt-browser-") as folder:
         root, cache = Path(folder) / "dataset", Path(folder) / "cache"
+        begun = time.monotonic()
         words = make_dataset(root, people)
         figures: dict[str, float] = {"people": people}
+        print(f"{people:,} people: made in {time.monotonic() - begun:.0f} s", flush=True)
         begun = time.monotonic()
         with served(root, cache) as (client, server):
             figures["index_s"] = round(time.monotonic() - begun, 1)
             figures["index_cpu_s"] = round(cpu_s(server), 1)
+            print(f"indexed in {figures['index_s']} s", flush=True)
             figures["index_mb"] = round(_size_mb(cache), 0)
         begun = time.monotonic()
         with served(root, cache) as (client, server):
@@ -264,7 +267,7 @@ def measured(
 
 
 def _size_mb(folder: Path) -> float:
-    return sum(path.stat().st_size for path in folder.rglob("*.duckdb")) / 1e6
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ the machine affects less than wall-clock time.
 - pyarrow: `pq.read_table` on the folder of the table, with page checksums verified.
 - arrow: `Dataset(DIR).frame("annotations", arrow=True)`.
 - pandas_arrow: `pd.read_parquet(DIR / "annotations", dtype_backend="pyarrow")`.
+- polars: `pl.read_parquet(DIR / "annotations")`.
+- duckdb: `SELECT *` from the files of the table into an Arrow table.
 - objects: `pd.read_parquet(DIR / "annotations")`, whose lists and texts are Python objects.
 
     .venv/bin/python benchmarks/frames.py [--clips 1000000]
@@ -25,7 +27,10 @@ from typing import Any
 # Not this folder first, where `annotators.py` would hide the package.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import duckdb
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.scale import item_id, table
@@ -40,60 +45,59 @@ MAX_RATIO = 1.5
 
 
 def make(root: Path, clips: int) -> None:
-    """Make the annotations through the store's own writer."""
-    sides = ("left", "right")
-    parts = ("arm", "leg", "hand", "head")
+    """Make the annotations through the store's own writer; publications differ by their ids."""
+    texts = annotations(range(min(clips, ROWS_PER_PUBLICATION)))
+    schema = texts.schema
     with open_writer(root, {}) as writer:
         for first in range(0, clips, ROWS_PER_PUBLICATION):
             numbers = range(first, min(first + ROWS_PER_PUBLICATION, clips))
-            begins = [n % 100 * 8.0 for n in numbers]
-            told = [
-                f"A person raises the {sides[n % 2]} {parts[n % 4]} after {n % 997} steps."
-                for n in numbers
+            rows = texts.slice(0, len(numbers))
+            ids = {"clip_id": ("clip", 1), "video_id": ("video", 10)}
+            for name, (kind, per) in ids.items():
+                column = pa.array([item_id(kind, n // per) for n in numbers])
+                rows = rows.set_column(schema.get_field_index(name), schema.field(name), column)
+            writer.publish({"annotations": rows})
+
+
+def annotations(numbers: range) -> pa.Table:
+    """Make annotations: two medium texts, five steps with grounding and eight events each."""
+    sides = ("left", "right")
+    parts = ("arm", "leg", "hand", "head")
+    begins = [n % 100 * 8.0 for n in numbers]
+    told = [
+        f"A person raises the {sides[n % 2]} {parts[n % 4]} after {n % 997} steps." for n in numbers
+    ]
+    grounding = {"verdict": "supported", "measurement": "0.42 m", "start_s": 0.5, "end_s": 2.0}
+    columns: dict[str, Any] = {
+        "track_id": [0] * len(numbers),
+        "start_s": begins,
+        "end_s": [begin + 8 for begin in begins],
+        "coarse": told,
+        "medium": [[text, text[:20]] for text in told],
+        "medium_grounding": [[grounding] * 2] * len(numbers),
+        "fine": [
+            [
+                {
+                    "text": text,
+                    "start_s": begin + k,
+                    "end_s": begin + k + 1,
+                    "grounding": grounding,
+                }
+                for k in range(5)
             ]
-            grounding = {
-                "verdict": "supported",
-                "measurement": "0.42 m",
-                "start_s": 0.5,
-                "end_s": 2.0,
-            }
-            columns: dict[str, Any] = {
-                "clip_id": [item_id("clip", n) for n in numbers],
-                "video_id": [item_id("video", n // 10) for n in numbers],
-                "track_id": [0] * len(numbers),
-                "start_s": begins,
-                "end_s": [begin + 8 for begin in begins],
-                "coarse": told,
-                "medium": [[text, text[:20]] for text in told],
-                "medium_grounding": [[grounding] * 2] * len(numbers),
-                "fine": [
-                    [
-                        {
-                            "text": text,
-                            "start_s": begin + k,
-                            "end_s": begin + k + 1,
-                            "grounding": grounding,
-                        }
-                        for k in range(5)
-                    ]
-                    for text, begin in zip(told, begins, strict=True)
-                ],
-                "events": [
-                    [
-                        {
-                            "kind": "raise",
-                            "part": parts[k % 4],
-                            "side": sides[n % 2],
-                            "start_s": k / 2,
-                        }
-                        for k in range(8)
-                    ]
-                    for n in numbers
-                ],
-                "outcome": ["success"] * len(numbers),
-                "annotator": ["rules"] * len(numbers),
-            }
-            writer.publish({"annotations": table("annotations", columns, len(numbers))})
+            for text, begin in zip(told, begins, strict=True)
+        ],
+        "events": [
+            [
+                {"kind": "raise", "part": parts[k % 4], "side": sides[n % 2], "start_s": k / 2}
+                for k in range(8)
+            ]
+            for n in numbers
+        ],
+        "outcome": ["success"] * len(numbers),
+        "annotator": ["rules"] * len(numbers),
+    }
+    return table("annotations", columns, len(numbers))
 
 
 def pyarrow(root: Path) -> int:
@@ -111,6 +115,17 @@ def pandas_arrow(root: Path) -> int:
     return len(pd.read_parquet(root / "annotations", dtype_backend="pyarrow"))
 
 
+def polars(root: Path) -> int:
+    """Read a DataFrame of polars."""
+    return len(pl.read_parquet(root / "annotations"))
+
+
+def duck(root: Path) -> int:
+    """Read an Arrow table through DuckDB."""
+    files = str(root / "annotations" / "*.parquet").replace("'", "''")
+    return duckdb.sql(f"SELECT * FROM '{files}'").to_arrow_table().num_rows  # noqa: S608
+
+
 def objects(root: Path) -> int:
     """Read a DataFrame of Python objects by plain pandas."""
     return len(pd.read_parquet(root / "annotations"))
@@ -120,6 +135,8 @@ CASES: dict[str, Callable[[Path], int]] = {
     "pyarrow": pyarrow,
     "arrow": arrow,
     "pandas_arrow": pandas_arrow,
+    "polars": polars,
+    "duckdb": duck,
     "objects": objects,
 }
 
@@ -148,7 +165,7 @@ def main() -> None:
             for name in ("seconds", "cpu_s", "peak_mb"):
                 figures[f"{case}_{name}"] = statistics.median(run[name] for run in runs)
             print(f"  {case:12} {figures[f'{case}_cpu_s']:8.2f} s CPU", flush=True)
-    for case in ("arrow", "pandas_arrow", "objects"):
+    for case in list(CASES)[1:]:
         ratio = figures[f"{case}_cpu_s"] / figures["pyarrow_cpu_s"]
         figures[f"{case}_over_pyarrow"] = round(ratio, 2)
     result = {

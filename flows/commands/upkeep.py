@@ -1,4 +1,4 @@
-"""Commands that keep datasets in order: versions, compaction, comparison, merge."""
+"""Commands that keep datasets in order: versions, compaction, comparison, merge, exports."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -178,6 +178,33 @@ def export_accepted(
         print_json({"dataset": root, "rows": rows})
         return
     show(f"{root}: {', '.join(f'{count:,} {name}' for name, count in rows.items())}")
+
+
+@upkeep_app.command()
+def export(
+    dataset: DatasetFolder,
+    out: Annotated[Path, typer.Argument(help="New folder.")],
+    form: Annotated[
+        Literal["webdataset", "lance"], typer.Option("--format", help="Format of the export.")
+    ],
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write described people and motions as WebDataset shards or as a Lance table."""
+    from data.exports.formats import export_dataset  # noqa: PLC0415 - slow, rarely needed
+
+    def report(done: int, total: int) -> None:
+        report_progress(StageProgress("rows", done, total))
+
+    with progress_bars(quiet=quiet):
+        made = export_dataset(dataset.expanduser(), out.expanduser(), form, report)
+    if as_json:
+        print_json({"out": out, **asdict(made)})
+        return
+    splits = ", ".join(f"{count:,} {split}" for split, count in sorted(made.samples.items()))
+    show(f"{out}: {splits}, {size_text(made.bytes)}")
+    if made.left_out:
+        show(f"  {made.left_out:,} annotations are left out: they failed, or have no joints")
 
 
 @upkeep_app.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from data.remote.addresses import is_s3
 from flows.commands.options import (
     DatasetFolder,
     Json,
@@ -192,6 +193,12 @@ def export(
 ) -> None:
     """Write described people and motions as WebDataset shards or as a Lance table."""
     from data.exports.formats import export_dataset  # noqa: PLC0415 - slow, rarely needed
+
+    if is_s3(str(out)):
+        raise ValueError(
+            f"{out}: expected a local folder, found an address. Remedy: export to a folder, and "
+            "upload it."
+        )
 
     def report(done: int, total: int) -> None:
         report_progress(StageProgress("rows", done, total))

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import json
+import re
 import resource
 import tarfile
 from pathlib import Path
@@ -10,19 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 from webdataset.compat import WebDataset
 
 from data.exports import formats
 from data.exports.formats import export_dataset
 from data.motion.features import features_to_joints
-from data.motion.skeleton import FPS
 from data.motion.splits import SplitConfig, split_of
-from data.records import Annotation, Clip, FineStep, Grounding, Outcome, PoseTrack, Verdict
-from data.schemas import Row, annotation_row, load_features, load_motion, pose_row
+from data.schemas import load_features, load_motion
 from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
 from data.store.reviews import hash_text, new_review, save_review
-from data.store.writer import open_writer, rows_table
+from flows.commands.main import app
 
 
 def read_shards(folder: Path) -> dict[str, dict[str, Any]]:
@@ -68,52 +68,6 @@ def test_equal_datasets_have_equal_shards(motions_root: Path, tmp_path: Path) ->
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-
-
-@pytest.fixture
-def people_root(tmp_path: Path) -> Path:
-    """Three people: one described, one of whom only a part is seen, one whose model failed."""
-    clip = Clip("c0", "v0", 0, 0, 45, 0.0, 1.5, 0.5, "", 0.0)
-    draw = np.random.default_rng(0)
-
-    def track(number: int) -> PoseTrack:
-        return PoseTrack(
-            track_id=number,
-            pts_s=np.arange(30) / FPS,
-            joints_3d=draw.normal(size=(30, 22, 3)).astype(np.float32),
-            root_trajectory=draw.normal(size=(30, 3)).astype(np.float32),
-            joints_2d=np.zeros((30, 22, 2), np.float32),
-            confidence=np.ones((30, 22), np.float32),
-            valid=np.ones(30, np.bool_),
-            quality=0.5,
-            boxes=np.ones((30, 4), np.float32) if number == 1 else None,
-        )
-
-    def annotation(number: int) -> Row:
-        grounding = Grounding(Verdict.SUPPORTED, "pelvis travels 1 m", 0.0, 1.0)
-        made = Annotation(
-            clip_id="c0",
-            video_id="v0",
-            track_id=number,
-            coarse="A scene.",
-            medium=("A person walks.", "Somebody walks ahead."),
-            medium_grounding=(grounding, grounding),
-            fine=(FineStep("walk", 0.0, 1.0, grounding),),
-            activity="walk",
-            annotator="rules",
-            model="",
-            prompt_id="",
-            outcome=Outcome.INVALID if number == 2 else Outcome.SUCCESS,
-        )
-        return annotation_row(made, clip)
-
-    rows = {
-        "poses": [pose_row(clip, track(number), "full") for number in range(3)],
-        "annotations": [annotation(number) for number in range(3)],
-    }
-    with open_writer(tmp_path / "people", {"clips": 1}) as writer:
-        writer.publish({name: rows_table(name, of_table) for name, of_table in rows.items()})
-    return tmp_path / "people"
 
 
 def test_people_have_their_texts_steps_and_joints(people_root: Path, tmp_path: Path) -> None:
@@ -173,6 +127,17 @@ def test_motions_are_read_back_by_lance(motions_root: Path, tmp_path: Path) -> N
         np.testing.assert_array_equal(features, load_features(expected))
         assert np.shape(row["joints"]) == (row["num_frames"] * 66,)
         assert json.loads(row["about"])["split"] == row["split"] == expected["split"]
+
+
+def test_the_command_says_what_it_wrote(people_root: Path, tmp_path: Path) -> None:
+    command = ["export", str(people_root), str(tmp_path / "out"), "--format", "webdataset", "-q"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"out: 1 (train|val|test), \d+", done.output)
+    assert "2 annotations are left out" in done.output
+    assert CliRunner().invoke(app, [*command[:-2], "lerobot"]).exit_code == 2
+    on_s3 = CliRunner().invoke(app, ["export", str(people_root), "s3://bucket/out", *command[3:]])
+    assert re.search("expected a local folder.*Remedy", str(on_s3.exception))
 
 
 def test_an_existing_folder_is_kept(motions_root: Path, tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ class ChatReply(Cost):
 
 
 _STORED: Final = TypeAdapter(ChatReply)
+_MAX_COUNT: Final = 2**31
+"""More tokens or calls than any reply has had; a damaged file may hold numbers of any size."""
 
 
 class ReplyCache:
@@ -58,6 +60,9 @@ class ReplyCache:
             reply = _STORED.validate_json(path.read_bytes())
             if not (math.isfinite(reply.cost_usd) and math.isfinite(reply.latency_s)):
                 raise ValueError("expected a finite cost and time")
+            counts = (reply.tokens_in, reply.tokens_out, reply.attempts)
+            if not all(0 <= count <= _MAX_COUNT for count in counts):
+                raise ValueError(f"expected counts of 0 to {_MAX_COUNT}")
         except FileNotFoundError:
             return None
         except (ValueError, OSError) as error:

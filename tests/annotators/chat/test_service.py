@@ -217,6 +217,8 @@ def test_a_kept_reply_comes_back_whole(tmp_path: Path) -> None:
         '{"outcome": "success", "tokens_in": "many"}',
         '{"outcome": "success", "cost_usd": 1e999}',
         '{"outcome": "success", "text": 5}',
+        '{"outcome": "success", "tokens_out": 1' + 400 * "0" + "}",
+        '{"outcome": "success", "tokens_in": -1}',
         '{"outcome": "a guess"}',
     ],
 )

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from data.remote.addresses import S3Address
-from data.remote.errors import RemoteError
+from data.remote.errors import MissingError, RemoteError
 from data.remote.links import Link, find_link_above
 from data.remote.objects import (
     StoredObject,
@@ -28,6 +28,7 @@ from data.remote.objects import (
 )
 
 _THREADS: Final = 8
+_LISTINGS: Final = 10
 _POINTERS: Final = (".json", ".jsonl", ".link")
 _NOT_SENT: Final = frozenset({".lock", ".staging"})
 _LINK: Final = ".link"
@@ -55,10 +56,13 @@ class _Place:
 def receive(folder: Path) -> None:
     """Download what a linked folder, or a folder below one, lacks.
 
-    Files that were changed here since they were sent or received are not replaced.
+    Files that were changed here since they were sent or received are not replaced. The machine that
+    trained before may still send its last checkpoint: what comes while others are downloaded is
+    downloaded, too, so that no pointer names files that are not here.
 
     Raises:
-        RemoteError: a file cannot be downloaded, or an object has a name that no file can have.
+        RemoteError: a file cannot be downloaded, an object has a name that no file can have, or
+            another machine does not stop sending.
     """
     place = _Place.of(folder)
     if place is None:
@@ -69,12 +73,7 @@ def receive(folder: Path) -> None:
     if not listed and not place.below:
         source = _target(source)
         listed = list(list_objects(source.child("")))
-    wanted: list[tuple[str, StoredObject]] = []
-    for one in listed:
-        name = one.key.removeprefix(source.child("").key)
-        # Those of a dataset that is not published yet, such as the lease of its first run.
-        if not name.startswith(".") and _lacks(place.link, name, one, known):
-            wanted.append((name, one))
+    seen: set[StoredObject] = set()
 
     def get(item: tuple[str, StoredObject]) -> None:
         name, one = item
@@ -87,17 +86,36 @@ def receive(folder: Path) -> None:
         try:
             download_object(S3Address(source.bucket, one.key), part)
             part.replace(path)
+        except MissingError:
+            # It was deleted since; the next listing tells.
+            return
         finally:
             part.unlink(missing_ok=True)
         known[name] = _entry(path, one.etag)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for _ in pool.map(get, [item for item in wanted if not _is_pointer(item[0])]):
-            pass
-    for item in wanted:
-        if _is_pointer(item[0]):
-            get(item)
-    _remember(place.link, known)
+    for _ in range(_LISTINGS):
+        wanted: list[tuple[str, StoredObject]] = []
+        for one in listed:
+            name = one.key.removeprefix(source.child("").key)
+            # Those of a dataset that is not published yet, such as the lease of its first run.
+            hidden = name.startswith(".") or one in seen
+            if not hidden and _lacks(place.link, name, one, known):
+                wanted.append((name, one))
+        if not wanted:
+            return
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for _ in pool.map(get, [item for item in wanted if not _is_pointer(item[0])]):
+                pass
+        for item in wanted:
+            if _is_pointer(item[0]):
+                get(item)
+        _remember(place.link, known)
+        seen.update(listed)
+        listed = list(list_objects(source.child(place.below)))
+    raise RemoteError(
+        f"{source}: expected files that stay as they are, found new ones in {_LISTINGS} listings. "
+        "Remedy: wait until the other machine that writes there has ended."
+    )
 
 
 def send(folder: Path) -> None:

@@ -64,6 +64,46 @@ def test_only_what_changed_is_sent_and_received(s3: Faulty, machine: Callable[[s
     assert not any(one.key.endswith("/a") for one in list_objects(S3Address("team", "runs")))
 
 
+def test_a_checkpoint_that_comes_while_others_are_received_is_whole(
+    s3: Faulty, machine: Callable[[str], Path]
+) -> None:
+    """A machine that is asked to end sends its last checkpoint when the next one has begun."""
+    one, two = machine("one"), machine("two")
+    _fill(one, **{"checkpoints__step-1__a": "1", "checkpoints__last.json": "step-1"})
+    send(one)
+    ended: list[str] = []
+
+    def end(method: str, path: str) -> None:
+        if method == "GET" and path.endswith("/last.json") and not ended:
+            ended.append(path)
+            (one / "checkpoints" / "step-1" / "a").unlink()
+            _fill(one, **{"checkpoints__step-2__a": "2", "checkpoints__last.json": "step-2"})
+            send(one)
+
+    s3.before = end
+    receive(two)
+    assert ended
+    last = (two / "checkpoints" / "last.json").read_text()
+    assert last == "step-2" and (two / "checkpoints" / last / "a").read_text() == "2"
+
+
+def test_a_machine_that_does_not_stop_sending_is_told(
+    s3: Faulty, machine: Callable[[str], Path]
+) -> None:
+    one, two = machine("one"), machine("two")
+    _fill(one, **{"metrics.jsonl": "0"})
+    send(one)
+
+    def go_on(method: str, path: str) -> None:
+        if method == "GET" and path.endswith("/metrics.jsonl"):
+            _fill(one, **{"metrics.jsonl": (one / "metrics.jsonl").read_text() + "1"})
+            send(one)
+
+    s3.before = go_on
+    with pytest.raises(RemoteError, match=r"found new ones in 10 listings.* Remedy: wait until"):
+        receive(two)
+
+
 def test_a_link_between_folders_arrives_as_a_link(
     machine: Callable[[str], Path], tmp_path: Path
 ) -> None:

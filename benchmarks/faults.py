@@ -78,8 +78,8 @@ def main() -> None:
                 result = "ok" if not problems else "; ".join(problems)
             except SkippedError as reason:
                 result = f"skipped: {reason}"
-            except RuntimeError as error:
-                result = f"failed: {error}"
+            except Exception as error:  # noqa: BLE001 - the other faults go on
+                result = f"failed: {type(error).__name__}: {error}"
             results[name] = result
             print(f"{name:<40}{time.monotonic() - started_s:>7.1f} s  {result}", flush=True)
     failed = [name for name, result in results.items() if not result.startswith(("ok", "skipped"))]

@@ -16,6 +16,7 @@ from prefect.settings import PREFECT_API_URL
 from flows.runtime import reporting
 from flows.server.process import SERVER_MODULE
 from tests.flows.server.test_process import environment
+from tests.support import corruption
 from training.checkpoints import CheckpointStore
 from training.loop import read_metrics
 from training.tokenizer.motion_tokenizer import KIND
@@ -76,7 +77,10 @@ def test_work_goes_on_without_its_server(
 ) -> None:
     root = tmp_path / "dataset"
     # Tasks that wait for others start when the server is gone.
-    clips = str(brief_clip), str(sample_clip)
+    later = corruption.filmed_again(
+        sample_clip, tmp_path / "later.mp4", frames=range(60, 90, 6), rate=5
+    )
+    clips = str(brief_clip), str(later)
     run = command("annotate", *clips, "--dataset", str(root), "--set", "shard_clips=1")
     _wait_for(lambda: any(root.glob(".staging/work-*/scans/*.json")), run)
     (server,) = _children(run, SERVER_MODULE)

@@ -1,7 +1,11 @@
-"""The stages in a Ray cluster, which is started on this machine, and in local processes."""
+"""The stages in a Ray cluster, which is started on this machine, and in local processes.
+
+All tests share one cluster of two CPUs: it lasts as long as the pool that started it.
+"""
 
 import hashlib
 import shutil
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +26,12 @@ from data.workers.cluster import ClusterConfig, StageName, StageResources
 from data.workers.workers import WorkerConfig, Workers
 from tests.support.text_run import make_config, put_in_place
 from tests.support.tiny_vlm import save_tiny_smolvlm
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Generator[None]:
+    with patient_start(), Workers(WorkerConfig(executor="ray", num_workers=2)):
+        yield
 
 
 def test_a_cluster_writes_the_same_bytes(
@@ -46,7 +56,7 @@ def test_a_cluster_writes_the_same_bytes(
                 executor=executor, num_workers=2, cluster=ClusterConfig(stages=stages)
             ),
         )
-        with patient_start(), Workers(config.workers) as workers:
+        with Workers(config.workers) as workers:
             annotate_dataset(
                 config, pose_model_path, workers, NO_MODELS, object_detectors=detectors_path
             )
@@ -86,7 +96,6 @@ def test_a_local_model_is_loaded_by_workers(sample_clip: Path, tmp_path: Path) -
         work = tmp_path / executor
         scans = put_in_place(work, sample_clip, 1, 3)
         with (
-            patient_start(),
             Workers(config.workers) as workers,
             open_models(config, lambda _: None, tmp_path / "replies", workers=workers) as models,
         ):
@@ -103,7 +112,6 @@ def test_a_model_that_workers_cannot_load_is_named_before_any_work(tmp_path: Pat
     config = LocalVlmConfig(model=str(tmp_path))
     on_ray = WorkerConfig(executor="ray", num_workers=1)
     with (
-        patient_start(),
         Workers(on_ray) as workers,
         pytest.raises(ValueError, match=r"local_model.model: expected an image-text-to-text model"),
     ):

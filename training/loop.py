@@ -27,7 +27,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, MappingProxyType
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, cast
 
 import torch
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -37,6 +37,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from data.config import Config
 from data.motion.normalization import FeatureStats
+from data.remote.links import shared_part
 from data.store.locks import LockedError, lock_folder
 from training.checkpoints import (
     Checkpoint,
@@ -638,10 +639,19 @@ def _without(config: Mapping[str, Any], free: set[str]) -> dict[str, Any]:
         if name not in free
     }
     return inner | {
-        name: value
+        name: _shared(value)
         for name, value in config.items()
         if name not in {"loop", "model"} and name not in free
     }
+
+
+def _shared(value: Any) -> Any:
+    """Replace paths to what is on S3 by what they are on all machines."""
+    if isinstance(value, Mapping):
+        return {name: _shared(one) for name, one in cast(Mapping[str, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [_shared(one) for one in cast(list[Any], value)]
+    return shared_part(value) if isinstance(value, str) else value
 
 
 def _is_better(learner: Learner, metrics: Mapping[str, float], best: Mapping[str, float]) -> bool:

@@ -28,6 +28,7 @@ DEFAULT_CACHE_GB: Final = 100.0
 _FOLDER: Final = "s3"
 _LINKS: Final = ".links"
 _NOT_IN_NAME: Final = re.compile(r"[^A-Za-z0-9_-]+")
+_BELOW: Final = re.compile(rf"/(?:.*/)?({_FOLDER}/[A-Za-z0-9_-]{{0,40}}-[0-9a-f]{{12}}(?:/.*)?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,16 @@ def find_link_above(path: Path) -> tuple[Link, str] | None:
         if folder.parent.name == _FOLDER and (link := find_link(folder)) is not None:
             return link, path.relative_to(folder).as_posix()
     return None
+
+
+def shared_part(path: str) -> str:
+    """Return the part of a path that is the same on all machines.
+
+    That is what follows the home folder of the machine, if the path leads to a linked folder, and
+    else all of it.
+    """
+    found = _BELOW.fullmatch(path)
+    return path if found is None else found[1]
 
 
 def _links(folder: Path) -> Path:

@@ -162,12 +162,16 @@ def test_another_configuration_or_other_data_is_refused(
     with pytest.raises(ValueError, match="found other values of data"):
         train_motion_vqvae(type(vqvae_config(motions_root, run)).model_validate(other))
     # More steps of the same are no other configuration; nor is an option that the run, of an older
-    # version, did not know.
+    # version, did not know, or the folder of another machine that stands for the same address.
+    linked = tmp_path / "s3" / "motions-0123456789ab"
+    linked.parent.mkdir()
+    linked.symlink_to(motions_root)
     file = read_checkpoint(run, KIND).folder / "checkpoint.json"
     info = json.loads(file.read_text())
     del info["config"]["data"]["min_quality"]
+    info["config"]["data"]["dataset"] = f"/home/another/s3/{linked.name}"
     file.write_text(json.dumps(info))
-    longer = train_motion_vqvae(vqvae_config(motions_root, run, steps=STEPS + 5))
+    longer = train_motion_vqvae(vqvae_config(linked, run, steps=STEPS + 5))
     assert longer.step == STEPS + 5
 
 

@@ -1,6 +1,6 @@
 """Clips per second, rows and memory of runs on clusters of one and two machines with one CPU each.
 
-The machines are raylets on this one, whose cores they share: it needs as many idle cores. Videos
+The machines are raylets on this one, with a core each: it needs as many idle cores. Videos
 are the sample clip, each with another comment in its header, so that their ids differ and their
 frames are the same. Clips per second count from the moment when each worker has posed one clip,
 which includes loading its models, to the last clip, with the time in which a worker has nothing

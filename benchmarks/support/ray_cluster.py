@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 from ray.cluster_utils import Cluster
 
 from data.workers.ray_connection import use_loopback
@@ -47,11 +48,20 @@ class LocalCluster:
         return str(self._cluster.address)
 
     def add(self, **resources: float) -> int:
-        """Add a machine with one CPU and custom resources, and return its number."""
+        """Add a machine with one CPU and custom resources, and return its number.
+
+        All that runs there has one core of this machine: a worker whose decoder has a thread of its
+        own would else use those of other machines, too.
+        """
         with patient_start():
             added = self._cluster.add_node(num_cpus=1, resources=resources, **_QUIET)
         self._machines.append(added)
-        return len(self._machines) - 1
+        number = len(self._machines) - 1
+        cores = psutil.Process().cpu_affinity() or []
+        raylet = psutil.Process(self.raylet(number))
+        for process in (raylet, *raylet.children(recursive=True)):
+            process.cpu_affinity([cores[number % len(cores)]])
+        return number
 
     def raylet(self, number: int) -> int:
         """Return the process id of a machine's raylet, the parent of all actors there."""

@@ -14,6 +14,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp
 
+from browser.body import pack_body
 from browser.clips import Reader, UnknownItemError
 from browser.index.build import build_index, index_path
 from browser.index.catalog import Catalog, ListQuery, Mode
@@ -54,6 +55,7 @@ class BrowserConfig:
         three: archive of three.js (``three`` of flows/assets.py).
         access: who may use the server.
         reviewer: name that is suggested to a reviewer.
+        body: archive of the body (``body`` of flows/assets.py); None shows skeletons.
     """
 
     dataset: Path
@@ -61,6 +63,7 @@ class BrowserConfig:
     three: Path
     access: Access
     reviewer: str = ""
+    body: Path | None = None
 
 
 @dataclass(slots=True)
@@ -175,7 +178,7 @@ def create_app(config: BrowserConfig) -> ASGIApp:
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     _add_errors(app)
-    add_files(app, config.three, "index.html")
+    add_files(app, config.three, "index.html", config.body)
     add_login(app, config.access)
     reviews = Reviews(config.dataset)
     _add_dataset(app, config, library, reviews)
@@ -202,13 +205,14 @@ def _add_errors(app: FastAPI) -> None:
         app.add_exception_handler(kind, answer(status))
 
 
-def add_files(app: FastAPI, three: Path, page_name: str) -> None:
+def add_files(app: FastAPI, three: Path, page_name: str, body: Path | None = None) -> None:
     """Serve a page, what it loads, and three.js.
 
     Args:
         app: application.
         three: archive of three.js.
         page_name: file of the page in ``static``.
+        body: archive of the body that stands for people; None: they are skeletons.
     """
     files = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in KINDS}
     with zipfile.ZipFile(three) as archive:
@@ -236,7 +240,15 @@ def add_files(app: FastAPI, three: Path, page_name: str) -> None:
     def three_js(name: str) -> Response:
         return send(library, name)
 
-    del page, static, three_js
+    packed = pack_body(body) if body else b""
+
+    @app.get("/body")
+    def shape() -> Response:
+        if not packed:
+            return Response(status_code=HTTPStatus.NO_CONTENT)
+        return Response(packed, media_type="application/octet-stream", headers=_KEEP)
+
+    del page, static, three_js, shape
 
 
 def add_login(app: FastAPI, access: Access) -> None:

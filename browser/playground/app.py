@@ -57,11 +57,13 @@ class PlayConfig:
         model: folder of the model.
         three: archive of three.js (``three`` of flows/assets.py).
         access: who may use the server.
+        body: archive of the body (``body`` of flows/assets.py); None shows skeletons.
     """
 
     model: Path
     three: Path
     access: Access
+    body: Path | None = None
 
 
 def create_play_app(
@@ -83,7 +85,7 @@ def create_play_app(
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     _add_errors(app)
-    add_files(app, config.three, "play.html")
+    add_files(app, config.three, "play.html", config.body)
     add_login(app, config.access)
     _add_model(app, config, studio)
     _add_generation(app, studio)

@@ -2,6 +2,8 @@
 
 import { OrbitControls } from "/three/OrbitControls.js";
 import * as THREE from "/three/three.module.js";
+import { bodiesShown, Body, shape, toggleBodies } from "./body.js";
+import { el } from "./dom.js";
 
 const UP = new THREE.Vector3(0, 1, 0);
 const GROUND = { light: 0xd9dce2, dark: 0x2b303a };
@@ -49,7 +51,32 @@ export class World {
     addEventListener("themechange", this.themed);
     this.dark = matchMedia("(prefers-color-scheme: dark)");
     this.dark.addEventListener("change", this.themed);
+    this.fleshed = () => this.showBodies();
+    addEventListener("bodieschange", this.fleshed);
     this.paint();
+    shape.then((found) => found && !this.closed && this.addBodies(found));
+  }
+
+  /** Put a body around every skeleton. @param {import("./body.js").Shape} found */
+  addBodies(found) {
+    for (const body of this.bodies) {
+      body.flesh = new Body(found, this.parents, body.person.color);
+      body.group.add(body.flesh.mesh);
+    }
+    this.bodiesButton = el("button.bodies", { type: "button", onclick: toggleBodies }, "Bodies");
+    this.box.append(this.bodiesButton);
+    this.showBodies();
+  }
+
+  showBodies() {
+    const shown = bodiesShown();
+    for (const { flesh, bones, joints } of this.bodies) {
+      if (!flesh) return;
+      flesh.mesh.visible = shown;
+      for (const part of [...bones, ...joints]) part.visible = !shown;
+    }
+    this.bodiesButton.ariaPressed = String(shown);
+    this.draw(this.time);
   }
 
   addLight() {
@@ -69,12 +96,13 @@ export class World {
     const joints = this.parents.map(() => new THREE.Mesh(ball, material));
     // A head makes the way a person faces and their height easy to see.
     joints[15].geometry = new THREE.SphereGeometry(HEAD, 20, 14);
-    const halo = new THREE.MeshBasicMaterial({ color: 0xffe14d, transparent: true, opacity: 0.85 });
+    // Seen through a body, too.
+    const halo = new THREE.MeshBasicMaterial({ color: 0xffe14d, transparent: true, opacity: 0.85, depthTest: false });
     const halos = this.parents.map(() => new THREE.Mesh(new THREE.SphereGeometry(0.07, 16, 12), halo));
     group.add(...bones, ...joints, ...halos);
     const path = this.addPath(person);
     this.scene.add(group, path);
-    return { person, group, bones, joints, halos, material, path };
+    return { person, group, bones, joints, halos, material, path, flesh: /** @type {Body | null} */ (null) };
   }
 
   /** The way of the pelvis over the ground. @param {import("./people.js").Person} person */
@@ -196,13 +224,17 @@ export class World {
     this.time = time;
     const a = new THREE.Vector3();
     const b = new THREE.Vector3();
-    for (const { person, group, bones, joints, halos, material } of this.bodies) {
+    for (const { person, group, bones, joints, halos, material, flesh } of this.bodies) {
       const pose = person.at(time);
       group.visible = Boolean(pose?.world);
       if (!pose?.world) continue;
       if (this.follows && person === this.people[0]) this.moveWith(a.fromArray(pose.world));
       const strong = this.selected === null || this.selected === person.id;
       material.opacity = (pose.valid ? 1 : 0.4) * (strong ? 1 : 0.45);
+      if (flesh) {
+        flesh.material.opacity = material.opacity;
+        flesh.pose(pose.world);
+      }
       const lit = this.lit?.person === person.id ? this.lit.joints : null;
       joints.forEach((joint, index) => {
         joint.position.fromArray(/** @type {Float32Array} */ (pose.world), index * 3);
@@ -226,6 +258,9 @@ export class World {
   }
 
   close() {
+    this.closed = true;
+    for (const { flesh } of this.bodies) flesh?.close();
+    removeEventListener("bodieschange", this.fleshed);
     this.resized.disconnect();
     removeEventListener("themechange", this.themed);
     this.dark.removeEventListener("change", this.themed);

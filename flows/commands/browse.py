@@ -18,7 +18,7 @@ from flows.commands.options import (
     show,
     size_text,
 )
-from flows.commands.pages import LOOPBACK, Host, OpenPage, Port, serve_page
+from flows.commands.pages import LOOPBACK, Body, Host, OpenPage, Port, serve_page
 from flows.runtime.progress import StageProgress, report_progress
 from flows.runtime.progress_bars import progress_bars
 from flows.settings import Settings, asset_path
@@ -43,6 +43,7 @@ def browse(
     reviewer: Annotated[
         str, typer.Option(help="Your name in reviews; by default that of your account.")
     ] = "",
+    body: Body = False,
     open_page: OpenPage = True,
 ) -> None:
     """Open a page to see, search, judge and correct a dataset; Ctrl-C ends it."""
@@ -52,6 +53,7 @@ def browse(
     folder = dataset.expanduser()
     read_manifest(folder)
     three = asset_path("three")
+    shape = asset_path("body") if body else None
 
     def make(access: "Access") -> "ASGIApp":
         config = BrowserConfig(
@@ -60,6 +62,7 @@ def browse(
             three=three,
             access=access,
             reviewer=reviewer or _account(),
+            body=shape,
         )
         return create_app(config)
 

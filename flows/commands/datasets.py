@@ -409,10 +409,13 @@ def assets(
             "--evaluation", help="Also fetch the sentence encoder of the contrastive evaluator."
         ),
     ] = False,
+    body: Annotated[
+        bool, typer.Option("--body", help="Also fetch the body that pages can show.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fetch and verify the weights, the sample clip and three.js, and print their paths."""
-    wanted = {"setup": True, "evaluation": evaluation, "tests": tests}
+    wanted = {"setup": True, "evaluation": evaluation, "body": body or tests, "tests": tests}
     names = [name for name, asset in ASSETS.items() if wanted[asset.needed]]
     paths = fetch_assets(Settings().cache_dir.expanduser(), only=names, progress=_log)
     if as_json:

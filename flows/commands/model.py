@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data.motion.skeleton import FPS
 from flows.commands.options import Json, folder_for, in_folder, print_json, refuse_idle, show
-from flows.commands.pages import LOOPBACK, Host, OpenPage, Port, serve_page
+from flows.commands.pages import LOOPBACK, Body, Host, OpenPage, Port, serve_page
 from flows.settings import Settings, asset_path
 
 model_app = typer.Typer()
@@ -233,6 +233,7 @@ def play(
     ] = None,
     port: Port = 8766,
     host: Host = LOOPBACK,
+    body: Body = False,
     open_page: OpenPage = True,
 ) -> None:
     """Open a page to play with a model: sentences and scenes become motion; Ctrl-C ends it."""
@@ -242,8 +243,9 @@ def play(
     folder = _folder(model)
     check_model_folder(folder)
     three = asset_path("three")
+    shape = asset_path("body") if body else None
     serve_page(
-        lambda access: create_play_app(PlayConfig(folder, three, access)),
+        lambda access: create_play_app(PlayConfig(folder, three, access, shape)),
         *(host, port, str(folder)),
         open_page=open_page,
     )

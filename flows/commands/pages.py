@@ -26,6 +26,10 @@ Host = Annotated[
         "printed link."
     ),
 ]
+Body = Annotated[
+    bool,
+    typer.Option("--body", help="Show people as bodies; the first time, 48 MB are fetched for it."),
+]
 OpenPage = Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")]
 
 

@@ -99,7 +99,7 @@ def _sizes(preset: str) -> dict[str, Any]:
         "root": f"{HOME}/train",
         "sources": [f"{HOME}/dataset"],
         "vqvae": {name: value for name, value in vqvae.items() if name in recipe},
-        "lm": {name: lm[name] for name in ("model", "loop") if name in lm},
+        "lm": {name: lm[name] for name in LmStage.model_fields if name in lm},
     }
 
 

@@ -14,6 +14,7 @@ from data.config import Config, ExpandedPath, without_removed
 from data.motion.splits import SplitConfig
 from data.presets import HOME, Presets
 from training.instructions.mixture import InstructionConfig
+from training.instructions.tasks import Task
 from training.loop import LoopConfig
 
 KIND: Final = "motion_lm"
@@ -195,6 +196,18 @@ PRESETS: Final[Presets] = {
             },
             "residual": {"layers": 2, "heads": 4, "dropout": 0.0},
             "attention_groups": 8,
+        },
+        # Most weight is on motions of texts; the texts of plans are learned by heart early.
+        "instructions": {
+            "weights": {
+                **dict.fromkeys(Task, 0.35),
+                Task.T2M: 4,
+                Task.M2T: 2,
+                Task.M2M: 1.5,
+                Task.L2M: 1,
+                Task.PREDICT: 0.5,
+            },
+            "token_noise": 0.4,
         },
         "loop": {
             "steps": 6000,

@@ -152,6 +152,8 @@ def served(make: Callable[[Access], ASGIApp]) -> Generator[str]:
         app = make(Access("127.0.0.1", port))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
+        # Connections wait from now on, and are not refused, until the server has started.
+        opened.listen()
         thread.start()
         yield f"http://127.0.0.1:{port}/"
         server.should_exit = True

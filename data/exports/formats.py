@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,7 @@ SHARD_BYTES: Final = 256 * 2**20
 """Limits of a shard; whichever is met first ends it."""
 _LANCE_ROWS: Final = 256
 """Rows of a batch: 160 frames of joints and features take 200 kB each."""
+_OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 LIBRARIES: Final[Mapping[Format, tuple[str, str]]] = {
     "webdataset": ("webdataset", "webdataset"),
     "lance": ("lance", "pylance"),
@@ -226,6 +228,10 @@ def _write_lance(library: Any, samples: Iterator[Sample], folder: Path) -> None:
     try:
         library.write_dataset(reader, str(folder), schema=_SCHEMA, mode="create")
     except Exception as error:
+        number = _OS_ERROR.search(str(error))
+        if number and not failed:
+            # The library tells an error of the system, such as a full disk, as a text only.
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from error
         raise (failed[0] if failed else error) from error
 
 

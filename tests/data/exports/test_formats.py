@@ -1,5 +1,6 @@
 """Exports are read back with the library of the format, and compared with the dataset."""
 
+import errno
 import importlib
 import importlib.util
 import json
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from webdataset.compat import WebDataset
 
 from data.exports import formats
-from data.exports.formats import export_dataset
+from data.exports.formats import Format, export_dataset
 from data.motion.features import features_to_joints
 from data.motion.splits import SplitConfig, split_of
 from data.schemas import load_features, load_motion
@@ -23,6 +24,11 @@ from data.store.dataset import Dataset
 from data.store.manifest import DatasetError
 from data.store.reviews import hash_text, new_review, save_review
 from flows.commands.main import app
+
+NEEDS_LANCE = pytest.mark.skipif(
+    importlib.util.find_spec("lance") is None,
+    reason="pylance (85 MB) is not among the packages of the tests: pip install pylance",
+)
 
 
 def read_shards(folder: Path) -> dict[str, dict[str, Any]]:
@@ -111,10 +117,7 @@ def test_people_have_their_texts_steps_and_joints(people_root: Path, tmp_path: P
     assert sample["txt"] == "A person limps."
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("lance") is None,
-    reason="pylance (85 MB) is not among the packages of the tests: pip install pylance",
-)
+@NEEDS_LANCE
 def test_motions_are_read_back_by_lance(motions_root: Path, tmp_path: Path) -> None:
     lance: Any = importlib.import_module("lance")
     made = export_dataset(motions_root, tmp_path / "out", "lance")
@@ -155,15 +158,17 @@ def test_a_missing_library_is_named(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_nothing(motions_root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["webdataset", pytest.param("lance", marks=NEEDS_LANCE)])
+def test_a_full_disk_leaves_nothing(motions_root: Path, tmp_path: Path, form: Format) -> None:
     # The limit of a file's size stops a write in the same way.
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
     try:
-        with pytest.raises(OSError, match="File too large"):
-            export_dataset(motions_root, tmp_path / "out", "webdataset")
+        with pytest.raises(OSError, match="File too large") as raised:
+            export_dataset(motions_root, tmp_path / "out", form)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.errno == errno.EFBIG
     assert list(tmp_path.iterdir()) == []
 
 

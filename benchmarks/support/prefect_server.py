@@ -105,8 +105,8 @@ class PrefectServer:
 def prefect_server(folder: Path, database_url: str = "") -> Generator[PrefectServer]:
     """Start a server, and end it."""
     server = PrefectServer(folder, database_url)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()

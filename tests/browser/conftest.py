@@ -158,3 +158,14 @@ def served(make: Callable[[Access], ASGIApp]) -> Generator[str]:
         yield f"http://127.0.0.1:{port}/"
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def browsed(root: Path, cache: Path, three: Path, body: Path | None = None) -> Generator[str]:
+    """Serve the page of a dataset to the reviewer Ada, and return its address."""
+
+    def make(access: Access) -> ASGIApp:
+        return create_app(BrowserConfig(root, cache, three, access, "Ada", body))
+
+    with served(make) as address:
+        yield address

@@ -8,17 +8,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from playwright.sync_api import Page, expect
-from starlette.types import ASGIApp
 
-from browser.app import BrowserConfig, create_app
-from browser.safety import Access
 from data.store.dataset import Dataset
 from evaluation.audit.findings import FINDINGS, Finding, Kind
 from evaluation.audit.page import audit_page
 from evaluation.audit.run import Audit
 from evaluation.audit.sources import open_source
 from evaluation.pages.writing import write_report
-from tests.browser.conftest import ATTACK, NEEDS_CHROMIUM, UNNAMED, served
+from tests.browser.conftest import ATTACK, NEEDS_CHROMIUM, UNNAMED, browsed
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -28,12 +25,7 @@ def address(
     motions_root: Path, three: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[str]:
     """The page of the dataset that is audited."""
-    cache = tmp_path_factory.mktemp("cache")
-
-    def make(access: Access) -> ASGIApp:
-        return create_app(BrowserConfig(motions_root, cache, three, access, "Ada"))
-
-    with served(make) as found:
+    with browsed(motions_root, tmp_path_factory.mktemp("cache"), three) as found:
         yield found
 
 

@@ -7,14 +7,11 @@ from typing import Final
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
-from starlette.types import ASGIApp
 
-from browser.app import BrowserConfig, create_app
 from browser.body import pack_body
-from browser.safety import Access
 from data.motion.skeleton import JOINT, PARENTS
 from flows.settings import asset_path
-from tests.browser.conftest import NEEDS_CHROMIUM, Browse, served
+from tests.browser.conftest import NEEDS_CHROMIUM, Browse, browsed
 
 MOVED: Final = """async ([parents, joints, numbers]) => {
   const { Body, shape } = await import("/static/body.js");
@@ -74,12 +71,7 @@ def test_without_a_body_people_are_skeletons(browse: Browse, motions_root: Path)
 def address(
     motions_root: Path, three: Path, archive: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[str]:
-    cache = tmp_path_factory.mktemp("cache")
-
-    def make(access: Access) -> ASGIApp:
-        return create_app(BrowserConfig(motions_root, cache, three, access, "Ada", archive))
-
-    with served(make) as found:
+    with browsed(motions_root, tmp_path_factory.mktemp("cache"), three, archive) as found:
         yield found
 
 

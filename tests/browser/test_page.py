@@ -6,13 +6,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from starlette.types import ASGIApp
 
-from browser.app import BrowserConfig, create_app
-from browser.safety import Access
 from data.store.dataset import Dataset
 from data.store.reviews import read_reviews
-from tests.browser.conftest import ATTACK, NAME, NEEDS_CHROMIUM, UNNAMED, served
+from tests.browser.conftest import ATTACK, NAME, NEEDS_CHROMIUM, UNNAMED, browsed
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -23,11 +20,7 @@ def address(
 ) -> Generator[str]:
     folder = tmp_path_factory.mktemp("page")
     root = Path(shutil.copytree(annotated, folder / "dataset"))
-
-    def make(access: Access) -> ASGIApp:
-        return create_app(BrowserConfig(root, folder / "cache", three, access, "Ada"))
-
-    with served(make) as found:
+    with browsed(root, folder / "cache", three) as found:
         yield found
 
 

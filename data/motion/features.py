@@ -256,16 +256,28 @@ def features_to_joints(features_BTD: ArrayT) -> ArrayT:
             "Pass whole feature vectors, before normalization."
         )
     features = _double(features_BTD)
-    # The velocity of a row leads to the next frame: shift by one row, beginning with 0.
-    moved = functional.pad(features[..., :-1, : ROOT_VELOCITY.stop], (0, 0, 1, 0))
-    yaw_BT = 2 * moved[..., 0].cumsum(-1)
-    zero_BT = torch.zeros_like(yaw_BT)
-    step = torch.stack([moved[..., 1], zero_BT, moved[..., 2]], dim=-1)
-    path = _turn(step, -yaw_BT).cumsum(-2)
+    yaw_BT, path = root_path(features)
     local = features[..., LOCAL_POSITIONS].unflatten(-1, (_NUM_BONES, 3))
     joints = _turn(local, -yaw_BT[..., None]) + path[..., None, :]
     height = functional.pad(features[..., ROOT_HEIGHT], (1, 1))
     return _like(torch.cat([(path + height)[..., None, :], joints], dim=-2), features_BTD)
+
+
+def root_path(features_BTD: Tensor) -> tuple[Tensor, Tensor]:
+    """Add up the turns and steps of the root; differentiable.
+
+    Args:
+        features_BTD: (..., T, D), not normalized.
+
+    Returns:
+        Heading of each frame, (..., T), in radians about +y against that of frame 0, and place on
+        the floor, (..., T, 3), in meters from that of frame 0, with y = 0; same dtype.
+    """
+    # The velocity of a row leads to the next frame: shift by one row, beginning with 0.
+    moved = functional.pad(features_BTD[..., :-1, : ROOT_VELOCITY.stop], (0, 0, 1, 0))
+    yaw_BT = 2 * moved[..., 0].cumsum(-1)
+    step = torch.stack([moved[..., 1], torch.zeros_like(yaw_BT), moved[..., 2]], dim=-1)
+    return yaw_BT, _turn(step, -yaw_BT).cumsum(-2)
 
 
 def joint_steps(features_BTD: Tensor) -> Tensor:

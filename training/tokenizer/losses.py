@@ -15,6 +15,7 @@ from data.motion.features import (
     LOCAL_POSITIONS,
     LOCAL_VELOCITIES,
     joint_steps,
+    root_path,
 )
 from data.motion.normalization import FeatureStats
 from data.motion.quality import SKATE_HEIGHT_M
@@ -24,6 +25,9 @@ from training.tokenizer.vqvae import MotionVqvaeConfig, VqvaeOutput
 _TOES: Final = (JOINT["left_foot"], JOINT["right_foot"])
 _TOE_HEIGHTS: Final = tuple(LOCAL_POSITIONS.start + 3 * (toe - 1) + 1 for toe in _TOES)
 _PLANE: Final = (0, 2)
+_PELVIS: Final = JOINT["pelvis"]
+_LEVER_M: Final = 0.35
+"""Distance from the axis of the body at which a turn is measured: about that of the limbs."""
 
 
 def vqvae_loss(
@@ -100,3 +104,34 @@ def step_loss(
     sliding_BTF = errors_BTJ3[..., list(_TOES), :][..., list(_PLANE)].sum(-1)
     contact = (sliding_BTF * floor_BTF).mean()
     return config.step_weight * errors_BTJ3.mean() + config.contact_weight * contact
+
+
+def drift_loss(
+    stats: FeatureStats,
+    features_BTD: Tensor,
+    made_BTD: Tensor,
+    credible_BTJ: Tensor | None = None,
+) -> Tensor:
+    """Return the loss on the heading and the place to which turns and steps add up.
+
+    The other losses are on single frames. A small error of the same sign in each of them, which
+    they hardly see, turns a body by tens of degrees within seconds.
+
+    Args:
+        stats: statistics that the features were normalized with.
+        features_BTD: (B, T, D) normalized features.
+        made_BTD: (B, T, D) reconstructed features, normalized.
+        credible_BTJ: (B, T, 22) joints that were seen; None if all were. Frames after one without
+            the pelvis do not count.
+
+    Returns:
+        Mean absolute error of the place, plus that of the heading at 0.35 m from the axis of the
+        body, both in standard deviations of the steps of a joint.
+    """
+    yaw_BT, path_BT3 = root_path(stats.denormalize(features_BTD))
+    made_yaw_BT, made_path_BT3 = root_path(stats.denormalize(made_BTD.float()))
+    errors_BT = _LEVER_M * (made_yaw_BT - yaw_BT).abs()
+    errors_BT = errors_BT + (made_path_BT3 - path_BT3)[..., list(_PLANE)].abs().mean(-1)
+    if credible_BTJ is not None:
+        errors_BT = errors_BT * credible_BTJ[..., _PELVIS].cummin(-1).values
+    return errors_BT.mean() / float(stats.std_D[LOCAL_VELOCITIES].mean())

@@ -30,7 +30,7 @@ from training.loop import (
     train,
     train_from_file,
 )
-from training.tokenizer.losses import step_loss, vqvae_loss
+from training.tokenizer.losses import drift_loss, step_loss, vqvae_loss
 from training.tokenizer.motion_tokenizer import KIND
 from training.tokenizer.reconstruction import code_uses, codebook_use, reconstruction
 from training.tokenizer.vqvae import MotionVqvae, MotionVqvaeConfig
@@ -116,10 +116,12 @@ PRESETS: Final[Presets] = {
             "position_weight": 2.0,
             "step_weight": 0.25,
             "contact_weight": 0.5,
+            "drift_weight": 0.05,
+            "linear_path": True,
             "quantizer": {
                 "kind": "residual",
                 "num_codes": 256,
-                "num_quantizers": 4,
+                "num_quantizers": 6,
                 "code_dim": 128,
                 "reset_below": 0.2,
             },
@@ -198,9 +200,12 @@ class VqvaeLearner(Learner):
         mask_BTJ = None if seen_BTJ is None else torch.from_numpy(seen_BTJ).to(ranks.device)
         config = self._config.model
         loss = vqvae_loss(config, features_BTD, output, mask_BTJ)
+        made_BTD = output.features_BTD
         if config.step_weight or config.contact_weight:
-            made_BTD = output.features_BTD
             loss = loss + step_loss(config, self._stats, features_BTD, made_BTD, mask_BTJ)
+        if config.drift_weight:
+            drift = drift_loss(self._stats, features_BTD, made_BTD, mask_BTJ)
+            loss = loss + config.drift_weight * drift
         return loss, {"uses": self._uses(output.codes_BLQ)}
 
     def summarize(self, sums: Mapping[str, Tensor]) -> dict[str, float]:

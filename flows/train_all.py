@@ -22,7 +22,7 @@ from data.store.dataset import Dataset
 from data.store.manifest import MANIFEST
 from data.store.reviews import read_reviews
 from data.synthetic.activities import parse_procedural
-from evaluation.evaluators.loading import load_evaluator
+from evaluation.model_report.evaluate import load_judges
 from evaluation.model_report.files import read_report
 from evaluation.promotion import promote
 from evaluation.versions import CARD_FILE
@@ -83,13 +83,13 @@ def train_all(
     logger = get_run_logger()
     config = start_config(TrainAllConfig, PRESETS, preset, config)
     paths = [source for source in config.sources if parse_procedural(source) is None]
-    evaluator = config.evaluation.evaluator
-    if evaluator is not None:
-        paths.append(str(evaluator.run))
-    require_absolute((*paths, config.root), "config.sources, root and evaluation.evaluator.run")
-    if evaluator is not None:
-        # What cannot be loaded is told before hours of training.
-        load_evaluator(evaluator.run, sentence_encoder=evaluator.sentence_encoder)
+    judges = config.evaluation.evaluator, config.evaluation.chooser
+    paths += [str(judge.run) for judge in judges if judge is not None]
+    require_absolute(
+        (*paths, config.root), "config.sources, root, evaluation.evaluator.run and chooser.run"
+    )
+    # What cannot be loaded is told before hours of training.
+    load_judges(config.evaluation)
     if config.as_deployments:
         for flow_name in ("train-motion-vqvae", "train-motion-lm"):
             find_deployment(flow_name, config.as_deployments, "as_deployments")

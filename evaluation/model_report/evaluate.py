@@ -90,8 +90,8 @@ def evaluate_model(
         training.checkpoints.CheckpointError: the folder of one of them is none.
     """
     clock = _Clock(report)
-    evaluator = _evaluator(config, model)
-    model = model.judged_by(_chooser(config, model))
+    evaluator, chooser = load_judges(config, model.lm.device.type)
+    model = model.judged_by(chooser)
     with clock("data"):
         material = Material(
             model,
@@ -234,6 +234,33 @@ def require_datasets(folder: Path, training: TrainMotionLmConfig) -> None:
             )
 
 
+def load_judges(
+    config: EvaluationConfig, device: str = "cpu"
+) -> tuple[Evaluator | None, MotionJudge]:
+    """Load the evaluator, if there is one, and what chooses among several motions of a caption.
+
+    Args:
+        config: names both.
+        device: torch device to compute on.
+
+    Raises:
+        training.checkpoints.CheckpointError: the folder of one of them is none, or is damaged.
+        ValueError: one of them cannot be loaded, or both are the same network.
+    """
+    judge, network = config.evaluator, config.chooser
+    evaluator = (
+        None
+        if judge is None
+        else load_evaluator(judge.run, torch.device(device), judge.sentence_encoder)
+    )
+    # Without a network the choice is the same as for users of the model.
+    if network is None:
+        return evaluator, motion_judge()
+    return evaluator, motion_judge(
+        network.run, device, network.sentence_encoder, judged_by=evaluator
+    )
+
+
 def chosen_device(device: str) -> str:
     """Return the device of a configuration; ``auto`` is the GPU if there is one.
 
@@ -247,20 +274,6 @@ def chosen_device(device: str) -> str:
             "auto or cpu."
         )
     return ("cuda" if has_gpu else "cpu") if device == "auto" else device
-
-
-def _chooser(config: EvaluationConfig, model: MotionModel) -> MotionJudge:
-    """Return what chooses among several motions of a caption, as for users of the model."""
-    if config.chooser is None:
-        return motion_judge()
-    encoder = config.chooser.sentence_encoder
-    return motion_judge(config.chooser.run, model.lm.device.type, encoder)
-
-
-def _evaluator(config: EvaluationConfig, model: MotionModel) -> Evaluator | None:
-    if config.evaluator is None:
-        return None
-    return load_evaluator(config.evaluator.run, model.lm.device, config.evaluator.sentence_encoder)
 
 
 def _losses(

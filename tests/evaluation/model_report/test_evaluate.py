@@ -1,5 +1,6 @@
 """Every table of a real tiny model: its rows are of the same items, and figures are recomputed."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from annotators.motion.describe import describe_motion
 from benchmarks.support.chat_server import ChatServer
 from data.motion.features import features_to_joints
 from data.motion.quality import jitter
+from evaluation.chooser import Chooser
 from evaluation.duplicates import motion_descriptor, nearest_texts
 from evaluation.evaluators.loading import load_evaluator
 from evaluation.metrics.distribution import fid
@@ -23,6 +25,7 @@ from evaluation.model_report.config import (
     EvaluationConfig,
     EvaluatorConfig,
 )
+from evaluation.model_report.evaluate import evaluate_model, load_judges
 from evaluation.model_report.findings import findings
 from evaluation.model_report.tables import Figure, Row, Table
 from tests.evaluation.model_report.conftest import ITEMS, Measured
@@ -324,3 +327,20 @@ def test_a_network_does_not_judge_what_it_chose(tmp_path: Path) -> None:
     chooser = EvaluationConfig.model_validate(values).chooser
     assert chooser is not None
     assert chooser.run == tmp_path / "other"
+
+
+def test_a_network_does_not_judge_what_its_copy_chose(
+    evaluator_run: Path, motion_model: MotionModel, measured: Measured, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(evaluator_run, tmp_path / "copy")
+    values = {"evaluator": {"run": evaluator_run}, "chooser": {"run": copy}}
+    config = EvaluationConfig.model_validate(values)
+    told = rf"expected another network .* found contrastive-.*; {copy} is a copy .* loop\.seed=1"
+    with pytest.raises(ValueError, match=told):
+        load_judges(config)
+    with pytest.raises(ValueError, match=told):
+        evaluate_model(motion_model, measured.training, config, measured.cache)
+    # Where nothing else judges, the network may choose.
+    evaluator, chooser = load_judges(config.model_copy(update={"evaluator": None}))
+    assert evaluator is None
+    assert isinstance(chooser, Chooser)

@@ -15,12 +15,14 @@ from pydantic import ValidationError
 from evaluation.model_report.config import EvaluationConfig
 from evaluation.model_report.evaluate import evaluate_folder
 from evaluation.model_report.files import read_report
-from evaluation.model_report.tables import Provenance
+from evaluation.model_report.tables import Provenance, RowName, figure_name
 
 TOLERANCE: Final = 1e-3
 """Relative difference up to which a figure counts as equal."""
 _ABSOLUTE: Final = 1e-6
 _NOT_AGAIN: Final = "coherence_"
+_ADDED: Final[tuple[RowName, ...]] = ("another", "model_same")
+"""Rows that evaluations of older releases do not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,16 @@ def reproduce(
         check=partial(_require_same, folder, measured),
     ).report
     assert found.measured is not None  # noqa: S101 - it was just measured
+    rows = {row.name for table in known.tables for row in table.rows}
+    added = {
+        figure_name(table.name, metric, row.name)
+        for table in found.tables
+        for row in table.rows
+        if row.name in _ADDED and row.name not in rows
+        for metric in row.values
+    }
     names = sorted(
-        name for name in {*known.metrics, *found.metrics} if not name.startswith(_NOT_AGAIN)
+        name for name in {*known.metrics, *found.metrics} - added if not name.startswith(_NOT_AGAIN)
     )
     drifts = [
         Drift(name, known.metrics.get(name), found.metrics.get(name))

@@ -77,6 +77,10 @@ class Material:
             split: {motion_id: index for index, motion_id in enumerate(motions.ids)}
             for split, motions in self.data.splits.items()
         }
+        self._originals: dict[str, str] = {}
+        if humanml3d_protocol:
+            rows = Dataset(training.dataset).rows("motions", ["motion_id", "mirrored_of"])
+            self._originals = {row["motion_id"]: row["mirrored_of"] or "" for row in rows}
         self._sources = {
             motion_id: source
             for motions in self.data.splits.values()
@@ -108,11 +112,43 @@ class Material:
             seed: draws the captions.
         """
         by_motion: dict[str, list[Instruction]] = defaultdict(list)
-        for one in self.all_asked(Task.T2M):
-            if self._frames is None or self._frames[0] <= self._length(one) <= self._frames[1]:
-                by_motion[one.source_id].append(one)
+        for one in self._all_captioned():
+            by_motion[one.source_id].append(one)
         rng = np.random.default_rng(seed)
         return evenly([each[rng.integers(len(each))] for each in by_motion.values()], limit)
+
+    def others(self, asked: Sequence[Instruction], seed: int) -> dict[int, Instruction]:
+        """Return another test motion with the same caption, by the place of its instruction.
+
+        Each motion is used once, as that of an instruction or as another one, because motions have
+        an FID of 0 to themselves. Those that are not asked for are used first; where there are too
+        few, half of the instructions give their motions. A mirror image is not another motion.
+
+        Args:
+            asked: text-to-motion instructions.
+            seed: draws the motions.
+        """
+        by_caption: dict[str, list[Instruction]] = defaultdict(list)
+        for one in self._all_captioned():
+            by_caption[one.caption].append(one)
+        asked_for = {self._recording(one) for one in asked}
+        rng = np.random.default_rng(seed)
+        used: set[str] = set()
+        found: dict[int, Instruction] = {}
+        for place in rng.permutation(len(asked)).tolist():
+            own = self._recording(asked[place])
+            if own in used:
+                continue
+            taken = used | {own}
+            free = [
+                one for one in by_caption[asked[place].caption] if self._recording(one) not in taken
+            ]
+            if not free:
+                continue
+            free = [one for one in free if self._recording(one) not in asked_for] or free
+            found[place] = free[rng.integers(len(free))]
+            used |= {own, self._recording(found[place])}
+        return found
 
     def questions(self, task: Task, limit: int) -> list[tuple[Instruction, tuple[str, ...]]]:
         """Return prompts of the test split, each once, with all its answers that have words."""
@@ -195,6 +231,19 @@ class Material:
             "test": _digest(asked),
             "train": self.train.content_id(),
         }
+
+    def _all_captioned(self) -> list[Instruction]:
+        """Return the text-to-motion instructions whose motions have the lengths of the protocol."""
+        every = self.all_asked(Task.T2M)
+        if self._frames is None:
+            return every
+        shortest, longest = self._frames
+        return [one for one in every if shortest <= self._length(one) <= longest]
+
+    def _recording(self, one: Instruction) -> str:
+        """Return the motion that an instruction is about, or that it is the mirror image of."""
+        motion_id, _ = _parts_of(one.source_id)
+        return self._originals.get(motion_id) or motion_id
 
     def _length(self, one: Instruction) -> int:
         """Return the frames of the motion of a test instruction."""

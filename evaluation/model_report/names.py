@@ -89,6 +89,8 @@ ROWS: Final[Mapping[RowName, str]] = {
     "real": "Real motions",
     "uncut": "Real motions, uncut",
     "round_trip": "Tokenizer round trip",
+    "another": "Another real motion of the caption",
+    "model_same": "Model, on the captions of that row",
     "retrieval": "Retrieval (copied from training)",
     "chance": "Most common answer",
     "lines": "Straight lines",

@@ -30,6 +30,8 @@ from evaluation.pages.plots import bar_plot
 from evaluation.pages.writing import HTML_FILE, render_page
 
 _FIRST: Final = Column("")
+_REFERENCES: Final = ("real", "round_trip", "another", "uncut", "references")
+"""Rows that tell what can be reached."""
 
 
 def write_evaluation(folder: Path, evaluated: Evaluated) -> None:
@@ -214,7 +216,7 @@ def _number(title: str, digits: int = 0) -> Column:
 def _kind(row: Row) -> Literal["plain", "own", "reference"]:
     if row.name == "model":
         return "own"
-    return "reference" if row.name in ("real", "round_trip", "uncut", "references") else "plain"
+    return "reference" if row.name in _REFERENCES else "plain"
 
 
 def _cell(figure: Figure | None, how: Metric) -> Cell:

@@ -23,6 +23,8 @@ RowName = Literal[
     "model",
     "real",
     "round_trip",
+    "another",
+    "model_same",
     "retrieval",
     "chance",
     "lines",
@@ -39,6 +41,8 @@ RowName = Literal[
   decoded.
 - ``real``: the real motions of the same items.
 - ``round_trip``: the same, encoded and decoded by the motion tokenizer.
+- ``another``: another real motion with the same caption, which is what a perfect model would give.
+- ``model_same``: answers of the model to the captions of ``another``, which are fewer.
 - ``retrieval``: the answer to the nearest training example, without any model.
 - ``chance``: always the most common answer.
 - ``lines``: straight lines over a gap, or the last pose held.

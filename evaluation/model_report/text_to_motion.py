@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from evaluation.evaluators.evaluator import Evaluator
 from evaluation.evaluators.results import PUBLISHED, PublishedResult, why_not_comparable
 from evaluation.metrics.intervals import bootstrap_mean
+from evaluation.metrics.protocol import ProtocolConfig
 from evaluation.model_report.answers import MotionAnswers, answer_captions
 from evaluation.model_report.config import EvaluationConfig
 from evaluation.model_report.judged_motions import Judge
@@ -20,6 +21,7 @@ from evaluation.model_report.measures import (
     measure,
     natural_figures,
 )
+from evaluation.model_report.names import ROWS
 from evaluation.model_report.tables import Figure, Row, RowName, Table, by_source, ranged
 from training.inference.motion_model import Features, MotionModel
 from training.instructions.mixture import evenly
@@ -128,6 +130,9 @@ def text_to_motion(
         if why and evaluator.kind == "published":
             notes.append(f"Published results cannot be compared: {why}.")
     rows = [Row(name=row, items=len(asked), values=found) for row, found in values.items()]
+    attainable, note = _attainable(asked, material, config, evaluator, made, measured)
+    rows += attainable
+    notes.append(note)
     rows += _by_source([material.source_of(one) for one in asked], measured, wanted, config.seed)
     return TextToMotion(
         Table(
@@ -140,6 +145,45 @@ def text_to_motion(
         tuple(asked),
         _examples(captions, measured),
         _shown(captions, motions, measured, config.pictures),
+    )
+
+
+def _attainable(
+    asked: Sequence[Instruction],
+    material: Material,
+    config: EvaluationConfig,
+    evaluator: Evaluator | None,
+    made: Sequence[MotionAnswers],
+    measured: Mapping[RowName, Sequence[Measured]],
+) -> tuple[list[Row], str]:
+    """Return the rows of other real motions and of the model on their captions, and a note."""
+    protocol = ProtocolConfig() if config.evaluator is None else config.evaluator.protocol
+    others = material.others(asked, config.seed)
+    title = ROWS["another"]
+    told = f"{len(others)} of {len(asked)} items have one that stands for no other item"
+    if len(others) < protocol.group_size:
+        return [], f"{title} is left out: {told}, and {protocol.group_size} are needed."
+    places = sorted(others)
+    captions = [asked[place].caption for place in places]
+    motions = [material.real(others[place]) for place in places]
+    wanted = [measured["real"][place].activity for place in places]
+    found: dict[RowName, Sequence[Measured]] = {
+        "another": [measure(*pair) for pair in zip(motions, captions, strict=True)],
+        "model_same": [measured["model"][place] for place in places],
+    }
+    values: dict[RowName, dict[str, Figure]] = {
+        row: _figures(of_row, wanted, config.seed) for row, of_row in found.items()
+    }
+    if evaluator is not None:
+        real = [material.real(asked[place]) for place in places]
+        judge = Judge(evaluator, protocol, captions, real)
+        answers = [[one.motions[place] for place in places] for one in made]
+        values["another"] |= judge.figures([motions])
+        values["model_same"] |= judge.figures(answers)
+    rows = [Row(name=row, items=len(places), values=found) for row, found in values.items()]
+    return rows, (
+        f"{title} is what a perfect model would give: {told}. FID of fewer items is larger, so the "
+        "model is measured on their captions too."
     )
 
 

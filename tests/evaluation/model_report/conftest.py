@@ -5,6 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from data.exporters import write_humanml3d
+from data.importers.run import MotionImportConfig, import_motions
+from data.motion.features import joints_to_features
+from data.motion.splits import Split
+from data.synthetic.activities import generate_motion
+from data.workers.workers import WorkerConfig
 from evaluation.evaluators.train_contrastive import (
     TrainContrastiveConfig,
     train_contrastive_evaluator,
@@ -22,6 +28,7 @@ from training.language_model.config import KIND as LM_KIND
 from training.language_model.config import TrainMotionLmConfig
 from training.loop import TrainingResult
 from training.tokenizer.motion_tokenizer import KIND as VQVAE_KIND
+from training.tokenizer.tokenize import TokenizeConfig, tokenize_motions
 
 ITEMS = 6
 
@@ -60,6 +67,35 @@ def evaluator_run(lm_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         }
     )
     return train_contrastive_evaluator(config).run
+
+
+@pytest.fixture(scope="session")
+def same_captions(
+    motion_model: MotionModel,
+    lm_run: TrainingResult,
+    vqvae_run: TrainingResult,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Material:
+    """A test split of 14 motions with three captions."""
+    folder = tmp_path_factory.mktemp("same_captions")
+    counts = {("wave_hand", "wave"): 9, ("jump", "jump"): 4, ("bow", "bow"): 1}
+    wanted: list[tuple[str, str, Split]] = [("kick", "kick", "val")]
+    # Enough motions that every feature changes.
+    wanted.extend((name, name, "train") for name in ("walk_forward", "jump", "kick", "squat") * 2)
+    wanted.extend((*names, "test") for names, count in counts.items() for _ in range(count))
+    for number, (activity, caption, split) in enumerate(wanted):
+        features = joints_to_features(generate_motion(activity, number, 3.0)[0])
+        write_humanml3d(folder / "humanml3d", f"{number:06d}", features, [caption], split)
+    config = MotionImportConfig(
+        sources=(str(folder / "humanml3d"),),
+        dataset=folder / "dataset",
+        mirror=False,
+        workers=WorkerConfig(num_workers=1),
+    )
+    import_motions(config)
+    tokenize_motions(TokenizeConfig(dataset=config.dataset, tokenizer=vqvae_run.run))
+    training = lm_config(config.dataset, vqvae_run.run, lm_run.run)
+    return Material(motion_model, training, folder / "cache")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from evaluation.chooser import Chooser
 from evaluation.duplicates import motion_descriptor, nearest_texts
 from evaluation.evaluators.loading import load_evaluator
 from evaluation.metrics.distribution import fid
+from evaluation.metrics.protocol import ProtocolConfig
 from evaluation.model_report import say, text_to_motion
 from evaluation.model_report.complete import complete
 from evaluation.model_report.config import (
@@ -27,6 +28,7 @@ from evaluation.model_report.config import (
 )
 from evaluation.model_report.evaluate import evaluate_model, load_judges
 from evaluation.model_report.findings import findings
+from evaluation.model_report.material import Material
 from evaluation.model_report.tables import Figure, Row, Table
 from tests.evaluation.model_report.conftest import ITEMS, Measured
 from training.inference.motion_model import MotionModel
@@ -104,6 +106,56 @@ def test_the_evaluator_is_named_and_judges_every_row(
     assert found is not None
     assert "t2m_fid" not in found.table.figures()
     assert any("groups of 32 items, and there are 6" in note for note in found.table.notes)
+
+
+def test_another_real_motion_of_a_caption_shows_what_can_be_reached(
+    same_captions: Material, motion_model: MotionModel, evaluator_run: Path
+) -> None:
+    material = same_captions
+    asked = material.captioned(100, 0)
+    assert Counter(one.caption for one in asked) == {"wave": 9, "jump": 4, "bow": 1}
+    others = material.others(asked, 0)
+    # All are asked for, so that half of them are the others; each motion is used once.
+    assert Counter(asked[place].caption for place in others) == {"wave": 4, "jump": 2}
+    assert all(asked[place].caption == other.caption for place, other in others.items())
+    used = [asked[place].source_id for place in others]
+    used += [other.source_id for other in others.values()]
+    assert len(used) == len(set(used))
+    assert others == material.others(asked, 0) != material.others(asked, 1)
+    # Those that are not asked for come first.
+    few = [one for one in asked if one.caption == "wave"][:4]
+    ids = {one.source_id for one in few}
+    assert len(material.others(few, 0)) == 4
+    assert not ids & {other.source_id for other in material.others(few, 0).values()}
+
+    protocol = ProtocolConfig(group_size=6, repeats=2)
+    judge = EvaluatorConfig(run=evaluator_run, protocol=protocol)
+    config = EvaluationConfig(items=100, motion=Sampling(), evaluator=judge, pictures=0)
+    evaluator = load_evaluator(evaluator_run)
+    found = text_to_motion.text_to_motion(motion_model, material, config, evaluator)
+    assert found is not None
+    rows = {row.name: row for row in found.table.rows if not row.source}
+    another, same = rows["another"], rows["model_same"]
+    assert another.items == same.items == 6
+    assert another.values.keys() >= {"activity", "caption_shown", "fid", "r_precision_3"}
+    assert same.values.keys() >= {"activity", "caption_shown"}
+    real = [material.real(asked[place]) for place in others]
+    motions = [material.real(other) for other in others.values()]
+    expected = fid(evaluator.embed_motions(motions), evaluator.embed_motions(real))
+    assert another.values["fid"].value == pytest.approx(expected, rel=1e-4)
+    assert another.values["fid"].value > 0
+    of_each = [
+        [describe_motion(features_to_joints(motion)).activity for motion in of_row]
+        for of_row in (real, motions)
+    ]
+    right = [one == other for one, other in zip(*of_each, strict=True)]
+    assert another.values["activity"].value == np.mean(right)
+    assert any("6 of 14 items have one that stands for no other" in n for n in found.table.notes)
+    alone = EvaluationConfig(items=100, motion=Sampling(), pictures=0)
+    found = text_to_motion.text_to_motion(motion_model, material, alone)
+    assert found is not None
+    assert "another" not in {row.name for row in found.table.rows}
+    assert any("motion of the caption is left out: 6 of 14" in n for n in found.table.notes)
 
 
 def test_answers_that_fail_are_counted_and_not_replaced(

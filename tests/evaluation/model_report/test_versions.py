@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from evaluation.model_report.files import compared, read_report
+from evaluation.model_report.material import Material
 from evaluation.model_report.page import page_of
+from evaluation.model_report.tables import Figure, Row, Table
 from evaluation.pages.writing import render_page
 from evaluation.promotion import Criterion, PromotionConfig, promote
 from evaluation.reproduce import reproduce
@@ -19,6 +21,7 @@ from tests.evaluation.model_report.conftest import Measured
 from tests.support.evaluations import evaluated_with
 from training.checkpoints import CheckpointError
 from training.inference.motion_model import load_motion_model
+from training.instructions.tasks import Instruction
 
 GOOD = {
     "t2m_activity": 0.8,
@@ -166,6 +169,26 @@ def test_figures_are_measured_again_and_drift_is_named(measured: Measured, model
     assert found.drifts[0].found == pytest.approx(measured.evaluated.report.metrics["t2m_fid"])
     assert found.drifts[1].found is None
     assert found.figures > 100
+
+
+def test_an_evaluation_without_the_rows_that_a_release_added_is_reproduced(
+    measured: Measured, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def others(_: Material, asked: list[Instruction], seed: int) -> dict[int, Instruction]:
+        del seed
+        return dict(enumerate(asked[1:]))
+
+    assert "t2m_fid_another" not in measured.evaluated.report.metrics
+    monkeypatch.setattr(Material, "others", others)
+    assert not reproduce(model, measured.cache).drifts
+    # One that has them is compared with them.
+    row = Row(name="another", items=5, values={"fid": Figure(value=1e9)})
+    table = Table(name="t2m", rows=(row,)).model_dump(mode="json")
+    found = json.loads((model / "evaluation.json").read_text())
+    found["tables"].append(table)
+    found["metrics"]["t2m_fid_another"] = 1e9
+    (model / "evaluation.json").write_text(json.dumps(found))
+    assert "t2m_fid_another" in {one.name for one in reproduce(model, measured.cache).drifts}
 
 
 def test_other_data_and_evaluators_are_told_before_anything_is_measured(

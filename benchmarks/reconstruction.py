@@ -3,8 +3,9 @@
 The data are CMU and Bandai-Namco motion capture, split by subject and content. The script trains
 the preset `small` of the tokenizer (with --full also with a single codebook) on this machine for
 the preset's minutes. It compares the joints of the test split after feature inversion, with the
-pelvis of each frame moved to the origin. Baselines are the mean pose, and PCA of 64-frame windows
-with as many numbers per window as there are codes.
+pelvis of each frame moved to the origin. Baselines are the mean pose, PCA of 64-frame windows
+with as many numbers per window as there are codes, and the same network without its quantizer,
+which is what more or better codes could reach.
 
     .venv/bin/python benchmarks/reconstruction.py [--full] [--draw]
 
@@ -89,6 +90,18 @@ def pca(data: PreparedData, numbers: int) -> Rebuild:
 def coded(tokenizer: MotionTokenizer) -> Rebuild:
     """Reconstruct windows from their tokens."""
     return lambda window: tokenizer.decode(tokenizer.encode([window])[0])
+
+
+def uncoded(tokenizer: MotionTokenizer) -> Rebuild:
+    """Reconstruct motions from the latents of the encoder, without the quantizer."""
+    model, stats = tokenizer.model, tokenizer.stats
+
+    def rebuild(features: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            latents_BLC = model.encoder(stats.normalize(torch.from_numpy(features))[None])
+            return stats.denormalize(model.decoder(latents_BLC)[0]).numpy()
+
+    return rebuild
 
 
 def by_source(test: MotionArray) -> dict[str, MotionArray]:
@@ -192,15 +205,18 @@ def main() -> None:
             f"{baseline['bandai']:.1f} | | |"
         )
         sources = measured(coded(tokenizer), data.splits["test"])
+        limits = measured(uncoded(tokenizer), data.splits["test"])
         for source, key in (("bandai-namco", "bandai"), ("cmu", "cmu")):
-            one = sources[source]
+            one, limit = sources[source], limits[source]["mpjpe_mm"]
             told.append(
-                f"{name}, whole motions of {key}: {one['mpjpe_mm']:.1f} mm, path "
+                f"{name}, whole motions of {key}: {one['mpjpe_mm']:.1f} mm ({limit:.1f} mm "
+                "without the quantizer), path "
                 f"{one['path_mm']:.0f} mm, foot skate {one['foot_skate_m_s']:.3f} m/s (real "
                 f"{one['real_foot_skate_m_s']:.3f})"
             )
             figures |= {
                 f"{name}_{key}_mpjpe_mm": round(one["mpjpe_mm"], 1),
+                f"{name}_{key}_unquantized_mpjpe_mm": round(limit, 1),
                 f"{name}_{key}_foot_skate_m_s": one["foot_skate_m_s"],
                 f"{name}_{key}_real_foot_skate_m_s": one["real_foot_skate_m_s"],
             }

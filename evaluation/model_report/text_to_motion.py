@@ -103,7 +103,8 @@ def text_to_motion(
     values["real"]["activity"] = Figure(value=1.0)
     values["chance"] = {"activity": chance(wanted)}
     values["model"] |= made[0].figures()
-    notes = _notes(config)
+    attainable, note = _attainable(asked, material, config, evaluator, made, measured)
+    notes = [*_notes(config), note]
     judged = ""
     published: tuple[PublishedResult, ...] = ()
     if evaluator is not None and config.evaluator is not None:
@@ -130,9 +131,7 @@ def text_to_motion(
         if why and evaluator.kind == "published":
             notes.append(f"Published results cannot be compared: {why}.")
     rows = [Row(name=row, items=len(asked), values=found) for row, found in values.items()]
-    attainable, note = _attainable(asked, material, config, evaluator, made, measured)
     rows += attainable
-    notes.append(note)
     rows += _by_source([material.source_of(one) for one in asked], measured, wanted, config.seed)
     return TextToMotion(
         Table(

@@ -128,10 +128,24 @@ def drift_loss(
         Mean absolute error of the place, plus that of the heading at 0.35 m from the axis of the
         body, both in standard deviations of the steps of a joint.
     """
-    yaw_BT, path_BT3 = root_path(stats.denormalize(features_BTD))
-    made_yaw_BT, made_path_BT3 = root_path(stats.denormalize(made_BTD.float()))
-    errors_BT = _LEVER_M * (made_yaw_BT - yaw_BT).abs()
-    errors_BT = errors_BT + (made_path_BT3 - path_BT3)[..., list(_PLANE)].abs().mean(-1)
+    errors_BT = stray_m(stats.denormalize(features_BTD), stats.denormalize(made_BTD.float()))
     if credible_BTJ is not None:
         errors_BT = errors_BT * credible_BTJ[..., _PELVIS].cummin(-1).values
     return errors_BT.mean() / float(stats.std_D[LOCAL_VELOCITIES].mean())
+
+
+def stray_m(real_BTD: Tensor, made_BTD: Tensor) -> Tensor:
+    """Return how far the heading and the place of a motion are from those of the real one.
+
+    Args:
+        real_BTD: (B, T, D) features, not normalized.
+        made_BTD: (B, T, D) features of the other motion, not normalized.
+
+    Returns:
+        (B, T) absolute error of the place along an axis of the floor, on average, plus that of the
+        heading at 0.35 m from the axis of the body; meters.
+    """
+    yaw_BT, path_BT3 = root_path(real_BTD)
+    made_yaw_BT, made_path_BT3 = root_path(made_BTD)
+    turned_BT = _LEVER_M * (made_yaw_BT - yaw_BT).abs()
+    return turned_BT + (made_path_BT3 - path_BT3)[..., list(_PLANE)].abs().mean(-1)

@@ -30,6 +30,10 @@ from data.config import Config
 _RESET_SEED: Final = 5_000_011
 """Offset of the seed of codebook resets. It separates their random numbers from those of quantizer
 dropout, which is also seeded by the number of updates."""
+_MIXING_SEED: Final = 7_000_003
+"""Offset of the seed of mixtures, for the same reason."""
+_UNMIXED: Final = 2
+"""Number of codebooks that learn from latents alone: those that a language model predicts best."""
 
 
 class QuantizerConfig(Config):
@@ -68,6 +72,13 @@ class QuantizerConfig(Config):
         ge=0,
         le=1,
         description="Probability that a training batch uses only some of the residual codebooks.",
+    )
+    mixing: float = Field(
+        default=0.0,
+        ge=0,
+        description="Residual codebooks after the second one also learn from mixtures: a latent "
+        "plus up to this many times the difference of two others. Motions unlike those of the "
+        "training then lose less. 0: from latents alone.",
     )
     fsq_levels: tuple[int, ...] = Field(
         default=(8, 8, 8), min_length=1, description="Number of levels of each FSQ dimension."
@@ -276,6 +287,7 @@ class ResidualQuantizer(Quantizer):
         self.num_codes, self.code_dim = config.num_codes, config.code_dim
         self.num_quantizers = config.num_quantizers
         self._dropout = config.quantizer_dropout
+        self._mixing = config.mixing
         self.layers = nn.ModuleList(
             _ema_quantizer(config, index) for index in range(config.num_quantizers)
         )
@@ -284,20 +296,44 @@ class ResidualQuantizer(Quantizer):
         """Quantize a batch; in training mode, quantizer dropout skips the last codebooks."""
         layers = self._layers()
         used = self._num_used() if self.training else len(layers)
+        size = len(latents_BLC)
         left_BLC = latents_BLC.float()
         total_BLC = torch.zeros_like(left_BLC)
+        mixed_BLC = self._mixed(left_BLC.detach()) if self.training and self._mixing else None
         codes: list[Tensor] = []
         commitments: list[Tensor] = []
-        for layer in layers[:used]:
-            quantized: Quantized = layer(left_BLC)
-            codes.append(quantized.codes_BLQ)
-            commitments.append(quantized.commitment)
-            total_BLC = total_BLC + quantized.latents_BLC
-            left_BLC = left_BLC - quantized.latents_BLC.detach()
+        for number, layer in enumerate(layers[:used]):
+            asked_BLC = left_BLC
+            if mixed_BLC is not None and number >= _UNMIXED:
+                asked_BLC = torch.cat([left_BLC, mixed_BLC])
+            elif mixed_BLC is not None:
+                mixed_BLC = mixed_BLC - layer.decode(layer.encode(mixed_BLC))
+            quantized: Quantized = layer(asked_BLC)
+            found_BLC, found_mixed_BLC = quantized.latents_BLC.tensor_split([size])
+            codes.append(quantized.codes_BLQ[:size])
+            commitments.append(functional.mse_loss(left_BLC, found_BLC.detach()))
+            total_BLC = total_BLC + found_BLC
+            left_BLC = left_BLC - found_BLC.detach()
+            if mixed_BLC is not None and len(found_mixed_BLC):
+                mixed_BLC = mixed_BLC - found_mixed_BLC
         codes_BLQ = functional.pad(torch.cat(codes, -1), (0, len(layers) - used), value=-1)
         # The sum of the layers' straight-through gradients would count the encoder several times.
         passed_BLC = latents_BLC + (total_BLC - latents_BLC).detach()
         return Quantized(passed_BLC, codes_BLQ, torch.stack(commitments).mean())
+
+    def _mixed(self, latents_BLC: Tensor) -> Tensor:
+        """Return as many mixtures as latents, (B, L, C).
+
+        The latents of motions unlike those of the training are other combinations of the same
+        parts, and lie farther from the mean.
+        """
+        flat_NC = latents_BLC.flatten(0, 1)
+        generator = torch.Generator().manual_seed(_MIXING_SEED + self._layers()[0].num_updates)
+        one_N, other_N = (torch.randperm(len(flat_NC), generator=generator) for _ in range(2))
+        share_N1 = self._mixing * torch.rand(len(flat_NC), 1, generator=generator)
+        one_N, other_N, share_N1 = (each.to(flat_NC.device) for each in (one_N, other_N, share_N1))
+        mixed_NC = flat_NC + share_N1 * (flat_NC[one_N] - flat_NC[other_N])
+        return mixed_NC.view_as(latents_BLC)
 
     def encode(self, latents_BLC: Tensor) -> Tensor:
         """Return the codes of all codebooks, (B, L, Q)."""

@@ -158,6 +158,48 @@ def test_residual_codebooks_each_lessen_what_is_left() -> None:
     assert errors[-1] < 0.5 * errors[0]
 
 
+def test_mixing_keeps_more_of_latents_unlike_those_of_the_training() -> None:
+    basis = torch.randn(4, 8, generator=torch.Generator().manual_seed(5))
+
+    def drawn(seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(16, 16, 4, generator=generator) @ basis
+
+    trained: list[ResidualQuantizer] = []
+    for mixing in (0.0, 2.0):
+        quantizer = ResidualQuantizer(
+            QuantizerConfig(
+                kind="residual", num_codes=16, code_dim=8, num_quantizers=6, mixing=mixing
+            )
+        )
+        for seed in range(60):
+            quantized = quantizer(drawn(seed))
+            assert quantized.latents_BLC.shape == (16, 16, 8)
+            assert quantized.codes_BLQ.shape == (16, 16, 6)
+        trained.append(quantizer.eval())
+    plain, mixed = trained
+    # The first two learn from latents alone.
+    one, other = plain.residual_codebooks(), mixed.residual_codebooks()
+    assert one is not None and other is not None
+    assert torch.equal(plain.codebook(), mixed.codebook())
+    assert torch.equal(one[0], other[0])
+    unlike = 3 * drawn(1000)
+
+    def lost(quantizer: ResidualQuantizer, latents: Tensor) -> float:
+        return float((quantizer.decode(quantizer.encode(latents)) - latents).square().mean())
+
+    assert lost(mixed, unlike) < 0.5 * lost(plain, unlike)
+    # A repeated training gives the same codebooks.
+    again = ResidualQuantizer(
+        QuantizerConfig(kind="residual", num_codes=16, code_dim=8, num_quantizers=6, mixing=2.0)
+    )
+    for seed in range(60):
+        again(drawn(seed))
+    repeated = again.residual_codebooks()
+    assert repeated is not None
+    assert torch.equal(repeated, other)
+
+
 def test_fsq_codes_are_all_products_of_levels() -> None:
     torch.manual_seed(0)
     quantizer = FiniteScalarQuantizer(8, (5, 4, 3))

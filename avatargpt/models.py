@@ -6,7 +6,7 @@ Shapes: T frames at 20 fps, D = 263 motion features (not normalized).
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.chooser import motion_judge
+from evaluation.chooser import judge_of_model
 from training.inference import long_motion
 from training.inference.long_motion import (
     DescribeConfig,
@@ -15,7 +15,7 @@ from training.inference.long_motion import (
     MotionStory,
     PlannedTask,
 )
-from training.inference.motion_model import Features, MotionModel, load_motion_model
+from training.inference.motion_model import Features, MotionModel, chooser_of, load_motion_model
 from training.language_model.config import Sampling
 
 
@@ -113,11 +113,13 @@ def load_model(folder: str | Path, device: str = "cpu", chooser: str | Path | No
         folder: model folder written by ``train-all``.
         device: device of torch, such as cpu, cuda or cuda:1.
         chooser: run folder of ``avatargpt train-evaluator``, whose network helps to choose among
-            several motions of a text.
+            several motions of a text; None: the model's own network, if its training made one.
 
     Raises:
         CheckpointError: one of the folders is not what it should be, or is damaged.
         ValueError: the chooser is of another kind, or its sentence encoder is missing.
     """
-    judge = motion_judge(Path(chooser).expanduser() if chooser else None, device)
-    return Model(load_motion_model(Path(folder).expanduser(), device, judge))
+    path = Path(folder).expanduser()
+    network = Path(chooser).expanduser() if chooser else None
+    judge = judge_of_model(chooser_of(path), network, device)
+    return Model(load_motion_model(path, device, judge))

@@ -9,6 +9,7 @@ evaluator that judges the model.
 Shapes: T frames, D = 263 features (see :mod:`data.motion.features`), N motions.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -17,9 +18,13 @@ import numpy as np
 import torch
 
 from annotators.grounding.chosen import motion_support
+from evaluation.evaluators.contrastive import KIND
 from evaluation.evaluators.evaluator import MIN_FRAMES, Evaluator
 from evaluation.evaluators.loading import load_evaluator
+from training.checkpoints import read_checkpoint
 from training.inference.motion_model import Features, MotionJudge
+
+_log = logging.getLogger(__name__)
 
 _MATCHED: Final = 2 / 3
 """Weight of the distance of the embeddings, which both have length 1, relative to the support of
@@ -89,3 +94,44 @@ def motion_judge(
             "evaluators with different seeds (--set loop.seed=1)."
         )
     return Chooser(loaded)
+
+
+def judge_of_model(
+    own: Path | None,
+    network: Path | None = None,
+    device: str = "cpu",
+    sentence_encoder: Path | None = None,
+    *,
+    judged_by: Evaluator | None = None,
+) -> MotionJudge:
+    """Return the judge by which a model's motions of a caption are chosen.
+
+    The network is the given one, or else the model's own, if its training made one. Without the
+    sentence encoder of its own network, which is another file, the claims decide alone; a warning
+    says so.
+
+    Args:
+        own: checkpoint of the model's own network; None if it has none.
+        network: run folder of another contrastive evaluator.
+        device: torch device of the network.
+        sentence_encoder: path of its sentence encoder, if it was moved.
+        judged_by: evaluator that judges the chosen motions, which has to be another network.
+
+    Raises:
+        training.checkpoints.CheckpointError: the network is damaged, or is none.
+        ValueError: as in :func:`motion_judge`; for the given network, a missing encoder too.
+    """
+    if network is not None or own is None:
+        return motion_judge(network, device, sentence_encoder, judged_by=judged_by)
+    trained_with = read_checkpoint(own, KIND).config["sentence_encoder"]
+    encoder = sentence_encoder or Path(trained_with)
+    if not encoder.exists():
+        _log.warning(
+            "%s: the sentence encoder %s of the network that helps to choose among motions is "
+            "missing, so that the claims of texts decide alone. Remedy: run `avatargpt assets "
+            "--evaluation`, or give its path as sentence_encoder.",
+            own,
+            encoder,
+        )
+        return motion_judge(judged_by=judged_by)
+    return motion_judge(own, device, encoder, judged_by=judged_by)

@@ -7,6 +7,7 @@
                   evaluation.json  every figure, and how it was measured
                   report.html      the same as one page, with pictures
                   vqvae/  lm/      checkpoints
+                  chooser/         that of the network that helps to choose, if it was trained
     MODELS/latest -> v-<id>        updated only to a version that is not worse
 """
 
@@ -21,13 +22,19 @@ from evaluation.model_report.card import card
 from evaluation.model_report.evaluate import Evaluated
 from evaluation.model_report.page import write_evaluation
 from training.checkpoints import Checkpoint, read_checkpoint, reading
-from training.inference.motion_model import FORMAT, MODEL_FILE, version_of
+from training.inference.motion_model import CHOOSER, FORMAT, MODEL_FILE, version_of
 from training.language_model.config import KIND
 
 CARD_FILE: Final = "README.md"
 
 
-def write_model(models: Path, vqvae: Checkpoint, lm: Checkpoint, evaluated: Evaluated) -> Path:
+def write_model(
+    models: Path,
+    vqvae: Checkpoint,
+    lm: Checkpoint,
+    evaluated: Evaluated,
+    chooser: Checkpoint | None = None,
+) -> Path:
     """Write a model version atomically; of an existing one, only the evaluation is written anew.
 
     Args:
@@ -35,11 +42,12 @@ def write_model(models: Path, vqvae: Checkpoint, lm: Checkpoint, evaluated: Eval
         vqvae: checkpoint of the motion tokenizer.
         lm: checkpoint of the language model.
         evaluated: evaluation of both.
+        chooser: checkpoint of the network that helps to choose among motions, if there is one.
 
     Returns:
         The folder of the version.
     """
-    version = version_of(vqvae.folder, lm.folder)
+    version = version_of(vqvae.folder, lm.folder, None if chooser is None else chooser.folder)
     folder = models / version
     if (folder / MODEL_FILE).exists():
         write_evaluated(folder, evaluated)
@@ -47,15 +55,17 @@ def write_model(models: Path, vqvae: Checkpoint, lm: Checkpoint, evaluated: Eval
     aside = models / f".{version}.tmp"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    for name, checkpoint in (("vqvae", vqvae), ("lm", lm)):
+    parts = {"vqvae": vqvae, "lm": lm}
+    if chooser is not None:
+        parts[CHOOSER] = chooser
+    for name, checkpoint in parts.items():
         unused = shutil.ignore_patterns("trainer.safetensors")
         shutil.copytree(checkpoint.folder, aside / name, ignore=unused)
     info = {
         "format": FORMAT,
         "version": version,
         "code_version": CODE_VERSION,
-        "vqvae": {"step": vqvae.step, "data": vqvae.data},
-        "lm": {"step": lm.step, "data": lm.data},
+        **{name: {"step": one.step, "data": one.data} for name, one in parts.items()},
     }
     write_json(aside / MODEL_FILE, info)
     write_evaluated(aside, evaluated)

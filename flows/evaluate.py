@@ -17,6 +17,7 @@ from annotators.chat.budget import Budget
 from annotators.chat.model import ChatModel
 from annotators.chat.service import ChatService
 from data.presets import NOTHING, PartOf, one_of
+from evaluation.evaluators.contrastive import KIND as CHOOSER_KIND
 from evaluation.model_report.config import PRESETS, EvaluateConfig, EvaluationConfig
 from evaluation.model_report.evaluate import (
     Evaluated,
@@ -89,27 +90,44 @@ def evaluate_version(config: EvaluateConfig) -> Path:
 
 @task(task_run_name="evaluate", cache_policy=NO_CACHE)
 def evaluate_checkpoints(
-    vqvae: Path, lm: Path, training: TrainMotionLmConfig, config: EvaluationConfig, models: Path
+    vqvae: Path,
+    lm: Path,
+    training: TrainMotionLmConfig,
+    config: EvaluationConfig,
+    models: Path,
+    chooser: Path | None = None,
 ) -> Path:
-    """Measure two checkpoints, and write the model version; return its folder."""
+    """Measure checkpoints, and write the model version; return its folder.
+
+    Args:
+        vqvae: checkpoint of the motion tokenizer.
+        lm: checkpoint of the language model.
+        training: configuration of the language model's training.
+        config: size, sampling and judges.
+        models: folder of all versions.
+        chooser: checkpoint of the network that helps to choose among motions, if there is one. It
+            chooses unless ``config`` names another one.
+    """
     with stage("evaluation", str(lm)), judge_of(config) as chat:
         of_vqvae, of_lm = read_checkpoint(vqvae, VQVAE_KIND), read_checkpoint(lm, LM_KIND)
         language = load_motion_lm(lm, chosen_device("auto"))
         model = MotionModel(language, load_tokenizer(vqvae, language.device))
-        version = version_of(of_vqvae.folder, of_lm.folder)
+        of_chooser = None if chooser is None else read_checkpoint(chooser, CHOOSER_KIND)
+        version = version_of(of_vqvae.folder, of_lm.folder, chooser)
         evaluated = evaluate_model(
             model,
             training,
             config,
             of_vqvae.folder.parents[1] / "cache",
             version=version,
+            chooser=chooser,
             chat=chat,
             report=parts_reporter(),
         )
         latest = _latest_beside(models / version)
         if latest is not None:
             evaluated = with_comparison(evaluated, latest)
-        return write_model(models, of_vqvae, of_lm, evaluated)
+        return write_model(models, of_vqvae, of_lm, evaluated, of_chooser)
 
 
 @flow(name="evaluate")

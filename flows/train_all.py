@@ -22,6 +22,11 @@ from data.store.dataset import Dataset
 from data.store.manifest import MANIFEST
 from data.store.reviews import read_reviews
 from data.synthetic.activities import parse_procedural
+from evaluation.evaluators.contrastive import KIND as CHOOSER_KIND
+from evaluation.evaluators.contrastive import ContrastiveConfig
+from evaluation.evaluators.pairs import PairDataConfig
+from evaluation.evaluators.train_contrastive import PRESETS as CHOOSER_PRESETS
+from evaluation.evaluators.train_contrastive import TrainContrastiveConfig
 from evaluation.model_report.evaluate import load_judges
 from evaluation.model_report.files import read_report
 from evaluation.promotion import promote
@@ -33,8 +38,10 @@ from flows.paths import require_absolute
 from flows.runtime.failures import StageError, stage
 from flows.runtime.reporting import describe_state, outlives_server, run_flow, show_markdown
 from flows.runtime.start_deployment import find_deployment
+from flows.settings import asset_path
 from flows.train import TrainingSummary, summary_of, tokenize, train_motion_lm, train_motion_vqvae
 from flows.train_all_config import PRESETS, TrainAllConfig
+from flows.train_evaluator import train_contrastive_evaluator
 from training.language_model.config import KIND as LM_KIND
 from training.language_model.config import TrainMotionLmConfig
 from training.loop import has_ended
@@ -90,6 +97,7 @@ def train_all(
     )
     # What cannot be loaded is told before hours of training.
     load_judges(config.evaluation)
+    encoder = None if config.chooser is None else asset_path("sentence_encoder")
     if config.as_deployments:
         for flow_name in ("train-motion-vqvae", "train-motion-lm"):
             find_deployment(flow_name, config.as_deployments, "as_deployments")
@@ -144,9 +152,26 @@ def train_all(
     lm_config = lm_config.model_copy(update={"run": config.root / "runs" / _name("lm", *inputs)})
     lm = _stage("train-motion-lm", lm_config, LM_KIND, config, skipped)
 
+    chooser: Path | None = None
+    if config.chooser is not None:
+        values = config.chooser.model_dump(mode="json")
+        name = _name("chooser", tables["motions"], config.min_quality, values)
+        small = CHOOSER_PRESETS["small"]
+        data = {**small["data"], "dataset": motions, "min_quality": config.min_quality}
+        chooser_config = TrainContrastiveConfig(
+            run=config.root / "runs" / name,
+            data=PairDataConfig.model_validate(data),
+            model=ContrastiveConfig.model_validate(small["model"]),
+            sentence_encoder=encoder,
+            loop=config.chooser,
+        )
+        chooser = _stage(
+            "train-contrastive-evaluator", chooser_config, CHOOSER_KIND, config, skipped
+        ).checkpoint
+
     models = config.root / "models"
     folder = evaluate_checkpoints(
-        vqvae.checkpoint, lm.checkpoint, lm_config, config.evaluation, models
+        vqvae.checkpoint, lm.checkpoint, lm_config, config.evaluation, models, chooser
     )
     show_markdown((folder / CARD_FILE).read_text(), "train-all-model-card")
     with stage("promotion", str(folder)):
@@ -225,7 +250,7 @@ def _keep(folder: Path) -> None:
 
 def _stage(
     flow_name: str,
-    stage: TrainMotionVqvaeConfig | TrainMotionLmConfig,
+    stage: TrainMotionVqvaeConfig | TrainMotionLmConfig | TrainContrastiveConfig,
     kind: str,
     config: TrainAllConfig,
     skipped: list[str],
@@ -234,6 +259,9 @@ def _stage(
         skipped.append(flow_name)
         get_run_logger().info("%s: %s is finished, not run again", flow_name, stage.run)
         return summary_of(stage.run, kind)
+    # A chooser takes minutes, and needs a file of this machine.
+    if isinstance(stage, TrainContrastiveConfig):
+        return run_flow(train_contrastive_evaluator, config=stage, processes=config.processes)
     if config.as_deployments:
         # The configuration is complete, so the preset of the deployment must not be merged into it.
         parameters = {

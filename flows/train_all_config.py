@@ -55,6 +55,12 @@ class TrainAllConfig(Config):
     )
     vqvae: VqvaeRecipe = Field(default_factory=VqvaeRecipe)
     lm: LmStage = Field(default_factory=LmStage)
+    chooser: LoopConfig | None = Field(
+        default=None,
+        description="Loop of the training of a contrastive network (train-evaluator, small), which "
+        "helps to choose among several motions of a text. It needs the asset sentence_encoder (90 "
+        "MB). Empty: no such network.",
+    )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     promotion: PromotionConfig = Field(default_factory=PromotionConfig)
     as_deployments: str = Field(
@@ -107,7 +113,24 @@ PRESETS: Final[Presets] = {
     # The published sizes, for a GPU.
     "paper": _sizes("paper"),
     # What two CPU cores train in an hour.
-    "small": _sizes("small"),
+    "small": {
+        **_sizes("small"),
+        # Another seed than that of train-evaluator, so that an evaluator is another network.
+        "chooser": {
+            "steps": 400,
+            "batch_size": 64,
+            "learning_rate": 1e-3,
+            "warmup_steps": 50,
+            "decay": "cosine",
+            "clip_norm": 0.5,
+            "log_every": 20,
+            "validate_every": 100,
+            "checkpoint_every": 100,
+            "keep_checkpoints": 1,
+            "max_minutes": 3,
+            "seed": 1,
+        },
+    },
     # A few minutes, to try an installation; `make demo-train` runs it. With a shorter training, the
     # tokenizer cannot even reconstruct a waving arm.
     "tiny": {

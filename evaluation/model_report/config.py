@@ -118,7 +118,8 @@ class EvaluationConfig(Config):
     chooser: ChooserConfig | None = Field(
         default=None,
         description="Network that chooses among the samples of motion.best_of, beside the claims "
-        "of captions. Empty: the claims and the model's own reading.",
+        "of captions and the model's own reading. Empty: the model's own network, if its training "
+        "made one.",
     )
     coherence: CoherenceConfig | None = Field(
         default=None, description="Language model that judges plans. Empty leaves this out."

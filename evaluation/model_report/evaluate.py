@@ -12,7 +12,7 @@ import transformers
 from annotators.chat.model import ChatModel
 from data.schemas import CODE_VERSION
 from data.store.manifest import MANIFEST
-from evaluation.chooser import motion_judge
+from evaluation.chooser import judge_of_model, motion_judge
 from evaluation.duplicates import split_duplicates
 from evaluation.evaluators.evaluator import Evaluator
 from evaluation.evaluators.loading import load_evaluator
@@ -35,6 +35,7 @@ from training.checkpoints import read_checkpoint
 from training.inference.motion_model import (
     MotionJudge,
     MotionModel,
+    chooser_of,
     load_motion_model,
     version_of,
 )
@@ -68,6 +69,7 @@ def evaluate_model(
     cache: Path,
     *,
     version: str = "",
+    chooser: Path | None = None,
     chat: ChatModel | None = None,
     report: Callable[[str], None] = lambda _: None,
     check: Callable[[Provenance], None] = lambda _: None,
@@ -80,6 +82,8 @@ def evaluate_model(
         config: size, sampling and judges.
         cache: folder of cached features; that of the tokenizer's run already has them.
         version: version of the model, for the report.
+        chooser: checkpoint of the model's own network that helps to choose, unless ``config`` names
+            another one.
         chat: language model that judges plans, if ``config.coherence`` is set.
         report: called with the name of each part when it begins.
         check: called before anything is measured, with what will be measured.
@@ -90,8 +94,8 @@ def evaluate_model(
         training.checkpoints.CheckpointError: the folder of one of them is none.
     """
     clock = _Clock(report)
-    evaluator, chooser = load_judges(config, model.lm.device.type)
-    model = model.judged_by(chooser)
+    evaluator, judge_of_motions = load_judges(config, model.lm.device.type, chooser)
+    model = model.judged_by(judge_of_motions)
     with clock("data"):
         material = Material(
             model,
@@ -207,9 +211,17 @@ def evaluate_folder(
     if dataset is not None:
         training = training.model_copy(update={"dataset": dataset.expanduser()})
     require_datasets(folder, training)
-    version = version_of(folder / "vqvae", folder / "lm")
+    version = version_of(folder / "vqvae", folder / "lm", chooser_of(folder))
     return evaluate_model(
-        model, training, config, cache, version=version, chat=chat, report=report, check=check
+        model,
+        training,
+        config,
+        cache,
+        version=version,
+        chooser=chooser_of(folder),
+        chat=chat,
+        report=report,
+        check=check,
     )
 
 
@@ -235,13 +247,14 @@ def require_datasets(folder: Path, training: TrainMotionLmConfig) -> None:
 
 
 def load_judges(
-    config: EvaluationConfig, device: str = "cpu"
+    config: EvaluationConfig, device: str = "cpu", own: Path | None = None
 ) -> tuple[Evaluator | None, MotionJudge]:
     """Load the evaluator, if there is one, and what chooses among several motions of a caption.
 
     Args:
         config: names both.
         device: torch device to compute on.
+        own: checkpoint of the model's own network that helps to choose, if there is one.
 
     Raises:
         training.checkpoints.CheckpointError: the folder of one of them is none, or is damaged.
@@ -253,9 +266,9 @@ def load_judges(
         if judge is None
         else load_evaluator(judge.run, torch.device(device), judge.sentence_encoder)
     )
-    # Without a network the choice is the same as for users of the model.
     if network is None:
-        return evaluator, motion_judge()
+        # The choice is the same as for users of the model.
+        return evaluator, judge_of_model(own, device=device, judged_by=evaluator)
     return evaluator, motion_judge(
         network.run, device, network.sentence_encoder, judged_by=evaluator
     )

@@ -256,10 +256,18 @@ def _folder(model: Path | None) -> Path:
 
 
 def _loaded(model: Path | None, chooser: Path | None = None) -> Any:
-    from evaluation.chooser import motion_judge  # noqa: PLC0415 - slow
-    from training.inference.motion_model import load_motion_model  # noqa: PLC0415
+    from evaluation.chooser import judge_of_model  # noqa: PLC0415 - slow
+    from training.inference.motion_model import (  # noqa: PLC0415
+        chooser_of,
+        load_motion_model,
+    )
 
-    return load_motion_model(_folder(model), judge=motion_judge(chooser))
+    folder = _folder(model)
+    # Fetched at the first use, like the other assets.
+    own = chooser_of(folder) if chooser is None else None
+    encoder = None if own is None else asset_path("sentence_encoder")
+    judge = judge_of_model(own, chooser, sentence_encoder=encoder)
+    return load_motion_model(folder, judge=judge)
 
 
 def _refuse_idle_seed(seed: int, temperature: float) -> None:

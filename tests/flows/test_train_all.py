@@ -20,9 +20,12 @@ from prefect.types.entrypoint import EntrypointType
 from typer.testing import CliRunner, Result
 
 import avatargpt
+from annotators.grounding.chosen import motion_support
 from annotators.motion.from_tracks import find_video_motions
 from data.importers.run import MotionImportConfig, import_motions
 from data.store.dataset import Dataset
+from evaluation.chooser import Chooser, judge_of_model
+from evaluation.evaluators.contrastive import KIND as CHOOSER_KIND
 from evaluation.model_report.config import EvaluationConfig
 from flows.commands.main import app
 from flows.evaluate import judge_of
@@ -33,6 +36,7 @@ from flows.train_all import TrainAllSummary, motions_and_plans, train_all
 from flows.train_all_config import TrainAllConfig
 from tests.support.plans import save_plans
 from training.checkpoints import CheckpointError, read_checkpoint
+from training.inference.motion_model import chooser_of
 from training.language_model.config import KIND, TrainMotionLmConfig
 
 PREFECT = str(Path(sys.executable).with_name("prefect"))
@@ -310,3 +314,37 @@ def test_annotating_can_start_training(tmp_path: Path) -> None:
     }
     assert run.state is not None
     assert run.state.is_scheduled()
+
+
+def test_a_network_that_chooses_is_trained_and_kept_with_the_model(
+    trained: tuple[Path, TrainAllSummary], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root, before = trained
+    loop = {"steps": 2, "batch_size": 8, "learning_rate": 1e-3, "validate_every": 2, "threads": 1}
+    config = _config(root, sources=["procedural:60", str(root / "plans.json")], chooser=loop)
+    lm = config.lm.model_copy(update={"pretraining": None})
+    config = config.model_copy(update={"root": tmp_path, "lm": lm})
+    summary = train_all(config=config)
+    assert summary.model.name != before.model.name
+    own = chooser_of(summary.model)
+    assert own is not None
+    assert read_checkpoint(own, CHOOSER_KIND).step == 2
+    written = json.loads((summary.model / "evaluation.json").read_text())
+    assert written["measured"]["model"] == summary.model.name
+
+    # It chooses wherever the model answers, unless its sentence encoder is gone.
+    judge = judge_of_model(own)
+    assert isinstance(judge, Chooser)
+    moved = shutil.copytree(summary.model, tmp_path / "moved")
+    file = moved / "chooser" / "checkpoint.json"
+    file.write_text(file.read_text().replace("sentence_encoder.zip", "none.zip"))
+    assert judge_of_model(chooser_of(moved)) is motion_support
+    assert "run `avatargpt assets --evaluation`" in caplog.text
+    answers = CliRunner().invoke(
+        app, ["t2m", "a person waves", "--model", str(moved), "--out", str(tmp_path / "a.npy")]
+    )
+    assert answers.exit_code == 0, answers.exception
+    # Other weights are another version.
+    shutil.rmtree(moved / "chooser")
+    with pytest.raises(CheckpointError, match=f"expected the weights of {summary.model.name}"):
+        avatargpt.load_model(moved)

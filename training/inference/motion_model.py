@@ -41,6 +41,8 @@ MotionJudge = Callable[[Sequence[str], Sequence[Features]], Sequence[float]]
 
 MODEL_FILE: Final = "model.json"
 """File of a model folder that describes the model. The checkpoints are in ``vqvae`` and ``lm``."""
+CHOOSER: Final = "chooser"
+"""Folder in it of the network that helps to choose among motions, if it was trained."""
 FORMAT: Final = "avatargpt-model/1"
 MIN_MOTION: Final = 4
 """Minimum number of tokens of a motion that is generated from a caption."""
@@ -327,7 +329,7 @@ def load_motion_model(
                 "Remedy: use another model."
             )
         # A single flipped bit in the weights can change every answer without any other symptom.
-        version = version_of(folder / "vqvae", folder / "lm")
+        version = version_of(folder / "vqvae", folder / "lm", chooser_of(folder))
         if info["version"] != version:
             raise CheckpointError(
                 f"{folder}: expected the weights of {info['version']}, found those of {version}. "
@@ -337,6 +339,13 @@ def load_motion_model(
     return MotionModel(lm, load_tokenizer(folder / "vqvae", torch.device(device)), judge)
 
 
-def version_of(vqvae: Path, lm: Path) -> str:
-    """Return the name of a model version, a hash of the weights of its two checkpoints."""
-    return f"v-{content_hash(*(folder / WEIGHTS for folder in (vqvae, lm)))[:12]}"
+def chooser_of(folder: Path) -> Path | None:
+    """Return the checkpoint of a model folder's own chooser among motions; None if it has none."""
+    chooser = folder / CHOOSER
+    return chooser if chooser.is_dir() else None
+
+
+def version_of(vqvae: Path, lm: Path, chooser: Path | None = None) -> str:
+    """Return the name of a model version, a hash of the weights of its checkpoints."""
+    parts = (vqvae, lm) if chooser is None else (vqvae, lm, chooser)
+    return f"v-{content_hash(*(folder / WEIGHTS for folder in parts))[:12]}"

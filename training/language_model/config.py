@@ -180,7 +180,7 @@ PRESETS: Final[Presets] = {
         "model": {"base": "google/flan-t5-large", "gradient_checkpointing": True},
         "loop": PUBLISHED_LOOP.model_dump(mode="json", exclude_unset=True),
     },
-    # Trains from scratch on two CPU cores in 40 minutes; its results are in docs/benchmarks.md.
+    # Trains from scratch on two CPU cores in 30 minutes; its results are in docs/benchmarks.md.
     "small": {
         "run": f"{HOME}/runs/lm-small",
         "dataset": f"{HOME}/motions",
@@ -221,7 +221,7 @@ PRESETS: Final[Presets] = {
             "validate_every": 250,
             "checkpoint_every": 250,
             "log_every": 50,
-            "max_minutes": 40,
+            "max_minutes": 30,
         },
     },
     # A few steps, to check an installation.

@@ -105,7 +105,7 @@ PRESETS: Final[Presets] = {
         "data": _DATA,
         "loop": PUBLISHED_LOOP.model_dump(mode="json", exclude_unset=True),
     },
-    # Trains in about 20 minutes on two CPU cores; its results are in docs/benchmarks.md.
+    # Trains in about 18 minutes on two CPU cores; its results are in docs/benchmarks.md.
     "small": {
         "run": f"{HOME}/runs/vqvae-small",
         "data": _DATA,
@@ -114,16 +114,17 @@ PRESETS: Final[Presets] = {
         "model": {
             "width": 128,
             "position_weight": 2.0,
-            "step_weight": 0.25,
+            "step_weight": 1.0,
             "contact_weight": 0.5,
             "drift_weight": 0.05,
             "linear_path": True,
             "quantizer": {
                 "kind": "residual",
                 "num_codes": 256,
-                "num_quantizers": 6,
-                "code_dim": 128,
+                "num_quantizers": 16,
+                "code_dim": 64,
                 "reset_below": 0.2,
+                "mixing": 2.0,
             },
         },
         "loop": {
@@ -136,7 +137,7 @@ PRESETS: Final[Presets] = {
             "validate_every": 1000,
             "checkpoint_every": 500,
             "log_every": 100,
-            "max_minutes": 20,
+            "max_minutes": 18,
         },
     },
     # A few steps, to check an installation.

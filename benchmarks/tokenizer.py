@@ -51,14 +51,16 @@ VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "without the linear path": {"model.linear_path": False},
     "without the loss on drift": {"model.drift_weight": 0.0},
     "without losses on steps": {"model.step_weight": 0.0, "model.contact_weight": 0.0},
-    "losses on steps weighted by 1": {"model.step_weight": 1.0},
+    "losses on steps weighted by 0.25": {"model.step_weight": 0.25},
     "published weight of positions": {"model.position_weight": 0.5},
     "without emphasis on the root": {"root_emphasis": 1.0},
     "without balance": {"balance": 0.0},
     "resets below 1 use a batch": {"model.quantizer.reset_below": 1.0},
     "codes drawn at temperature 0.5": {"model.quantizer.temperature": 0.5},
     "all codebooks in each step": {"model.quantizer.quantizer_dropout": 0.0},
-    "four codebooks": {"model.quantizer.num_quantizers": 4},
+    "six codebooks": {"model.quantizer.num_quantizers": 6},
+    "codebooks of latents alone": {"model.quantizer.mixing": 0.0},
+    "code vectors of 128 dimensions": {"model.quantizer.code_dim": 128},
 }
 
 

@@ -314,8 +314,8 @@ class Sampling(Config):
 DRAWN: Final = Sampling(temperature=1.0, top_p=0.9)
 """Default for motions without a caption, such as predictions. Greedy motions seldom end by
 themselves (docs/benchmarks.md)."""
-CHOSEN: Final = Sampling(temperature=0.7, top_p=0.95, best_of=8)
-"""Default for motions with a caption: a lower temperature, and the best of eight samples. In
+CHOSEN: Final = Sampling(temperature=0.7, top_p=0.95, best_of=16)
+"""Default for motions with a caption: a lower temperature, and the best of sixteen samples. In
 docs/benchmarks.md more of these motions show their caption than of :data:`DRAWN` ones."""
 BETWEEN: Final = Sampling(temperature=0.7, top_p=0.95, best_of=4)
 """Default for in-betweens: the best of four samples."""

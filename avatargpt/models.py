@@ -6,7 +6,7 @@ Shapes: T frames at 20 fps, D = 263 motion features (not normalized).
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.chooser import judge_of_model
+from evaluation.chooser import load_judged_model
 from training.inference import long_motion
 from training.inference.long_motion import (
     DescribeConfig,
@@ -15,7 +15,7 @@ from training.inference.long_motion import (
     MotionStory,
     PlannedTask,
 )
-from training.inference.motion_model import Features, MotionModel, chooser_of, load_motion_model
+from training.inference.motion_model import Features, MotionModel
 from training.language_model.config import Sampling
 
 
@@ -119,7 +119,5 @@ def load_model(folder: str | Path, device: str = "cpu", chooser: str | Path | No
         CheckpointError: one of the folders is not what it should be, or is damaged.
         ValueError: the chooser is of another kind, or its sentence encoder is missing.
     """
-    path = Path(folder).expanduser()
     network = Path(chooser).expanduser() if chooser else None
-    judge = judge_of_model(chooser_of(path), network, device)
-    return Model(load_motion_model(path, device, judge))
+    return Model(load_judged_model(Path(folder).expanduser(), network, device))

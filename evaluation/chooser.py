@@ -22,7 +22,13 @@ from evaluation.evaluators.contrastive import KIND
 from evaluation.evaluators.evaluator import MIN_FRAMES, Evaluator
 from evaluation.evaluators.loading import load_evaluator
 from training.checkpoints import read_checkpoint
-from training.inference.motion_model import Features, MotionJudge
+from training.inference.motion_model import (
+    Features,
+    MotionJudge,
+    MotionModel,
+    chooser_of,
+    load_motion_model,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -135,3 +141,26 @@ def judge_of_model(
         )
         return motion_judge(judged_by=judged_by)
     return motion_judge(own, device, encoder, judged_by=judged_by)
+
+
+def load_judged_model(
+    folder: Path,
+    network: Path | None = None,
+    device: str = "cpu",
+    sentence_encoder: Path | None = None,
+) -> MotionModel:
+    """Load a model folder with the judge of :func:`judge_of_model`, as its users have it.
+
+    Args:
+        folder: model folder that ``train-all`` wrote.
+        network: run folder of another network that helps to choose among motions.
+        device: torch device to compute on.
+        sentence_encoder: path of the network's sentence encoder, if it was moved.
+
+    Raises:
+        training.checkpoints.CheckpointError: the folder is not a model folder, or one of the
+            checkpoints is damaged.
+        ValueError: as in :func:`judge_of_model`.
+    """
+    judge = judge_of_model(chooser_of(folder), network, device, sentence_encoder)
+    return load_motion_model(folder, device, judge)

@@ -16,7 +16,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
 
-from annotators.grounding.chosen import motion_support
 from annotators.pictures.motion_files import write_motion
 from browser.app import add_files, add_login
 from browser.clips import SKELETON, UnknownItemError
@@ -33,9 +32,9 @@ from browser.playground.studio import (
 )
 from browser.safety import Access, Guard
 from data.motion.skeleton import FPS
-from training.inference.motion_model import MotionModel, load_motion_model
+from evaluation.chooser import load_judged_model
+from training.inference.motion_model import MotionModel
 
-_LOAD: Final = partial(load_motion_model, judge=motion_support)
 POLL_S: Final = 0.05
 """How often an answer looks for what the model has made since."""
 FileKind = Literal["bvh", "glb", "npy", "joints.npy", "gif", "mp4"]
@@ -68,7 +67,7 @@ class PlayConfig:
 
 def create_play_app(
     config: PlayConfig,
-    load: Callable[[Path], MotionModel] = _LOAD,
+    load: Callable[[Path], MotionModel] = load_judged_model,
 ) -> ASGIApp:
     """Create the application; the model is loaded in the background once it runs.
 

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -239,13 +240,15 @@ def play(
     """Open a page to play with a model: sentences and scenes become motion; Ctrl-C ends it."""
     from browser.playground.app import PlayConfig, create_play_app  # noqa: PLC0415 - slow
     from browser.playground.studio import check_model_folder  # noqa: PLC0415
+    from evaluation.chooser import load_judged_model  # noqa: PLC0415
 
     folder = _folder(model)
     check_model_folder(folder)
     three = asset_path("three")
     shape = asset_path("body") if body else None
+    load = partial(load_judged_model, sentence_encoder=_encoder(folder))
     serve_page(
-        lambda access: create_play_app(PlayConfig(folder, three, access, shape)),
+        lambda access: create_play_app(PlayConfig(folder, three, access, shape), load),
         *(host, port, str(folder)),
         open_page=open_page,
     )
@@ -256,18 +259,18 @@ def _folder(model: Path | None) -> Path:
 
 
 def _loaded(model: Path | None, chooser: Path | None = None) -> Any:
-    from evaluation.chooser import judge_of_model  # noqa: PLC0415 - slow
-    from training.inference.motion_model import (  # noqa: PLC0415
-        chooser_of,
-        load_motion_model,
-    )
+    from evaluation.chooser import load_judged_model  # noqa: PLC0415 - slow
 
     folder = _folder(model)
-    # Fetched at the first use, like the other assets.
-    own = chooser_of(folder) if chooser is None else None
-    encoder = None if own is None else asset_path("sentence_encoder")
-    judge = judge_of_model(own, chooser, sentence_encoder=encoder)
-    return load_motion_model(folder, judge=judge)
+    encoder = _encoder(folder) if chooser is None else None
+    return load_judged_model(folder, chooser, sentence_encoder=encoder)
+
+
+def _encoder(folder: Path) -> Path | None:
+    """Return the sentence encoder of a model's own chooser, fetched at the first use."""
+    from training.inference.motion_model import chooser_of  # noqa: PLC0415 - slow
+
+    return None if chooser_of(folder) is None else asset_path("sentence_encoder")
 
 
 def _refuse_idle_seed(seed: int, temperature: float) -> None:

@@ -86,7 +86,8 @@ def test_a_sentence_a_pick_and_what_lies_between(page: Page, address: str) -> No
 def test_a_scene_plays_with_its_plan(page: Page, address: str) -> None:
     page.goto(address)
     page.get_by_role("button", name="Scene").click()
-    page.get_by_label("At least, seconds").fill("6")
+    # Longer than any one step, so that something lies between two.
+    page.get_by_label("At least, seconds").fill("25")
     _type(page, "a kitchen")
     expect(page.get_by_role("link", name="Download glTF")).to_be_visible()
     steps = page.locator(".plan .step-row")

@@ -38,9 +38,18 @@ def test_tasks_weigh_as_much_in_the_choice_of_a_checkpoint_as_in_training(
     lm_run: TrainingResult,
 ) -> None:
     row = next(row for row in read_metrics(lm_run.run) if row["event"] == "validation")
-    of_tasks = {task: row[f"{task}_loss"] for task in Task if f"{task}_loss" in row}
-    weights = [2.0 if task is Task.T2M else 1.0 for task in of_tasks]
-    assert row["loss"] == pytest.approx(np.average(list(of_tasks.values()), weights=weights))
+    tasks = [task for task in Task if f"{task}_loss" in row]
+    weights = [2.0 if task is Task.T2M else 1.0 for task in tasks]
+    for name in ("loss", "accuracy"):
+        of_tasks = [row[f"{task}_{name}"] for task in tasks]
+        assert row[name] == pytest.approx(np.average(of_tasks, weights=weights))
+
+
+def test_the_best_checkpoint_answers_most_tokens_right(lm_run: TrainingResult) -> None:
+    rows = [row for row in read_metrics(lm_run.run) if row["event"] == "validation"]
+    best = max(rows, key=lambda row: row["accuracy"])
+    assert lm_run.best["accuracy"] == best["accuracy"]
+    assert read_checkpoint(lm_run.run, KIND).step == best["step"]
 
 
 def test_a_killed_training_goes_on_step_for_step(

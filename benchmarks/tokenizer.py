@@ -51,7 +51,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "without the linear path": {"model.linear_path": False},
     "without the loss on drift": {"model.drift_weight": 0.0},
     "without losses on steps": {"model.step_weight": 0.0, "model.contact_weight": 0.0},
-    "losses on steps weighted by 0.25": {"model.step_weight": 0.25},
+    "losses on steps weighted by 1": {"model.step_weight": 1.0},
     "published weight of positions": {"model.position_weight": 0.5},
     "without emphasis on the root": {"root_emphasis": 1.0},
     "without balance": {"balance": 0.0},

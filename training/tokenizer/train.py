@@ -114,7 +114,7 @@ PRESETS: Final[Presets] = {
         "model": {
             "width": 128,
             "position_weight": 2.0,
-            "step_weight": 1.0,
+            "step_weight": 0.25,
             "contact_weight": 0.5,
             "drift_weight": 0.05,
             "linear_path": True,

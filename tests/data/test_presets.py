@@ -134,7 +134,11 @@ def test_without_a_preset_the_changes_are_all_there_is() -> None:
     [
         ({"lm": {"loop": {"stepz": 5}}}, r"lm\.loop\.stepz: .*did you mean lm\.loop\.steps\?"),
         ({"loop": {"steps": 5}}, r"did you mean vqvae\.loop or lm\.loop"),
-        ({"steps": 5}, r"mean vqvae\.loop\.steps or lm\.pretraining\.steps or lm\.loop\.steps\?"),
+        (
+            {"steps": 5},
+            r"mean vqvae\.loop\.steps or lm\.pretraining\.steps or lm\.loop\.steps or "
+            r"chooser\.steps\?",
+        ),
         ({"xyzzy": 5}, "choose one of sources, "),
         ({"lm": {"loop": 5}}, r"lm\.loop: expected fields of LoopConfig, found 5"),
     ],

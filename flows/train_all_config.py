@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from data.config import Config, ExpandedPath, ExpandedSource
 from data.presets import HOME, Presets
 from data.remote.links import find_link_above
+from evaluation.evaluators.training import CPU_LOOP
 from evaluation.model_report.config import EvaluationConfig
 from evaluation.promotion import PromotionConfig
 from training.instructions.mixture import InstructionConfig
@@ -117,16 +118,9 @@ PRESETS: Final[Presets] = {
         **_sizes("small"),
         # Another seed than that of train-evaluator, so that an evaluator is another network.
         "chooser": {
+            **CPU_LOOP,
             "steps": 400,
-            "batch_size": 64,
             "learning_rate": 1e-3,
-            "warmup_steps": 50,
-            "decay": "cosine",
-            "clip_norm": 0.5,
-            "log_every": 20,
-            "validate_every": 100,
-            "checkpoint_every": 100,
-            "keep_checkpoints": 1,
             "max_minutes": 3,
             "seed": 1,
         },

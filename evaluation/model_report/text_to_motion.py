@@ -265,7 +265,8 @@ def _notes(config: EvaluationConfig) -> list[str]:
         notes.append(
             "The best sample is chosen by the same measurements that name activities and find what "
             "captions say, so that both shares are higher than an independent judge's. The "
-            "evaluator's figures are independent."
+            "evaluator's figures are independent of these; a network that helps to choose, if the "
+            "model has one, is of the evaluator's kind and learned from the same motions."
         )
     return notes
 

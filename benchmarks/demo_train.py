@@ -32,6 +32,7 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from annotators.grounding.chosen import motion_support  # noqa: E402
+from annotators.grounding.plain import plain_text  # noqa: E402
 from annotators.motion.describe import describe_motion  # noqa: E402
 from annotators.pictures.stick_figure import draw_strip, save_sheet  # noqa: E402
 from data.motion.features import features_to_joints  # noqa: E402
@@ -133,7 +134,7 @@ def main() -> None:
         folder: Path | None = arguments.model
         if folder is None:
             folder, took = trained(Path(home))
-        model = load_motion_model(folder, judge=motion_support)
+        model = load_motion_model(folder, judge=motion_support, plain=plain_text)
         known = verbatim(folder)
         found = {text: measure(model, text, arguments.sheets) for text in ASKED}
     print(f"| {SEEDS} seeds: right (ended) | {' | '.join(WAYS)} |")

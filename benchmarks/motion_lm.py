@@ -35,6 +35,7 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from annotators.grounding.chosen import motion_support  # noqa: E402
+from annotators.grounding.plain import plain_text  # noqa: E402
 from annotators.motion.describe import describe_motion  # noqa: E402
 from annotators.pictures.stick_figure import draw_strip, save_sheet  # noqa: E402
 from benchmarks.mocap_dataset import CACHE, mocap_dataset  # noqa: E402
@@ -397,7 +398,7 @@ def main() -> None:
     if not has_ended(config.run):
         train_motion_lm(config)
     tokenizer = load_tokenizer(config.tokenizer)
-    model = MotionModel(load_motion_lm(config.run), tokenizer, motion_support)
+    model = MotionModel(load_motion_lm(config.run), tokenizer, motion_support, plain_text)
     train, test = (read_mixture(config, tokenizer, name, Counter()) for name in ("train", "test"))
     with torch.inference_mode():
         asked = test.all_of(Task.M2T, arguments.items)

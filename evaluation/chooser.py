@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from annotators.grounding.chosen import motion_support
+from annotators.grounding.plain import plain_text
 from evaluation.evaluators.contrastive import KIND
 from evaluation.evaluators.evaluator import MIN_FRAMES, Evaluator
 from evaluation.evaluators.loading import load_evaluator
@@ -163,4 +164,4 @@ def load_judged_model(
         ValueError: as in :func:`judge_of_model`.
     """
     judge = judge_of_model(chooser_of(folder), network, device, sentence_encoder)
-    return load_motion_model(folder, device, judge)
+    return load_motion_model(folder, device, judge, plain_text)

@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from annotators.chat.model import ChatModel
+from annotators.grounding.plain import plain_text
 from data.schemas import CODE_VERSION
 from data.store.manifest import MANIFEST
 from evaluation.chooser import judge_of_model, motion_judge
@@ -95,7 +96,7 @@ def evaluate_model(
     """
     clock = _Clock(report)
     evaluator, judge_of_motions = load_judges(config, model.lm.device.type, chooser)
-    model = model.judged_by(judge_of_motions)
+    model = model.judged_by(judge_of_motions, plain_text)
     with clock("data"):
         material = Material(
             model,

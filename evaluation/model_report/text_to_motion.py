@@ -253,8 +253,9 @@ def _notes(config: EvaluationConfig) -> list[str]:
         if config.ground_truth_length
         else "The model decides the length."
     )
+    plain = f"plain form of captions {motion.plain:g}, " if motion.plain else ""
     notes = [
-        f"Sampling: temperature {motion.temperature:g}, top-p {motion.top_p:g}, best of "
+        f"Sampling: temperature {motion.temperature:g}, top-p {motion.top_p:g}, {plain}best of "
         f"{motion.best_of}, seed {motion.seed}. {length} Answers without a motion count as wrong; "
         "nothing is drawn again.",
         "Activity: share of motions in which the describer recognizes the activity of the real "

@@ -12,6 +12,7 @@ number of motion tokens, Q the number of codes of a token.
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,7 @@ from training.instructions.tasks import (
     codes_of,
     parse_steps,
     prompt_of,
+    with_caption,
 )
 from training.language_model.config import BETWEEN, CHOSEN, DRAWN, Sampling
 from training.language_model.generation import MotionLanguageModel, Request, load_motion_lm
@@ -61,6 +63,8 @@ class MotionModel:
         judge: measures how well a motion shows its caption. Of several motions of a caption the
             best is then chosen by it as well (:attr:`Sampling.best_of`), and by the model's own
             reading alone without it.
+        plain: returns the plain form of a caption (:attr:`Sampling.plain`); None: no caption has
+            one.
 
     Raises:
         ValueError: the language model was trained with another motion tokenizer.
@@ -71,6 +75,7 @@ class MotionModel:
         lm: MotionLanguageModel,
         tokenizer: MotionTokenizer,
         judge: MotionJudge | None = None,
+        plain: Callable[[str], str] | None = None,
     ) -> None:
         if lm.tokenizer_id != tokenizer.tokenizer_id:
             raise ValueError(
@@ -80,10 +85,13 @@ class MotionModel:
         self.lm = lm
         self.tokenizer = tokenizer
         self._judge = judge
+        self._plain = plain
 
-    def judged_by(self, judge: MotionJudge | None) -> "MotionModel":
-        """Return the same model with another judge."""
-        return MotionModel(self.lm, self.tokenizer, judge)
+    def judged_by(
+        self, judge: MotionJudge | None, plain: Callable[[str], str] | None = None
+    ) -> "MotionModel":
+        """Return the same model with another judge, and another way to plain forms."""
+        return MotionModel(self.lm, self.tokenizer, judge, plain)
 
     def answer(
         self, requests: Sequence[Request], sampling: Sampling | None = None
@@ -93,6 +101,8 @@ class MotionModel:
         See :meth:`training.language_model.generation.MotionLanguageModel.answer`.
         """
         judge = None if self._judge is None else self._judged
+        if sampling is not None and sampling.plain:
+            requests = [self._with_plain(request) for request in requests]
         return self.lm.answer(requests, sampling, judge=judge)
 
     # ------------------------------------------------------------------------ motion as answer
@@ -277,6 +287,16 @@ class MotionModel:
     def _texts(self, requests: Sequence[Request], sampling: Sampling | None) -> list[str]:
         return [answer for answer in self.answer(requests, sampling) if isinstance(answer, str)]
 
+    def _with_plain(self, request: Request) -> Request:
+        """Add the plain form of the caption, if there is another one, to a request."""
+        caption = request.caption
+        if self._plain is None or not caption:
+            return request
+        plain = self._plain(caption)
+        if plain == caption:
+            return request
+        return replace(request, plain=with_caption(request.prompt, caption, plain))
+
     def _judged(self, motions: Sequence[Codes], captions: Sequence[str]) -> list[float]:
         """Return how well each motion shows its caption; a motion without tokens shows nothing."""
         judge = self._judge
@@ -302,7 +322,10 @@ def _lengths(seconds: float | None, most: int) -> tuple[int, int]:
 
 
 def load_motion_model(
-    path: Path, device: str = "cpu", judge: MotionJudge | None = None
+    path: Path,
+    device: str = "cpu",
+    judge: MotionJudge | None = None,
+    plain: Callable[[str], str] | None = None,
 ) -> MotionModel:
     """Load a model folder that ``train-all`` wrote.
 
@@ -310,6 +333,7 @@ def load_motion_model(
         path: model folder.
         device: torch device to compute on.
         judge: measures how well a motion shows its caption, see :class:`MotionModel`.
+        plain: returns the plain form of a caption, see there.
 
     Raises:
         CheckpointError: the folder is not a model folder, or a checkpoint in it is damaged.
@@ -336,7 +360,7 @@ def load_motion_model(
                 "Remedy: copy the folder again, or use another model."
             )
     lm = load_motion_lm(folder / "lm", device)
-    return MotionModel(lm, load_tokenizer(folder / "vqvae", torch.device(device)), judge)
+    return MotionModel(lm, load_tokenizer(folder / "vqvae", torch.device(device)), judge, plain)
 
 
 def chooser_of(folder: Path) -> Path | None:

@@ -229,6 +229,12 @@ def prompt_of(
     return (*prompt, f"{text}\n[Response] ")
 
 
+def with_caption(prompt: Prompt, caption: str, other: str) -> Prompt:
+    """Return the prompt with another caption in the place of its own (t2m, l2m)."""
+    old, new = (f"\n[{_LABELS['caption']}] {_one_line(text)}" for text in (caption, other))
+    return tuple(part.replace(old, new) if isinstance(part, str) else part for part in prompt)
+
+
 @cache
 def wordings_of(task: Task) -> tuple[str, ...]:
     """Return the wordings of the instruction of a task: the main wording, then its paraphrases."""

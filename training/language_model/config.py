@@ -292,6 +292,14 @@ class Sampling(Config):
         description="Whether a plan ends where it begins to repeat the steps it has just given.",
     )
     seed: int = Field(default=0, description="Seed of the samples.")
+    plain: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Weight of the plain form of a caption in what is drawn: the caption without "
+        "what can be left out without another claim on the body, such as a manner. 0: the caption "
+        "alone. Not with beams.",
+    )
     best_of: int = Field(
         default=1,
         ge=1,
@@ -300,6 +308,15 @@ class Sampling(Config):
         "model would most likely describe with it, and rather one that ended by itself; between "
         "two motions, the one after which the second is most likely.",
     )
+
+    @model_validator(mode="after")
+    def _check_plain(self) -> "Sampling":
+        if self.plain and self.beams > 1:
+            raise ValueError(
+                f"plain: expected 0 with beams, found {self.plain:g} with {self.beams} beams. "
+                "Remedy: set beams to 1, or plain to 0."
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_best_of(self) -> "Sampling":
@@ -314,8 +331,9 @@ class Sampling(Config):
 DRAWN: Final = Sampling(temperature=1.0, top_p=0.9)
 """Default for motions without a caption, such as predictions. Greedy motions seldom end by
 themselves (docs/benchmarks.md)."""
-CHOSEN: Final = Sampling(temperature=0.7, top_p=0.95, best_of=16)
-"""Default for motions with a caption: a lower temperature, and the best of sixteen samples. In
-docs/benchmarks.md more of these motions show their caption than of :data:`DRAWN` ones."""
+CHOSEN: Final = Sampling(temperature=0.7, top_p=0.95, plain=0.3, best_of=16)
+"""Default for motions with a caption: a lower temperature, the plain form has a say, and the best
+of sixteen samples. In docs/benchmarks.md more of these motions show their caption than of
+:data:`DRAWN` ones."""
 BETWEEN: Final = Sampling(temperature=0.7, top_p=0.95, best_of=4)
 """Default for in-betweens: the best of four samples."""

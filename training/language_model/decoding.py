@@ -14,6 +14,7 @@ the width of T5, V the number of text pieces, K the ``num_codes``, M = 3 + K the
 ids, W the number of logits: M or V, the larger one if the rows are of both kinds.
 """
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -51,6 +52,43 @@ class AnswerKinds:
         return self.motion_B.repeat_interleave(count // len(self.motion_B))
 
 
+@dataclass(frozen=True, slots=True)
+class OtherPrompts:
+    """Another prompt of each row, which has a say in its answer.
+
+    The next id is drawn from the normalized product of both distributions, each to the power of its
+    weight: what one of the prompts rules out does not occur.
+
+    Attributes:
+        states_BSD: encoder states.
+        mask_BS: 1 where a state is part of a prompt.
+        weight: weight of these prompts, above 0 and below 1; that of the rows' own is the rest.
+    """
+
+    states_BSD: Tensor
+    mask_BS: Tensor
+    weight: float
+
+    def after(self, states_BSD: Tensor, mask_BS: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the states and the mask of the rows' own prompts, followed by these, (2B, S)."""
+        if mask_BS is None:
+            mask_BS = self.mask_BS.new_ones(states_BSD.shape[:2])
+        length = max(states_BSD.shape[1], self.states_BSD.shape[1])
+        states = [_padded(one, length) for one in (states_BSD, self.states_BSD)]
+        return torch.cat(states), torch.cat([_padded(m, length) for m in (mask_BS, self.mask_BS)])
+
+    def pooled(self, logits_BW: Tensor) -> Tensor:
+        """Return the logits of the product, (B, W), of those of both, (2B, W)."""
+        own_BW, other_BW = logits_BW.log_softmax(-1).chunk(2)
+        return (1 - self.weight) * own_BW + self.weight * other_BW
+
+
+def _padded(values_BS: Tensor, length: int) -> Tensor:
+    """Pad the second dimension of (B, S, …) with zeros."""
+    missing = length - values_BS.shape[1]
+    return functional.pad(values_BS, (*(0, 0) * (values_BS.dim() - 2), 0, missing))
+
+
 class AnsweringT5(T5PreTrainedModel, GenerationMixin):
     """The T5 of a language model with its embeddings and heads. It shares the model's weights.
 
@@ -73,6 +111,7 @@ class AnsweringT5(T5PreTrainedModel, GenerationMixin):
         decoder_kinds: AnswerKinds,
         encoder_outputs: BaseModelOutput,
         attention_mask: Tensor | None = None,
+        decoder_others: OtherPrompts | None = None,
         past_key_values: Cache | None = None,
         use_cache: bool | None = None,
         **_: Any,
@@ -84,18 +123,26 @@ class AnsweringT5(T5PreTrainedModel, GenerationMixin):
             decoder_kinds: kind of answer of each row.
             encoder_outputs: encoder states of the prompts, (B, S, D).
             attention_mask: (B, S) mask of the prompts; None if no prompt is padded.
+            decoder_others: other prompts, which have a say in the answers; not with beams.
             past_key_values: cache of the earlier ids.
             use_cache: whether to return an updated cache.
         """
-        motion_B = decoder_kinds.motion_rows(len(decoder_input_ids))
+        states_BSD, ids_BL = encoder_outputs.last_hidden_state, decoder_input_ids
+        assert states_BSD is not None  # noqa: S101 - of every encoder
+        motion_B = decoder_kinds.motion_rows(len(ids_BL))
+        if decoder_others is not None:
+            states_BSD, attention_mask = decoder_others.after(states_BSD, attention_mask)
+            motion_B, ids_BL = motion_B.repeat(2), ids_BL.repeat(2, 1)
         decoded = self.decoder(
-            inputs_embeds=self._embedded(decoder_input_ids, decoder_kinds, motion_B),
+            inputs_embeds=self._embedded(ids_BL, decoder_kinds, motion_B),
             past_key_values=past_key_values,
-            encoder_hidden_states=encoder_outputs.last_hidden_state,
+            encoder_hidden_states=states_BSD,
             encoder_attention_mask=attention_mask,
             use_cache=use_cache,
         )
         logits_BW = self._logits(decoded.last_hidden_state[:, -1], decoder_kinds, motion_B)
+        if decoder_others is not None:
+            logits_BW = decoder_others.pooled(logits_BW)
         return Seq2SeqLMOutput(
             logits=logits_BW[:, None],  # pyright: ignore[reportArgumentType] - a plain tensor
             past_key_values=decoded.past_key_values,

@@ -29,6 +29,7 @@ from transformers import (
     T5Config,
     T5ForConditionalGeneration,
 )
+from transformers.modeling_outputs import BaseModelOutput
 
 from training.checkpoints import Checkpoint, read_checkpoint, reading
 from training.instructions.tasks import (
@@ -48,6 +49,7 @@ from training.language_model.decoding import (
     START_ID,
     AnsweringT5,
     AnswerKinds,
+    OtherPrompts,
 )
 from training.language_model.model import T5_FILE, TOKENIZER_FILE, MotionLm
 from training.language_model.processors import Lengths, OwnEnds
@@ -77,6 +79,8 @@ class Request:
         max_length: maximum number of tokens; 0: the default of the kind. If it equals
             ``min_length``, the answer has exactly this length.
         caption: caption of the requested motion, which :attr:`Sampling.best_of` requires.
+        plain: the prompt with the plain form of the caption (:attr:`Sampling.plain`), if there is
+            another one.
     """
 
     prompt: Prompt
@@ -84,6 +88,7 @@ class Request:
     min_length: int = 0
     max_length: int = 0
     caption: str = ""
+    plain: Prompt | None = None
 
     @property
     def longest(self) -> int:
@@ -236,9 +241,7 @@ class MotionLanguageModel:
     def _generate(
         self, prompts: list[list[int]], requests: list[Request], sampling: Sampling
     ) -> list[str | Codes]:
-        prompts_BS, mask_BS = (part.to(self.device) for part in pad_prompts(prompts))
-        residual = [self._encoder.prompt_residual(request.prompt) for request in requests]
-        encoded = self.model.encode(prompts_BS, mask_BS, pad_residual(residual).to(self.device))
+        encoded, mask_BS = self._encoded(prompts, [request.prompt for request in requests])
         states_BSD = encoded.last_hidden_state
         assert states_BSD is not None  # noqa: S101 - of every encoder
         motion_B = torch.tensor([request.motion for request in requests], device=self.device)
@@ -248,6 +251,7 @@ class MotionLanguageModel:
             encoder_outputs=encoded,
             attention_mask=mask_BS,
             decoder_kinds=AnswerKinds(self.model, motion_B),
+            decoder_others=self._plain(requests, sampling.plain),
             generation_config=self._settings(sampling, longest, motion_B),
             logits_processor=self._processors(requests, sampling, motion_B),
         )
@@ -256,6 +260,24 @@ class MotionLanguageModel:
             for ids, request in zip(out_BL[:, 1:].tolist(), requests, strict=True)
         ]
         return self._completed(answers, states_BSD, mask_BS > 0, sampling)
+
+    def _encoded(
+        self, ids: list[list[int]], prompts: Sequence[Prompt]
+    ) -> tuple[BaseModelOutput, Tensor]:
+        """Return the encoder's states of prompts, given their ids as well, and their mask."""
+        prompts_BS, mask_BS = (part.to(self.device) for part in pad_prompts(ids))
+        residual = pad_residual([self._encoder.prompt_residual(prompt) for prompt in prompts])
+        return self.model.encode(prompts_BS, mask_BS, residual.to(self.device)), mask_BS
+
+    def _plain(self, requests: Sequence[Request], weight: float) -> OtherPrompts | None:
+        """Return the plain prompts of requests, if any has one and they have a weight."""
+        if not weight or all(request.plain is None for request in requests):
+            return None
+        prompts = [request.plain or request.prompt for request in requests]
+        encoded, mask_BS = self._encoded([*map(self.prompt_ids, prompts)], prompts)
+        states_BSD = encoded.last_hidden_state
+        assert states_BSD is not None  # noqa: S101 - of every encoder
+        return OtherPrompts(states_BSD, mask_BS, weight)
 
     def _completed(
         self,

@@ -1,5 +1,7 @@
 """What generate sees is the decoder with its heads, for rows of all kinds."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +9,13 @@ from transformers import T5ForConditionalGeneration
 
 from training.instructions.vocabulary import TEXT_PAD
 from training.language_model.config import MotionLmConfig, T5Size
-from training.language_model.decoding import FIRST_CODE_ID, START_ID, AnsweringT5, AnswerKinds
+from training.language_model.decoding import (
+    FIRST_CODE_ID,
+    START_ID,
+    AnsweringT5,
+    AnswerKinds,
+    OtherPrompts,
+)
 from training.language_model.model import MotionLm, t5_config
 
 K, C, PIECES = 12, 8, 40
@@ -95,3 +103,37 @@ def test_weights_stay_the_model_s_own() -> None:
     assert set(model.state_dict()) == before
     own = {id(weight) for weight in model.parameters()}
     assert all(id(weight) in own for weight in t5.parameters())
+
+
+@torch.no_grad()
+def test_other_prompts_multiply_what_they_say() -> None:
+    model = _model()
+    kinds = AnswerKinds(model, torch.tensor([True, False, True]))
+    t5, weight = AnsweringT5(model).eval(), 0.3
+    own, other = model.encode(PROMPTS, MASK), model.encode(PROMPTS[:, :3].flip(0), MASK[:, :3])
+    other_states = other.last_hidden_state
+    assert other_states is not None
+    others = OtherPrompts(other_states, MASK[:, :3], weight)
+    caches: dict[str, Any] = {}
+    for ids_B in torch.tensor([[START_ID, TEXT_PAD, START_ID], [4, 7, 9], [6, 8, 3]]):
+
+        def said(
+            name: str, encoded: Any, mask: Tensor, with_: OtherPrompts | None = None
+        ) -> Tensor:
+            found = t5(
+                decoder_input_ids=ids_B[:, None],  # noqa: B023 - called in this turn
+                decoder_kinds=kinds,
+                encoder_outputs=encoded,
+                attention_mask=mask,
+                decoder_others=with_,
+                past_key_values=caches.get(name),
+                use_cache=True,
+            )
+            caches[name] = found.past_key_values
+            return found.logits[:, 0].softmax(-1)
+
+        both = said("both", own, MASK, others)
+        wanted = (
+            said("own", own, MASK) ** (1 - weight) * said("other", other, MASK[:, :3]) ** weight
+        )
+        torch.testing.assert_close(both, wanted / wanted.sum(-1, keepdim=True))

@@ -6,14 +6,15 @@ plain form only the action is left to follow.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from annotators.grounding.claims import Claim, parse_claims
 from annotators.grounding.syntax import Word, below, parse, spelled
 
+_Span = tuple[int, int]
 _MANNERS: Final = frozenset({"acl", "advcl", "advmod", "amod", "npadvmod", "prep"})
 """Relations to their parents of the parts of a sentence that may be left out."""
 _ARTICLE: Final = re.compile(r"\ban?$", re.IGNORECASE)
@@ -38,35 +39,42 @@ def plain_text(text: str) -> str:
         The shorter text; the text itself if it has no known claim, or every part counts.
     """
     claims = _claims(text)
-    shorter = next(_shorter(spelled(text), claims), "") if claims else ""
-    return plain_text(shorter) if shorter else text
-
-
-def _shorter(text: str, claims: Sequence[Claim]) -> Iterator[str]:
-    """Yield the text without each of its parts, the longest first, if the claims stay."""
-    words = parse(text)
+    if not claims:
+        return text
+    whole = spelled(text)
+    words = parse(whole)
     spans = [_span(words, word) for word in words if word.dep in _MANNERS]
-    for start, end in sorted(filter(None, spans), key=lambda span: span[0] - span[1]):
-        shorter = _joined(text[:start].rstrip(), text[end:].lstrip())
-        if _claims(shorter) == claims:
-            yield shorter
+    cut: list[_Span] = []
+    for span in sorted(filter(None, spans), key=lambda one: one[0] - one[1]):
+        inside = any(start <= span[0] and span[1] <= end for start, end in cut)
+        if not inside and _claims(_without(whole, [*cut, span])) == claims:
+            cut.append(span)
+    # Without some parts, others may be found that were not parts before.
+    return plain_text(_without(whole, cut)) if cut else text
 
 
-def _span(words: Sequence[Word], word: Word) -> tuple[int, int] | None:
-    """Return the characters of a word and all under it, (start, end); None if it has gaps."""
+def _span(words: Sequence[Word], word: Word) -> _Span | None:
+    """Return the characters of a word and all under it; None if others stand between them."""
     part = sorted(below(words, word.index), key=lambda one: one.index)
     whole = part[-1].index - part[0].index == len(part) - 1
     return (part[0].start, part[-1].end) if whole else None
 
 
-def _joined(before: str, after: str) -> str:
-    """Join what is left of a text, with the right article and without a loose comma."""
-    article = "an" if after[:1].lower() in tuple("aeiou") else "a"
-    before = _ARTICLE.sub(lambda found: found[0][0] + article[1:], before)
-    joined = f"{before} {after}"
+def _without(text: str, spans: Sequence[_Span]) -> str:
+    """Return a text without some spans, with the right articles and without loose commas."""
+    for start, end in sorted(spans, reverse=True):
+        before, after = text[:start].rstrip(), text[end:].lstrip()
+        article = "an" if after[:1].lower() in tuple("aeiou") else "a"
+        before = _ARTICLE.sub(partial(_like, article), before)
+        text = f"{before} {after}"
     for pattern, replacement in _LOOSE_ENDS:
-        joined = pattern.sub(replacement, joined)
-    return joined
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _like(article: str, found: re.Match[str]) -> str:
+    """Return an article with the first letter, capital or small, of the one found."""
+    return found[0][0] + article[1:]
 
 
 def _claims(text: str) -> list[Claim]:

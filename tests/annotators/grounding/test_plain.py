@@ -2,12 +2,13 @@
 
 import pytest
 
-from annotators.grounding.claims import parse_claims
+from annotators.grounding import plain
+from annotators.grounding.claims import Claim, parse_claims
 from annotators.grounding.plain import plain_text
 
 
 @pytest.mark.parametrize(
-    ("text", "plain"),
+    ("text", "wanted"),
     [
         ("a person raises up both hands in a feminine way", "a person raises up both hands"),
         ("an exhausted person walks", "a person walks"),
@@ -17,9 +18,9 @@ from annotators.grounding.plain import plain_text
         ("the person kicks with the right leg like a boxer", "the person kicks with the right leg"),
     ],
 )
-def test_a_manner_is_left_out(text: str, plain: str) -> None:
-    assert plain_text(text) == plain
-    assert plain_text(plain) == plain
+def test_a_manner_is_left_out(text: str, wanted: str) -> None:
+    assert plain_text(text) == wanted
+    assert plain_text(wanted) == wanted
 
 
 @pytest.mark.parametrize(
@@ -35,8 +36,21 @@ def test_what_counts_stays_and_so_does_what_nothing_is_known_of(text: str) -> No
 
 def test_the_claims_are_the_same() -> None:
     text = "After a short rest, an angry-looking woman quickly turns around and claps three times!"
-    plain = plain_text(text)
-    assert len(plain) < len(text)
-    assert [(c.action, c.side, c.count, c.pace) for c in parse_claims(plain)] == [
+    shorter = plain_text(text)
+    assert len(shorter) < len(text)
+    assert [(c.action, c.side, c.count, c.pace) for c in parse_claims(shorter)] == [
         (c.action, c.side, c.count, c.pace) for c in parse_claims(text)
     ]
+
+
+def test_a_long_text_takes_one_parse_for_each_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = " and ".join(["a tired old man slowly walks to a small red house by the sea"] * 8)
+    asked: list[str] = []
+
+    def counted(one: str) -> tuple[Claim, ...]:
+        asked.append(one)
+        return parse_claims(one)
+
+    monkeypatch.setattr(plain, "parse_claims", counted)
+    assert len(plain_text(text)) < len(text)
+    assert len(asked) <= 8 * 8

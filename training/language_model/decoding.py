@@ -53,40 +53,26 @@ class AnswerKinds:
 
 
 @dataclass(frozen=True, slots=True)
-class OtherPrompts:
-    """Another prompt of each row, which has a say in its answer.
+class BothPrompts:
+    """The prompt of each row and another one, which has a say in its answer.
 
     The next id is drawn from the normalized product of both distributions, each to the power of its
     weight: what one of the prompts rules out does not occur.
 
     Attributes:
-        states_BSD: encoder states.
-        mask_BS: 1 where a state is part of a prompt.
-        weight: weight of these prompts, above 0 and below 1; that of the rows' own is the rest.
+        states_BSD: (2B, S, D) encoder states: those of the rows' own prompts, then of the others.
+        mask_BS: (2B, S), 1 where a state is part of a prompt.
+        weight: weight of the other prompts, above 0 and below 1; that of the rows' own is the rest.
     """
 
     states_BSD: Tensor
     mask_BS: Tensor
     weight: float
 
-    def after(self, states_BSD: Tensor, mask_BS: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the states and the mask of the rows' own prompts, followed by these, (2B, S)."""
-        if mask_BS is None:
-            mask_BS = self.mask_BS.new_ones(states_BSD.shape[:2])
-        length = max(states_BSD.shape[1], self.states_BSD.shape[1])
-        states = [_padded(one, length) for one in (states_BSD, self.states_BSD)]
-        return torch.cat(states), torch.cat([_padded(m, length) for m in (mask_BS, self.mask_BS)])
-
     def pooled(self, logits_BW: Tensor) -> Tensor:
         """Return the logits of the product, (B, W), of those of both, (2B, W)."""
         own_BW, other_BW = logits_BW.log_softmax(-1).chunk(2)
         return (1 - self.weight) * own_BW + self.weight * other_BW
-
-
-def _padded(values_BS: Tensor, length: int) -> Tensor:
-    """Pad the second dimension of (B, S, …) with zeros."""
-    missing = length - values_BS.shape[1]
-    return functional.pad(values_BS, (*(0, 0) * (values_BS.dim() - 2), 0, missing))
 
 
 class AnsweringT5(T5PreTrainedModel, GenerationMixin):
@@ -111,7 +97,7 @@ class AnsweringT5(T5PreTrainedModel, GenerationMixin):
         decoder_kinds: AnswerKinds,
         encoder_outputs: BaseModelOutput,
         attention_mask: Tensor | None = None,
-        decoder_others: OtherPrompts | None = None,
+        decoder_both: BothPrompts | None = None,
         past_key_values: Cache | None = None,
         use_cache: bool | None = None,
         **_: Any,
@@ -123,15 +109,14 @@ class AnsweringT5(T5PreTrainedModel, GenerationMixin):
             decoder_kinds: kind of answer of each row.
             encoder_outputs: encoder states of the prompts, (B, S, D).
             attention_mask: (B, S) mask of the prompts; None if no prompt is padded.
-            decoder_others: other prompts, which have a say in the answers; not with beams.
+            decoder_both: prompts that replace these, if there are two of each row; not with beams.
             past_key_values: cache of the earlier ids.
             use_cache: whether to return an updated cache.
         """
         states_BSD, ids_BL = encoder_outputs.last_hidden_state, decoder_input_ids
-        assert states_BSD is not None  # noqa: S101 - of every encoder
         motion_B = decoder_kinds.motion_rows(len(ids_BL))
-        if decoder_others is not None:
-            states_BSD, attention_mask = decoder_others.after(states_BSD, attention_mask)
+        if decoder_both is not None:
+            states_BSD, attention_mask = decoder_both.states_BSD, decoder_both.mask_BS
             motion_B, ids_BL = motion_B.repeat(2), ids_BL.repeat(2, 1)
         decoded = self.decoder(
             inputs_embeds=self._embedded(ids_BL, decoder_kinds, motion_B),
@@ -141,8 +126,8 @@ class AnsweringT5(T5PreTrainedModel, GenerationMixin):
             use_cache=use_cache,
         )
         logits_BW = self._logits(decoded.last_hidden_state[:, -1], decoder_kinds, motion_B)
-        if decoder_others is not None:
-            logits_BW = decoder_others.pooled(logits_BW)
+        if decoder_both is not None:
+            logits_BW = decoder_both.pooled(logits_BW)
         return Seq2SeqLMOutput(
             logits=logits_BW[:, None],  # pyright: ignore[reportArgumentType] - a plain tensor
             past_key_values=decoded.past_key_values,

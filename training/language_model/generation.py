@@ -49,7 +49,7 @@ from training.language_model.decoding import (
     START_ID,
     AnsweringT5,
     AnswerKinds,
-    OtherPrompts,
+    BothPrompts,
 )
 from training.language_model.model import T5_FILE, TOKENIZER_FILE, MotionLm
 from training.language_model.processors import Lengths, OwnEnds
@@ -241,17 +241,24 @@ class MotionLanguageModel:
     def _generate(
         self, prompts: list[list[int]], requests: list[Request], sampling: Sampling
     ) -> list[str | Codes]:
-        encoded, mask_BS = self._encoded(prompts, [request.prompt for request in requests])
-        states_BSD = encoded.last_hidden_state
-        assert states_BSD is not None  # noqa: S101 - of every encoder
+        asked = [request.prompt for request in requests]
+        both = sampling.plain > 0 and any(request.plain for request in requests)
+        if both:
+            asked += [request.plain or request.prompt for request in requests]
+            prompts = [*prompts, *map(self.prompt_ids, asked[len(requests) :])]
+        prompts_BS, mask_BS = (part.to(self.device) for part in pad_prompts(prompts))
+        residual = pad_residual([self._encoder.prompt_residual(prompt) for prompt in asked])
+        states_BSD = self.model.encode(prompts_BS, mask_BS, residual.to(self.device))[0]
+        both_prompts = BothPrompts(states_BSD, mask_BS, sampling.plain) if both else None
+        states_BSD, mask_BS = states_BSD[: len(requests)], mask_BS[: len(requests)]
         motion_B = torch.tensor([request.motion for request in requests], device=self.device)
         longest = max(request.longest for request in requests)
         t5: Any = self._t5  # the type of generate does not allow our keywords
         out_BL: Tensor = t5.generate(
-            encoder_outputs=encoded,
+            encoder_outputs=BaseModelOutput(last_hidden_state=states_BSD),
             attention_mask=mask_BS,
             decoder_kinds=AnswerKinds(self.model, motion_B),
-            decoder_others=self._plain(requests, sampling.plain),
+            decoder_both=both_prompts,
             generation_config=self._settings(sampling, longest, motion_B),
             logits_processor=self._processors(requests, sampling, motion_B),
         )
@@ -260,24 +267,6 @@ class MotionLanguageModel:
             for ids, request in zip(out_BL[:, 1:].tolist(), requests, strict=True)
         ]
         return self._completed(answers, states_BSD, mask_BS > 0, sampling)
-
-    def _encoded(
-        self, ids: list[list[int]], prompts: Sequence[Prompt]
-    ) -> tuple[BaseModelOutput, Tensor]:
-        """Return the encoder's states of prompts, given their ids as well, and their mask."""
-        prompts_BS, mask_BS = (part.to(self.device) for part in pad_prompts(ids))
-        residual = pad_residual([self._encoder.prompt_residual(prompt) for prompt in prompts])
-        return self.model.encode(prompts_BS, mask_BS, residual.to(self.device)), mask_BS
-
-    def _plain(self, requests: Sequence[Request], weight: float) -> OtherPrompts | None:
-        """Return the plain prompts of requests, if any has one and they have a weight."""
-        if not weight or all(request.plain is None for request in requests):
-            return None
-        prompts = [request.plain or request.prompt for request in requests]
-        encoded, mask_BS = self._encoded([*map(self.prompt_ids, prompts)], prompts)
-        states_BSD = encoded.last_hidden_state
-        assert states_BSD is not None  # noqa: S101 - of every encoder
-        return OtherPrompts(states_BSD, mask_BS, weight)
 
     def _completed(
         self,

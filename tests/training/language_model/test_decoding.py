@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import T5ForConditionalGeneration
 
 from training.instructions.vocabulary import TEXT_PAD
@@ -14,7 +15,7 @@ from training.language_model.decoding import (
     START_ID,
     AnsweringT5,
     AnswerKinds,
-    OtherPrompts,
+    BothPrompts,
 )
 from training.language_model.model import MotionLm, t5_config
 
@@ -111,28 +112,25 @@ def test_other_prompts_multiply_what_they_say() -> None:
     kinds = AnswerKinds(model, torch.tensor([True, False, True]))
     t5, weight = AnsweringT5(model).eval(), 0.3
     own, other = model.encode(PROMPTS, MASK), model.encode(PROMPTS[:, :3].flip(0), MASK[:, :3])
-    other_states = other.last_hidden_state
-    assert other_states is not None
-    others = OtherPrompts(other_states, MASK[:, :3], weight)
+    padded = [functional.pad(other[0], (0, 0, 0, 3)), functional.pad(MASK[:, :3], (0, 3))]
+    prompts = BothPrompts(torch.cat([own[0], padded[0]]), torch.cat([MASK, padded[1]]), weight)
     caches: dict[str, Any] = {}
     for ids_B in torch.tensor([[START_ID, TEXT_PAD, START_ID], [4, 7, 9], [6, 8, 3]]):
 
-        def said(
-            name: str, encoded: Any, mask: Tensor, with_: OtherPrompts | None = None
-        ) -> Tensor:
+        def said(name: str, encoded: Any, mask: Tensor, with_: BothPrompts | None = None) -> Tensor:
             found = t5(
                 decoder_input_ids=ids_B[:, None],  # noqa: B023 - called in this turn
                 decoder_kinds=kinds,
                 encoder_outputs=encoded,
                 attention_mask=mask,
-                decoder_others=with_,
+                decoder_both=with_,
                 past_key_values=caches.get(name),
                 use_cache=True,
             )
             caches[name] = found.past_key_values
             return found.logits[:, 0].softmax(-1)
 
-        both = said("both", own, MASK, others)
+        both = said("both", own, MASK, prompts)
         wanted = (
             said("own", own, MASK) ** (1 - weight) * said("other", other, MASK[:, :3]) ** weight
         )

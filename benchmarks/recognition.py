@@ -14,7 +14,7 @@ test split, whose contents and styles occur together in no training motion. Rows
     .venv/bin/python benchmarks/recognition.py MODEL [--dataset DIR] [--source NAME] [--items 128]
 
 MODEL is a folder that `train-all` wrote; --dataset is the place of its training dataset, if it was
-moved. It takes eight minutes of two cores.
+moved. It took eleven minutes on one of two cores, with other work on both.
 """
 
 import argparse
@@ -36,18 +36,13 @@ from data.store.dataset import Dataset  # noqa: E402
 from evaluation.chooser import load_judged_model  # noqa: E402
 from evaluation.metrics.intervals import wilson  # noqa: E402
 from evaluation.model_report.answers import answer_captions  # noqa: E402
-from evaluation.model_report.evaluate import require_datasets  # noqa: E402
+from evaluation.model_report.evaluate import training_of  # noqa: E402
 from evaluation.model_report.material import Material, motion_codes  # noqa: E402
-from training.checkpoints import CheckpointError, read_checkpoint  # noqa: E402
+from training.checkpoints import CheckpointError  # noqa: E402
 from training.inference.motion_model import Features, MotionModel  # noqa: E402
 from training.instructions.mixture import evenly  # noqa: E402
 from training.instructions.tasks import Instruction, Task  # noqa: E402
-from training.language_model.config import (  # noqa: E402
-    CHOSEN,
-    KIND,
-    Sampling,
-    TrainMotionLmConfig,
-)
+from training.language_model.config import CHOSEN, Sampling  # noqa: E402
 
 TARGET: Final = 0.95
 """Of the accuracy of real motions."""
@@ -127,11 +122,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         model = load_judged_model(arguments.model)
-        config = read_checkpoint(arguments.model / "lm", KIND).config
-        training = TrainMotionLmConfig.model_validate(config)
-        if arguments.dataset is not None:
-            training = training.model_copy(update={"dataset": arguments.dataset})
-        require_datasets(arguments.model, training)
+        training = training_of(arguments.model, arguments.dataset)
     except (CheckpointError, ValueError) as error:
         sys.exit(str(error))
     with tempfile.TemporaryDirectory() as cache:

@@ -1,7 +1,7 @@
 """How well motions show texts, as numbers by which one of several motions can be chosen.
 
-A motion shows a text worse if it does something else beside what the text claims. Of a text that
-describes a motion, this is not asked: it may leave out what it likes.
+A motion shows a text worse if it mainly does what the text does not claim. Annotations are not
+checked for this, because a text may leave out what it likes.
 
 Shapes: T frames at 20 fps, D = 263 features (see :mod:`data.motion.features`).
 """
@@ -35,8 +35,8 @@ def motion_support(texts: Sequence[str], motions: Sequence[FloatArray]) -> list[
         motions: features of each whole motion, (T, D), not normalized.
 
     Returns:
-        The support of each (:func:`annotators.grounding.checks.support_of`); 0.5 if no claim of the
-        text can be measured.
+        The support of each (:func:`annotators.grounding.checks.support_of`), lower if the motion
+        mainly does what the text does not claim; 0.5 if no claim of the text can be measured.
     """
     return [_support(text, motion) for text, motion in zip(texts, motions, strict=True)]
 

@@ -208,10 +208,7 @@ def evaluate_folder(
         ValueError: a dataset is missing, the test split is empty, or motions have no tokens.
     """
     model = load_motion_model(folder, device)
-    training = TrainMotionLmConfig.model_validate(read_checkpoint(folder / "lm", KIND).config)
-    if dataset is not None:
-        training = training.model_copy(update={"dataset": dataset.expanduser()})
-    require_datasets(folder, training)
+    training = training_of(folder, dataset)
     version = version_of(folder / "vqvae", folder / "lm", chooser_of(folder))
     return evaluate_model(
         model,
@@ -224,6 +221,24 @@ def evaluate_folder(
         report=report,
         check=check,
     )
+
+
+def training_of(folder: Path, dataset: Path | None = None) -> TrainMotionLmConfig:
+    """Return the configuration of a model's training, with the current path of its motions.
+
+    Args:
+        folder: model folder written by ``train-all``.
+        dataset: current path of the training dataset; None if it was not moved.
+
+    Raises:
+        training.checkpoints.CheckpointError: the folder is not a model folder.
+        ValueError: a dataset is missing.
+    """
+    training = TrainMotionLmConfig.model_validate(read_checkpoint(folder / "lm", KIND).config)
+    if dataset is not None:
+        training = training.model_copy(update={"dataset": dataset.expanduser()})
+    require_datasets(folder, training)
+    return training
 
 
 def require_datasets(folder: Path, training: TrainMotionLmConfig) -> None:

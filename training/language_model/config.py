@@ -297,8 +297,8 @@ class Sampling(Config):
         ge=0,
         lt=1,
         description="Weight of the plain form of a caption in what is drawn: the caption without "
-        "what can be left out without another claim on the body, such as a manner. 0: the caption "
-        "alone. Not with beams.",
+        "the parts that change no claim on the body, such as a manner. 0: the caption alone. Not "
+        "with beams.",
     )
     best_of: int = Field(
         default=1,
